@@ -1,0 +1,233 @@
+"""Configuration: frozen dataclasses in, one validated object out.
+
+A concept's settings live in a dataclass beside the code they configure, and each default stands
+there once. Layers of plain dictionaries (a data set's advice, a YAML file, `--set`, flags) are
+merged over the defaults and validated by pydantic in strict mode. Reading the fields, as `--help`
+does, needs neither pydantic nor torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
+
+from dlcli.errors import ConfigError, nearest
+
+STRICT: Any = {"strict": True, "extra": "forbid", "allow_inf_nan": False}
+"""Class attribute `__pydantic_config__` of every config dataclass."""
+
+
+class DataclassType(Protocol):
+    """Any dataclass instance."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+
+C = TypeVar("C", bound=DataclassType)
+
+
+def setting(default: Any, *, help: str, flag: str | None = None, source: str = "") -> Any:
+    """Declare a config field: its default, what it means, its unit, and its flag if it has one.
+
+    Args:
+        default: the one place where this default is written.
+        help: meaning and unit, one line, without the default (it is added where shown).
+        flag: a command-line flag such as `--latent-dim`, or None for `--set` only.
+        source: where the default comes from, for the comments of `configs/*.yaml`.
+    """
+    metadata = {"help": help, "flag": flag, "source": source}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Key:
+    """One leaf of a config: where it is, its bare type, and what `setting` said of it."""
+
+    path: str
+    type: Any
+    default: Any
+    help: str
+    flag: str | None
+    source: str
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The allowed words, for a field typed as a `Literal`."""
+        return choices_of(self.type)
+
+
+def keys(cls: type[DataclassType], *, prefix: str = "") -> Iterator[Key]:
+    """Yield every leaf of a config class, depth first, as dotted paths."""
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        path, hint = prefix + field.name, hints[field.name]
+        if dataclasses.is_dataclass(hint):
+            yield from keys(typing.cast("type[DataclassType]", hint), prefix=path + ".")
+            continue
+        meta = field.metadata
+        yield Key(
+            path=path,
+            type=hint,
+            default=field.default,
+            help=str(meta.get("help", "")),
+            flag=meta.get("flag"),
+            source=str(meta.get("source", "")),
+        )
+
+
+def bare(hint: Any) -> Any:
+    """Strip `Optional` and `Annotated` from a type: `int | None` → `int`."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        rest = [arg for arg in typing.get_args(hint) if arg is not type(None)]
+        return bare(rest[0]) if len(rest) == 1 else hint
+    if typing.get_origin(hint) is typing.Annotated:
+        return bare(typing.get_args(hint)[0])
+    return hint
+
+
+def choices_of(hint: Any) -> tuple[str, ...]:
+    """Return the words of a `Literal` type (optional or not), or nothing."""
+    inner = bare(hint)
+    return tuple(typing.get_args(inner)) if typing.get_origin(inner) is Literal else ()
+
+
+def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge nested dictionaries, later ones winning key by key."""
+    out: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            old = out.get(key)
+            both = isinstance(old, Mapping) and isinstance(value, Mapping)
+            out[key] = merge(typing.cast("Mapping[str, Any]", old), value) if both else value
+    return out
+
+
+def nest(path: str, value: Any) -> dict[str, Any]:
+    """Turn `a.b.c` and a value into `{"a": {"b": {"c": value}}}`."""
+    for part in reversed(path.split(".")):
+        value = {part: value}
+    return typing.cast("dict[str, Any]", value)
+
+
+def resolve(cls: type[C], layers: Sequence[Mapping[str, Any]] = (), *, source: str = "") -> C:
+    """Merge `layers` over the defaults of `cls` and validate the outcome.
+
+    Args:
+        cls: a config dataclass whose `__pydantic_config__` is `STRICT`.
+        layers: nested dictionaries, the weakest first.
+        source: the file or flag to name in an error.
+
+    Raises:
+        ConfigError: an unknown key, a wrong type or a value out of range, named with its path.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    merged = merge(*layers)
+    _refuse_unknown(cls, merged, source=source)
+    try:
+        text = json.dumps(merged, default=str)
+        return TypeAdapter(cls).validate_json(text)
+    except ValidationError as error:
+        raise _explain(error, source=source) from None
+
+
+def to_dict(config: DataclassType) -> dict[str, Any]:
+    """Return a config as nested dictionaries of plain values (tuples become lists)."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return plain
+
+
+def dump_yaml(config: DataclassType) -> str:
+    """Write every value in force as YAML that `load_yaml` reads back."""
+    import yaml
+
+    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML mapping.
+
+    Raises:
+        ConfigError: the file cannot be read, is not YAML, or is not a mapping of words to values.
+    """
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ConfigError(
+            f"The config file {path} cannot be read: {reason}.", hint="Check the path given to --config."
+        ) from None
+    try:
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise ConfigError(
+            f"The config file {path} is not valid YAML{where}.", hint="Compare it with configs/vae_mlp.yaml."
+        ) from None
+    return _mapping(data if data is not None else {}, path=path)
+
+
+def _mapping(data: object, *, path: Path) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise ConfigError(
+            f"The config file {path} holds {type(data).__name__}, not a mapping of keys to values.",
+            hint="Write one `key: value` a line, as in configs/vae_mlp.yaml.",
+        )
+    for key, value in data.items():
+        if not isinstance(key, str):
+            raise ConfigError(
+                f"The key {key!r} in {path} is not a word.",
+                hint="YAML reads `no`, `yes`, `on` and `off` as true or false: quote the key.",
+            )
+        if isinstance(value, dict):
+            _mapping(value, path=path)
+    return data
+
+
+def _refuse_unknown(
+    cls: type[DataclassType], data: Mapping[str, Any], *, source: str, prefix: str = ""
+) -> None:
+    hints = typing.get_type_hints(cls)
+    for key, value in data.items():
+        where = f" in {source}" if source else ""
+        if key not in hints:
+            full = [k.path for k in keys(cls, prefix=prefix)] + [prefix + name for name in hints]
+            raise ConfigError(
+                f"There is no setting '{prefix}{key}'{where}.",
+                hint=_sentence(nearest(prefix + key, full)) or "See --print-config for all settings.",
+            )
+        if dataclasses.is_dataclass(hints[key]):
+            if not isinstance(value, Mapping):
+                raise ConfigError(
+                    f"The setting '{prefix}{key}'{where} is a group, not a value.",
+                    hint=f"Set one of its keys, such as {next(keys(hints[key], prefix=prefix + key + '.')).path}.",
+                )
+            section = typing.cast("type[DataclassType]", hints[key])
+            _refuse_unknown(section, value, source=source, prefix=f"{prefix}{key}.")
+
+
+def _explain(error: Any, *, source: str) -> ConfigError:
+    first = error.errors()[0]
+    path = ".".join(str(part) for part in first["loc"])
+    given, rule = first.get("input"), str(first["msg"])
+    where = f" in {source}" if source else ""
+    hint = _sentence(rule)
+    allowed = first.get("ctx", {}).get("expected")
+    if first["type"] == "literal_error" and isinstance(given, str) and allowed:
+        words = [word.strip(" '") for word in allowed.replace(" or ", ", ").split(",")]
+        hint = f"Choose one of {', '.join(words)}" + (f"; {nearest(given, words)}" if nearest(given, words) else ".")
+    elif isinstance(given, str) and first["type"] in ("float_type", "int_type"):
+        hint = f"It was read as text; YAML wants a number such as 1.0e-3 or 12 ({rule.lower()})."
+    return ConfigError(f"The setting '{path}'{where} cannot be {given!r}.", hint=hint)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + ("" if not text or text[-1] in ".?!" else ".") if text else ""

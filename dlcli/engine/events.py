@@ -1,0 +1,98 @@
+"""What happens in a run, as values.
+
+The training loop yields these; it neither prints nor draws. Rich bars, plain lines, figures and
+JSON are listeners: callables that take an event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Anything that a listener can be told."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStarted(Event):
+    """Training is about to begin (or to go on, when `step` > 0)."""
+
+    run: Path
+    title: str
+    epochs: int
+    steps_per_epoch: int
+    step: int
+    unit: str
+    """What is counted in speeds: `images`, `tokens`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress(Event):
+    """A few times a second: where training stands."""
+
+    epoch: int
+    """1 for the first."""
+    step: int
+    """Updates so far, over the whole run."""
+    total_steps: int
+    losses: Mapping[str, float]
+    """Mean per item since the epoch's start: `loss` and its parts, in nats."""
+    rate: float
+    """Items a second of training time since this process started."""
+    lr: float
+    remaining_s: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated(Event):
+    """An evaluation; exactly what goes into metrics.jsonl as one line."""
+
+    epoch: int
+    step: int
+    metrics: Mapping[str, object]
+    """`train_loss`, its parts, `valid_*` where there is validation data, `lr`, `rate`, `elapsed_s`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Saved(Event):
+    """A checkpoint is on disk."""
+
+    path: Path
+    step: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures(Event):
+    """Pictures that a listener may show: rows of 28×28 grey images."""
+
+    epoch: int
+    images: object
+    """A float array (N, 28, 28) in [0, 1]."""
+    caption: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notice(Event):
+    """A sentence for the user, such as a warning of posterior collapse."""
+
+    message: str
+    level: str = "info"
+    """`info` or `warning`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished(Event):
+    """Training ended: why, and with what."""
+
+    reason: str
+    """`done`, `early-stop`, `max-minutes`, `interrupted`."""
+    epoch: int
+    step: int
+    train_s: float
+    """Seconds of training steps alone, over all sessions of the run."""
+    rate: float
+    """Items a second of training time in this session."""
+    metrics: Mapping[str, object] = field(default_factory=dict)

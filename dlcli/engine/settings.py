@@ -1,0 +1,98 @@
+"""The settings every training shares: where it computes, how it optimises, how long it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from dlcli.engine.config import STRICT, setting
+
+Precision = Literal["auto", "fp32", "bf16"]
+Schedule = Literal["constant", "cosine", "linear"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeConfig:
+    """Where and how numbers are computed."""
+
+    __pydantic_config__ = STRICT
+
+    device: str = setting("auto", flag="--device", help="auto, cpu, cuda, cuda:N or mps")
+    precision: Precision = setting(
+        "auto", flag="--precision", help="fp32, bf16 (autocast), or auto: what was measured to pay"
+    )
+    seed: Annotated[int, Ge(0), Lt(2**63)] = setting(
+        0, flag="--seed", help="one number for every random choice"
+    )
+    threads: Annotated[int, Ge(0), Le(1024)] = setting(
+        0, flag="--threads", help="CPU threads; 0 leaves torch's own choice"
+    )
+    compile: bool = setting(
+        False, flag="--compile/--no-compile", help="compile the network with torch.compile"
+    )
+    sync_batch_norm: bool = setting(
+        False, flag="--sync-batch-norm/--no-sync-batch-norm",
+        help="share batch statistics between processes (CUDA only)",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """The optimiser and its learning rate over time."""
+
+    __pydantic_config__ = STRICT
+
+    optimizer: Literal["adam", "sgd"] = setting("adam", flag="--optimizer", help="optimiser")
+    lr: Annotated[float, Gt(0), Le(1e6)] = setting(
+        1e-3, flag="--lr", help="peak learning rate", source="seed, Question 9"
+    )
+    schedule: Schedule = setting(
+        "constant", flag="--schedule", help="learning rate after warm-up: constant, cosine or linear decay"
+    )
+    final_lr: Annotated[float, Ge(0), Le(1)] = setting(
+        0.0, flag="--final-lr", help="where a decay ends, as a fraction of --lr"
+    )
+    warmup_steps: Annotated[int, Ge(0)] = setting(
+        0, flag="--warmup-steps", help="updates of linear warm-up from 0"
+    )
+    momentum: Annotated[float, Ge(0), Lt(1)] = setting(0.0, flag="--momentum", help="momentum of sgd")
+    weight_decay: Annotated[float, Ge(0)] = setting(
+        0.0, flag="--weight-decay", help="L2 penalty added to the gradient"
+    )
+    clip_norm: Annotated[float, Ge(0)] = setting(
+        0.0, flag="--clip-norm", help="largest gradient norm; 0 switches clipping off"
+    )
+    accumulate: Annotated[int, Ge(1)] = setting(
+        1, flag="--accumulate", help="batches whose gradients are added up before an update"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopConfig:
+    """How long to train, and when to look, save and stop."""
+
+    __pydantic_config__ = STRICT
+
+    epochs: Annotated[int, Ge(0)] = setting(
+        80, flag="--epochs", help="passes over the training data", source="seed, Question 10"
+    )
+    batch_size: Annotated[int, Ge(1)] = setting(
+        64, flag="--batch-size", help="examples an update (the global batch)", source="seed, Question 9"
+    )
+    evaluate_every: Annotated[int, Ge(1)] = setting(
+        1, flag="--evaluate-every", help="epochs (or steps, see --evaluate-unit) between evaluations"
+    )
+    evaluate_unit: Literal["epochs", "steps"] = setting(
+        "epochs", flag="--evaluate-unit", help="what --evaluate-every counts"
+    )
+    patience: Annotated[int, Ge(0)] = setting(
+        0, flag="--patience", help="evaluations without a better validation loss before stopping; 0 never stops"
+    )
+    max_minutes: Annotated[float, Ge(0)] = setting(
+        0.0, flag="--max-minutes", help="stop cleanly after this many minutes of training; 0 is no limit"
+    )
+    checkpoint_minutes: Annotated[float, Gt(0)] = setting(
+        5.0, flag="--checkpoint-minutes", help="longest time in minutes between checkpoints within an epoch"
+    )

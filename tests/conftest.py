@@ -1,0 +1,34 @@
+"""What every test shares: one torch thread, a quiet terminal, no run folders outside tmp_path."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Work in a folder of the test's own, without the caller's data, cache or colours."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("DL_DATA_DIR", "FORCE_COLOR", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TERM", "dumb")
+    yield
+
+
+@pytest.fixture(scope="session")
+def real_data_dir() -> Path:
+    """The folder with the real data sets, laid out like `$DL_DATA_DIR`; skips where there is none."""
+    folder = Path(os.environ.get("DL_TEST_DATA_DIR", SHARED_DATA))
+    if not (folder / "MNIST" / "raw").is_dir():
+        pytest.skip(f"no real data sets at {folder} (set DL_TEST_DATA_DIR)")
+    return folder
