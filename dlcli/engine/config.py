@@ -162,7 +162,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(
-            f"The config file {path} cannot be read: {reason}.", hint="Check the path given to --config."
+            f"The config file {path} cannot be read: {reason}.",
+            hint="Check the path given to --config.",
         ) from None
     try:
         data = yaml.safe_load(text)
@@ -170,7 +171,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
         raise ConfigError(
-            f"The config file {path} is not valid YAML{where}.", hint="Compare it with configs/vae_mlp.yaml."
+            f"The config file {path} is not valid YAML{where}.",
+            hint="Compare it with configs/vae_mlp.yaml.",
         ) from None
     return _mapping(data if data is not None else {}, path=path)
 
@@ -202,16 +204,18 @@ def _refuse_unknown(
             full = [k.path for k in keys(cls, prefix=prefix)] + [prefix + name for name in hints]
             raise ConfigError(
                 f"There is no setting '{prefix}{key}'{where}.",
-                hint=_sentence(nearest(prefix + key, full)) or "See --print-config for all settings.",
+                hint=_sentence(nearest(prefix + key, full))
+                or "See --print-config for all settings.",
             )
         if dataclasses.is_dataclass(hints[key]):
+            inner = f"{prefix}{key}."
             if not isinstance(value, Mapping):
                 raise ConfigError(
                     f"The setting '{prefix}{key}'{where} is a group, not a value.",
-                    hint=f"Set one of its keys, such as {next(keys(hints[key], prefix=prefix + key + '.')).path}.",
+                    hint=f"Set one of its keys, such as {next(keys(hints[key], prefix=inner)).path}.",
                 )
             section = typing.cast("type[DataclassType]", hints[key])
-            _refuse_unknown(section, value, source=source, prefix=f"{prefix}{key}.")
+            _refuse_unknown(section, value, source=source, prefix=inner)
 
 
 def _explain(error: Any, *, source: str) -> ConfigError:
@@ -223,11 +227,15 @@ def _explain(error: Any, *, source: str) -> ConfigError:
     allowed = first.get("ctx", {}).get("expected")
     if first["type"] == "literal_error" and isinstance(given, str) and allowed:
         words = [word.strip(" '") for word in allowed.replace(" or ", ", ").split(",")]
-        hint = f"Choose one of {', '.join(words)}" + (f"; {nearest(given, words)}" if nearest(given, words) else ".")
+        hint = f"Choose one of {', '.join(words)}" + (
+            f"; {nearest(given, words)}" if nearest(given, words) else "."
+        )
     elif isinstance(given, str) and first["type"] in ("float_type", "int_type"):
         hint = f"It was read as text; YAML wants a number such as 1.0e-3 or 12 ({rule.lower()})."
     return ConfigError(f"The setting '{path}'{where} cannot be {given!r}.", hint=hint)
 
 
 def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:] + ("" if not text or text[-1] in ".?!" else ".") if text else ""
+    return (
+        text[:1].upper() + text[1:] + ("" if not text or text[-1] in ".?!" else ".") if text else ""
+    )

@@ -53,7 +53,7 @@ class Evaluated(Event):
     epoch: int
     step: int
     metrics: Mapping[str, object]
-    """`train_loss`, its parts, `valid_*` where there is validation data, `lr`, `rate`, `elapsed_s`."""
+    """`train_loss` and its parts, `valid_*` if there is validation data, `lr`, `rate`, `train_s`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,3 +96,13 @@ class Finished(Event):
     rate: float
     """Items a second of training time in this session."""
     metrics: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateDue(Event):
+    """The moment for a checkpoint; a recorder saves `state` before it asks for the next event."""
+
+    name: str
+    """`last`, `best` or `epoch-0010`: the file's stem."""
+    step: int
+    state: Mapping[str, object]

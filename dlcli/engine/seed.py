@@ -42,7 +42,13 @@ def random_states() -> dict[str, Any]:
     version, words, gauss_next = random.getstate()
     states: dict[str, Any] = {
         "python": [version, list(words), gauss_next],
-        "numpy": [str(kind), torch.from_numpy(np.asarray(keys).astype(np.int64)), int(position), int(has_gauss), float(gauss)],
+        "numpy": [
+            str(kind),
+            torch.from_numpy(np.asarray(keys).astype(np.int64)),
+            int(position),
+            int(has_gauss),
+            float(gauss),
+        ],
         "torch": torch.get_rng_state(),
     }
     if torch.cuda.is_available():

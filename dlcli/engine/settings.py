@@ -33,7 +33,8 @@ class ComputeConfig:
         False, flag="--compile/--no-compile", help="compile the network with torch.compile"
     )
     sync_batch_norm: bool = setting(
-        False, flag="--sync-batch-norm/--no-sync-batch-norm",
+        False,
+        flag="--sync-batch-norm/--no-sync-batch-norm",
         help="share batch statistics between processes (CUDA only)",
     )
 
@@ -49,7 +50,9 @@ class OptimConfig:
         1e-3, flag="--lr", help="peak learning rate", source="seed, Question 9"
     )
     schedule: Schedule = setting(
-        "constant", flag="--schedule", help="learning rate after warm-up: constant, cosine or linear decay"
+        "constant",
+        flag="--schedule",
+        help="learning rate after warm-up: constant, cosine or linear decay",
     )
     final_lr: Annotated[float, Ge(0), Le(1)] = setting(
         0.0, flag="--final-lr", help="where a decay ends, as a fraction of --lr"
@@ -57,7 +60,9 @@ class OptimConfig:
     warmup_steps: Annotated[int, Ge(0)] = setting(
         0, flag="--warmup-steps", help="updates of linear warm-up from 0"
     )
-    momentum: Annotated[float, Ge(0), Lt(1)] = setting(0.0, flag="--momentum", help="momentum of sgd")
+    momentum: Annotated[float, Ge(0), Lt(1)] = setting(
+        0.0, flag="--momentum", help="momentum of sgd"
+    )
     weight_decay: Annotated[float, Ge(0)] = setting(
         0.0, flag="--weight-decay", help="L2 penalty added to the gradient"
     )
@@ -79,20 +84,31 @@ class LoopConfig:
         80, flag="--epochs", help="passes over the training data", source="seed, Question 10"
     )
     batch_size: Annotated[int, Ge(1)] = setting(
-        64, flag="--batch-size", help="examples an update (the global batch)", source="seed, Question 9"
+        64,
+        flag="--batch-size",
+        help="examples an update (the global batch)",
+        source="seed, Question 9",
     )
     evaluate_every: Annotated[int, Ge(1)] = setting(
-        1, flag="--evaluate-every", help="epochs (or steps, see --evaluate-unit) between evaluations"
+        1,
+        flag="--evaluate-every",
+        help="epochs (or steps, see --evaluate-unit) between evaluations",
     )
     evaluate_unit: Literal["epochs", "steps"] = setting(
         "epochs", flag="--evaluate-unit", help="what --evaluate-every counts"
     )
     patience: Annotated[int, Ge(0)] = setting(
-        0, flag="--patience", help="evaluations without a better validation loss before stopping; 0 never stops"
+        0,
+        flag="--patience",
+        help="evaluations without a better validation loss before stopping; 0 never stops",
     )
     max_minutes: Annotated[float, Ge(0)] = setting(
-        0.0, flag="--max-minutes", help="stop cleanly after this many minutes of training; 0 is no limit"
+        0.0,
+        flag="--max-minutes",
+        help="stop cleanly after this many minutes of training; 0 is no limit",
     )
     checkpoint_minutes: Annotated[float, Gt(0)] = setting(
-        5.0, flag="--checkpoint-minutes", help="longest time in minutes between checkpoints within an epoch"
+        5.0,
+        flag="--checkpoint-minutes",
+        help="longest time in minutes between checkpoints within an epoch",
     )

@@ -12,9 +12,13 @@ from dlcli import __version__
 def signature(**parts: object) -> str:
     """Join `parts` as `key:value|key:value|…|version:X`, in the order given.
 
-    Parts that are None are left out; underscores in keys become hyphens; lists are joined by commas.
+    Parts that are None are left out; underscores in keys become hyphens; lists get commas.
     """
-    fields = [f"{key.replace('_', '-')}:{_text(value)}" for key, value in parts.items() if value is not None]
+    fields = [
+        f"{key.replace('_', '-')}:{_text(value)}"
+        for key, value in parts.items()
+        if value is not None
+    ]
     return "|".join([*fields, f"version:dlcli-{__version__}"])
 
 

@@ -1,0 +1,137 @@
+"""Device, precision and threads: what there is, what was asked for, what is worth using."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from dlcli.engine.settings import ComputeConfig
+from dlcli.errors import UsageFault
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute:
+    """A resolved place to compute: device, precision and number of CPU threads."""
+
+    device: torch.device
+    precision: Literal["fp32", "bf16"]
+    threads: int
+
+    @contextlib.contextmanager
+    def autocast(self) -> Iterator[None]:
+        """Run products in bfloat16 where the precision is bf16; weights and sums stay float32."""
+        if self.precision == "bf16":
+            with torch.autocast(self.device.type, torch.bfloat16):
+                yield
+        else:
+            yield
+
+
+def available_devices() -> list[str]:
+    """List the devices torch can use here, best first."""
+    found = (
+        [f"cuda:{i}" for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+    )
+    if torch.backends.mps.is_available():
+        found.append("mps")
+    return [*found, "cpu"]
+
+
+def choose_device(wanted: str) -> torch.device:
+    """Turn `auto`, `cpu`, `cuda`, `cuda:N` or `mps` into a device that exists.
+
+    Raises:
+        UsageFault: the word is none of these, or this machine has no such device.
+    """
+    devices = available_devices()
+    if wanted == "auto":
+        return torch.device(devices[0])
+    known = wanted in ("cpu", "mps", "cuda") or wanted.removeprefix("cuda:").isdigit()
+    exists = wanted in devices or (wanted == "cuda" and "cuda:0" in devices)
+    if known and exists:
+        return torch.device("cuda:0" if wanted == "cuda" else wanted)
+    problem = (
+        f"This machine has no device '{wanted}'." if known else f"There is no device '{wanted}'."
+    )
+    raise UsageFault(problem, hint=f"Choose --device auto or one of: {', '.join(devices)}.")
+
+
+def cpu_flags() -> frozenset[str]:
+    """Read which bf16 instructions the processor reports: `amx_bf16`, `avx512_bf16`, or none."""
+    wanted = {"amx_bf16", "avx512_bf16"}
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return frozenset()
+    line = next((row for row in text.splitlines() if row.startswith("flags")), "")
+    return frozenset(wanted & set(line.split()))
+
+
+def bf16_is_native(device: torch.device) -> bool:
+    """Say whether the device multiplies bfloat16 in hardware, as it reports itself."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(cpu_flags())
+
+
+def choose_precision(
+    wanted: str, *, device: torch.device, bf16_pays: bool
+) -> Literal["fp32", "bf16"]:
+    """Resolve `auto`, and refuse what the device cannot do.
+
+    Args:
+        wanted: `auto`, `fp32` or `bf16`.
+        device: where the work will run.
+        bf16_pays: whether bf16 was measured to be faster for this model without hurting its loss.
+    """
+    if wanted == "auto":
+        return "bf16" if bf16_pays and bf16_is_native(device) else "fp32"
+    if wanted == "bf16" and device.type == "mps":
+        raise UsageFault("bf16 is not available on mps.", hint="Use --precision fp32 or auto.")
+    return "bf16" if wanted == "bf16" else "fp32"
+
+
+def prepare(
+    config: ComputeConfig, *, bf16_pays: bool = False, local_rank: int | None = None
+) -> Compute:
+    """Resolve the settings and set torch's thread count.
+
+    Args:
+        config: what was asked for.
+        bf16_pays: see `choose_precision`.
+        local_rank: this process's number on its host under `torchrun`, which picks its GPU.
+    """
+    device = choose_device(config.device)
+    if local_rank is not None and device.type == "cuda" and config.device in ("auto", "cuda"):
+        device = torch.device("cuda", local_rank % torch.cuda.device_count())
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    precision = choose_precision(config.precision, device=device, bf16_pays=bf16_pays)
+    return Compute(device=device, precision=precision, threads=torch.get_num_threads())
+
+
+def describe_machine() -> dict[str, object]:
+    """Report versions, devices and precision support, for `dl env` and `run.json`."""
+    from dlcli import __version__
+
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "dlcli": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "devices": available_devices(),
+        "gpu_names": names,
+        "threads": torch.get_num_threads(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "cpu_bf16": sorted(cpu_flags()),
+        "bf16_native": {name: bf16_is_native(torch.device(name)) for name in available_devices()},
+    }

@@ -1,0 +1,93 @@
+"""Several processes, one training: what PyTorch's own launcher gives us, and nothing of our own.
+
+Under `torchrun` each process drives one device. Gradients travel by DistributedDataParallel; the
+few words that processes must agree on (stop now, save now) travel as one tiny all-reduce a step.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """This process's place among the processes of one training."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+
+    @property
+    def is_main(self) -> bool:
+        """True for the one process that writes and prints."""
+        return self.rank == 0
+
+    def agree(self, flags: Sequence[bool], *, device: torch.device) -> list[bool]:
+        """Return, for each flag, whether any process raised it."""
+        if self.size == 1:
+            return list(flags)
+        votes = torch.tensor([float(flag) for flag in flags], device=device)
+        dist.all_reduce(votes, op=dist.ReduceOp.MAX)
+        return [bool(vote) for vote in votes.tolist()]
+
+    def gather(self, values: torch.Tensor) -> torch.Tensor:
+        """Stack a tensor (K,) of every process into (size, K), the same everywhere."""
+        if self.size == 1:
+            return values[None].clone()
+        rows = [torch.empty_like(values) for _ in range(self.size)]
+        dist.all_gather(rows, values)
+        return torch.stack(rows)
+
+    def share(self, value: Any) -> Any:
+        """Give every process what the main process holds."""
+        if self.size == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def wrap(self, network: nn.Module, *, device: torch.device) -> nn.Module:
+        """Return the network as the training step calls it.
+
+        Batch statistics stay with each process (buffers are not broadcast); the main process's
+        are the ones that are saved.
+        """
+        if self.size == 1:
+            return network
+        ids = [device.index] if device.type == "cuda" else None
+        return DistributedDataParallel(
+            network, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
+        )
+
+
+def launched_world() -> World:
+    """Read this process's place from the environment that `torchrun` sets."""
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size <= 1 or "RANK" not in os.environ:
+        return World()
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    return World(rank=int(os.environ["RANK"]), size=size, local_rank=local_rank)
+
+
+@contextmanager
+def process_group(world: World, *, device: torch.device) -> Iterator[None]:
+    """Join the other processes (NCCL between GPUs, gloo between CPUs) and leave them at the end."""
+    if world.size == 1:
+        yield
+        return
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=timedelta(minutes=30))
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()

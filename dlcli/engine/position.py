@@ -1,0 +1,91 @@
+"""Where a training stands: everything a checkpoint holds beside its configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dlcli.engine.distributed import World
+from dlcli.engine.seed import random_states, restore_random_states
+from dlcli.errors import CheckpointError
+
+
+@dataclass(kw_only=True)
+class Position:
+    """Progress of one training."""
+
+    epoch: int = 0
+    """Epochs that are done, their evaluation included."""
+    batch: int = 0
+    """Batches of the current epoch that are done; all of them: its evaluation is pending."""
+    step: int = 0
+    """Updates of the whole run."""
+    train_s: float = 0.0
+    """Seconds of training alone, over all sessions of the run."""
+    best: float | None = None
+    """Best validation loss."""
+    stale: int = 0
+    """Evaluations since the best one."""
+    names: list[str] = field(default_factory=list)
+    """What `sums` holds after the weight."""
+    sums: Tensor | None = None
+    """Sums of this process since the last evaluation: the weight, then each loss part."""
+
+    def state(
+        self, *, network: nn.Module, optimizer: torch.optim.Optimizer, world: World
+    ) -> dict[str, Any]:
+        """Return a checkpoint's content; with several processes all must call it."""
+        sums = None if self.sums is None else world.gather(self.sums).cpu()
+        return {
+            "model": network.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "position": {
+                "epoch": self.epoch,
+                "batch": self.batch,
+                "step": self.step,
+                "train_s": self.train_s,
+                "best": self.best,
+                "stale": self.stale,
+                "names": list(self.names),
+                "sums": sums,
+            },
+            "random": random_states(),
+        }
+
+    @classmethod
+    def restore(
+        cls,
+        state: Mapping[str, Any],
+        *,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        world: World,
+    ) -> Position:
+        """Load a checkpoint's content into a network and an optimiser and return the position.
+
+        Raises:
+            CheckpointError: the content fits another network, or parts of it are missing.
+        """
+        try:
+            network.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+            restore_random_states(state["random"])
+            at = cls(**state["position"])
+        except (KeyError, TypeError, ValueError, RuntimeError):
+            raise CheckpointError(
+                "The checkpoint does not fit this run's network and optimiser.",
+                hint="Resume with the configuration it was trained with, or use --init-from.",
+            ) from None
+        if at.sums is not None:
+            at.sums = _own_sums(at.sums, world=world, device=next(network.parameters()).device)
+        return at
+
+
+def _own_sums(rows: Tensor, *, world: World, device: torch.device) -> Tensor:
+    """Give this process its row, or spread the total where the number of processes changed."""
+    mine = rows[world.rank] if rows.shape[0] == world.size else rows.sum(0) / world.size
+    return mine.to(device)

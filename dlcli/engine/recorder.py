@@ -1,0 +1,86 @@
+"""Writing a run down: metrics lines and checkpoints, in the order that makes resuming exact."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
+from dlcli.engine.events import Evaluated, Event, Saved, StateDue
+from dlcli.engine.runs import RunFolder
+from dlcli.engine.stopping import StopFlag
+from dlcli.errors import RunFailed
+
+
+def record(
+    events: Iterable[Event], *, run: RunFolder, kind: str, config: Mapping[str, Any], stop: StopFlag
+) -> Iterator[Event]:
+    """Pass events on, saving each `StateDue` and writing each `Evaluated`.
+
+    Only the main process records. A checkpoint notes how long metrics.jsonl was when it was taken;
+    `resume_state` cuts the file back to that, so no line appears twice.
+
+    Yields:
+        every event except `StateDue`, in whose place a `Saved` comes.
+    """
+    for event in events:
+        if isinstance(event, StateDue):
+            with stop.deferring():
+                path = _save(event, run=run, kind=kind, config=config)
+            yield Saved(path=path, step=event.step)
+            continue
+        if isinstance(event, Evaluated):
+            with stop.deferring():
+                _append(event, path=run.metrics_file)
+        yield event
+
+
+def resume_state(run: RunFolder, *, kind: str) -> dict[str, Any] | None:
+    """Load the newest checkpoint of a run and cut its metrics back to it.
+
+    Returns:
+        the checkpoint's content, or None where the run was stopped before its first checkpoint; it
+        then starts over.
+    """
+    path = run.checkpoint("last")
+    state = load_checkpoint(path, kind=kind) if path.exists() else None
+    keep = 0 if state is None else int(state.get("metrics_bytes", 0))
+    if run.metrics_file.exists() and run.metrics_file.stat().st_size > keep:
+        os.truncate(run.metrics_file, keep)
+    return state
+
+
+def _save(event: StateDue, *, run: RunFolder, kind: str, config: Mapping[str, Any]) -> Path:
+    path = run.checkpoint(event.name)
+    size = run.metrics_file.stat().st_size if run.metrics_file.exists() else 0
+    content = {"config": dict(config), "metrics_bytes": size, **event.state}
+    save_checkpoint(path, content, kind=kind)
+    return path
+
+
+def _append(event: Evaluated, *, path: Path) -> None:
+    row = {"epoch": event.epoch, "step": event.step, **event.metrics}
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(_finite(row), ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise RunFailed(
+            f"{path} could not be written: {error.strerror or error}.",
+            hint="Free some space and go on with --resume; the last checkpoint is good.",
+        ) from None
+
+
+def _finite(value: Any) -> Any:
+    """Replace what JSON cannot hold (NaN, infinities) by null."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and value - value != 0:
+        return None
+    return value
