@@ -1,0 +1,25 @@
+"""Named data sets: where they come from, how they are checked, tensors and sentences out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dlcli.lazy import exports
+
+if TYPE_CHECKING:
+    from dlcli.data.catalogue import DATA_SETS as DATA_SETS
+    from dlcli.data.catalogue import DataSet as DataSet
+    from dlcli.data.catalogue import recommended as recommended
+    from dlcli.data.images import ImageData as ImageData
+    from dlcli.data.images import load_images as load_images
+
+__getattr__, __dir__, __all__ = exports(
+    __name__,
+    {
+        "DATA_SETS": "dlcli.data.catalogue",
+        "DataSet": "dlcli.data.catalogue",
+        "ImageData": "dlcli.data.images",
+        "load_images": "dlcli.data.images",
+        "recommended": "dlcli.data.catalogue",
+    },
+)
