@@ -212,7 +212,7 @@ def _refuse_unknown(
             if not isinstance(value, Mapping):
                 raise ConfigError(
                     f"The setting '{prefix}{key}'{where} is a group, not a value.",
-                    hint=f"Set one of its keys, such as {next(keys(hints[key], prefix=inner)).path}.",
+                    hint=f"Set one of its keys, like {next(keys(hints[key], prefix=inner)).path}.",
                 )
             section = typing.cast("type[DataclassType]", hints[key])
             _refuse_unknown(section, value, source=source, prefix=inner)

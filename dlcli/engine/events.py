@@ -53,7 +53,7 @@ class Evaluated(Event):
     epoch: int
     step: int
     metrics: Mapping[str, object]
-    """`train_loss` and its parts, `valid_*` if there is validation data, `lr`, `rate`, `train_s`."""
+    """`train_loss` and its parts, `valid_*` given validation data, `lr`, `rate`, `train_s`."""
 
 
 @dataclass(frozen=True, kw_only=True)

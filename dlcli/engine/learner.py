@@ -25,7 +25,7 @@ class Learner(Protocol):
     """A network, its data and its evaluation."""
 
     network: nn.Module
-    """`forward(*payload)` returns this process's sums: `loss`, which is minimised, and its parts."""
+    """`forward(*payload)` returns this process's sums: `loss`, which is minimised, and parts."""
     unit: str
     """What `Batch.items` counts, such as `images`."""
 

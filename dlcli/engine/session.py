@@ -1,0 +1,261 @@
+"""A training from folder to folder: what every `train` command does around its learner.
+
+Opens or makes the run folder, holds its lock, joins the other processes, seeds everything, finds
+the checkpoint to go on from, and passes the loop's events through the recorder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dlcli.engine.checkpoint import load_checkpoint
+from dlcli.engine.config import DataclassType, dump_yaml, keys, load_yaml, to_dict
+from dlcli.engine.device import Compute, describe_machine, prepare
+from dlcli.engine.distributed import World, launched_world, process_group
+from dlcli.engine.events import Event, Finished, RunStarted
+from dlcli.engine.files import write_whole
+from dlcli.engine.learner import Learner
+from dlcli.engine.loop import Plan, Training
+from dlcli.engine.recorder import record, resume_state
+from dlcli.engine.runs import RunFolder, create_run, describe_start, open_run
+from dlcli.engine.seed import seed_everything
+from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig
+from dlcli.engine.stopping import StopFlag
+from dlcli.errors import CheckpointError, ConfigError
+
+MAY_CHANGE = (
+    "loop.epochs",
+    "loop.max_minutes",
+    "loop.checkpoint_minutes",
+    "loop.patience",
+    "compute.device",
+    "compute.threads",
+    "snapshots",
+)
+"""Settings that a resumed run may take anew; any other must be as it was."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a run goes: a new folder (`out`, or one named by date), or one to go on with."""
+
+    out: Path | None = None
+    resume: Path | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session:
+    """An open training session of this process."""
+
+    kind: str
+    title: str
+    config: DataclassType
+    folder: RunFolder
+    """Written to by the main process only."""
+    world: World
+    compute: Compute
+    stop: StopFlag
+    state: dict[str, Any] | None
+    """The checkpoint to go on from."""
+
+    def events(
+        self,
+        learner: Learner,
+        *,
+        optim: OptimConfig,
+        loop: LoopConfig,
+        compute: ComputeConfig,
+        keep_epochs: tuple[int, ...] = (),
+    ) -> Iterator[Event]:
+        """Train `learner` (its network on the session's device), recording on the main process."""
+        plan = Plan(
+            optim=optim,
+            loop=loop,
+            compute=self.compute,
+            seed=compute.seed,
+            world=self.world,
+            compiled=compute.compile,
+            keep_epochs=keep_epochs,
+        )
+        training = Training(learner, plan=plan, stop=self.stop, state=self.state)
+        if self.world.is_main:
+            yield RunStarted(
+                run=self.folder.path,
+                title=self.title,
+                epochs=loop.epochs,
+                steps_per_epoch=training.updates_per_epoch,
+                step=training.position.step,
+                unit=learner.unit,
+            )
+            events: Iterator[Event] = record(
+                training.events(),
+                run=self.folder,
+                kind=self.kind,
+                config=to_dict(self.config),
+                stop=self.stop,
+            )
+        else:
+            events = training.events()
+        yield from events
+
+    def finish(self, *, status: str, **fields: object) -> None:
+        """Write the outcome into run.json (main process only)."""
+        if self.world.is_main:
+            self.folder.update_record(status=status, **fields)
+
+
+@contextmanager
+def open_session(
+    *,
+    kind: str,
+    title: str,
+    config: DataclassType,
+    compute: ComputeConfig,
+    place: Place,
+    bf16_pays: bool,
+) -> Iterator[Session]:
+    """Open a training session and close it whatever happens.
+
+    Args:
+        kind: what the run is of, such as `vae`; checked when it is loaded again.
+        title: its short name, such as `vae-conv`.
+        config: every setting; saved with the run.
+        compute: its part about device, precision, seed and threads.
+        place: where the run goes.
+        bf16_pays: see `dlcli.engine.device.choose_precision`.
+    """
+    world = launched_world()
+    local_rank = world.local_rank if world.size > 1 else None
+    where = prepare(compute, bf16_pays=bf16_pays, local_rank=local_rank)
+    stop = StopFlag()
+    with ExitStack() as stack:
+        stack.enter_context(stop.watching())
+        stack.enter_context(process_group(world, device=where.device))
+        folder, state = _open_folder(
+            kind, title=title, config=config, place=place, world=world, stack=stack
+        )
+        seed_everything(compute.seed)
+        if world.is_main:
+            start = describe_start(
+                kind=kind, title=title, seed=compute.seed, machine=describe_machine()
+            )
+            start |= {
+                "device": str(where.device),
+                "precision": where.precision,
+                "threads": where.threads,
+                "processes": world.size,
+            }
+            folder.update_record(**start)
+        session = Session(
+            kind=kind,
+            title=title,
+            config=config,
+            folder=folder,
+            world=world,
+            compute=where,
+            stop=stop,
+            state=state,
+        )
+        try:
+            yield session
+        except BaseException as error:
+            _note_failure(session, error)
+            raise
+
+
+def follow(events: Iterable[Event], *listeners: Callable[[Event], None]) -> Finished | None:
+    """Tell every event to every listener; return the last `Finished`."""
+    end: Finished | None = None
+    for event in events:
+        for listener in listeners:
+            listener(event)
+        if isinstance(event, Finished):
+            end = event
+    return end
+
+
+def load_weights(source: RunFolder, *, kind: str, name: str = "last") -> Mapping[str, Any]:
+    """Return the model weights in a run's checkpoint, on the CPU, for `--init-from` and for use."""
+    state = load_checkpoint(source.checkpoint(name), kind=kind)
+    try:
+        weights: Mapping[str, Any] = state["model"]
+    except KeyError:
+        raise CheckpointError(
+            f"The checkpoint {source.checkpoint(name)} holds no model.", hint="Choose another run."
+        ) from None
+    return weights
+
+
+def _open_folder(
+    kind: str, *, title: str, config: DataclassType, place: Place, world: World, stack: ExitStack
+) -> tuple[RunFolder, dict[str, Any] | None]:
+    """Open the folder on the main process and tell the others; load the state everywhere."""
+    failure: Exception | None = None
+    folder: RunFolder | None = None
+    if world.is_main:
+        try:
+            folder = _main_folder(title, config=config, place=place, stack=stack)
+            if place.resume is not None:
+                resume_state(folder, kind=kind)
+        except Exception as error:
+            failure = error
+    path, failure = world.share((folder and folder.path, failure))
+    if failure is not None:
+        raise failure
+    folder = RunFolder(path)
+    resumes = place.resume is not None and folder.checkpoint().exists()
+    return folder, load_checkpoint(folder.checkpoint(), kind=kind) if resumes else None
+
+
+def _main_folder(title: str, *, config: DataclassType, place: Place, stack: ExitStack) -> RunFolder:
+    if place.resume is None:
+        folder = create_run(title, out=place.out, force=place.force)
+        stack.enter_context(folder.locked())
+    else:
+        folder = open_run(place.resume)
+        stack.enter_context(folder.locked())
+        check_unchanged(config, folder)
+    write_whole(folder.config_file, dump_yaml(config).encode())
+    return folder
+
+
+def check_unchanged(config: DataclassType, folder: RunFolder) -> None:
+    """Refuse to go on with a run under other settings than its own.
+
+    Raises:
+        ConfigError: names the first setting that differs and may not.
+    """
+    saved, given = load_yaml(folder.config_file), to_dict(config)
+    for key in keys(type(config)):
+        if key.path in MAY_CHANGE:
+            continue
+        old, new = _leaf(saved, key.path), _leaf(given, key.path)
+        if old is not _MISSING and old != new:
+            raise ConfigError(
+                f"The run {folder.path} was trained with {key.path} = {old}, not {new}.",
+                hint="Resume it without changing that, or start another run with --init-from.",
+            )
+
+
+_MISSING = object()
+
+
+def _leaf(data: Any, path: str) -> Any:
+    for part in path.split("."):
+        if not isinstance(data, Mapping) or part not in data:
+            return _MISSING
+        data = data[part]
+    return data
+
+
+def _note_failure(session: Session, error: BaseException) -> None:
+    """Say in run.json how the session ended; a disk that is full must not hide the reason."""
+    stopped = isinstance(error, KeyboardInterrupt | GeneratorExit) or session.stop.requested
+    with contextlib.suppress(Exception):
+        session.finish(status="interrupted" if stopped else "failed", error=str(error))
