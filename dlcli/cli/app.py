@@ -1,0 +1,122 @@
+"""`dl`: the program, and the one boundary where exceptions become sentences and exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from dlcli.cli.tree import GROUPS, TOP, LazyGroup, lazy
+from dlcli.errors import DlError, RunFailed
+
+
+class Root(LazyGroup):
+    """The whole program; every failure ends in its `main`."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run; a reader that has gone away (`dl … | head -1`) is no failure."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return None
+        return result
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:
+        """Run a command line; in standalone mode, exit with one of the documented codes."""
+        words = list(sys.argv[1:] if args is None else args)
+        if not extra.pop("standalone_mode", True):
+            return super().main(words, prog_name, standalone_mode=False, **extra)
+        try:
+            code = super().main(words, prog_name, standalone_mode=False, **extra)
+        except Exception as error:
+            if "--debug" in words:
+                raise
+            sys.exit(report_failure(error, as_json="--json" in words))
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def report_failure(error: Exception, *, as_json: bool) -> int:
+    """Say what went wrong, on stderr and for `--json` on stdout too; return the exit code."""
+    known = as_known(error)
+    if as_json:
+        failure = {"kind": known.kind, "message": known.message, "hint": known.hint}
+        print(json.dumps({"error": failure}, ensure_ascii=False), flush=True)
+    text = f"error: {known.message}" + (f"\n       {known.hint}" if known.hint else "")
+    encoding = sys.stderr.encoding or "utf-8"
+    print(text.encode(encoding, "replace").decode(encoding), file=sys.stderr)
+    return known.exit_code
+
+
+def as_known(error: Exception) -> DlError:
+    """Turn any exception into one with a sentence, a way out and an exit code."""
+    if isinstance(error, DlError):
+        return error
+    if hasattr(error, "format_message"):  # Typer's usage errors
+        return _usage(error)
+    text = str(error) or type(error).__name__
+    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+        return RunFailed("There is not enough memory for this.", hint="Lower --batch-size or the sizes asked for.")
+    if isinstance(error, OSError):
+        return RunFailed(
+            f"{error.filename or 'A file'} could not be used: {error.strerror or text}.",
+            hint="Check the path, its permissions and the free space.",
+        )
+    first = text.strip().splitlines()[0]
+    return RunFailed(
+        f"Something unforeseen happened ({type(error).__name__}: {first}).",
+        hint="Run it again with --debug for a traceback, and please report it.",
+    )
+
+
+def _usage(error: Any) -> DlError:
+    from dlcli.errors import UsageFault
+
+    ctx = getattr(error, "ctx", None)
+    path = ctx.command_path if ctx is not None else "dl"
+    return UsageFault(str(error.format_message()), hint=f"See `{path} --help`.")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from dlcli import __version__
+
+        typer.echo(f"dl {__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    name="dl",
+    cls=lazy(TOP, base=Root),
+    no_args_is_help=True,
+    rich_markup_mode=None if os.environ.get("TERM") == "dumb" else "rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """A deep-learning laboratory: classic results as numbers with error bars and pictures."""
+
+
+for _name, (_help, _entries) in GROUPS.items():
+    app.add_typer(typer.Typer(cls=lazy(_entries), no_args_is_help=True), name=_name, help=_help)
+
+
+def main() -> None:
+    """Run the program: the `dl` script and `python -m dlcli`."""
+    try:
+        app(prog_name="dl")
+    except KeyboardInterrupt:
+        print("error: Interrupted.", file=sys.stderr)
+        sys.exit(130)

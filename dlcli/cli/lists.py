@@ -1,0 +1,112 @@
+"""Lists on the command line: `--dims 2 20 200`, `--dims 2,20,200`, `--dims 2 --dims 20`.
+
+All three mean the same. A list given with spaces ends at the first word that is not one of its
+items. Also `--resume [RUN]`, an option whose value may be left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import typer.core
+
+ItemTest = Callable[[str], bool]
+
+
+def is_int(word: str) -> bool:
+    """Say whether a word is an integer."""
+    return _reads(int, word)
+
+
+def is_float(word: str) -> bool:
+    """Say whether a word is a number."""
+    return _reads(float, word)
+
+
+def is_one_of(choices: Sequence[str]) -> ItemTest:
+    """Return a test for membership in `choices`."""
+    return lambda word: word in choices
+
+
+def is_assignment(word: str) -> bool:
+    """Say whether a word looks like `key.path=value`."""
+    return "=" in word and not word.startswith("-")
+
+
+def gather(args: Sequence[str], *, lists: Mapping[str, ItemTest], optional: frozenset[str]) -> list[str]:
+    """Rewrite every form of a list into one `--flag=a,b,c`, and a bare `--resume` into `--resume=`.
+
+    Args:
+        args: the words after the command.
+        lists: list flag → test for one item.
+        optional: flags whose value may be left out.
+    """
+    out: list[str] = []
+    found: dict[str, list[str]] = {}
+    words = list(args)
+    while words:
+        word = words.pop(0)
+        if word == "--":
+            out += [word, *words]
+            break
+        flag, given, value = word.partition("=")
+        if flag in lists:
+            items = [value] if given else _take(words, lists[flag])
+            if flag not in found:
+                found[flag] = []
+                out.append(flag)
+            found[flag] += items
+        elif word in optional:
+            has_value = bool(words) and not words[0].startswith("-")
+            out.append(f"{word}={words.pop(0) if has_value else ''}")
+        else:
+            out.append(word)
+    return [f"{word}={_join(found[word])}" if word in found else word for word in out]
+
+
+SEPARATOR = "\x1f"
+"""Between the items of a list of assignments, which may contain commas themselves."""
+
+
+def _join(items: Sequence[str]) -> str:
+    if any("=" in item for item in items):
+        return SEPARATOR.join(items)
+    return ",".join(items)
+
+
+def _take(words: list[str], test: ItemTest) -> list[str]:
+    """Remove and return the items at the front of `words`; the first is taken whatever it is."""
+    taken: list[str] = []
+    while words:
+        parts = [part for part in words[0].split(",") if part] or [words[0]]
+        looks_like_flag = words[0].startswith("-") and not test(words[0])
+        if looks_like_flag or (taken and not all(test(part) for part in parts)):
+            break
+        taken.append(words.pop(0))
+    return taken
+
+
+def split(text: str) -> list[str]:
+    """Split what `gather` joined into its items."""
+    separator = SEPARATOR if SEPARATOR in text or "=" in text else ","
+    return [item for item in text.split(separator) if item]
+
+
+def _reads(kind: Callable[[str], object], word: str) -> bool:
+    try:
+        kind(word)
+    except ValueError:
+        return False
+    return True
+
+
+def command_class(
+    *, lists: Mapping[str, ItemTest], optional: frozenset[str] = frozenset()
+) -> type[typer.core.TyperCommand]:
+    """Return a command class that understands list flags before anything is parsed."""
+
+    class ListCommand(typer.core.TyperCommand):
+        def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+            return super().parse_args(ctx, gather(args, lists=lists, optional=optional))
+
+    return ListCommand

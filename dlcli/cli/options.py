@@ -1,0 +1,287 @@
+"""Flags: the common ones, defined once, and those that come from a command's config dataclass.
+
+`configured(VaeTrainConfig)` turns a function of a finished config into a Typer command: it adds a
+flag for each `setting(…, flag=…)`, `--config`, `--set` and `--print-config`, merges them with the
+stated precedence, and calls the function. Each flag's type, default, unit and help stand in the
+dataclass and nowhere else.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dlcli.cli import lists
+from dlcli.engine.config import (
+    DataclassType,
+    Key,
+    bare,
+    choices_of,
+    dump_yaml,
+    keys,
+    load_yaml,
+    merge,
+    nest,
+    resolve,
+)
+from dlcli.errors import ConfigError
+
+Advice = Callable[[dict[str, Any]], Mapping[str, Any]]
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
+QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only warnings.")]
+DebugFlag = Annotated[bool, typer.Option("--debug", help="Show a traceback on errors.")]
+OutFlag = Annotated[Path | None, typer.Option("--out", "-o", help="Where to write.", show_default=False)]
+RunFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--run",
+        help="A run folder, a name under runs/, `latest`, or pretrained:NAME. [default: the newest]",
+        show_default=False,
+    ),
+]
+_ConfigFlag = Annotated[
+    Path | None, typer.Option("--config", help="A YAML file of settings.", show_default=False)
+]
+_SetFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--set",
+        help="Any setting by its path, such as --set optim.lr=1.0e-4. May be repeated.",
+        metavar="KEY=VALUE…",
+        show_default=False,
+    ),
+]
+_PrintFlag = Annotated[
+    bool, typer.Option("--print-config", help="Print every value in force as YAML and stop.")
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Show:
+    """How a command is to speak."""
+
+    json: bool = False
+    quiet: bool = False
+
+
+def plain(function: Callable[..., None]) -> Callable[..., None]:
+    """Add `--json`, `--quiet` and `--debug` to a command whose first parameter is `show: Show`."""
+    own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+
+    @functools.wraps(function)
+    def command(*, json: bool, quiet: bool, debug: bool, **rest: Any) -> None:  # noqa: ARG001
+        function(Show(json=json, quiet=quiet), **rest)
+
+    _give_signature(command, [*own, *_SPEAKING])
+    return command
+
+
+def configured(
+    cls: type[DataclassType],
+    *,
+    advice: Advice | None = None,
+    base: Callable[[dict[str, Any]], Mapping[str, Any] | None] | None = None,
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Turn `function(config, show, **own)` into a command with a flag for each setting of `cls`.
+
+    Args:
+        cls: the config dataclass.
+        advice: settings recommended for what the user chose (a named data set, say); weaker than
+            anything the user wrote.
+        base: a saved configuration that replaces the defaults and the advice (a run to resume),
+            from the command's own parameters.
+    """
+    flagged = [key for key in keys(cls) if key.flag]
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        own = list(inspect.signature(function, eval_str=True).parameters.values())[2:]
+        names = [parameter.name for parameter in own]
+
+        @functools.wraps(function)
+        def command(**given: Any) -> None:
+            rest = {name: given.pop(name) for name in names}
+            show = Show(json=given.pop("json"), quiet=given.pop("quiet"))
+            saved = base(rest) if base is not None else None
+            config = _assemble(cls, given, flagged=flagged, advice=advice, saved=saved)
+            if given["print_config"]:
+                typer.echo(dump_yaml(config), nl=False)
+                return
+            function(config, show, **rest)
+
+        _give_signature(command, [*own, *map(_parameter, flagged), *_CONFIGURING, *_SPEAKING])
+        return command
+
+    return decorate
+
+
+def list_flags(cls: type[DataclassType], **more: lists.ItemTest) -> dict[str, lists.ItemTest]:
+    """Return the list flags of a config class with their item tests; `--set` is always one.
+
+    Args:
+        cls: the config dataclass.
+        more: further list flags of the command itself, `dims=is_int` for `--dims`.
+    """
+    found: dict[str, lists.ItemTest] = {"--set": lists.is_assignment}
+    for key in keys(cls):
+        item = _item_type(key)
+        if key.flag and item is not None:
+            found[key.flag] = _item_test(item)
+    return found | {"--" + name.replace("_", "-"): test for name, test in more.items()}
+
+
+def add_command(
+    app: typer.Typer,
+    name: str,
+    function: Callable[..., None],
+    *,
+    cls: type[DataclassType] | None = None,
+    list_options: Mapping[str, lists.ItemTest] | None = None,
+    optional: frozenset[str] = frozenset(),
+) -> None:
+    """Register a command, with its list flags."""
+    found = list_flags(cls) if cls is not None else {}
+    found |= list_options or {}
+    app.command(name, cls=lists.command_class(lists=found, optional=optional))(function)
+
+
+def parse_assignments(text: str | None) -> dict[str, Any]:
+    """Read `--set a.b=1 c=x` into nested settings; values are YAML."""
+    import yaml
+
+    merged: dict[str, Any] = {}
+    for item in lists.split(text or ""):
+        path, equals, value = item.partition("=")
+        if not equals or not path:
+            raise ConfigError(
+                f"--set cannot read '{item}'.", hint="Write --set KEY=VALUE, such as optim.lr=1.0e-4."
+            )
+        try:
+            merged = merge(merged, nest(path, yaml.safe_load(value)))
+        except (yaml.YAMLError, ValueError):
+            raise ConfigError(
+                f"--set cannot read the value of '{item}'.", hint="Quote it, or write a plain number or word."
+            ) from None
+    return merged
+
+
+def _assemble(
+    cls: type[DataclassType],
+    given: Mapping[str, Any],
+    *,
+    flagged: list[Key],
+    advice: Advice | None,
+    saved: Mapping[str, Any] | None,
+) -> DataclassType:
+    """Default < data set's advice (or the saved run) < --config < --set < explicit flag."""
+    file: Path | None = given["config"]
+    layers = [load_yaml(file) if file is not None else {}]
+    if file is not None:
+        resolve(cls, layers, source=str(file))
+    layers.append(parse_assignments(given["set"]))
+    resolve(cls, [layers[-1]], source="--set")
+    layers.append(_flag_layer(given, flagged))
+    if saved is not None:
+        return resolve(cls, [saved, *layers])
+    advised = advice(merge(*layers)) if advice is not None else {}
+    return resolve(cls, [advised, *layers])
+
+
+def _flag_layer(given: Mapping[str, Any], flagged: list[Key]) -> dict[str, Any]:
+    layer: dict[str, Any] = {}
+    for key in flagged:
+        value = given[_python_name(key)]
+        if value is None:
+            continue
+        item = _item_type(key)
+        if item is not None:
+            value = [_convert(word, item, flag=str(key.flag)) for word in lists.split(value)]
+        layer = merge(layer, nest(key.path, value))
+    return layer
+
+
+def _convert(word: str, item: Any, *, flag: str) -> Any:
+    if item not in (int, float):
+        return word
+    try:
+        return item(word)
+    except ValueError:
+        kind = "integers" if item is int else "numbers"
+        raise ConfigError(f"{flag} takes {kind}, not '{word}'.", hint=f"Write {flag} 2 20 200.") from None
+
+
+def _item_type(key: Key) -> Any:
+    """Return the item type of a list setting, or None for a single value."""
+    inner = bare(key.type)
+    return bare(typing.get_args(inner)[0]) if typing.get_origin(inner) is tuple else None
+
+
+def _item_test(item: Any) -> lists.ItemTest:
+    if item is int:
+        return lists.is_int
+    if item is float:
+        return lists.is_float
+    words = choices_of(item)
+    return lists.is_one_of(words) if words else lambda word: not word.startswith("-")
+
+
+def _python_name(key: Key) -> str:
+    return str(key.flag).split("/")[0].lstrip("-").replace("-", "_")
+
+
+def _parameter(key: Key) -> inspect.Parameter:
+    """Describe the flag of one setting; None means that the user did not give it."""
+    item = _item_type(key)
+    inner = bare(key.type)
+    choices = choices_of(item) if item is not None else ()
+    annotation: Any = str if item is not None else inner
+    metavar = None
+    if item is not None:
+        word = "|".join(choices) if choices else {int: "INT", float: "FLOAT"}.get(item, "TEXT")
+        metavar = f"{word}…"
+    text = f"{key.help} [default: {_default_text(key)}]"
+    option = typer.Option(str(key.flag), help=text, show_default=False, metavar=metavar)
+    return _keyword(_python_name(key), Annotated[annotation | None, option], None)
+
+
+def _default_text(key: Key) -> str:
+    if isinstance(key.default, tuple):
+        return " ".join(map(str, key.default)) or "none"
+    if isinstance(key.default, bool):
+        return "yes" if key.default else "no"
+    return "none" if key.default is None else str(key.default)
+
+
+def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )
+
+
+_CONFIGURING = [
+    _keyword("config", _ConfigFlag, None),
+    _keyword("set", _SetFlag, None),
+    _keyword("print_config", _PrintFlag, False),
+]
+_SPEAKING = [
+    _keyword("json", JsonFlag, False),
+    _keyword("quiet", QuietFlag, False),
+    _keyword("debug", DebugFlag, False),
+]
+
+
+def _give_signature(function: Any, parameters: list[inspect.Parameter]) -> None:
+    """Make a function look, to Typer, as if it had been written with these parameters."""
+    kinds = inspect.Parameter
+    ordered = sorted(parameters, key=lambda p: p.kind is kinds.KEYWORD_ONLY)
+    function.__signature__ = inspect.Signature(ordered)
+    function.__annotations__ = {p.name: p.annotation for p in ordered}
+    function.__wrapped__ = None
+    del function.__wrapped__

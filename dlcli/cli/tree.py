@@ -1,0 +1,85 @@
+"""The tree of commands: names and one-line helps, and where each command lives.
+
+A command's module is imported when the command is used, so that `dl --help` costs no more than a
+bare Typer program. To add a command: write `cli/<module>.py` with a `register(app)`, and name it here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import typer
+import typer.core
+import typer.main
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A command: the module in `dlcli.cli` whose `register(app)` adds it, and its one-line help."""
+
+    module: str
+    help: str
+
+
+TOP: Mapping[str, Entry] = {
+    "env": Entry("env", "Show versions, devices and precision support."),
+}
+"""Commands directly under `dl`."""
+
+GROUPS: Mapping[str, tuple[str, Mapping[str, Entry]]] = {
+    "vae": (
+        "Variational auto-encoders (Questions 7-11).",
+        {
+            "train": Entry("vae_train", "Train a VAE and write a run folder."),
+        },
+    ),
+    "runs": (
+        "Run folders.",
+        {
+            "list": Entry("runs", "List runs with their key metrics."),
+            "show": Entry("runs", "Show one run."),
+            "compare": Entry("runs", "Compare runs in one table and one figure."),
+            "prune": Entry("runs", "Remove checkpoints or whole runs that are no longer needed."),
+        },
+    ),
+}
+"""Group → its help and its commands."""
+
+
+class LazyGroup(typer.core.TyperGroup):
+    """A group whose commands are listed from a table and imported when used."""
+
+    entries: ClassVar[Mapping[str, Entry]] = {}
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names in the order of the table, groups last."""
+        return [*self.entries, *(name for name in self.commands if name not in self.entries)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return the command if it has been used, else a stand-in that only knows its help."""
+        found = super().get_command(ctx, cmd_name)
+        if found is None and cmd_name in self.entries:
+            return typer.core.TyperCommand(name=cmd_name, help=self.entries[cmd_name].help)
+        return found
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Import the command that is about to run."""
+        if args and args[0] in self.entries and args[0] not in self.commands:
+            self.commands[args[0]] = load(args[0], self.entries[args[0]])
+        return super().resolve_command(ctx, args)
+
+
+def load(name: str, entry: Entry) -> Any:
+    """Import a command's module and build the command."""
+    module = importlib.import_module(f"dlcli.cli.{entry.module}")
+    app = typer.Typer(add_completion=False)
+    module.register(app)
+    return typer.main.get_group(app).commands[name]
+
+
+def lazy(entries: Mapping[str, Entry], *, base: type[LazyGroup] = LazyGroup) -> type[LazyGroup]:
+    """Return a group class with the given commands."""
+    return type(base.__name__, (base,), {"entries": entries})
