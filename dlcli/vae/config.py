@@ -1,4 +1,7 @@
-"""The settings of the variational auto-encoder's network."""
+"""The settings of the variational auto-encoder: network, pixels, objective, and all of a training.
+
+Reading this needs neither torch nor pydantic; `check` holds what ties one setting to another.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Le
 
 from dlcli.engine.config import STRICT, setting
+from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig
+from dlcli.errors import ConfigError
 
 Width = Annotated[int, Ge(1), Le(65_536)]
 
@@ -55,3 +60,137 @@ class VaeModelConfig:
         help="conv, demonstration only: skip connections, which let the network cheat",
         source="seed, Question 11",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class VaeDataConfig:
+    """Which images, and what becomes of their grey pixels."""
+
+    __pydantic_config__ = STRICT
+
+    name: str = setting(
+        "auto", flag="--data", help="data set: mnist, glyphs, or auto (mnist where it can be had)"
+    )
+    binarize: Literal["none", "dynamic", "fixed"] = setting(
+        "none",
+        flag="--binarize",
+        help="pixels: none (grey targets), dynamic (drawn anew each time) or fixed (drawn once)",
+        source="seed, Question 7: grey pixels in the cross-entropy",
+    )
+    validation: Annotated[int, Ge(0)] = setting(
+        0,
+        flag="--validation",
+        help="images taken from the end of the training set to validate on",
+        source="seed: none",
+    )
+    train_images: Annotated[int, Ge(0)] = setting(
+        0, flag="--train-images", help="images to train on, from the first; 0 takes all"
+    )
+    offline: bool = setting(
+        False, flag="--offline/--no-offline", help="never ask the network for data"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class VaeObjectiveConfig:
+    """What is minimised; all amounts are nats per image."""
+
+    __pydantic_config__ = STRICT
+
+    objective: Literal["elbo", "iwae"] = setting(
+        "elbo",
+        flag="--objective",
+        help="bound to maximise: elbo, or iwae with --k samples (Burda et al. 2016)",
+        source="seed, Question 7",
+    )
+    k: Annotated[int, Ge(1), Le(100_000)] = setting(
+        1, flag="--k", help="iwae: posterior samples per image"
+    )
+    beta: Annotated[float, Ge(0), Le(1e6)] = setting(
+        1.0, flag="--beta", help="elbo: weight of the KL term", source="seed, Question 7"
+    )
+    beta_warmup_epochs: Annotated[float, Ge(0)] = setting(
+        0.0, flag="--beta-warmup", help="elbo: epochs over which beta grows linearly from 0"
+    )
+    free_bits: Annotated[float, Ge(0)] = setting(
+        0.0,
+        flag="--free-bits",
+        help="elbo: nats of KL per latent dimension that cost nothing more (Kingma et al. 2016)",
+    )
+    likelihood: Literal["bernoulli", "continuous-bernoulli"] = setting(
+        "bernoulli",
+        flag="--likelihood",
+        help="p(x|z): bernoulli, or continuous-bernoulli, a true density of grey pixels",
+        source="seed, Question 1",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class VaeTrainConfig:
+    """Everything that `dl vae train` can be told."""
+
+    __pydantic_config__ = STRICT
+
+    data: VaeDataConfig = setting(VaeDataConfig(), help="images")
+    model: VaeModelConfig = setting(VaeModelConfig(), help="network")
+    objective: VaeObjectiveConfig = setting(VaeObjectiveConfig(), help="what is minimised")
+    optim: OptimConfig = setting(OptimConfig(), help="optimiser")
+    loop: LoopConfig = setting(LoopConfig(), help="length of the training")
+    compute: ComputeConfig = setting(ComputeConfig(), help="device, precision, seed")
+    snapshots: tuple[Annotated[int, Ge(0)], ...] = setting(
+        (0, 10, 80),
+        flag="--snapshots",
+        help="epochs whose pictures and checkpoint are kept; 0 is before any training",
+        source="seed, Questions 10 and 11",
+    )
+
+
+def check(config: VaeTrainConfig) -> None:
+    """Hold settings against one another.
+
+    Raises:
+        ConfigError: two of them contradict each other, or one has no effect beside the other.
+    """
+    _check_objective(config)
+    _check_training(config)
+
+
+def _check_objective(config: VaeTrainConfig) -> None:
+    objective = config.objective
+    if objective.objective == "elbo" and objective.k > 1:
+        raise ConfigError(
+            f"--k {objective.k} has no meaning for --objective elbo.",
+            hint="Add --objective iwae, or leave --k at 1.",
+        )
+    if objective.objective == "iwae":
+        names = {"--beta": 1.0, "--beta-warmup": 0.0, "--free-bits": 0.0}
+        values = (objective.beta, objective.beta_warmup_epochs, objective.free_bits)
+        for (name, neutral), value in zip(names.items(), values, strict=True):
+            if value != neutral:
+                raise ConfigError(
+                    f"{name} {value:g} has no meaning for --objective iwae, whose KL is not apart.",
+                    hint=f"Leave {name} out, or use --objective elbo.",
+                )
+    if objective.likelihood == "continuous-bernoulli" and config.data.binarize != "none":
+        raise ConfigError(
+            f"--likelihood continuous-bernoulli is a density of grey pixels, and --binarize "
+            f"{config.data.binarize} makes them black or white.",
+            hint="Use --binarize none, or --likelihood bernoulli.",
+        )
+
+
+def _check_training(config: VaeTrainConfig) -> None:
+    if config.model.skip and config.model.arch != "conv":
+        raise ConfigError(
+            f"--skip has no meaning for --arch {config.model.arch}.", hint="Add --arch conv."
+        )
+    if config.model.skip and config.objective.objective == "iwae":
+        raise ConfigError(
+            "--skip is a demonstration for --objective elbo.",
+            hint="Leave out --skip or --objective iwae.",
+        )
+    if config.loop.patience and not config.data.validation:
+        raise ConfigError(
+            f"--patience {config.loop.patience} needs a validation loss, and there is none.",
+            hint="Add --validation 5000 to take images from the training set.",
+        )

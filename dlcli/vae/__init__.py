@@ -1,0 +1,1 @@
+"""The variational auto-encoder: networks, objective, training, evaluation, generation."""

@@ -1,0 +1,74 @@
+"""The VAE's settings: they round-trip, and contradictions are refused with a way out."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from dlcli.engine.config import keys, resolve, to_dict
+from dlcli.errors import ConfigError
+from dlcli.vae.config import VaeTrainConfig, check
+
+
+def config(**sections: Any) -> VaeTrainConfig:
+    return resolve(VaeTrainConfig, [sections])
+
+
+def test_defaults_are_the_seeds_and_pass_the_check() -> None:
+    default = config()
+    check(default)
+    assert (default.model.latent_dim, default.model.hidden) == (20, (350,))
+    assert (default.loop.epochs, default.loop.batch_size, default.optim.lr) == (80, 64, 1e-3)
+    assert default.snapshots == (0, 10, 80)
+
+
+def test_survives_a_round_trip_through_plain_values() -> None:
+    given = config(
+        model={"arch": "conv"}, snapshots=[0, 3], objective={"objective": "iwae", "k": 5}
+    )
+    assert resolve(VaeTrainConfig, [to_dict(given)]) == given
+
+
+def test_every_flag_is_used_once() -> None:
+    flags = [key.flag for key in keys(VaeTrainConfig) if key.flag]
+    assert len(flags) == len(set(flags))
+    assert all(key.help for key in keys(VaeTrainConfig))
+
+
+@pytest.mark.parametrize(
+    ("sections", "names"),
+    [
+        ({"objective": {"k": 5}}, "--k 5"),
+        ({"objective": {"objective": "iwae", "beta": 2.0}}, "--beta 2"),
+        ({"objective": {"objective": "iwae", "beta_warmup_epochs": 3}}, "--beta-warmup"),
+        ({"objective": {"objective": "iwae", "free_bits": 0.1}}, "--free-bits"),
+        (
+            {
+                "objective": {"likelihood": "continuous-bernoulli"},
+                "data": {"binarize": "dynamic"},
+            },
+            "--binarize",
+        ),
+        ({"model": {"skip": True}}, "--skip"),
+        ({"model": {"arch": "conv", "skip": True}, "objective": {"objective": "iwae"}}, "--skip"),
+        ({"loop": {"patience": 3}}, "--patience 3"),
+    ],
+)
+def test_contradictions_name_the_flag_and_a_way_out(sections: Any, names: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check(config(**sections))
+    assert names in caught.value.message
+    assert caught.value.hint.endswith(".")
+
+
+def test_snapshots_beyond_the_last_epoch_are_allowed() -> None:
+    check(config(loop={"epochs": 2}))
+
+
+def test_reading_the_settings_imports_neither_torch_nor_pydantic() -> None:
+    code = "import sys, dlcli.vae.config; print(sorted({'torch', 'pydantic'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
