@@ -1,1 +1,1 @@
-"""The command line: parse, configure, make one call, show. No tensor, no loop, no torch at import."""
+"""The command line: parse, configure, make one call, show. No tensor, no loop, no torch."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import sys
 from collections.abc import Sequence
@@ -27,7 +27,9 @@ class Root(LazyGroup):
             return None
         return result
 
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:
+    def main(  # type: ignore[override]  # the rest is passed on as it comes
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> Any:
         """Run a command line; in standalone mode, exit with one of the documented codes."""
         words = list(sys.argv[1:] if args is None else args)
         if not extra.pop("standalone_mode", True):
@@ -44,12 +46,12 @@ class Root(LazyGroup):
 def report_failure(error: Exception, *, as_json: bool) -> int:
     """Say what went wrong, on stderr and for `--json` on stdout too; return the exit code."""
     known = as_known(error)
-    if as_json:
-        failure = {"kind": known.kind, "message": known.message, "hint": known.hint}
-        print(json.dumps({"error": failure}, ensure_ascii=False), flush=True)
-    text = f"error: {known.message}" + (f"\n       {known.hint}" if known.hint else "")
-    encoding = sys.stderr.encoding or "utf-8"
-    print(text.encode(encoding, "replace").decode(encoding), file=sys.stderr)
+    if not known.message and not as_json:  # a group without a command has shown its help
+        return known.exit_code
+    from dlcli.report import Consoles
+
+    with contextlib.suppress(BrokenPipeError):
+        Consoles(json=as_json).failure(known)
     return known.exit_code
 
 
@@ -61,7 +63,10 @@ def as_known(error: Exception) -> DlError:
         return _usage(error)
     text = str(error) or type(error).__name__
     if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
-        return RunFailed("There is not enough memory for this.", hint="Lower --batch-size or the sizes asked for.")
+        return RunFailed(
+            "There is not enough memory for this.",
+            hint="Lower --batch-size or the sizes asked for.",
+        )
     if isinstance(error, OSError):
         return RunFailed(
             f"{error.filename or 'A file'} could not be used: {error.strerror or text}.",

@@ -7,6 +7,7 @@ items. Also `--resume [RUN]`, an option whose value may be left out.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import typer.core
 
@@ -33,7 +34,9 @@ def is_assignment(word: str) -> bool:
     return "=" in word and not word.startswith("-")
 
 
-def gather(args: Sequence[str], *, lists: Mapping[str, ItemTest], optional: frozenset[str]) -> list[str]:
+def gather(
+    args: Sequence[str], *, lists: Mapping[str, ItemTest], optional: frozenset[str]
+) -> list[str]:
     """Rewrite every form of a list into one `--flag=a,b,c`, and a bare `--resume` into `--resume=`.
 
     Args:
@@ -106,7 +109,7 @@ def command_class(
     """Return a command class that understands list flags before anything is parsed."""
 
     class ListCommand(typer.core.TyperCommand):
-        def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
             return super().parse_args(ctx, gather(args, lists=lists, optional=optional))
 
     return ListCommand

@@ -14,7 +14,7 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -33,17 +33,22 @@ from dlcli.engine.config import (
 )
 from dlcli.errors import ConfigError
 
+if TYPE_CHECKING:
+    from dlcli.report import Consoles
+
 Advice = Callable[[dict[str, Any]], Mapping[str, Any]]
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
 QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only warnings.")]
 DebugFlag = Annotated[bool, typer.Option("--debug", help="Show a traceback on errors.")]
-OutFlag = Annotated[Path | None, typer.Option("--out", "-o", help="Where to write.", show_default=False)]
+OutFlag = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Where to write.", show_default=False)
+]
 RunFlag = Annotated[
     str | None,
     typer.Option(
         "--run",
-        help="A run folder, a name under runs/, `latest`, or pretrained:NAME. [default: the newest]",
+        help="A run folder, a name in runs/, `latest`, or pretrained:NAME. [default: the newest]",
         show_default=False,
     ),
 ]
@@ -70,6 +75,13 @@ class Show:
 
     json: bool = False
     quiet: bool = False
+
+    @property
+    def consoles(self) -> Consoles:
+        """Return the consoles that speak so; brings Rich."""
+        from dlcli.report import Consoles
+
+        return Consoles(json=self.json, quiet=self.quiet)
 
 
 def plain(function: Callable[..., None]) -> Callable[..., None]:
@@ -161,13 +173,15 @@ def parse_assignments(text: str | None) -> dict[str, Any]:
         path, equals, value = item.partition("=")
         if not equals or not path:
             raise ConfigError(
-                f"--set cannot read '{item}'.", hint="Write --set KEY=VALUE, such as optim.lr=1.0e-4."
+                f"--set cannot read '{item}'.",
+                hint="Write --set KEY=VALUE, such as optim.lr=1.0e-4.",
             )
         try:
             merged = merge(merged, nest(path, yaml.safe_load(value)))
         except (yaml.YAMLError, ValueError):
             raise ConfigError(
-                f"--set cannot read the value of '{item}'.", hint="Quote it, or write a plain number or word."
+                f"--set cannot read the value of '{item}'.",
+                hint="Quote it, or write a plain number or word.",
             ) from None
     return merged
 
@@ -214,7 +228,9 @@ def _convert(word: str, item: Any, *, flag: str) -> Any:
         return item(word)
     except ValueError:
         kind = "integers" if item is int else "numbers"
-        raise ConfigError(f"{flag} takes {kind}, not '{word}'.", hint=f"Write {flag} 2 20 200.") from None
+        raise ConfigError(
+            f"{flag} takes {kind}, not '{word}'.", hint=f"Write {flag} 2 20 200."
+        ) from None
 
 
 def _item_type(key: Key) -> Any:

@@ -1,7 +1,8 @@
 """The tree of commands: names and one-line helps, and where each command lives.
 
 A command's module is imported when the command is used, so that `dl --help` costs no more than a
-bare Typer program. To add a command: write `cli/<module>.py` with a `register(app)`, and name it here.
+bare Typer program. To add a command: write `cli/<module>.py` with a `register(app)`, and name it
+here.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class LazyGroup(typer.core.TyperGroup):
 
     entries: ClassVar[Mapping[str, Entry]] = {}
 
-    def list_commands(self, ctx: Any) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002
         """Return the names in the order of the table, groups last."""
         return [*self.entries, *(name for name in self.commands if name not in self.entries)]
 
