@@ -142,11 +142,45 @@ def to_dict(config: DataclassType) -> dict[str, Any]:
     return plain
 
 
-def dump_yaml(config: DataclassType) -> str:
-    """Write every value in force as YAML that `load_yaml` reads back."""
+def dump_yaml(config: DataclassType, *, comments: bool = True) -> str:
+    """Write every value in force as YAML that `load_yaml` reads back.
+
+    Args:
+        config: the settings.
+        comments: whether each key carries its meaning, its default where the value differs, and
+            its source.
+    """
+    return "\n".join(_yaml_lines(config, comments=comments, indent=""))
+
+
+def _yaml_lines(config: DataclassType, *, comments: bool, indent: str) -> Iterator[str]:
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield f"{indent}{field.name}:"
+            section = typing.cast("DataclassType", value)
+            yield from _yaml_lines(section, comments=comments, indent=indent + "  ")
+        else:
+            line = f"{indent}{field.name}: {_yaml_scalar(value)}"
+            yield f"{line:<34}  # {_comment(field, value)}" if comments else line
+    if not indent:
+        yield ""
+
+
+def _yaml_scalar(value: Any) -> str:
     import yaml
 
-    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True)
+    plain = list(value) if isinstance(value, tuple) else value
+    text = yaml.safe_dump(plain, default_flow_style=True, allow_unicode=True, width=10**6)
+    return text.removesuffix("...\n").strip()
+
+
+def _comment(field: dataclasses.Field[Any], value: Any) -> str:
+    text = str(field.metadata.get("help", ""))
+    if value != field.default:
+        text += f" (default {_yaml_scalar(field.default)})"
+    source = field.metadata.get("source")
+    return f"{text} [{source}]" if source else text
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
