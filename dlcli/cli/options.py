@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
+import re
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -101,6 +103,7 @@ def configured(
     *,
     advice: Advice | None = None,
     base: Callable[[dict[str, Any]], Mapping[str, Any] | None] | None = None,
+    grid: bool = False,
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Turn `function(config, show, **own)` into a command with a flag for each setting of `cls`.
 
@@ -110,6 +113,8 @@ def configured(
             anything the user wrote.
         base: a saved configuration that replaces the defaults and the advice (a run to resume),
             from the command's own parameters.
+        grid: let `--set key=a,b,c` mean every value in turn; the function then gets a dictionary
+            of label → config, one for each combination.
     """
     flagged = [key for key in keys(cls) if key.flag]
 
@@ -122,11 +127,16 @@ def configured(
             rest = {name: given.pop(name) for name in names}
             show = Show(json=given.pop("json"), quiet=given.pop("quiet"))
             saved = base(rest) if base is not None else None
-            config = _assemble(cls, given, flagged=flagged, advice=advice, saved=saved)
+            cells = grid_of(given["set"]) if grid else {"": parse_assignments(given["set"])}
+            configs = {
+                label: _assemble(cls, given, cell, flagged=flagged, advice=advice, saved=saved)
+                for label, cell in cells.items()
+            }
+            first = next(iter(configs.values()))
             if given["print_config"]:
-                typer.echo(dump_yaml(config), nl=False)
+                typer.echo(dump_yaml(first), nl=False)
                 return
-            function(config, show, **rest)
+            function(configs if grid else first, show, **rest)
 
         _give_signature(command, [*own, *map(_parameter, flagged), *_CONFIGURING, *_SPEAKING])
         return command
@@ -186,9 +196,24 @@ def parse_assignments(text: str | None) -> dict[str, Any]:
     return merged
 
 
+def grid_of(text: str | None) -> dict[str, dict[str, Any]]:
+    """Read `a.b=1,2 c=x,y` into every combination: label → nested settings."""
+    axes: list[list[str]] = []
+    for item in lists.split(text or ""):
+        path, _, values = item.partition("=")
+        axes.append([f"{path}={value}" for value in _commas_outside_brackets(values)])
+    cells = [" ".join(cell) for cell in itertools.product(*axes)]
+    return {cell: parse_assignments(cell.replace(" ", lists.SEPARATOR)) for cell in cells}
+
+
+def _commas_outside_brackets(text: str) -> list[str]:
+    return re.findall(r"(?:\[[^\]]*\]|[^,\[])+", text) or [text]
+
+
 def _assemble(
     cls: type[DataclassType],
     given: Mapping[str, Any],
+    assignments: dict[str, Any],
     *,
     flagged: list[Key],
     advice: Advice | None,
@@ -199,7 +224,7 @@ def _assemble(
     layers = [load_yaml(file) if file is not None else {}]
     if file is not None:
         resolve(cls, layers, source=str(file))
-    layers.append(parse_assignments(given["set"]))
+    layers.append(assignments)
     resolve(cls, [layers[-1]], source="--set")
     layers.append(_flag_layer(given, flagged))
     if saved is not None:

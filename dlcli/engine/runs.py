@@ -139,10 +139,11 @@ def open_run(path: Path) -> RunFolder:
 
 
 def list_runs(root: Path = RUNS, *, kind: str | None = None) -> list[RunFolder]:
-    """List the runs under a folder, oldest first, whatever the clock did since."""
+    """List the runs under a folder, and those a level deeper (seeds, grids), oldest first."""
     if not root.is_dir():
         return []
-    found = [RunFolder(p.absolute()) for p in root.iterdir() if (p / "config.yaml").is_file()]
+    configs = [*root.glob("*/config.yaml"), *root.glob("*/*/config.yaml")]
+    found = [RunFolder(config.parent.absolute()) for config in configs]
     wanted = [run for run in found if kind is None or run.record().get("kind") == kind]
     return sorted(wanted, key=lambda run: (run.config_file.stat().st_mtime_ns, run.path.name))
 
