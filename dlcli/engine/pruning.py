@@ -1,0 +1,80 @@
+"""Removing runs, or parts of them, that are no longer needed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dlcli.engine.runs import RunFolder
+from dlcli.errors import RunFailed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Removal:
+    """Something that can go: a whole run folder, or a checkpoint in one."""
+
+    path: Path
+    reason: str
+    size: int
+    """Bytes."""
+
+
+def plan_pruning(
+    runs: Sequence[RunFolder], *, keep: int | None, unfinished: bool, epochs: bool
+) -> list[Removal]:
+    """List what would be removed, without removing anything.
+
+    Args:
+        runs: all runs, oldest first.
+        keep: how many of the newest finished runs stay; None keeps them all.
+        unfinished: whether runs that failed or were interrupted go.
+        epochs: whether the `epoch-*.pt` snapshots of finished runs that stay go.
+    """
+    finished = [run for run in runs if run.record().get("status") == "done"]
+    surplus = finished[: max(0, len(finished) - keep)] if keep is not None else []
+    found = [_whole(run, f"beyond the newest {keep}") for run in surplus]
+    if unfinished:
+        others = [run for run in runs if run not in finished and not _in_use(run)]
+        found += [_whole(run, str(run.record().get("status", "no record"))) for run in others]
+    if epochs:
+        stays = [run for run in finished if run not in surplus]
+        snapshots = [path for run in stays for path in sorted(run.checkpoints.glob("epoch-*.pt"))]
+        found += [
+            Removal(path=path, reason="snapshot", size=path.stat().st_size) for path in snapshots
+        ]
+    return found
+
+
+def remove(removals: Sequence[Removal]) -> None:
+    """Remove what `plan_pruning` listed; a run that is being trained stays.
+
+    Raises:
+        RunFailed: something could not be removed.
+    """
+    for removal in removals:
+        try:
+            if removal.path.is_dir():
+                with RunFolder(removal.path).locked():
+                    shutil.rmtree(removal.path)
+            else:
+                removal.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise RunFailed(
+                f"{removal.path} could not be removed: {error.strerror or error}.",
+                hint="Check its permissions.",
+            ) from None
+
+
+def _whole(run: RunFolder, reason: str) -> Removal:
+    size = sum(path.lstat().st_size for path in run.path.rglob("*") if path.is_file())
+    return Removal(path=run.path, reason=reason, size=size)
+
+
+def _in_use(run: RunFolder) -> bool:
+    try:
+        with run.locked():
+            return False
+    except RunFailed:
+        return True

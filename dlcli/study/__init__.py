@@ -1,0 +1,1 @@
+"""Procedures that need several rooms: repeated trainings, grids, comparisons, evaluations."""
