@@ -82,11 +82,15 @@ def check_set(folder: Path, data_set: DataSet, *, again: bool = False) -> tuple[
     return tuple(check_file(folder, check, again=again) for check in data_set.files)
 
 
-def find(data_set: DataSet) -> Place | None:
+def find(data_set: DataSet, *, replaceable: bool = False) -> Place | None:
     """Return the first place that holds the whole set, every file checked, or None.
 
     A place that lacks a file is passed over; one that holds a wrong file is an error, for using
     the next place in silence would hide the damage.
+
+    Args:
+        data_set: what to look for; not an embedded one.
+        replaceable: pass over wrong files in our own cache, because they are about to be replaced.
 
     Raises:
         DataError: a file is not what it must be; the message names it.
@@ -94,7 +98,7 @@ def find(data_set: DataSet) -> Place | None:
     for place in places():
         states = check_set(place.folder, data_set)
         for state in states:
-            if state.state == "wrong":
+            if state.state == "wrong" and not (place.ours and replaceable):
                 raise wrong_file(state, data_set=data_set, place=place)
         if all(state.state == "ok" for state in states):
             return place

