@@ -114,7 +114,7 @@ def create_run(title: str, *, out: Path | None, force: bool) -> RunFolder:
         UsageFault: the folder exists (and `force` is off, or it holds something else than a run).
         RunFailed: it cannot be made.
     """
-    path = (out if out is not None else _fresh_path(title)).absolute()
+    path = (out if out is not None else fresh_path(title)).absolute()
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         _clear(path, force=force)
     try:
@@ -200,7 +200,8 @@ def describe_start(
     }
 
 
-def _fresh_path(title: str) -> Path:
+def fresh_path(title: str) -> Path:
+    """Return a new name under `runs/`: date, time and title, numbered if that minute has one."""
     base = RUNS / f"{time.strftime('%Y-%m-%d_%H-%M')}_{title}"
     path, n = base, 2
     while path.exists():

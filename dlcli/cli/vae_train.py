@@ -1,0 +1,62 @@
+"""`dl vae train`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import typer
+
+from dlcli.cli.options import OutFlag, Show, add_command, configured
+from dlcli.cli.training import (
+    OPTIONAL_VALUES,
+    ForceFlag,
+    InitFlag,
+    ResumeFlag,
+    SeedsFlag,
+    resumed_folder,
+    saved_config,
+    training_listeners,
+)
+from dlcli.vae.config import VaeTrainConfig
+
+
+def register(app: typer.Typer) -> None:
+    """Add `vae train`."""
+    add_command(app, "train", train, cls=VaeTrainConfig, optional=OPTIONAL_VALUES)
+
+
+def advice(given: dict[str, Any]) -> Mapping[str, Any]:
+    """Return what the chosen data set recommends."""
+    from dlcli.data import recommended
+
+    return recommended(str(given.get("data", {}).get("name", "auto")), task="vae")
+
+
+@configured(VaeTrainConfig, advice=advice, base=saved_config)
+def train(
+    config: VaeTrainConfig,
+    show: Show,
+    *,
+    out: OutFlag = None,
+    resume: ResumeFlag = None,
+    force: ForceFlag = False,
+    init_from: InitFlag = None,
+    seeds: SeedsFlag = 1,
+) -> None:
+    """Train a variational auto-encoder and write a run folder with checkpoints and pictures."""
+    from dlcli.engine.session import Place
+    from dlcli.study.repeat import seeds_of, train_all, train_once
+    from dlcli.study.results import show_trained
+
+    place = Place(out=out, resume=resumed_folder(resume, out), force=force)
+    with training_listeners(show) as listeners:
+        if seeds == 1:
+            result = train_once(config, place=place, init_from=init_from, listeners=listeners)
+            results = {} if result is None else {"": result}
+        else:
+            title = f"vae-{config.model.arch}-seeds"
+            cells = seeds_of(config, seeds)
+            results = train_all(cells, place=place, title=title, listeners=listeners)
+    if results:
+        show_trained(results, consoles=show.consoles)
