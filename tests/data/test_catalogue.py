@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+
+from dlcli.data.catalogue import DATA_SETS, GLYPHS, MNIST, named, recommended
+from dlcli.errors import ConfigError
+
+
+def test_names_are_unique_and_plain() -> None:
+    names = [data_set.name for data_set in DATA_SETS]
+    assert len(set(names)) == len(names)
+    assert all(name.isalnum() and name.islower() for name in names)
+
+
+@pytest.mark.parametrize("data_set", DATA_SETS, ids=lambda data_set: data_set.name)
+def test_every_entry_says_what_it_is_and_how_it_is_checked(data_set) -> None:
+    assert data_set.what
+    assert data_set.licence
+    assert data_set.embedded == (not data_set.sources)
+    for check in data_set.files:
+        algorithm, _, digest = check.digest.partition(":")
+        assert len(digest) == {"md5": 32, "sha1": 40, "sha256": 64}[algorithm]
+        assert check.size > 0
+        assert not check.name.startswith("/")
+
+
+def test_mnist_takes_the_bytes_of_its_four_files() -> None:
+    assert MNIST.size == 60_000 * 785 + 10_000 * 785 + 2 * 16 + 2 * 8
+
+
+def test_a_name_may_carry_a_number() -> None:
+    assert named("glyphs:500:3") is GLYPHS
+
+
+def test_unknown_name_suggests_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="no data set named 'mnits'") as caught:
+        named("mnits")
+    assert "did you mean 'mnist'?" in caught.value.hint
+    assert "glyphs" in caught.value.hint
+
+
+def test_advice_is_a_copy_and_empty_for_what_is_unknown() -> None:
+    assert recommended("mnist") == {}
+    assert recommended("glyphs:50", "vae") == {}
+    assert recommended("some/file.tsv", "nmt") == {}

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from dlcli.data.glyphs import BOX, SIDE, Hand, _distance, draw_glyphs
+
+
+def _draw(count: int, *, seed: int = 0, hand: Hand | None = None):
+    return draw_glyphs(count, generator=torch.Generator().manual_seed(seed), hand=hand)
+
+
+def test_shapes_types_and_range() -> None:
+    images, labels = _draw(300)
+    assert images.shape == (300, SIDE, SIDE)
+    assert images.dtype == torch.uint8
+    assert labels.shape == (300,)
+    assert labels.dtype == torch.int64
+    assert set(labels.tolist()) == set(range(10))
+
+
+def test_none_at_all() -> None:
+    images, labels = _draw(0)
+    assert (images.shape, labels.shape) == ((0, SIDE, SIDE), (0,))
+
+
+def test_same_seed_same_bytes_whatever_the_threads() -> None:
+    threads = torch.get_num_threads()
+    images, labels = _draw(300, seed=3)
+    torch.set_num_threads(2)
+    try:
+        again, labels_again = _draw(300, seed=3)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(images, again)
+    assert torch.equal(labels, labels_again)
+    assert not torch.equal(images, _draw(300, seed=4)[0])
+
+
+def test_fewer_are_the_first_of_more() -> None:
+    assert torch.equal(_draw(10)[0], _draw(300)[0][:10])
+
+
+def test_no_two_are_alike() -> None:
+    images, _ = _draw(500)
+    assert len(torch.unique(images.flatten(1), dim=0)) == 500
+
+
+def test_every_digit_is_drawn_whole_and_in_the_middle() -> None:
+    images, _ = _draw(500)
+    ink = images.double()
+    border = torch.cat([ink[:, 0], ink[:, -1], ink[:, :, 0], ink[:, :, -1]], dim=1)
+    assert border.sum(1).count_nonzero() == 0
+    steps = torch.arange(SIDE) + 0.5
+    mass = ink.sum((1, 2))
+    assert mass.min() > 2_000
+    middle = torch.stack([(ink.sum(axis) @ steps.double()) / mass for axis in (1, 2)])
+    assert (middle - SIDE / 2).abs().mean() < 0.6
+    rows = (ink.sum(2) > 0).sum(1)
+    columns = (ink.sum(1) > 0).sum(1)
+    assert torch.maximum(rows, columns).min() >= BOX - 2
+    assert torch.maximum(rows, columns).max() <= BOX
+
+
+def test_looks_like_mnist_in_mean_deviation_and_ink() -> None:
+    pixels = _draw(2_000)[0].double() / 255
+    assert pixels.mean().item() == pytest.approx(0.1307, abs=0.008)  # MNIST's own figures
+    assert pixels.std().item() == pytest.approx(0.3081, abs=0.012)
+    assert (pixels > 0).double().mean().item() == pytest.approx(0.1912, abs=0.012)
+
+
+def test_distance_to_a_segment_is_the_euclidean_one() -> None:
+    points = torch.rand(2, 3, 5, 2, generator=torch.Generator().manual_seed(0)) * BOX
+    starts, ends = points
+    grid = torch.arange(BOX) + 0.5
+    pixels = torch.cartesian_prod(grid, grid).flip(1).double()  # (400, 2) as x, y
+    a, b = starts.double()[:, :, None], ends.double()[:, :, None]
+    share = ((pixels - a) * (b - a)).sum(3) / ((b - a) ** 2).sum(3)
+    nearest = a + share.clamp(0, 1)[..., None] * (b - a)
+    expected = (pixels - nearest).norm(dim=3).amin(1).view(3, BOX, BOX)
+    torch.testing.assert_close(_distance(starts, ends).double(), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_segment_of_no_length_is_a_dot() -> None:
+    dot = torch.full((1, 1, 2), 10.0)
+    distance = _distance(dot, dot)
+    assert distance[0, 9, 9].item() == pytest.approx(0.5**0.5, abs=1e-5)
+    assert distance.isfinite().all()
+
+
+def test_a_steady_hand_writes_the_same_digit_again() -> None:
+    steady = Hand(
+        point=0,
+        stroke=0,
+        bend=0,
+        slant=0,
+        turn=0,
+        stretch=0,
+        pen_log=0,
+        pressure=0,
+        shift=0,
+        noise=0,
+    )
+    images, _ = _draw(400, hand=steady)
+    from dlcli.data.faces import FACES
+
+    assert len(torch.unique(images.flatten(1), dim=0)) == len(FACES)
+
+
+def test_digits_are_legible_to_a_nearest_mean_classifier_of_real_digits(
+    real_data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dlcli.data import load_images
+
+    monkeypatch.setenv("DL_DATA_DIR", str(real_data_dir))
+    real = load_images("mnist", offline=True)
+    means = torch.stack(
+        [real.train[real.train_labels == digit].float().mean(0).flatten() for digit in range(10)]
+    )
+
+    def accuracy(images: torch.Tensor, labels: torch.Tensor) -> float:
+        nearest = torch.cdist(images.flatten(1).float(), means).argmin(1)
+        return (nearest == labels).double().mean().item()
+
+    on_real = accuracy(real.test[:2_000], real.test_labels[:2_000])
+    on_glyphs = accuracy(*_draw(2_000))
+    assert on_real > 0.75
+    assert on_glyphs > 0.6
