@@ -37,6 +37,16 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, Entry]]] = {
             "train": Entry("vae_train", "Train a VAE and write a run folder."),
         },
     ),
+    "data": (
+        "Data sets: where they are, and whether they are what they should be.",
+        {
+            "list": Entry("data", "List the data sets and where each of them is."),
+            "fetch": Entry("data", "Fetch data sets into the cache."),
+            "verify": Entry("data", "Check every file of the data sets that are here."),
+            "path": Entry("data", "Print the folder that holds a data set."),
+            "show": Entry("data", "Show the first images of a data set in the terminal."),
+        },
+    ),
     "runs": (
         "Run folders.",
         {

@@ -113,9 +113,10 @@ def named(name: str) -> DataSet:
         if data_set.name == stem:
             return data_set
     names = [data_set.name for data_set in DATA_SETS]
+    guess = nearest(stem, names)
     raise ConfigError(
         f"There is no data set named '{name}'.",
-        hint=f"{nearest(stem, names)} Known are: {', '.join(names)}.".strip(),
+        hint=f"Known are {', '.join(names)}{'; ' + guess if guess else '.'}",
     )
 
 

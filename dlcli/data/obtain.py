@@ -40,7 +40,7 @@ def fetch(
     own = data_dir()
     if own is not None and not own.folder.is_dir():
         notice(f"{own.kind} names {own.folder}, which is not a folder.")
-    found = find(data_set, replaceable=True)
+    found = find(data_set, replaceable=not offline)
     if found is not None:
         return found
     if offline:

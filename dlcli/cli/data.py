@@ -1,0 +1,157 @@
+"""`dl data`: list, fetch, verify, path, show."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from dlcli.cli.options import Show, add_command, plain
+
+if TYPE_CHECKING:
+    from dlcli.data.checks import FileState
+    from dlcli.data.verify import Listing, SetState
+
+NameArgument = Annotated[
+    str, typer.Argument(metavar="NAME", help="A data set, as in `dl data list`.")
+]
+OfflineFlag = Annotated[
+    bool, typer.Option("--offline", help="Use what is on this machine, never the network.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add `data list`, `fetch`, `verify`, `path` and `show`."""
+    add_command(app, "list", list_)
+    add_command(app, "fetch", fetch)
+    add_command(app, "verify", verify)
+    add_command(app, "path", path)
+    add_command(app, "show", show_)
+
+
+@plain
+def list_(show: Show) -> None:
+    """List the data sets: what each is, where it is on this machine, its licence."""
+    from dlcli.data.verify import listing
+    from dlcli.report import size
+
+    rows = listing()
+    lines = []
+    for row in rows:
+        octets = size(row.size) if row.size else ""
+        where = row.where or "not here"
+        lines.append(f"{row.data_set.name:10} {where:12} {octets:>8}  {row.data_set.what}")
+        lines.append(f"{'':33}licence: {row.data_set.licence}")
+    show.consoles.result({"data_sets": [_listed(row) for row in rows]}, *lines)
+
+
+@plain
+def fetch(
+    show: Show,
+    *,
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Which data sets.")],
+    offline: OfflineFlag = False,
+) -> None:
+    """Fetch data sets into the cache, checked; what is here already stays as it is."""
+    from dlcli.data.catalogue import named
+    from dlcli.data.obtain import fetch as obtain
+    from dlcli.data.verify import files_folder
+    from dlcli.report import DownloadProgress
+
+    consoles = show.consoles
+    fetched = []
+    for data_set in [named(name) for name in names]:
+        with DownloadProgress(consoles, label=data_set.name) as progress:
+            place = obtain(data_set, offline=offline, notice=consoles.notice, progress=progress)
+        folder = files_folder(data_set, place)
+        fetched.append({"name": data_set.name, "where": place.kind, "path": folder})
+    lines = [f"{row['name']:10} {row['path']}" for row in fetched]
+    consoles.result({"data_sets": fetched}, *lines)
+
+
+@plain
+def verify(
+    show: Show,
+    *,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME]", help="Which data sets. [default: all that are here]"),
+    ] = None,
+) -> None:
+    """Read every file of the data sets that are here and check it; exit code 3 if one is wrong."""
+    from dlcli.data.verify import verify as check
+
+    states = check(names or ())
+    good = all(state.state == "ok" for state in states)
+    lines = [f"{file.state:8} {file.path}{_found(file)}" for s in states for file in s.files]
+    result = {"ok": good, "data_sets": [_verified(state) for state in states]}
+    show.consoles.result(result, *(lines or ["No data set with files is on this machine."]))
+    if not good:
+        bad = sorted({state.name for state in states if state.state != "ok"})
+        show.consoles.warning(
+            f"Not as it should be: {', '.join(bad)}. `dl data fetch` repairs the cache."
+        )
+        raise typer.Exit(3)
+
+
+@plain
+def path(show: Show, *, name: NameArgument) -> None:
+    """Print the folder that holds a data set's files, which are checked before."""
+    from dlcli.data.verify import path as find
+
+    found = find(name)
+    show.consoles.result({"name": name, "path": found}, str(found))
+
+
+@plain
+def show_(
+    show: Show,
+    *,
+    name: NameArgument = "auto",
+    n: Annotated[int, typer.Option("--n", min=1, max=1000, help="How many images.")] = 20,
+    split: Annotated[
+        Literal["train", "test"], typer.Option("--split", help="Which part of the set.")
+    ] = "train",
+    offline: OfflineFlag = False,
+) -> None:
+    """Show the first images of a data set in the terminal, with their labels."""
+    from dlcli.data import load_images
+    from dlcli.report import PictureRows
+
+    data = load_images(name, offline=offline, notice=show.consoles.notice)
+    images = (data.train if split == "train" else data.test)[:n]
+    labels = (data.train_labels if split == "train" else data.test_labels)[:n].tolist()
+    result = {"data": data.name, "split": split, "count": len(images), "labels": labels}
+    words = f"{data.name} {split}: {' '.join(map(str, labels))}"
+    show.consoles.result(result, PictureRows(images.numpy()), words)
+
+
+def _listed(row: Listing) -> dict[str, Any]:
+    return {
+        "name": row.data_set.name,
+        "what": row.data_set.what,
+        "kind": row.data_set.kind,
+        "where": row.where or None,
+        "path": row.folder,
+        "size_bytes": row.size,
+        "download_bytes": row.data_set.download_bytes,
+        "licence": row.data_set.licence,
+        "sources": list(row.data_set.sources),
+    }
+
+
+def _verified(state: SetState) -> dict[str, Any]:
+    files = [
+        {
+            "path": file.path,
+            "state": file.state,
+            "expected": file.expected,
+            "found": file.found or None,
+        }
+        for file in state.files
+    ]
+    return {"name": state.name, "where": state.place.kind, "state": state.state, "files": files}
+
+
+def _found(file: FileState) -> str:
+    return f": expected {file.expected}; found {file.found}" if file.state == "wrong" else ""
