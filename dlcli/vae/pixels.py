@@ -37,7 +37,7 @@ def flat(images: Tensor) -> Tensor:
     """
     if images.dtype != torch.uint8:
         raise ValueError(f"pixels must be uint8 in 0 to 255, not {images.dtype}")
-    rows = images.reshape(images.shape[0], -1)
+    rows = images.flatten(1)
     if rows.shape[1] != PIXELS:
         raise ValueError(f"images must have {PIXELS} pixels, not {rows.shape[1]}")
     return rows

@@ -1,0 +1,241 @@
+"""How good a VAE is on given images: ELBO, its halves, KL per dimension, active units.
+
+Legend: N images, B of a batch, S noise samples, D latent dimensions. Everything streams over
+batches: memory does not grow with S, and with N only by one number an image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dlcli.vae.model import VAE
+from dlcli.vae.objective import iwae_bound, kl_standard_normal, log_likelihood, log_weights
+from dlcli.vae.pixels import flat, model_input
+
+ACTIVE_VARIANCE = 0.01  # Burda et al. 2016, section 5.2
+COLLAPSED_KL = 1.0  # nats; a VAE that uses its latents on MNIST spends 20 to 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentUse:
+    """What the latent units carry, over some images."""
+
+    images: int
+    kl_per_dim: tuple[float, ...]
+    """Mean over images of KL(q(z_d|x) ‖ p(z_d)), nats."""
+    mean_variance: tuple[float, ...]
+    """Variance over images of each unit's posterior mean."""
+
+    @property
+    def kl(self) -> float:
+        """Mean KL of an image, nats."""
+        return math.fsum(self.kl_per_dim)
+
+    @property
+    def active_units(self) -> int:
+        """Units whose posterior mean varies over images by more than 0.01 (Burda et al. 2016)."""
+        return sum(variance > ACTIVE_VARIANCE for variance in self.mean_variance)
+
+    @property
+    def collapse(self) -> str:
+        """A sentence for the user where the posterior has collapsed, or an empty string."""
+        if self.images < 2:
+            return ""
+        return collapse_sentence(active=self.active_units, kl_per_dim=self.kl_per_dim)
+
+
+def collapse_sentence(*, active: int, kl_per_dim: Sequence[float]) -> str:
+    """Say that the posterior has collapsed, where it has; otherwise nothing.
+
+    Args:
+        active: number of active units.
+        kl_per_dim: nats an image.
+    """
+    kl = math.fsum(kl_per_dim)
+    if active and kl >= COLLAPSED_KL:
+        return ""
+    return (
+        f"The posterior has collapsed: {active} of {len(kl_per_dim)} latent units are active and "
+        f"carry {kl:.2f} nats, so the decoder ignores z and all its samples look alike. "
+        "A lower --beta, --beta-warmup or --free-bits counter it."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """A VAE measured on images; amounts are nats an image, averaged over images."""
+
+    images: int
+    noise_samples: int
+    elbo: float
+    """−(reconstruction + kl): negative."""
+    reconstruction: float
+    """E_q[−log p(x|z)], over `noise_samples` draws."""
+    kl: float
+    """In closed form."""
+    std_error: float | None
+    """Of `elbo`, over images; None for a single image."""
+    iwae: float
+    """The IWAE bound with k = noise_samples, from the same draws."""
+    latents: LatentUse
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode, and afterwards back into the mode it was in."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+class _Moments:
+    """Running sums over images: KL per dimension, and the variance of posterior means."""
+
+    def __init__(self, dims: int) -> None:
+        self.count = 0
+        self.kl, self.mean, self.square = torch.zeros(3, dims, dtype=torch.float64)
+
+    def add(self, mean: Tensor, logvar: Tensor) -> None:
+        wide = mean.double().cpu()
+        self.count += len(wide)
+        self.kl += kl_standard_normal(mean, logvar).double().sum(0).cpu()
+        self.mean += wide.sum(0)
+        self.square += wide.square().sum(0)
+
+    def result(self) -> LatentUse:
+        average = self.mean / self.count
+        variance = (self.square / self.count - average.square()).clamp(min=0)
+        return LatentUse(
+            images=self.count,
+            kl_per_dim=tuple((self.kl / self.count).tolist()),
+            mean_variance=tuple(variance.tolist()),
+        )
+
+
+@torch.inference_mode()
+def evaluate(
+    model: VAE,
+    images: Tensor,
+    *,
+    generator: torch.Generator,
+    noise_samples: int = 16,
+    binarize: str = "none",
+    likelihood: str = "bernoulli",
+    batch_size: int = 500,
+) -> Evaluation:
+    """Measure the ELBO of `model` on `images`, in evaluation mode.
+
+    The encoder runs once an image and the decoder `noise_samples` times. The same generator state
+    and batch size give the same noise, hence the same number.
+
+    Args:
+        model: put back into its mode afterwards.
+        images: (N, 28, 28) or (N, 784) uint8; for `fixed`, already drawn by `pixels.fixed_draw`.
+        generator: draws the pixels of `dynamic` and the noise; on any device.
+        noise_samples: S.
+        binarize: `none`, `dynamic` (each image drawn once) or `fixed`.
+        likelihood: `bernoulli` or `continuous-bernoulli`.
+        batch_size: images at a time.
+
+    Raises:
+        ValueError: there are no images or no noise samples.
+    """
+    if not len(images) or noise_samples < 1:
+        raise ValueError("an evaluation needs at least one image and one noise sample")
+    moments = _Moments(model.latent_dim)
+    found: list[Tensor] = []
+    with evaluating(model):
+        for pixels in _batches(
+            model, images, generator=generator, binarize=binarize, size=batch_size
+        ):
+            mean, logvar = (part.float() for part in model.encode(pixels))
+            moments.add(mean, logvar)
+            noise = (
+                torch.randn(mean.shape, generator=generator, device=generator.device)
+                for _ in range(noise_samples)
+            )
+            log_lik, log_w = _weigh(
+                model, pixels, posterior=(mean, logvar), noise=noise, likelihood=likelihood
+            )
+            kl = kl_standard_normal(mean, logvar).sum(-1)
+            found.append(torch.stack([-log_lik.mean(0), kl, iwae_bound(log_w)]).double().cpu())
+    return _summary(torch.cat(found, dim=1), latents=moments.result(), noise_samples=noise_samples)
+
+
+@torch.inference_mode()
+def latent_use(
+    model: VAE,
+    images: Tensor,
+    *,
+    generator: torch.Generator,
+    binarize: str = "none",
+    batch_size: int = 500,
+) -> LatentUse:
+    """Measure what the latent units carry, by the encoder alone; arguments as in `evaluate`."""
+    moments = _Moments(model.latent_dim)
+    with evaluating(model):
+        for pixels in _batches(
+            model, images, generator=generator, binarize=binarize, size=batch_size
+        ):
+            mean, logvar = model.encode(pixels)
+            moments.add(mean.float(), logvar.float())
+    return moments.result()
+
+
+def _batches(
+    model: VAE, images: Tensor, *, generator: torch.Generator, binarize: str, size: int
+) -> Iterator[Tensor]:
+    """Yield pixels (B, 784) on the model's device."""
+    device = next(model.parameters()).device
+    rows = flat(images)
+    for start in range(0, len(rows), size):
+        part = rows[start : start + size].to(generator.device)
+        yield model_input(part, way=binarize, generator=generator).to(device)
+
+
+def _weigh(
+    model: VAE,
+    pixels: Tensor,
+    *,
+    posterior: tuple[Tensor, Tensor],
+    noise: Iterable[Tensor],
+    likelihood: str,
+) -> tuple[Tensor, Tensor]:
+    """Return log p(x|z) and log w of a batch for each noise sample, both (S, B)."""
+    mean, logvar = posterior
+    log_liks, weights = [], []
+    for draw in noise:
+        eps = draw.to(pixels.device)
+        z = mean + (0.5 * logvar).exp() * eps
+        # With skip connections only forward() shows the decoder what it saw in training.
+        logits = model(pixels, eps)[0] if model.skip else model.decode(z)
+        log_lik = log_likelihood(logits, pixels, likelihood=likelihood)
+        log_liks.append(log_lik)
+        weights.append(log_weights(log_lik, z=z, eps=eps, logvar=logvar))
+    return torch.stack(log_liks), torch.stack(weights)
+
+
+def _summary(rows: Tensor, *, latents: LatentUse, noise_samples: int) -> Evaluation:
+    """Average (3, N): reconstruction, KL and bound of each image."""
+    count = rows.shape[1]
+    reconstruction, kl, bound = rows.mean(1).tolist()
+    spread = (rows[0] + rows[1]).std().item() / math.sqrt(count) if count > 1 else None
+    return Evaluation(
+        images=count,
+        noise_samples=noise_samples,
+        elbo=-(reconstruction + kl),
+        reconstruction=reconstruction,
+        kl=kl,
+        std_error=spread,
+        iwae=bound,
+        latents=latents,
+    )

@@ -1,0 +1,247 @@
+"""Training a VAE from settings to a result: a generator of events around the engine's loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import asdict
+
+import torch
+from torch import nn
+
+from dlcli.engine.distributed import launched_world
+from dlcli.engine.events import Evaluated, Event, Finished, Notice, Pictures, Saved
+from dlcli.engine.runs import RunFolder, find_run, open_run
+from dlcli.engine.seed import generator
+from dlcli.engine.session import Place, Session, check_unchanged, load_weights, open_session
+from dlcli.errors import ConfigError, Interrupted
+from dlcli.vae.config import VaeTrainConfig, check
+from dlcli.vae.evaluation import Evaluation, collapse_sentence, evaluate
+from dlcli.vae.learner import VaeLearner, plan_epoch
+from dlcli.vae.model import VAE, build_model, check_model
+from dlcli.vae.objective import VaeNetwork
+from dlcli.vae.result import TestResult, TrainResult, describe, read_result
+from dlcli.vae.snapshots import snapshot_epoch, take_snapshot
+from dlcli.vae.splits import Splits, load_splits
+from dlcli.vae.trained import KIND, load_weights_into
+
+TEST_SEED = 0
+"""Seed of the noise (and pixels) of every test evaluation: runs are compared on the same draws."""
+TEST_NOISE_SAMPLES = 16
+
+
+def train(
+    config: VaeTrainConfig, *, place: Place | None = None, init_from: str | None = None
+) -> Generator[Event, None, TrainResult | None]:
+    """Train a VAE.
+
+    Yields:
+        what happens: the engine's events, `Pictures` at the epochs of `config.snapshots`, and
+        notices. Only the main process yields pictures.
+
+    Returns:
+        The result, with the test set read once; None on processes other than the main one.
+
+    Args:
+        config: all settings.
+        place: where the run goes, or which one to go on with.
+        init_from: a run (see `dlcli.engine.runs.find_run`) whose weights to start from.
+
+    Raises:
+        ConfigError: the settings contradict each other, or the data.
+        DataError: the images cannot be had.
+        Interrupted: a signal stopped it; what there was has been saved.
+        RunFailed: the loss is no longer finite, or the run folder cannot be written.
+    """
+    check(config)
+    check_model(config.model)
+    place = place or Place()
+    if place.resume is not None and (done := _finished(config, open_run(place.resume))):
+        return done
+    notes: list[str] = []
+    splits = load_splits(config.data, notice=notes.append)
+    plan_epoch(config, images=len(splits.train), processes=launched_world().size)
+    with open_session(
+        kind=KIND,
+        title=f"vae-{config.model.arch}",
+        config=config,
+        compute=config.compute,
+        place=place,
+        bf16_pays=config.model.arch == "conv",
+    ) as session:
+        if session.world.is_main:
+            yield from (Notice(message=note) for note in notes)
+        learner = build(config, splits, device=session.compute.device, processes=session.world.size)
+        if init_from is not None and session.state is None:
+            start_from(learner.network, init_from)
+        end = yield from _run(config, session, learner)
+        return _conclude(config, session, learner, splits=splits, end=end)
+
+
+def build(
+    config: VaeTrainConfig, splits: Splits, *, device: torch.device, processes: int = 1
+) -> VaeLearner:
+    """Make the network, freshly initialised from torch's global seed, and its learner.
+
+    Raises:
+        ConfigError: shared batch statistics without CUDA, or see `VaeLearner`.
+    """
+    vae = build_model(config.model)
+    if config.compute.sync_batch_norm:
+        if device.type != "cuda":
+            raise ConfigError(
+                f"--sync-batch-norm works between CUDA devices, and this run is on {device.type}.",
+                hint="Leave it out: each process then keeps its own batch statistics.",
+            )
+        convert: Callable[[VAE], VAE] = nn.SyncBatchNorm.convert_sync_batchnorm
+        vae = convert(vae)
+    network = VaeNetwork(vae, objective=config.objective).to(device)
+    return VaeLearner(
+        network,
+        train=splits.train,
+        validation=splits.validation,
+        config=config,
+        device=device,
+        processes=processes,
+    )
+
+
+def start_from(network: nn.Module, source: str) -> None:
+    """Load another run's weights, and nothing else of it.
+
+    Raises:
+        UsageFault: there is no such run.
+        CheckpointError: it is of another network.
+    """
+    run = find_run(source, kind=KIND)
+    load_weights_into(network, load_weights(run, kind=KIND), source=str(run.path))
+
+
+def _run(
+    config: VaeTrainConfig, session: Session, learner: VaeLearner
+) -> Generator[Event, None, Finished]:
+    """Pass the loop's events on, with snapshots after their checkpoints and a warning at most."""
+    warned = False
+    events = session.events(
+        learner,
+        optim=config.optim,
+        loop=config.loop,
+        compute=config.compute,
+        keep_epochs=config.snapshots,
+    )
+    for event in events:
+        yield event
+        if isinstance(event, Saved) and (epoch := snapshot_epoch(event.path)) is not None:
+            yield _pictures(config, learner, epoch=epoch)
+        elif isinstance(event, Evaluated) and not warned:
+            sentence = collapse_warning(event.metrics)
+            warned = bool(sentence)
+            if warned:
+                yield Notice(message=sentence, level="warning")
+        elif isinstance(event, Finished):
+            return event
+    raise RuntimeError("the training loop ended without saying so")
+
+
+def collapse_warning(metrics: Mapping[str, object]) -> str:
+    """Return a sentence where an evaluation's metrics show posterior collapse, else nothing."""
+    active, kl = metrics.get("active_units"), metrics.get("kl_per_dim")
+    if not isinstance(active, int) or not isinstance(kl, list):
+        return ""
+    return collapse_sentence(active=active, kl_per_dim=kl)
+
+
+def _pictures(config: VaeTrainConfig, learner: VaeLearner, *, epoch: int) -> Pictures:
+    taken = take_snapshot(
+        learner.vae,
+        seed=config.compute.seed,
+        epoch=epoch,
+        likelihood=config.objective.likelihood,
+    )
+    caption = f"{taken.gallery.label} after {epoch} epochs, the same z each time"
+    return Pictures(epoch=epoch, images=taken.gallery.images, caption=caption)
+
+
+def _conclude(
+    config: VaeTrainConfig, session: Session, learner: VaeLearner, *, splits: Splits, end: Finished
+) -> TrainResult | None:
+    """Read the test set and write the outcome down, on the main process."""
+    if end.reason == "interrupted":
+        session.finish(status="interrupted")
+        raise Interrupted(
+            f"Stopped after {end.epoch} epochs and saved.",
+            hint=f"Go on with --resume {session.folder.path}.",
+        )
+    if not session.world.is_main:
+        return None
+    if session.folder.checkpoint("best").is_file():
+        best = load_weights(session.folder, kind=KIND, name="best")
+        load_weights_into(learner.network, best, source=str(session.folder.checkpoint("best")))
+    found = evaluate(
+        learner.vae,
+        splits.test,
+        generator=generator(TEST_SEED, "test"),
+        noise_samples=TEST_NOISE_SAMPLES,
+        binarize=config.data.binarize,
+        likelihood=config.objective.likelihood,
+    )
+    result = _result(config, session, learner, found=found, data=splits.name, end=end)
+    status = "stopped" if end.reason == "max-minutes" else "done"
+    fields = asdict(result)
+    session.finish(status=status, result=fields, signature=result.signature, metrics=fields["test"])
+    return result
+
+
+def _result(
+    config: VaeTrainConfig,
+    session: Session,
+    learner: VaeLearner,
+    *,
+    found: Evaluation,
+    data: str,
+    end: Finished,
+) -> TrainResult:
+    updates = -(-learner.steps_per_epoch() // config.optim.accumulate)
+    images = end.step / updates * learner.images
+    return TrainResult(
+        run=str(session.folder.path),
+        data=data,
+        arch=config.model.arch,
+        epochs=end.epoch,
+        images_per_s=images / end.train_s if end.train_s else 0.0,
+        train_s=end.train_s,
+        test=TestResult(
+            elbo=found.elbo,
+            reconstruction=found.reconstruction,
+            kl=found.kl,
+            std_error=found.std_error,
+            iwae=found.iwae,
+            images=found.images,
+        ),
+        active_units=found.latents.active_units,
+        kl_per_dim=found.latents.kl_per_dim,
+        reason=end.reason,
+        signature=describe(
+            config,
+            data=data,
+            split="test",
+            images=found.images,
+            estimator="elbo",
+            samples=found.noise_samples,
+            train_images=learner.images,
+            epochs=end.epoch,
+            precision=session.compute.precision,
+        ),
+    )
+
+
+def _finished(config: VaeTrainConfig, run: RunFolder) -> TrainResult | None:
+    """Return the recorded result of a run with nothing left to do."""
+    record = run.record()
+    if record.get("status") != "done":
+        return None
+    check_unchanged(config, run)
+    try:
+        result = read_result(record["result"])
+    except (KeyError, TypeError):
+        return None
+    return result if result.epochs >= config.loop.epochs else None

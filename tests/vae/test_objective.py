@@ -1,0 +1,203 @@
+"""The objective against torch.distributions, theorems about bounds, and its own reductions."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch.distributions import Bernoulli, ContinuousBernoulli, Normal, kl_divergence
+
+from dlcli.engine.seed import generator
+from dlcli.vae.config import VaeObjectiveConfig
+from dlcli.vae.objective import (
+    VaeNetwork,
+    beta_at,
+    free_bits_kl,
+    iwae_bound,
+    kl_standard_normal,
+    log_likelihood,
+    log_weights,
+)
+from dlcli.vae.pixels import flat, grey
+from tests.vae.conftest import MakeVae
+
+ONE = torch.tensor(1.0)
+
+
+def posterior(*shape: int) -> tuple[torch.Tensor, torch.Tensor]:
+    stream = generator(0, "posterior")
+    mean, logvar = torch.randn(2, *shape, generator=stream, dtype=torch.float64)
+    return mean, logvar
+
+
+def test_kl_matches_torch_distributions() -> None:
+    mean, logvar = posterior(5, 3)
+    reference = kl_divergence(Normal(mean, (0.5 * logvar).exp()), Normal(0.0, 1.0))
+    assert torch.allclose(kl_standard_normal(mean, logvar), reference)
+
+
+def test_kl_matches_question_7() -> None:
+    mean, logvar = posterior(5, 3)
+    variance = logvar.exp()
+    seed = 0.5 * (variance.sum(-1) + (mean * mean).sum(-1) - variance.log().sum(-1) - 3)
+    assert torch.allclose(kl_standard_normal(mean, logvar).sum(-1), seed)
+
+
+def test_kl_keeps_its_digits_near_zero() -> None:
+    small = torch.tensor(1e-4)
+    assert kl_standard_normal(torch.tensor(0.0), small).item() == pytest.approx(2.5e-9, rel=1e-3)
+
+
+def test_log_likelihood_matches_torch_distributions() -> None:
+    logits = 3 * torch.randn(5, 784, generator=generator(1), dtype=torch.float64)
+    pixels = torch.rand(5, 784, generator=generator(2), dtype=torch.float64)
+    black = pixels.round()
+    ours = log_likelihood(logits, black)
+    assert torch.allclose(ours, Bernoulli(logits=logits).log_prob(black).sum(-1))
+    ours = log_likelihood(logits, pixels, likelihood="continuous-bernoulli")
+    reference = ContinuousBernoulli(logits=logits).log_prob(pixels).sum(-1)
+    assert torch.allclose(ours, reference, rtol=1e-5)
+
+
+def test_narrow_logits_are_summed_in_float32() -> None:
+    logits = torch.randn(2, 784, generator=generator(1)).bfloat16()
+    pixels = torch.rand(2, 784, generator=generator(2))
+    assert torch.equal(log_likelihood(logits, pixels), log_likelihood(logits.float(), pixels))
+    assert log_likelihood(logits, pixels).dtype == torch.float32
+
+
+def forward(network: VaeNetwork, images: torch.Tensor, *, eps: torch.Tensor) -> dict[str, float]:
+    parts = network(grey(flat(images)), eps, ONE)
+    return {name: value.item() for name, value in parts.items()}
+
+
+def noise(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=generator(seed, "eps"))
+
+
+def test_the_elbo_is_the_sum_of_its_halves(make_vae: MakeVae, images: torch.Tensor) -> None:
+    network = VaeNetwork(make_vae(), objective=VaeObjectiveConfig())
+    parts = forward(network, images, eps=noise(53, 3))
+    assert parts["loss"] == pytest.approx(parts["reconstruction"] + parts["kl"])
+    halves = [forward(network, images[a:b], eps=noise(53, 3)[a:b]) for a, b in ((0, 20), (20, 53))]
+    for name, value in parts.items():
+        assert sum(half[name] for half in halves) == pytest.approx(value, rel=1e-5)
+
+
+def test_beta_weighs_the_kl_only(make_vae: MakeVae, images: torch.Tensor) -> None:
+    network = VaeNetwork(make_vae(), objective=VaeObjectiveConfig())
+    pixels = grey(flat(images))
+    plain, heavy = (network(pixels, noise(53, 3), torch.tensor(b)) for b in (1.0, 4.0))
+    assert torch.equal(plain["kl"], heavy["kl"])
+    assert torch.allclose(heavy["loss"] - plain["loss"], 3 * plain["kl"], rtol=1e-4)
+
+
+def test_both_likelihoods_reach_every_parameter(make_vae: MakeVae, images: torch.Tensor) -> None:
+    for objective in (
+        VaeObjectiveConfig(),
+        VaeObjectiveConfig(likelihood="continuous-bernoulli"),
+        VaeObjectiveConfig(objective="iwae", k=2),
+    ):
+        network = VaeNetwork(make_vae(), objective=objective)
+        shape = (2, 53, 3) if objective.objective == "iwae" else (53, 3)
+        network(grey(flat(images)), noise(*shape), ONE)["loss"].backward()
+        for name, weight in network.named_parameters():
+            assert weight.grad is not None, name
+            assert weight.grad.abs().sum() > 0, name
+
+
+def test_a_batch_of_no_images_costs_nothing(make_vae: MakeVae) -> None:
+    for objective in (VaeObjectiveConfig(), VaeObjectiveConfig(free_bits=0.5)):
+        network = VaeNetwork(make_vae(), objective=objective)
+        parts = network(torch.zeros(0, 784), noise(0, 3), ONE)
+        parts["loss"].backward()
+        assert parts["loss"].item() == 0
+
+
+def test_one_iwae_sample_is_the_elbo_with_a_sampled_kl(
+    make_vae: MakeVae, images: torch.Tensor
+) -> None:
+    """Exactly: log w of one sample. On average over noise: the ELBO with its closed-form KL."""
+    vae = make_vae()
+    elbo = VaeNetwork(vae, objective=VaeObjectiveConfig())
+    iwae = VaeNetwork(vae, objective=VaeObjectiveConfig(objective="iwae", k=1))
+    pairs = []
+    for seed in range(400):
+        eps = noise(53, 3, seed=seed)
+        pairs.append(
+            (forward(elbo, images, eps=eps)["loss"], forward(iwae, images, eps=eps[None])["loss"])
+        )
+    difference = torch.tensor([a - b for a, b in pairs], dtype=torch.float64)
+    assert difference.std() > 0
+    assert difference.mean().abs() < 4 * difference.std() / math.sqrt(400)
+
+
+def test_log_weights_are_log_joint_minus_log_posterior() -> None:
+    mean, logvar = posterior(5, 3)
+    eps = noise(2, 5, 3).double()
+    z = mean + (0.5 * logvar).exp() * eps
+    joint = Normal(0.0, 1.0).log_prob(z).sum(-1)
+    proposal = Normal(mean, (0.5 * logvar).exp()).log_prob(z).sum(-1)
+    ours = log_weights(torch.full((2, 5), 7.0), z=z, eps=eps, logvar=logvar)
+    assert torch.allclose(ours.double(), 7 + joint - proposal)
+
+
+def test_the_iwae_bound_rises_with_k(make_vae: MakeVae, images: torch.Tensor) -> None:
+    """Burda et al. 2016, theorem 1: exactly so for nested groups of the same weights (Jensen)."""
+    vae, pixels = make_vae(), grey(flat(images))
+    with torch.no_grad():
+        mean, logvar = vae.encode(pixels)
+        eps = noise(48, 53, 3)
+        z = mean + (0.5 * logvar).exp() * eps
+        logits = vae.decode(z.view(-1, 3)).view(48, 53, 784)
+        log_w = log_weights(log_likelihood(logits, pixels), z=z, eps=eps, logvar=logvar).double()
+    bounds = [
+        torch.stack([iwae_bound(part) for part in torch.split(log_w, k)]).mean(0)
+        for k in (1, 4, 16, 48)
+    ]
+    for lower, higher in itertools.pairwise(bounds):
+        assert (higher > lower).all()
+
+
+def test_the_iwae_bound_of_equal_weights_is_that_weight() -> None:
+    assert torch.allclose(iwae_bound(torch.full((5, 3), -800.0)), torch.full((3,), -800.0))
+
+
+def test_free_bits_make_cheap_dimensions_cost_a_constant() -> None:
+    kl = torch.tensor([[0.1, 2.0, 0.0], [0.3, 1.0, 0.6]], requires_grad=True)
+    cost = free_bits_kl(kl, free_bits=0.5)
+    assert cost.item() == pytest.approx(2 * 0.5 + 3.0 + 2 * 0.5)
+    cost.backward()
+    assert kl.grad is not None
+    assert kl.grad.tolist() == [[0, 1, 0], [0, 1, 0]]
+
+
+def test_no_free_bits_is_the_plain_kl() -> None:
+    kl = torch.rand(4, 3, generator=generator(0))
+    assert torch.allclose(free_bits_kl(kl, free_bits=0.0), kl.sum())
+
+
+def test_beta_grows_linearly_and_stays() -> None:
+    config = VaeObjectiveConfig(beta=2.0, beta_warmup_epochs=4.0)
+    assert [beta_at(config, epoch=e) for e in (0, 1, 2.5, 4, 9)] == [0, 0.5, 1.25, 2, 2]
+    assert beta_at(VaeObjectiveConfig(beta=3.0), epoch=0) == 3
+
+
+def test_free_bits_of_two_halves_are_those_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dimension pays by its mean over the global batch, which processes add up."""
+    kl = torch.tensor([[0.1, 0.9], [0.2, 0.8], [0.9, 0.1], [0.9, 0.1], [0.9, 0.3]])
+    whole = free_bits_kl(kl, free_bits=0.5)
+    halves = [kl[:2], kl[2:]]
+    sums = [torch.cat([half.sum(0), torch.tensor([float(len(half))])]) for half in halves]
+
+    def add_up(values: torch.Tensor) -> None:
+        values.copy_(sums[0] + sums[1])
+
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.all_reduce", add_up)
+    parts = [free_bits_kl(half, free_bits=0.5) for half in halves]
+    assert torch.allclose(parts[0] + parts[1], whole)
+    monkeypatch.undo()
+    assert not torch.allclose(sum(free_bits_kl(h, free_bits=0.5) for h in halves), whole)
