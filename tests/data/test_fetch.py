@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dlcli.data import fetch
-from dlcli.data.fetch import Unreachable, complete, download, fetch_file, locked, reachable
+from dlcli.data.fetch import Unreachable, complete, download, fetch_file, reachable
 from dlcli.errors import DataError
 from tests.data.conftest import Site
 
@@ -249,20 +249,3 @@ def test_two_processes_may_fetch_at_once(site: Site, target: Path) -> None:
     assert [process.wait(60) for process in running] == [0, 0, 0]
     assert target.read_bytes() == BODY
     assert len([asked for asked in site.asked if asked[0] == "GET"]) == 1
-
-
-def test_waiting_for_another_process_is_said(target: Path) -> None:
-    said: list[str] = []
-    code = (
-        "import pathlib, time\n"
-        "from dlcli.data.fetch import locked\n"
-        f"with locked(pathlib.Path({str(target)!r}), notice=print):\n"
-        "    print('held', flush=True)\n"
-        "    time.sleep(0.5)"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == b"held\n"
-        with locked(target, notice=said.append):
-            pass
-    assert said == ["Waiting for another process that is fetching file.tgz."]
