@@ -36,6 +36,19 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def reseed(seed: int, *, device: torch.device) -> None:
+    """Seed torch's global generators of the CPU and of one device, within a few microseconds.
+
+    `torch.manual_seed` visits every kind of device and, for those not yet in use, formats a stack
+    trace each time: 0.3 ms, too much for every update.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
+
+
 def random_states() -> dict[str, Any]:
     """Capture the global random states, as values that `torch.save` keeps without pickled code."""
     kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)

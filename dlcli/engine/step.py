@@ -14,7 +14,7 @@ from dlcli.engine.device import Compute
 from dlcli.engine.distributed import World
 from dlcli.engine.learner import Batch
 from dlcli.engine.optim import build_optimizer, learning_rate, set_learning_rate
-from dlcli.engine.seed import derive
+from dlcli.engine.seed import derive, reseed
 from dlcli.engine.settings import OptimConfig
 
 
@@ -46,8 +46,12 @@ class Stepper:
         callee: Any = torch.compile(network) if compiled else network
         self.network = world.wrap(callee, device=compute.device)
         self.names: list[str] = []
-        self.lr = optim.lr
         self._sum_dtype = torch.float32 if compute.device.type == "mps" else torch.float64
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the last update, in whichever session that was."""
+        return float(self.optimizer.param_groups[0]["lr"])
 
     def update(self, batches: Sequence[Batch], *, step: int, total_steps: int) -> Tensor:
         """Take update `step` on the given batches and return its sums.
@@ -57,10 +61,11 @@ class Stepper:
         Returns:
             float64 (1 + parts,): the weight, then this process's sum of each part in `names`.
         """
-        torch.manual_seed(derive(self.seed, "step", step, self.world.rank))
-        self.lr = learning_rate(self.config, step=step, total_steps=total_steps)
-        set_learning_rate(self.optimizer, self.lr)
-        self.optimizer.zero_grad(set_to_none=True)
+        reseed(derive(self.seed, "step", step, self.world.rank), device=self.compute.device)
+        lr = learning_rate(self.config, step=step, total_steps=total_steps)
+        set_learning_rate(self.optimizer, lr)
+        for parameter in self.parameters:  # zero_grad does the same thirty times slower
+            parameter.grad = None
         scale = self.world.size / batches[0].weight
         sums = self._backward(batches[0], scale=scale, last=len(batches) == 1)
         for i, batch in enumerate(batches[1:], start=2):
