@@ -39,7 +39,7 @@ class Progress(Event):
     """Updates so far, over the whole run."""
     total_steps: int
     losses: Mapping[str, float]
-    """Mean per item since the epoch's start: `loss` and its parts, in nats."""
+    """Mean per item since the last evaluation: `loss` and its parts, in nats."""
     rate: float
     """Items a second of training time since this process started."""
     lr: float

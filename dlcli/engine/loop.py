@@ -89,16 +89,20 @@ class Training:
 
     def events(self) -> Iterator[Event]:
         """Train to the end or to a stop, yielding what happens; `Finished` comes last."""
-        if self.position.step == 0 and 0 in self.plan.keep_epochs:
+        at, plan = self.position, self.plan
+        if at.step == 0 and 0 in plan.keep_epochs:
             yield self._due("epoch-0000")
-        reason = "done"
-        while self.position.epoch < self.plan.loop.epochs and reason == "done":
+        reason = "early-stop" if self._is_stale() else ""
+        nothing_left = bool(reason) or at.epoch >= plan.loop.epochs
+        while not reason and at.epoch < plan.loop.epochs:
             reason = yield from self._epoch()
+        if reason in ("", "early-stop") and not (nothing_left and at.step):
+            yield self._due("last")
         yield Finished(
-            reason=reason,
-            epoch=self.position.epoch,
-            step=self.position.step,
-            train_s=self.position.train_s,
+            reason=reason or "done",
+            epoch=at.epoch,
+            step=at.step,
+            train_s=at.train_s,
             rate=self.rate,
         )
 
@@ -108,52 +112,48 @@ class Training:
         return self._items * self.plan.world.size / self._session_s if self._session_s else 0.0
 
     def _epoch(self) -> Generator[Event, None, str]:
-        number = self.position.epoch + 1
-        if self.position.batch < self.batches:
-            reason = yield from self._steps()
-            if reason:
-                yield self._due("last")
-                return reason
-            yield self._due("last")
-            if number in self.plan.keep_epochs:
-                yield self._due(f"epoch-{number:04d}")
-        every = self.plan.loop.evaluate_every
-        by_epochs = self.plan.loop.evaluate_unit == "epochs"
-        if number == self.plan.loop.epochs or (by_epochs and number % every == 0):
-            yield from self._evaluate(epoch=number)
-        self.position.epoch, self.position.batch = number, 0
-        patience = self.plan.loop.patience
-        return "early-stop" if patience and self.position.stale >= patience else "done"
+        """Finish the current epoch; return why to stop, or an empty string.
 
-    def _steps(self) -> Generator[Event, None, str]:
-        """Take the epoch's remaining updates; return why to stop, or an empty string."""
-        at, world = self.position, self.plan.world
-        self.learner.network.train()
+        Each evaluation comes right after a checkpoint that says it is pending.
+        """
+        at, world, number = self.position, self.plan.world, self.position.epoch + 1
         source = self.learner.batches(
             epoch=at.epoch, start=at.batch, rank=world.rank, world=world.size
         )
-        self._tick = self.clock()
-        while group := list(itertools.islice(source, self.plan.optim.accumulate)):
-            with self.stop.deferring():
-                self._update(group)
-            self._look()
-            now = self.clock()
-            if now - self._shown_at > PROGRESS_EVERY_S and at.batch < self.batches:
-                self._shown_at = now
-                yield from self._tell(self._progress())
-            stop, save, spent = self._agreed(now)
-            if stop or spent:
-                self._pause()
-                return "interrupted" if stop else "max-minutes"
-            if save:
-                yield from self._tell(self._due("last"))
+        while True:
             if self._evaluation_due():
-                self._pause()
-                yield from self._evaluate(epoch=at.epoch + 1)
-                self.learner.network.train()
-                self._tick = self.clock()
-        self._pause()
-        return ""
+                yield from self._evaluate(epoch=number)
+                if self._is_stale() and at.batch < self.batches:
+                    return "early-stop"
+            if at.batch >= self.batches:
+                break
+            reason = yield from self._steps(source)
+            if at.batch >= self.batches and number in self.plan.keep_epochs:
+                yield self._due(f"epoch-{number:04d}")
+            yield self._due("last")
+            if reason or self._agree(stop=self.stop.requested)[0]:
+                return reason or "interrupted"
+        at.epoch, at.batch = number, 0
+        return "early-stop" if self._is_stale() else ""
+
+    def _steps(self, source: Iterator[Batch]) -> Generator[Event, None, str]:
+        """Take updates up to the next evaluation or the epoch's end; return why to stop, or ""."""
+        at = self.position
+        self.learner.network.train()
+        self._tick = self.clock()
+        with self.stop.deferring():
+            while group := list(itertools.islice(source, self.plan.optim.accumulate)):
+                self._update(group)
+                over = at.batch >= self.batches or self._evaluation_due()
+                stop, save, spent = self._votes(certain=over)
+                if over or stop or spent:
+                    self._pause()
+                    return "interrupted" if stop else "max-minutes" if spent else ""
+                if save:
+                    yield from self._tell(self._due("last"))
+                if self.clock() - self._shown_at > PROGRESS_EVERY_S:
+                    yield from self._tell(self._progress())
+        raise RuntimeError(f"an epoch of {self.batches} batches ended after {at.batch}")
 
     def _tell(self, event: Event) -> Generator[Event, None, None]:
         """Yield an event without counting the listener's time as training."""
@@ -177,38 +177,50 @@ class Training:
         self._updates += 1
         self._items += sum(batch.items for batch in group)
 
-    def _look(self) -> None:
-        """Stop on a loss that is no longer a number, before anything of it is saved."""
+    def _votes(self, *, certain: bool) -> list[bool]:
+        """Agree with the other processes whether to stop, to save, and whether time is spent.
+
+        Raises:
+            RunFailed: in every process, when the loss of any is no longer a number; nothing of
+                such an update is saved.
+        """
         on_gpu = self.plan.compute.device.type != "cpu"
-        if on_gpu and self.position.step % GPU_LOOK_EVERY:
-            return
+        looks = certain or not on_gpu or self.position.step % GPU_LOOK_EVERY == 0
+        if not looks and self.plan.world.size > 1:
+            return [False, False, False]
         assert self.position.sums is not None
-        if not math.isfinite(self.position.sums[1].item()):
+        now, loop = self.clock(), self.plan.loop
+        *votes, broken = self._agree(
+            stop=self.stop.requested,
+            save=now - self._saved_at > loop.checkpoint_minutes * 60,
+            spent=0 < loop.max_minutes * 60 < now - self._began,
+            broken=looks and not math.isfinite(self.position.sums[1].item()),
+        )
+        if broken:
             raise RunFailed(
                 f"The loss stopped being a finite number at update {self.position.step} "
                 f"(epoch {self.position.epoch + 1}).",
                 hint="Lower --lr or set --clip-norm 1; the last good checkpoint was kept.",
             )
+        return votes
 
-    def _agreed(self, now: float) -> list[bool]:
-        limit = self.plan.loop.max_minutes * 60
-        wants = [
-            self.stop.requested,
-            now - self._saved_at > self.plan.loop.checkpoint_minutes * 60,
-            bool(limit) and now - self._began > limit,
-        ]
-        on_gpu = self.plan.compute.device.type != "cpu"
-        if self.plan.world.size > 1 and on_gpu and self.position.step % GPU_LOOK_EVERY:
-            return [False, False, False]
-        return self.plan.world.agree(wants, device=self.plan.compute.device)
+    def _agree(self, **flags: bool) -> list[bool]:
+        return self.plan.world.agree(list(flags.values()), device=self.plan.compute.device)
+
+    def _is_stale(self) -> bool:
+        patience = self.plan.loop.patience
+        return bool(patience) and self.position.stale >= patience
 
     def _evaluation_due(self) -> bool:
         loop, at = self.plan.loop, self.position
-        return (
-            loop.evaluate_unit == "steps"
-            and at.step % loop.evaluate_every == 0
-            and at.batch < self.batches
-        )
+        ended, number = at.batch >= self.batches, at.epoch + 1
+        if at.evaluated == at.step:
+            return False
+        if ended and number == loop.epochs:
+            return True
+        if loop.evaluate_unit == "steps":
+            return at.step > 0 and at.step % loop.evaluate_every == 0
+        return ended and number % loop.evaluate_every == 0
 
     def _evaluate(self, *, epoch: int) -> Generator[Event, None, None]:
         """Measure, yield the result, and keep the best by validation loss."""
@@ -219,7 +231,7 @@ class Training:
             self.learner.network.eval()
             found = self.learner.evaluate(epoch=epoch)
         valid = self.plan.world.share(found.get("valid_loss"))
-        at.sums = None
+        at.sums, at.evaluated = None, at.step
         yield Evaluated(
             epoch=epoch,
             step=at.step,
@@ -232,7 +244,7 @@ class Training:
             },
         )
         if isinstance(valid, float):
-            improved = at.best is None or valid < at.best
+            improved = math.isfinite(valid) and (at.best is None or valid < at.best)
             at.best, at.stale = (valid, 0) if improved else (at.best, at.stale + 1)
             if improved:
                 yield self._due("best")
@@ -248,6 +260,7 @@ class Training:
 
     def _progress(self) -> Progress:
         self._pause()
+        self._shown_at = self.clock()
         sums = self.position.sums
         values: list[float] = [] if sums is None else (sums[1:] / sums[0]).tolist()
         left = self.total_steps - self.position.step

@@ -30,6 +30,8 @@ class Position:
     """Best validation loss."""
     stale: int = 0
     """Evaluations since the best one."""
+    evaluated: int = -1
+    """Updates there were at the last evaluation."""
     names: list[str] = field(default_factory=list)
     """What `sums` holds after the weight."""
     sums: Tensor | None = None
@@ -50,6 +52,7 @@ class Position:
                 "train_s": self.train_s,
                 "best": self.best,
                 "stale": self.stale,
+                "evaluated": self.evaluated,
                 "names": list(self.names),
                 "sums": sums,
             },

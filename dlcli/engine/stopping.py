@@ -14,13 +14,18 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 class StopFlag:
     """Set by a signal; the training loop looks at it after each update.
 
-    Only code inside `deferring()` must not be torn apart (an update, a save): there the first
+    Only code inside `deferring()` must not be torn apart (updates, a save): there the first
     signal is noted, and the second one stops at once. Elsewhere a signal is KeyboardInterrupt.
     """
 
     def __init__(self) -> None:
         self.requested = False
         self._deferring = 0
+
+    @property
+    def is_deferring(self) -> bool:
+        """Whether a first signal would be noted instead of raised."""
+        return self._deferring > 0
 
     @contextmanager
     def deferring(self) -> Iterator[None]:
