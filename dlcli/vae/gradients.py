@@ -259,11 +259,15 @@ def _compare(
 
 def _contrast(other: _Tally, pathwise: _Tally, *, generator: torch.Generator) -> Contrast:
     above, below = (_resampled_means(tally.pairs, generator) for tally in (other, pathwise))
-    low, high = (above / below).quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     ours, theirs = pathwise.scatter().variance, other.scatter().variance
+    ratio, interval = math.inf, (math.inf, math.inf)  # a decoder that ignores z
+    if ours > 0:
+        quantiles = torch.tensor([0.025, 0.975], dtype=torch.float64)
+        low, high = (above / below).quantile(quantiles).tolist()
+        ratio, interval = theirs / ours, (low, high)
     return Contrast(
-        ratio=theirs / ours,
-        ratio_ci95=(low, high),
+        ratio=ratio,
+        ratio_ci95=interval,
         gap=(other.mean - pathwise.mean).norm().item(),
         expected_gap=math.sqrt(theirs / other.count + ours / pathwise.count),
     )

@@ -48,7 +48,7 @@ def plan_epoch(config: VaeTrainConfig, *, images: int, processes: int = 1) -> Bo
             "There are no images to train on.",
             hint="Lower --validation, or choose a larger --train-images.",
         )
-    # The variance of a lone image is zero where the feature maps are 1×1.
+    # Statistics of a lone image are its own contrast, which they would normalise away.
     least = 2 * processes if config.model.arch == "conv" and config.model.norm == "batch" else 1
     plan = plan_batches(images, batch_size=config.loop.batch_size, least=least)
     smallest = min(last - first for first, last in plan)

@@ -81,7 +81,7 @@ def test_nothing_to_measure_is_refused(make_vae: MakeVae, images: torch.Tensor) 
 
 
 class OneUnit(torch.nn.Module):
-    """An encoder whose unit 0 reads the upper half's mean grey value, times 10; units 1 and 2 ignore it."""
+    """Unit 0 reads the mean grey value of the upper half, times 10; the others ignore the image."""
 
     latent_dim = 3
     skip = False
