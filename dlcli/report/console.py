@@ -92,7 +92,7 @@ class Consoles:
             if isinstance(item, str):
                 say(self.out, item)
             else:
-                self.out.print(item)
+                self.out.print(item, crop=False)
 
     def notice(self, message: str) -> None:
         """Say something on standard error, unless quiet."""

@@ -22,8 +22,9 @@ LINE_EVERY_S = 10.0
 class DownloadProgress:
     """Show bytes arriving: `with DownloadProgress(consoles, label="mnist") as show: …`.
 
-    `show(done, total)` takes the bytes there are so far and the bytes there will be (None or 0 where the
-    server does not say). Several files may follow one another: fewer bytes than before begin anew.
+    `show(done, total)` takes the bytes there are so far and the bytes there will be (None or 0
+    where the server does not say). Several files may follow one another: fewer bytes than before
+    begin anew.
     """
 
     def __init__(

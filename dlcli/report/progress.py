@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -72,9 +73,7 @@ class TrainingProgress:
         traceback: TracebackType | None,
     ) -> None:
         """Leave the last picture of the bar standing and give the cursor back."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        self._stop()
 
     def __call__(self, event: Event) -> None:
         """Take an event; those of no interest are passed over."""
@@ -105,7 +104,8 @@ class TrainingProgress:
             self._consoles.notice(event.message)
 
     def _start(self, event: RunStarted) -> None:
-        self._started = event
+        self._stop()
+        self._started, self._latest, self._evaluated, self._gallery = event, None, "", None
         say(self._consoles.err, started_line(event))
         if is_live(self._consoles.err):
             # Standard output stays as it is: Rich would send it to standard error.
@@ -129,10 +129,17 @@ class TrainingProgress:
             self._draw(now=True)
 
     def _finish(self, event: Finished) -> None:
-        if self._live is not None:
-            self._draw(now=True)
+        if self._latest is not None:
+            self._latest = replace(self._latest, step=event.step, remaining_s=None)
+        self._draw(now=True)
+        self._stop()
         unit = self._started.unit if self._started else "items"
         say(self._consoles.err, finished_line(event, unit=unit))
+
+    def _stop(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
 
     def _draw(self, *, now: bool = False) -> None:
         if self._live is None:

@@ -19,6 +19,8 @@ from rich.measure import Measurement
 from rich.segment import Segment
 from rich.style import Style
 
+from dlcli.report.pixels import as_images
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -68,21 +70,6 @@ class PictureRows:
 def has_colour(console: Console, options: ConsoleOptions) -> bool:
     """Tell whether shades can be colours here: a colour terminal, not NO_COLOR, and Unicode."""
     return console.color_system is not None and not console.no_color and not options.ascii_only
-
-
-def as_images(images: object) -> Pixels:
-    """Read images as floats in [0, 1]: uint8 is divided by 255, floats are clipped, NaN is black.
-
-    Raises:
-        ValueError: not (N, H, W) or (R, C, H, W), or no image at all.
-    """
-    import numpy as np
-
-    raw = np.asarray(images)
-    if raw.ndim not in (3, 4) or 0 in raw.shape:
-        raise ValueError(f"pictures have the shape (N, H, W) or (R, C, H, W), not {raw.shape}")
-    scaled = raw / 255.0 if raw.dtype == np.uint8 else raw.astype(np.float64)
-    return np.clip(np.nan_to_num(scaled, nan=0.0), 0.0, 1.0)
 
 
 def ramp_character(level: float) -> str:
