@@ -54,7 +54,7 @@ def random_states() -> dict[str, Any]:
     kind, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     version, words, gauss_next = random.getstate()
     states: dict[str, Any] = {
-        "python": [version, list(words), gauss_next],
+        "python": [version, torch.tensor(words), gauss_next],
         "numpy": [
             str(kind),
             torch.from_numpy(np.asarray(keys).astype(np.int64)),
@@ -72,7 +72,7 @@ def random_states() -> dict[str, Any]:
 def restore_random_states(states: dict[str, Any]) -> None:
     """Put back what `random_states` captured (CUDA states only where the devices match)."""
     version, words, gauss_next = states["python"]
-    random.setstate((version, tuple(words), gauss_next))
+    random.setstate((version, tuple(words.tolist()), gauss_next))
     kind, keys, position, has_gauss, gauss = states["numpy"]
     words32 = keys.numpy().astype(np.uint32)
     np.random.set_state((kind, words32, position, has_gauss, gauss))
