@@ -1,0 +1,242 @@
+"""Settings of `dl ln-gradients`: which stacks, which sweep, which further views.
+
+Reading this module needs neither torch nor pydantic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le
+
+from dlcli.engine.config import STRICT, setting
+from dlcli.engine.settings import ComputeConfig
+from dlcli.errors import ConfigError
+
+Placement = Literal["post", "pre", "sandwich", "deepnorm", "admin", "rezero", "dlcl"]
+Setting = Literal["theorem", "transformer"]
+DType = Literal["float32", "float64", "bfloat16", "float16"]
+Task = Literal["reverse", "copy"]
+Count = Annotated[int, Ge(1), Le(4096)]
+
+SOURCES: dict[str, str] = {
+    "post": "Vaswani et al. 2017, arXiv 1706.03762; the seed's equation 21",
+    "pre": "Wang et al. 2019, arXiv 1906.01787; Xiong et al. 2020, arXiv 2002.04745; the seed's 22",
+    "sandwich": "Ding et al. 2021 (CogView), arXiv 2105.13290",
+    "deepnorm": "Wang et al. 2022 (DeepNet), arXiv 2203.00555, encoder-only constants",
+    "admin": "Liu et al. 2020, arXiv 2004.08249",
+    "rezero": "Bachlechner et al. 2021, arXiv 2003.04887",
+    "dlcl": "Wang et al. 2019, arXiv 1906.01787, section 4, pre-norm form",
+}
+"""Where each placement comes from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackConfig:
+    """What one residual stack is made of."""
+
+    __pydantic_config__ = STRICT
+
+    regime: Setting = setting(
+        "theorem",
+        flag="--setting",
+        help="theorem: uniform attention with one value matrix, Gaussian Xavier weights; "
+        "transformer: multi-head attention, uniform Xavier weights",
+        source="Xiong et al. 2020, section 3.3",
+    )
+    heads: Count = setting(4, flag="--heads", help="attention heads in the transformer setting")
+    feedforward: Annotated[int, Ge(0), Le(65_536)] = setting(
+        0,
+        flag="--feedforward",
+        help="hidden units of a feed-forward sublayer; 0 is the width (theorem) or 4 times it",
+    )
+    gamma: Annotated[float, Gt(0), Le(1e6)] = setting(
+        1.0, flag="--gamma", help="gain of every LayerNorm at initialisation"
+    )
+    final_norm: Literal["auto", "on", "off"] = setting(
+        "auto",
+        flag="--final-norm",
+        help="LayerNorm after the last layer; auto: with pre, sandwich and dlcl",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepConfig:
+    """The gradient of the last layer over depths, widths and seeds."""
+
+    __pydantic_config__ = STRICT
+
+    placements: tuple[Placement, ...] = setting(
+        ("post", "pre"), flag="--placements", help="where the normalisation stands"
+    )
+    depths: tuple[Count, ...] = setting(
+        (2, 4, 8, 16, 32, 64), flag="--depths", help="numbers of layers (two sublayers each)"
+    )
+    widths: tuple[Annotated[int, Ge(1), Le(16_384)], ...] = setting(
+        (256,), flag="--widths", help="features d; every width is measured at every depth"
+    )
+    seeds: Count = setting(
+        8, flag="--seeds", help="independent draws of weights and data; 2 or more for an interval"
+    )
+    batch_size: Count = setting(16, flag="--batch-size", help="sequences in the measured batch")
+    tokens: Count = setting(16, flag="--tokens", help="tokens in each sequence")
+    classes: Annotated[int, Ge(2), Le(1_000_000)] = setting(
+        1000, flag="--classes", help="classes of the token-mean cross-entropy"
+    )
+    dtype: DType = setting(
+        "float32", flag="--dtype", help="numbers in which weights and activations are held"
+    )
+    post_tolerance: Annotated[float, Gt(0)] = setting(
+        0.1, flag="--post-tolerance", help="how far from 0 the post-norm interval may reach"
+    )
+    pre_tolerance: Annotated[float, Gt(0)] = setting(
+        0.05, flag="--pre-tolerance", help="how far from -1/2 the pre-norm interval may reach"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayersConfig:
+    """The gradient of every layer at one depth."""
+
+    __pydantic_config__ = STRICT
+
+    depth: Count = setting(18, flag="--layer-depth", help="layers of the per-layer view")
+    steps: Annotated[int, Ge(0), Le(1_000_000)] = setting(
+        0, flag="--steps", help="training updates after which the per-layer view is taken again"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The sequence task that deep stacks are trained on."""
+
+    __pydantic_config__ = STRICT
+
+    task: Task = setting("reverse", flag="--task", help="sequence to give back: reversed or copied")
+    depth: Count = setting(18, flag="--train-depth", help="layers of the trained stacks")
+    width: Annotated[int, Ge(2), Le(16_384)] = setting(
+        64, flag="--train-width", help="features of the trained stacks"
+    )
+    length: Count = setting(12, flag="--length", help="symbols in a sequence")
+    vocabulary: Annotated[int, Ge(2), Le(1_000_000)] = setting(
+        16, flag="--vocabulary", help="different symbols"
+    )
+    batch_size: Count = setting(32, flag="--train-batch-size", help="sequences an update")
+    steps: Annotated[int, Ge(1), Le(1_000_000)] = setting(
+        300, flag="--train-steps", help="updates of each training"
+    )
+    lr: Annotated[float, Gt(0), Le(1e3)] = setting(
+        1e-3,
+        flag="--lr",
+        help="learning rate of Adam",
+        source="Xiong et al. 2020, section 3.2: the peak rate of their Adam runs",
+    )
+    warmup_steps: Annotated[int, Ge(0)] = setting(
+        150, flag="--warmup-steps", help="updates of linear warm-up in the runs that have one"
+    )
+    seeds: Count = setting(3, flag="--train-seeds", help="trainings of each kind")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EquationsConfig:
+    """The exact check of the seed's equations, in float64 with full Jacobians."""
+
+    __pydantic_config__ = STRICT
+
+    depth: Annotated[int, Ge(1), Le(256)] = setting(
+        12, flag="--equations-depth", help="layers whose Jacobians are built in full"
+    )
+    width: Annotated[int, Ge(1), Le(512)] = setting(
+        32, flag="--equations-width", help="features there"
+    )
+    tokens: Annotated[int, Ge(1), Le(64)] = setting(
+        4, flag="--equations-tokens", help="tokens there"
+    )
+    tolerance: Annotated[float, Gt(0)] = setting(
+        1e-10, flag="--equations-tolerance", help="largest allowed difference between Jacobians"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LnGradientsConfig:
+    """Everything `dl ln-gradients` can be told."""
+
+    __pydantic_config__ = STRICT
+
+    per_layer: bool = setting(
+        False, flag="--per-layer/--no-per-layer", help="show the gradient of every layer"
+    )
+    equations: bool = setting(
+        False, flag="--equations/--no-equations", help="check the seed's equations 21' and 22'"
+    )
+    train: bool = setting(
+        False, flag="--train/--no-train", help="train deep stacks with and without warm-up"
+    )
+    stack: StackConfig = field(default_factory=StackConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+    layers: LayersConfig = field(default_factory=LayersConfig)
+    exact: EquationsConfig = field(default_factory=EquationsConfig)
+    training: TrainConfig = field(default_factory=TrainConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+
+
+def validate(config: LnGradientsConfig) -> None:
+    """Refuse what no measurement can be made of.
+
+    Raises:
+        ConfigError: an empty list, fewer than two depths, a width without gradients, or heads that
+            do not divide a width.
+    """
+    sweep = config.sweep
+    for name in ("placements", "depths", "widths"):
+        if not getattr(sweep, name):
+            raise ConfigError(
+                f"The list --{name} is empty.", hint=f"Give --{name} at least one value."
+            )
+    if len(set(sweep.depths)) < 2:
+        raise ConfigError(
+            f"One depth ({sweep.depths[0]}) has no slope.",
+            hint="Give two or more different --depths, such as 2 4 8 16.",
+        )
+    widths = {"--widths": min(sweep.widths)}
+    widths |= {"--equations-width": config.exact.width} if config.equations else {}
+    for flag, width in widths.items():
+        if width < 3:
+            raise ConfigError(
+                f"{flag} {width} leaves nothing to measure: {_flat(width)}.",
+                hint=f"Give {flag} 3 or more.",
+            )
+    if config.equations and config.exact.width * config.exact.tokens > 2048:
+        size = config.exact.width * config.exact.tokens
+        raise ConfigError(
+            f"--equations-width times --equations-tokens is {size}, and full Jacobians are squares "
+            "of that.",
+            hint="Keep the product at 2048 or below.",
+        )
+    _check_heads(config)
+
+
+def _flat(width: int) -> str:
+    if width == 1:
+        return "LayerNorm of one feature is its bias, whatever the input, so every gradient is zero"
+    return "LayerNorm of two features is a sign, -1 and +1, so its Jacobian is zero"
+
+
+def _check_heads(config: LnGradientsConfig) -> None:
+    heads = config.stack.heads
+    wanted = dict.fromkeys(config.sweep.widths, "--widths")
+    if config.equations:
+        wanted[config.exact.width] = "--equations-width"
+    if config.layers.steps:
+        wanted[config.training.width] = "--train-width"
+    if config.stack.regime == "theorem":
+        wanted = {}
+    if config.train:
+        wanted[config.training.width] = "--train-width"
+    for width, flag in wanted.items():
+        if width % heads:
+            raise ConfigError(
+                f"--heads {heads} does not divide {flag} {width}.",
+                hint="Choose a width that is a multiple of --heads.",
+            )
