@@ -9,7 +9,7 @@ from pathlib import Path
 from dlcli.errors import RunFailed
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes | memoryview) -> None:
     """Write `data` to `path` so that a reader, or a power cut, never sees half of it.
 
     Raises:
