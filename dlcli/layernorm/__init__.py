@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from dlcli.layernorm.jacobian import layernorm_jacobian as layernorm_jacobian
     from dlcli.layernorm.jacobian import power_iteration as power_iteration
     from dlcli.layernorm.lemmas import check_lemmas as check_lemmas
+    from dlcli.layernorm.measurement import measure as measure
+    from dlcli.layernorm.measurement import run as run
     from dlcli.layernorm.results import LnGradients as LnGradients
-    from dlcli.layernorm.run import measure as measure
-    from dlcli.layernorm.run import run as run
     from dlcli.layernorm.stack import Stack as Stack
     from dlcli.layernorm.stack import build_stack as build_stack
 
@@ -32,8 +32,8 @@ __getattr__, __dir__, __all__ = exports(
         "last_layer_norm": "dlcli.layernorm.gradients",
         "layer_norms": "dlcli.layernorm.gradients",
         "layernorm_jacobian": "dlcli.layernorm.jacobian",
-        "measure": "dlcli.layernorm.run",
+        "measure": "dlcli.layernorm.measurement",
         "power_iteration": "dlcli.layernorm.jacobian",
-        "run": "dlcli.layernorm.run",
+        "run": "dlcli.layernorm.measurement",
     },
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,6 +74,7 @@ def geometric_mean(values: Sequence[float]) -> float:
     return math.exp(math.fsum(math.log(value) for value in values) / len(values))
 
 
+@functools.cache
 def student_quantile(freedom: int, *, probability: float = 0.975) -> float:
     """Return the t below which `probability` (> 1/2) of Student's distribution lies.
 

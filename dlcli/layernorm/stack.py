@@ -46,17 +46,18 @@ class History(nn.Module):
     """DLCL: each layer's input is a learned mixture of all earlier outputs (arXiv 1906.01787).
 
     x_{l+1} = Σ_k W_{l+1,k} LN(y_k), k = 0 … l, with every row of W starting as the average; the
-    embedding y_0 is not normalised, as in the authors' code.
+    embedding y_0 is not normalised, as in the authors' code, and is the first layer's input.
     """
 
     def __init__(self, depth: int, *, width: int, init: Xavier, gamma: float) -> None:
         super().__init__()
         self.norms = nn.ModuleList(LayerNorm(width, init=init, gamma=gamma) for _ in range(depth))
-        self.rows = nn.ParameterList(init.constant(k + 1, 1 / (k + 1)) for k in range(depth + 1))
+        sizes = range(2, depth + 2)
+        self.rows = nn.ParameterList(init.constant(size, 1 / size) for size in sizes)
 
     def mix(self, outputs: list[Tensor]) -> Tensor:
         """Return x_{l+1} (B, T, D) from the l + 1 normalised outputs so far."""
-        row = self.rows[len(outputs) - 1]
+        row = self.rows[len(outputs) - 2]
         mixed: Tensor = row[0] * outputs[0]
         for weight, output in zip(row[1:], outputs[1:], strict=True):
             mixed = mixed + weight * output

@@ -44,7 +44,7 @@ class Xavier:
 
     def constant(self, size: int, value: float) -> nn.Parameter:
         """Make a vector of one value, for biases and gains."""
-        return nn.Parameter(torch.full((size,), value, device=self.device, dtype=self.dtype))
+        return nn.Parameter(torch.full((size,), value).to(self.device, self.dtype))
 
 
 class UniformAttention(nn.Module):

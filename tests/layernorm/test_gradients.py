@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from dlcli.errors import RunFailed
+from dlcli.layernorm.config import SOURCES
+from dlcli.layernorm.gradients import last_layer_norm, layer_norms
+from dlcli.layernorm.problem import draw_probe
+from dlcli.layernorm.slopes import loglog_slope
+from tests.layernorm.test_stack import stack, torch_twin
+
+
+def probe(*, width=8, dtype=torch.float32, tokens=5, batch_size=3):
+    return draw_probe(
+        batch_size=batch_size,
+        tokens=tokens,
+        width=width,
+        classes=11,
+        generator=torch.Generator().manual_seed(1),
+        dtype=dtype,
+    )
+
+
+@pytest.mark.parametrize("placement", ["post", "pre"])
+def test_every_gradient_equals_autograds_of_torchs_encoder(placement):
+    """The issue's figure: 1e-6, with norm_first both ways and the same weights."""
+    ours, p = stack(placement, depth=4, regime="transformer"), probe()
+    norms = layer_norms(ours, p.x, loss=p.loss)
+    twin, x = torch_twin(ours), p.x.clone().requires_grad_()
+    states = [x]
+    for layer in twin:
+        states.append(layer(states[-1]))
+        states[-1].retain_grad()
+    p.loss(states[-1]).backward()
+    for index in range(4):
+        layer = twin[index]
+        total = sum(w.grad.double().square().sum() for w in layer.parameters()).sqrt().item()
+        assert norms.weights[index] == pytest.approx(total, rel=1e-6)
+        assert norms.w2[index] == pytest.approx(layer.linear2.weight.grad.norm().item(), rel=1e-6)
+        assert norms.hidden[index] == pytest.approx(states[index].grad.norm().item(), rel=1e-6)
+    assert last_layer_norm(ours, p) == pytest.approx(
+        twin[3].linear2.weight.grad.norm().item(), rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("placement", list(SOURCES))
+def test_the_short_way_to_the_last_layer_equals_the_long_one(placement):
+    ours, p = stack(placement, depth=2, dtype=torch.float64), probe(dtype=torch.float64)
+    short = last_layer_norm(ours, p)
+    assert short == pytest.approx(layer_norms(ours, p.x, loss=p.loss).w2[-1], rel=1e-12, abs=1e-15)
+    assert all(parameter.requires_grad for parameter in ours.parameters())
+
+
+def test_gradients_agree_with_finite_differences():
+    ours, p = stack("pre", depth=2, dtype=torch.float64), probe(dtype=torch.float64)
+    direction = torch.randn(p.x.shape, generator=torch.Generator().manual_seed(3)).double()
+    x = p.x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(p.loss(ours(x)), x)
+    step = 1e-6
+    with torch.no_grad():
+        ahead, behind = (p.loss(ours(p.x + s * direction)) for s in (step, -step))
+    slope = (ahead - behind).item() / (2 * step)
+    assert slope == pytest.approx((gradient * direction).sum().item(), rel=1e-6)
+    norms = layer_norms(ours, p.x, loss=p.loss)
+    assert norms.hidden[0] == pytest.approx(gradient.norm().item())
+    assert len(norms.hidden) == len(norms.weights) + 1 == 3
+
+
+def test_rezero_has_no_gradient_in_its_layers_and_one_in_its_scales():
+    ours, p = stack("rezero"), probe()
+    assert last_layer_norm(ours, p) == 0.0
+    norms = layer_norms(ours, p.x, loss=p.loss)
+    assert norms.w2 == (0.0, 0.0, 0.0)
+    assert min(norms.weights) > 0
+    assert max(norms.hidden) == pytest.approx(min(norms.hidden))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_close_to_single(dtype):
+    exact = last_layer_norm(stack("post"), probe())
+    assert last_layer_norm(stack("post", dtype=dtype), probe(dtype=dtype)) == pytest.approx(
+        exact, rel=0.1
+    )
+
+
+def test_float16_overflow_is_an_error_and_float32_is_not():
+    with pytest.raises(RunFailed, match="overflowed in float16"):
+        last_layer_norm(stack("pre", dtype=torch.float16, gamma=1e5), probe(dtype=torch.float16))
+    p, ours = probe(dtype=torch.float16), stack("pre", dtype=torch.float16, gamma=1e5)
+    with pytest.raises(RunFailed, match="overflowed in float16"):
+        layer_norms(ours, p.x, loss=p.loss)
+    assert last_layer_norm(stack("pre", gamma=1e5), probe()) > 0
+
+
+def saved_bytes(depth, placement="post"):
+    """Bytes that autograd keeps for the backward pass, each storage once, weights left out."""
+    ours, p = stack(placement, depth=depth, width=16), probe(width=16)
+    weights = {w.untyped_storage().data_ptr() for w in ours.parameters()}
+    kept = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = p.loss(ours(p.x.requires_grad_()))
+        total = sum(kept.values())
+    del loss
+    return total
+
+
+@pytest.mark.parametrize("placement", ["post", "pre", "dlcl"])
+def test_memory_is_linear_in_depth(placement):
+    small, middle, large = (saved_bytes(depth, placement) for depth in (4, 8, 16))
+    assert large - middle == pytest.approx(2 * (middle - small), rel=0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("regime", ["theorem", "transformer"])
+def test_128_layers_of_width_256_fit_in_2_gigabytes(regime):
+    code = f"""
+import resource, torch
+from tests.layernorm.test_gradients import probe, stack
+from dlcli.layernorm.gradients import layer_norms
+torch.set_num_threads(1)
+p = probe(width=256, tokens=16, batch_size=16)
+layer_norms(stack("post", depth=128, width=256, regime="{regime}"), p.x, loss=p.loss)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+    root = str(__import__("pathlib").Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
+    )
+    unit = 1024 if sys.platform == "linux" else 1
+    assert int(done.stdout) * unit < 2e9, done.stdout
+    assert resource.getpagesize() > 0
+
+
+@pytest.mark.slow
+def test_time_is_linear_in_depth():
+    depths = (8, 16, 32, 64)
+    p = probe(width=128, tokens=16, batch_size=16)
+    best = []
+    for depth in depths:
+        ours = stack("pre", depth=depth, width=128)
+        spent = []
+        for _ in range(5):
+            start = time.process_time()
+            layer_norms(ours, p.x, loss=p.loss)
+            spent.append(time.process_time() - start)
+        best.append(min(spent))
+    assert loglog_slope(depths, best) <= 1.1, best

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from dlcli.engine.config import resolve
+from dlcli.engine.device import Compute
+from dlcli.layernorm.config import LnGradientsConfig
+from dlcli.layernorm.training import Arm, arms, plan, train_arms, train_one
+
+CPU = Compute(device=torch.device("cpu"), precision="fp32", threads=1)
+
+
+def config(placements=("post", "pre"), **training):
+    small = {"depth": 1, "width": 16, "length": 3, "vocabulary": 4, "steps": 40, "seeds": 1}
+    layers = {"training": {**small, "lr": 0.01, **training}, "sweep": {"placements": placements}}
+    return resolve(LnGradientsConfig, [layers])
+
+
+def test_post_norm_alone_is_also_run_with_warm_up():
+    found = [(arm.placement, arm.warmup) for arm in arms(config(warmup_steps=9))]
+    assert found == [("post", 0), ("pre", 0), ("post", 9)]
+    assert len(arms(config(warmup_steps=0))) == 2
+    assert [arm.name for arm in arms(config(placements=("rezero",)))] == ["rezero, no warm-up"]
+
+
+def test_warm_up_reaches_the_engine():
+    settings = config().training
+    assert plan(settings, warmup=7, steps=9, seed=0, compute=CPU).optim.warmup_steps == 7
+
+
+def test_a_small_task_is_learned():
+    arm = Arm(placement="pre", warmup=0)
+    *_, curve = train_one(arm, config=config(steps=300), seed=0, compute=CPU)
+    assert curve.solved
+    assert curve.loss[-1] < 0.2 < 1.0 < curve.loss[0]
+    assert curve.steps == tuple(range(15, 301, 15))
+    assert len(curve.steps) == len(curve.loss) == len(curve.accuracy)
+
+
+def test_results_grow_and_end_with_every_arm():
+    results = list(train_arms(config(steps=4, seeds=2), compute=CPU))
+    assert [len(r.curves) for r in results] == sorted(len(r.curves) for r in results)
+    final = results[-1]
+    assert len(final.curves) == 6
+    assert {curve.seed for curve in final.curves} == {0, 1}
+    assert final.chance_loss == pytest.approx(math.log(4))
+    assert all("2 runs" in words for words in final.words)
+    assert "no run is complete" in results[0].words[0]
+
+
+def test_trainings_repeat_bit_by_bit():
+    arm = Arm(placement="post", warmup=2)
+    first, second = (list(train_one(arm, config=config(), seed=3, compute=CPU))[-1] for _ in "ab")
+    assert first == second
+
+
+def test_a_run_that_diverges_says_so_and_the_others_go_on():
+    *_, final = train_arms(config(steps=8, lr=1e3, warmup_steps=0), compute=CPU)
+    assert len(final.curves) == 2
+    for curve in final.curves:
+        assert not curve.solved
+        assert curve.note or math.isfinite(curve.loss[-1])
+
+
+@pytest.mark.slow
+def test_18_layers_learn_without_warm_up_only_with_pre_norm():
+    settings = resolve(LnGradientsConfig, [])
+    *_, pre = train_one(Arm(placement="pre", warmup=0), config=settings, seed=0, compute=CPU)
+    *_, post = train_one(Arm(placement="post", warmup=0), config=settings, seed=0, compute=CPU)
+    assert pre.solved
+    assert not post.solved
+    assert post.loss[-1] > 0.95 * math.log(16)
