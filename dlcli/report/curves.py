@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlcli.report.canvas import colour, house_style, label, new_figure, save_figure
+from dlcli.report.numbers import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +24,8 @@ NOT_LOSSES = ("train_s",)
 MOST_PANELS = 6
 MARKERS_UP_TO = 15
 """Points a line may have to show each as a dot."""
+FAR = 3.0
+"""Times the best loss: a run whose own best is higher is not in the frame."""
 SETTLED = 0.05
 """The share of points at the start that may lie above the frame: they would flatten the rest."""
 
@@ -76,10 +79,10 @@ def compare_curves(
     with house_style():
         figure = new_figure(7.0, max(3.4, 0.22 * len(curves) + 1.0))
         axes = figure.add_subplot()
+        inside = _within_reach([y for _, y in curves.values()])
         for index, (name, (x, y)) in enumerate(curves.items()):
-            shown = label(name) if len(x) else f"{label(name)} (no values)"
-            _draw(axes, x, y, name=shown, index=index)
-        _frame(axes, [y for _, y in curves.values()])
+            _draw(axes, x, y, name=label(name) + _absence(y, inside=inside), index=index)
+        _frame(axes, inside)
         axes.set_xlabel(label(x_label))
         axes.set_ylabel(label(y_label))
         axes.set_title(label(title, longest=120))
@@ -87,6 +90,22 @@ def compare_curves(
             axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.3)
         save_figure(figure, path)
     return figure
+
+
+def _within_reach(series: Sequence[Sequence[float]]) -> list[Sequence[float]]:
+    """Leave out series that never came near the best: one that diverged would flatten the rest."""
+    best = [min(filter(math.isfinite, values), default=math.inf) for values in series]
+    least = min(best, default=math.inf)
+    reach = least + (FAR - 1) * abs(least) if least else math.inf
+    return [values for values, low in zip(series, best, strict=True) if low <= reach < math.inf]
+
+
+def _absence(values: Sequence[float], *, inside: Sequence[Sequence[float]]) -> str:
+    """Say in the legend why a series is not to be seen."""
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
+        return " (no values)"
+    return "" if any(values is one for one in inside) else f" (above: {number(min(finite))})"
 
 
 def _panel(axes: Axes, rows: Sequence[Row], *, name: str, axis: str) -> None:

@@ -19,7 +19,7 @@ from dlcli.report.canvas import (
     save_figure,
     text_size,
 )
-from dlcli.report.pixels import as_rows, tile
+from dlcli.report.pixels import as_rows, join_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,7 +32,7 @@ GAP = 2
 MARGIN = 0.08
 """Inches around everything."""
 WIDEST = 1500
-"""Dots a panel may be wide before its images are shown smaller."""
+"""Dots that the panels may be wide before their images are shown smaller."""
 
 
 def image_grid(
@@ -111,8 +111,8 @@ def _panel_row(
     title: str,
 ) -> list[Axes]:
     """Size the figure to its panels and place one axes on each; sizes in inches."""
-    tiles = [tile(grid, gap=GAP) for grid in grids]
-    dots = max(1, min(4, WIDEST // max(pixels.shape[1] for pixels in tiles)))
+    tiles = [join_rows(grid, gap=GAP) for grid in grids]
+    dots = max(1, min(4, WIDEST // sum(pixels.shape[1] for pixels in tiles)))
     widths = [pixels.shape[1] * dots / DPI for pixels in tiles]
     heights = [pixels.shape[0] * dots / DPI for pixels in tiles]
     title = label(title, longest=200)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dlcli.report.canvas import (
+    FAINT,
     FONT_POINTS,
     house_style,
     label,
@@ -84,6 +85,7 @@ def matrix_figure(
         axes = figure.add_axes((left / width, low, wide / width, high / height))
         image = axes.imshow(values, cmap="Greys", vmin=0, vmax=values.max() or 1.0, aspect="auto")
         quiet_axes(axes)
+        axes.spines[:].set(visible=True, color=FAINT)
         axes.set_yticks(range(T), names)
         axes.set_xticks(range(S), heads, rotation=90)
         axes.xaxis.tick_top()

@@ -66,9 +66,13 @@ def as_rows(images: object, *, columns: int = 0) -> Floats:
 
 def tile(images: object, *, columns: int = 0, gap: int = 0) -> Floats:
     """Join images into one (R·H + gaps, C·W + gaps); gaps and missing images are NaN."""
+    return join_rows(as_rows(images, columns=columns), gap=gap)
+
+
+def join_rows(rows: Floats, *, gap: int) -> Floats:
+    """Join (R, C, H, W) into one picture like `tile`, leaving missing images missing."""
     import numpy as np
 
-    rows = as_rows(images, columns=columns)
     R, C, H, W = rows.shape
     joined = np.full((R * (H + gap) - gap, C * (W + gap) - gap), np.nan)
     for r in range(R):

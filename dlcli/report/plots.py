@@ -72,7 +72,7 @@ def lines(
         title: above the frame.
         log_x: logarithmic x axis; ticks stand at the x of the series where they are few.
         log_y: logarithmic y axis; values ≤ 0 are left out.
-        slopes: power laws, dashed, named at their right end.
+        slopes: power laws, broken lines named at their right end.
         levels: horizontal lines, dotted.
         note: small, under the axes: a signature, say.
 
@@ -95,7 +95,7 @@ def lines(
         axes.set_xlabel(label(x_label, longest=80))
         axes.set_ylabel(label(y_label, longest=60))
         axes.set_title(label(title, longest=90))
-        _legend(axes, entries=len(series) + len(slopes) + len(levels))
+        _legend(axes, entries=len(series) + len(levels))
         _note(figure, note)
         save_figure(figure, path)
     return figure
@@ -137,7 +137,7 @@ def bars(
             style = LINE_STYLES[(index + 2) % len(LINE_STYLES)]
             axes.axvline(level.y, color=INK, linestyle=style, label=label(level.name))
         axes.set_yticks(places, [label(name) for name in values])
-        axes.invert_yaxis()
+        axes.set_ylim(len(values) - 0.4, -0.6)
         axes.grid(False, axis="y")
         axes.set_xlabel(label(value_label, longest=80))
         axes.set_title(label(title, longest=90))
@@ -175,7 +175,7 @@ def _references(
         name = slope.name or f"slope {slope.exponent:g}"
         y = [value * (x / at) ** slope.exponent for x in ends]
         style = LINE_STYLES[1 + index % 3]
-        axes.plot(ends, y, color=INK, linewidth=1.0, linestyle=style, label=label(name))
+        axes.plot(ends, y, color=INK, linewidth=1.0, linestyle=style)
         text = label(name, longest=24)
         axes.annotate(text, (ends[1], y[1]), xytext=(4, 0), textcoords="offset points", fontsize=7)
     for index, level in enumerate(levels):

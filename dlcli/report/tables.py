@@ -18,6 +18,10 @@ from dlcli.report.numbers import MISSING, number
 
 NUMERIC = re.compile(r"\(?[-+]?(\d[\d.,]*|inf)( ± [\d.]+\)?)?(e[-+]?\d+)?( ?%)?")
 GAP = "  "
+PADDING = 3
+"""Cells that Rich puts around a column."""
+FOLDED = 16
+"""Cells a text column keeps at least when a terminal is narrow."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class ResultTable:
         if self.title:
             yield Segment(self.title, _style(console, "bold"))
             yield Segment.line()
-        if console.is_terminal and not console.is_dumb_terminal and self.header:
+        if self.header and _is_ruled(console) and self._least_width() <= options.max_width:
             yield self._ruled()
         else:
             for line in self.lines():
@@ -70,6 +74,17 @@ class ResultTable:
             for row in every
         ]
 
+    def _least_width(self) -> int:
+        """Return the width that ruled columns need when long texts are folded."""
+        widths = [
+            max(cell_len(text) for text in (name, *(cell(row[index]) for row in self.rows)))
+            for index, name in enumerate(self.columns)
+        ]
+        return sum(
+            (width if self._is_numeric(index) else min(width, FOLDED)) + PADDING
+            for index, width in enumerate(widths)
+        )
+
     def _ruled(self) -> Table:
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
         for index, name in enumerate(self.columns):
@@ -78,6 +93,7 @@ class ResultTable:
                 Text(name),
                 justify="right" if numeric else "left",
                 no_wrap=numeric,
+                min_width=min(FOLDED, cell_len(name)),
                 overflow="fold",
             )
         for row in self.rows:
@@ -111,6 +127,10 @@ def cell(value: object) -> str:
     if isinstance(value, int | float):
         return number(value)
     return " ".join(str(value).split())
+
+
+def _is_ruled(console: Console) -> bool:
+    return console.is_terminal and not console.is_dumb_terminal
 
 
 def _padded(text: str, width: int, right: bool) -> str:
