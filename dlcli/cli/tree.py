@@ -35,6 +35,7 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, Entry]]] = {
         "Variational auto-encoders (Questions 7-11).",
         {
             "train": Entry("vae_train", "Train a VAE and write a run folder."),
+            "compare": Entry("vae_compare", "Train a grid of settings into one table and figure."),
         },
     ),
     "data": (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -19,6 +19,9 @@ from dlcli.cli.training import (
     training_listeners,
 )
 from dlcli.vae.config import VaeTrainConfig
+
+if TYPE_CHECKING:
+    from dlcli.vae.result import TrainResult
 
 
 def register(app: typer.Typer) -> None:
@@ -46,17 +49,33 @@ def train(
 ) -> None:
     """Train a variational auto-encoder and write a run folder with checkpoints and pictures."""
     from dlcli.engine.session import Place
+    from dlcli.report import trained_facts
     from dlcli.study.repeat import seeds_of, train_all, train_once
-    from dlcli.study.results import show_trained
 
     place = Place(out=out, resume=resumed_folder(resume, out), force=force)
     with training_listeners(show) as listeners:
-        if seeds == 1:
-            result = train_once(config, place=place, init_from=init_from, listeners=listeners)
-            results = {} if result is None else {"": result}
-        else:
+        if seeds > 1:
             title = f"vae-{config.model.arch}-seeds"
             cells = seeds_of(config, seeds)
-            results = train_all(cells, place=place, title=title, listeners=listeners)
-    if results:
-        show_trained(results, consoles=show.consoles)
+            results = train_all(
+                cells, place=place, title=title, init_from=init_from, listeners=listeners
+            )
+            show_seeds(show, results)
+            return
+        result = train_once(config, place=place, init_from=init_from, listeners=listeners)
+    if result is not None:
+        show.consoles.result(result, trained_facts(result))
+
+
+def show_seeds(show: Show, results: Mapping[str, TrainResult]) -> None:
+    """Show several seeds: every run, then mean and standard deviation."""
+    if not results:
+        return
+    from dlcli.report import trained_table, with_error
+    from dlcli.study.repeat import spread, summarise
+
+    elbo = spread([result.test.elbo for result in results.values()])
+    mean = (
+        f"test ELBO over {len(results)} seeds: {with_error(elbo.mean, elbo.std)} nats (mean ± std)"
+    )
+    show.consoles.result(summarise(results), trained_table(results, what="seed"), mean)

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from dlcli.report.tables import facts as facts
     from dlcli.report.tables import signature_lines as signature_lines
     from dlcli.report.terminal import PictureRows as PictureRows
+    from dlcli.report.trained import trained_facts as trained_facts
+    from dlcli.report.trained import trained_table as trained_table
 
 _WHERE = {
     "canvas": "save_figure",
@@ -69,6 +71,7 @@ _WHERE = {
     "strict_json": "emit error_object to_json to_plain",
     "tables": "ResultTable facts signature_lines",
     "terminal": "PictureRows",
+    "trained": "trained_facts trained_table",
 }
 
 __getattr__, __dir__, __all__ = exports(

@@ -10,11 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlcli.engine.events import Event
+from dlcli.engine.events import Event, Notice
 from dlcli.engine.runs import fresh_path
 from dlcli.engine.session import Place
+from dlcli.errors import RunFailed
 from dlcli.vae.config import VaeTrainConfig
-from dlcli.vae.train import TrainResult, train
+from dlcli.vae.result import TrainResult
+from dlcli.vae.train import train
 
 Listener = Callable[[Event], None]
 
@@ -72,20 +74,35 @@ def train_all(
     *,
     place: Place,
     title: str,
+    init_from: str | None = None,
     listeners: Sequence[Listener] = (),
 ) -> dict[str, TrainResult]:
     """Train every cell into a folder of its own under one base folder.
 
     With `place.resume`, cells that are done give their result again, cells that were stopped go on,
-    and the others start.
+    and the others start. A cell that fails (a learning rate that diverges, say) costs a warning and
+    its place in the results.
+
+    Raises:
+        RunFailed: every cell failed.
     """
     base = place.resume or place.out or fresh_path(title)
     results: dict[str, TrainResult] = {}
+    failure: RunFailed | None = None
     for label, config in cells.items():
         folder = base / folder_name(label)
-        result = train_once(config, place=_cell_place(folder, place), listeners=listeners)
+        where = _cell_place(folder, place)
+        try:
+            result = train_once(config, place=where, init_from=init_from, listeners=listeners)
+        except RunFailed as error:
+            failure = error
+            for listener in listeners:
+                listener(Notice(message=f"{label}: {error.message}", level="warning"))
+            continue
         if result is not None:
             results[label] = result
+    if failure is not None and not results:
+        raise failure
     return results
 
 
@@ -98,3 +115,25 @@ def _cell_place(folder: Path, place: Place) -> Place:
     if place.resume is not None and (folder / "config.yaml").is_file():
         return Place(resume=folder)
     return Place(out=folder, force=place.force)
+
+
+def summarise(results: Mapping[str, TrainResult]) -> dict[str, object]:
+    """Return what `--json` says of several seeds: means, standard deviations, and every run."""
+    first = next(iter(results.values()))
+    names = ("elbo", "reconstruction", "kl")
+    spreads = {
+        name: spread([getattr(result.test, name) for result in results.values()]) for name in names
+    }
+    seeds = ",".join(label.removeprefix("seed-") for label in results)
+    return {
+        "run": str(Path(first.run).parent),
+        "data": first.data,
+        "arch": first.arch,
+        "epochs": first.epochs,
+        "images_per_s": statistics.fmean(result.images_per_s for result in results.values()),
+        "test": {name: found.mean for name, found in spreads.items()},
+        "test_std": {name: found.std for name, found in spreads.items()},
+        "seeds": len(results),
+        "signature": re.sub(r"\|seed:\d+", f"|seed:{seeds}", first.signature),
+        "runs": [dataclasses.asdict(result) for result in results.values()],
+    }

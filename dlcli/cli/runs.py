@@ -1,0 +1,122 @@
+"""`dl runs`: list, show, compare, prune."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dlcli.cli.options import Show, add_command, plain
+
+KindFlag = Annotated[
+    str | None,
+    typer.Option("--kind", help="Only runs of this kind, such as vae.", show_default=False),
+]
+NameArgument = Annotated[
+    str | None,
+    typer.Argument(help="A run folder, a name under runs/, or latest.", show_default=False),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add `runs list`, `show`, `compare` and `prune`."""
+    add_command(app, "list", list_)
+    add_command(app, "show", show_)
+    add_command(app, "compare", compare)
+    add_command(app, "prune", prune)
+
+
+@plain
+def list_(show: Show, *, kind: KindFlag = None) -> None:
+    """List the runs under runs/, oldest first, with their key metrics."""
+    from dlcli.engine.runs import list_runs
+    from dlcli.report import runs_table
+    from dlcli.study.runs import summarise
+
+    rows = [summarise(run) for run in list_runs(kind=kind)]
+    show.consoles.result({"runs": rows}, runs_table(rows))
+
+
+@plain
+def show_(show: Show, *, run: NameArgument = None) -> None:
+    """Show one run: its record, its settings that differ from the defaults, its metrics."""
+    from dlcli.engine.runs import find_run
+    from dlcli.report import record_table
+    from dlcli.study.runs import details
+
+    found = details(find_run(run))
+    show.consoles.result(found, record_table(found))
+
+
+@plain
+def compare(
+    show: Show,
+    *,
+    runs: Annotated[list[str], typer.Argument(help="Two runs or more.")],
+    plot: Annotated[
+        Path, typer.Option("--plot", help="Where to draw the learning curves (PNG, SVG or PDF).")
+    ] = Path("runs/compare.png"),
+) -> None:
+    """Compare runs: metrics, settings that differ, learning curves in one figure."""
+    from dlcli.engine.runs import find_run
+    from dlcli.errors import UsageFault
+    from dlcli.report import compare_curves, runs_table
+    from dlcli.study.runs import curves_of, differences, signature_warning, summarise
+
+    if len(runs) < 2:
+        raise UsageFault(
+            "`runs compare` needs two runs or more.", hint="`dl runs list` shows them."
+        )
+    found = [find_run(name) for name in runs]
+    rows = [summarise(run) for run in found]
+    compare_curves(plot, curves_of(found))
+    differing = differences(found)
+    warning = signature_warning(rows)
+    if warning:
+        show.consoles.warning(warning)
+    result: dict[str, Any] = {"runs": rows, "differences": differing, "files": [plot.absolute()]}
+    show.consoles.result(result, runs_table(rows, settings=differing), f"figure {plot}")
+
+
+@plain
+def prune(
+    show: Show,
+    *,
+    keep: Annotated[
+        int | None,
+        typer.Option(
+            "--keep", min=0, help="Keep this many of the newest finished runs.", show_default=False
+        ),
+    ] = None,
+    unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="Remove runs that failed or were interrupted.")
+    ] = False,
+    epochs: Annotated[
+        bool,
+        typer.Option("--epochs", help="Remove the epoch snapshots of finished runs that stay."),
+    ] = False,
+    kind: KindFlag = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Really remove; without it, only say what would go.")
+    ] = False,
+) -> None:
+    """Remove runs that are no longer needed; says what would go unless --yes is given."""
+    from dlcli.engine.pruning import plan_pruning, remove
+    from dlcli.engine.runs import list_runs
+    from dlcli.errors import UsageFault
+    from dlcli.report import removals_table
+
+    if keep is None and not unfinished and not epochs:
+        raise UsageFault(
+            "`runs prune` needs to know what may go.",
+            hint="Add --keep N, --unfinished or --epochs.",
+        )
+    removals = plan_pruning(list_runs(kind=kind), keep=keep, unfinished=unfinished, epochs=epochs)
+    if yes:
+        remove(removals)
+    freed = sum(removal.size for removal in removals)
+    result = {"removed": yes, "bytes": freed, "paths": [removal.path for removal in removals]}
+    show.consoles.result(result, removals_table(removals))
+    if removals and not yes:
+        show.consoles.notice("Nothing was removed; add --yes to remove these.")
