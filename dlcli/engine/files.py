@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -45,8 +46,13 @@ def _umask() -> int:
 
 
 def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # folders cannot be opened for syncing there
-        return
+    """Make the renaming last through a power cut, on file systems that can sync a folder."""
+    if os.name != "nt":  # folders cannot be opened there
+        with contextlib.suppress(OSError):
+            _sync(folder)
+
+
+def _sync(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

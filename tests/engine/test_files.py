@@ -1,0 +1,125 @@
+"""Files that are whole or not there, on disks that fill up and under processes that die."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from dlcli.engine import files
+from dlcli.engine.files import write_whole
+from dlcli.errors import RunFailed
+
+
+def _full(*_args: object) -> NoReturn:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_writes_what_it_is_given(tmp_path: Path) -> None:
+    path = tmp_path / "un dossier d'été" / "poids finals.pt"
+    path.parent.mkdir()
+    write_whole(path, b"first")
+    write_whole(path, memoryview(b"second"))
+    assert path.read_bytes() == b"second"
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_a_new_file_has_the_permissions_of_any_new_file(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.write_bytes(b"")
+    write_whole(tmp_path / "whole", b"")
+    assert stat.S_IMODE((tmp_path / "whole").stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace", "chmod"])
+def test_a_failure_at_any_point_leaves_the_old_file_and_nothing_else(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.pt"
+    write_whole(path, b"good")
+    monkeypatch.setattr(os, call, _full)
+    with pytest.raises(RunFailed, match=r"last\.pt could not be written: No space left on device"):
+        write_whole(path, b"half of it")
+    assert path.read_bytes() == b"good"
+    assert os.listdir(tmp_path) == ["last.pt"]
+
+
+def test_interrupted_while_writing_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_handle: int) -> NoReturn:
+        raise KeyboardInterrupt
+
+    path = tmp_path / "last.pt"
+    write_whole(path, b"good")
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(path, b"half of it")
+    assert path.read_bytes() == b"good"
+    assert os.listdir(tmp_path) == ["last.pt"]
+
+
+def test_data_reaches_the_disk_before_the_name_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+
+        def noted(*args: Any, name: str = name, real: Any = real) -> Any:
+            done.append(name)
+            return real(*args)
+
+        monkeypatch.setattr(os, name, noted)
+    write_whole(tmp_path / "last.pt", b"x")
+    assert done == ["fsync", "replace", "fsync"]  # the file, its name, the folder
+
+
+def test_a_file_system_that_cannot_sync_folders_is_good_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_folder: Path) -> NoReturn:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(files, "_sync", refuse)
+    write_whole(tmp_path / "last.pt", b"x")
+    assert (tmp_path / "last.pt").read_bytes() == b"x"
+
+
+def test_a_missing_folder_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(RunFailed, match=r"none/last\.pt could not be written: No such file"):
+        write_whole(tmp_path / "none" / "last.pt", b"x")
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 kB, where this user may mount one."""
+    place = tmp_path / "tiny"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)]
+    try:
+        mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        mounted = False
+    if not mounted:
+        pytest.skip("this user may not mount a file system")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_disk_that_is_really_full(tiny_disk: Path) -> None:
+    path = tiny_disk / "last.pt"
+    write_whole(path, b"a" * 100_000)
+    with pytest.raises(RunFailed, match="No space left") as failure:
+        write_whole(path, b"b" * 200_000)
+    assert "Free some space" in failure.value.hint
+    assert path.read_bytes() == b"a" * 100_000
+    assert os.listdir(tiny_disk) == ["last.pt"]
