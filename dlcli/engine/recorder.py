@@ -10,7 +10,7 @@ from typing import Any
 
 from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dlcli.engine.events import Evaluated, Event, Saved, StateDue
-from dlcli.engine.runs import RunFolder
+from dlcli.engine.runs import RunFolder, finite
 from dlcli.engine.stopping import StopFlag
 from dlcli.errors import RunFailed
 
@@ -65,7 +65,7 @@ def _append(event: Evaluated, *, path: Path) -> None:
     row = {"epoch": event.epoch, "step": event.step, **event.metrics}
     try:
         with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(_finite(row), ensure_ascii=False) + "\n")
+            file.write(json.dumps(finite(row), ensure_ascii=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
@@ -73,14 +73,3 @@ def _append(event: Evaluated, *, path: Path) -> None:
             f"{path} could not be written: {error.strerror or error}.",
             hint="Free some space and go on with --resume; the last checkpoint is good.",
         ) from None
-
-
-def _finite(value: Any) -> Any:
-    """Replace what JSON cannot hold (NaN, infinities) by null."""
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and value - value != 0:
-        return None
-    return value

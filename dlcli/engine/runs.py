@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
+import os
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -65,19 +65,40 @@ class RunFolder:
         return found if isinstance(found, dict) else {}
 
     def update_record(self, **fields: object) -> None:
-        """Merge fields into run.json, whole or not at all."""
-        merged = {**self.record(), **fields}
+        """Merge fields into run.json, whole or not at all; None takes a field out."""
+        merged = finite({k: v for k, v in (self.record() | fields).items() if v is not None})
         text = json.dumps(merged, indent=2, default=str, ensure_ascii=False)
-        write_whole(self.record_file, text.encode() + b"\n")
+        write_whole(self.record_file, text.encode(errors="replace") + b"\n")
 
     def metrics(self) -> list[dict[str, Any]]:
         """Read metrics.jsonl, leaving out a last line that was cut off."""
-        rows: list[dict[str, Any]] = []
+        rows: list[object] = []
         with contextlib.suppress(OSError):
-            for line in self.metrics_file.read_text(encoding="utf-8").splitlines():
+            for line in self.metrics_file.read_bytes().split(b"\n"):
                 with contextlib.suppress(ValueError):
                     rows.append(json.loads(line))
-        return rows
+        return [row for row in rows if isinstance(row, dict)]
+
+    def sweep(self) -> None:
+        """Remove the temporary files of a process that was killed while it wrote; lock first."""
+        for folder in (self.path, self.checkpoints):
+            for left in folder.glob(".*.tmp"):
+                left.unlink(missing_ok=True)
+
+    def mark_newest(self) -> None:
+        """Make this the newest of its neighbours for `list_runs`, whatever the clock says."""
+        others = [run for run in list_runs(self.path.parent) if run.path != self.path]
+        newest = max((run.touched_ns for run in others), default=0)
+        if self.touched_ns <= newest:
+            os.utime(self.config_file, ns=(newest + 1000, newest + 1000))
+
+    @property
+    def touched_ns(self) -> int:
+        """When training last began here, in nanoseconds; 0 for a run that is gone."""
+        try:
+            return self.config_file.stat().st_mtime_ns
+        except OSError:
+            return 0
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -115,9 +136,11 @@ def create_run(title: str, *, out: Path | None, force: bool) -> RunFolder:
         RunFailed: it cannot be made.
     """
     path = (out if out is not None else fresh_path(title)).absolute()
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        _clear(path, force=force)
     try:
+        if out is None:
+            path = _claimed(path, title)
+        if path.exists() and not _is_blank(path):
+            _clear(path, force=force)
         for folder in (path, path / "checkpoints", path / "figures"):
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -145,7 +168,7 @@ def list_runs(root: Path = RUNS, *, kind: str | None = None) -> list[RunFolder]:
     configs = [*root.glob("*/config.yaml"), *root.glob("*/*/config.yaml")]
     found = [RunFolder(config.parent.absolute()) for config in configs]
     wanted = [run for run in found if kind is None or run.record().get("kind") == kind]
-    return sorted(wanted, key=lambda run: (run.config_file.stat().st_mtime_ns, run.path.name))
+    return sorted(wanted, key=lambda run: (run.touched_ns, run.path.name))
 
 
 def find_run(text: str | None, *, kind: str | None = None) -> RunFolder:
@@ -180,24 +203,8 @@ def find_run(text: str | None, *, kind: str | None = None) -> RunFolder:
     near = nearest(text, [run.path.name for run in list_runs(kind=kind)])
     raise UsageFault(
         f"There is no run '{text}'.",
-        hint=near.capitalize() or "`dl runs list` shows the runs there are.",
+        hint=near[:1].upper() + near[1:] or "`dl runs list` shows the runs there are.",
     )
-
-
-def describe_start(
-    *, kind: str, title: str, seed: int, machine: Mapping[str, object]
-) -> dict[str, object]:
-    """Return what run.json says before training: the command line, versions, device, git commit."""
-    return {
-        "kind": kind,
-        "title": title,
-        "status": "running",
-        "command": sys.argv,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "seed": seed,
-        "machine": dict(machine),
-        "git": _git_commit(),
-    }
 
 
 def fresh_path(title: str) -> Path:
@@ -207,6 +214,38 @@ def fresh_path(title: str) -> Path:
     while path.exists():
         path, n = base.with_name(f"{base.name}-{n}"), n + 1
     return path
+
+
+def finite(value: Any) -> Any:
+    """Replace what JSON cannot hold (NaN, infinities) by null."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _claimed(path: Path, title: str) -> Path:
+    """Make the folder of a run that was given no name; two that start together get one each."""
+    while True:
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            path = fresh_path(title).absolute()
+        else:
+            return path
+
+
+def _is_blank(path: Path) -> bool:
+    """Say whether a folder holds nothing, or what a run left that never got to its settings."""
+    if not path.is_dir():
+        return False
+    remains = {".lock", "checkpoints", "figures"}
+    return all(
+        (child.name in remains or child.match(".config.yaml.*.tmp"))
+        and not (child.is_dir() and any(child.iterdir()))
+        for child in path.iterdir()
+    )
 
 
 def _clear(path: Path, *, force: bool) -> None:
@@ -232,14 +271,3 @@ def _unwritable(path: Path, error: OSError) -> RunFailed:
         f"The run folder {path} cannot be written: {error.strerror or error}.",
         hint="Choose a folder you may write to with --out.",
     )
-
-
-def _git_commit() -> str | None:
-    """Return the commit of the working folder, if it is a git checkout."""
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None if done.returncode == 0 else None

@@ -17,12 +17,13 @@ from dlcli.engine.checkpoint import load_checkpoint
 from dlcli.engine.config import DataclassType, dump_yaml, keys, load_yaml, to_dict
 from dlcli.engine.device import Compute, describe_machine, prepare
 from dlcli.engine.distributed import World, launched_world, process_group
-from dlcli.engine.events import Event, Finished, RunStarted
+from dlcli.engine.events import Event, Finished, RunStarted, StateDue
 from dlcli.engine.files import write_whole
 from dlcli.engine.learner import Learner
 from dlcli.engine.loop import Plan, Training
+from dlcli.engine.provenance import describe_start
 from dlcli.engine.recorder import record, resume_state
-from dlcli.engine.runs import RunFolder, create_run, describe_start, open_run
+from dlcli.engine.runs import RunFolder, create_run, open_run
 from dlcli.engine.seed import seed_everything
 from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig
 from dlcli.engine.stopping import StopFlag
@@ -101,7 +102,7 @@ class Session:
                 stop=self.stop,
             )
         else:
-            events = training.events()
+            events = (event for event in training.events() if not isinstance(event, StateDue))
         yield from events
 
     def finish(self, *, status: str, **fields: object) -> None:
@@ -142,16 +143,7 @@ def open_session(
         )
         seed_everything(compute.seed)
         if world.is_main:
-            start = describe_start(
-                kind=kind, title=title, seed=compute.seed, machine=describe_machine()
-            )
-            start |= {
-                "device": str(where.device),
-                "precision": where.precision,
-                "threads": where.threads,
-                "processes": world.size,
-            }
-            folder.update_record(**start)
+            _note_start(folder, kind=kind, title=title, compute=compute, where=where, world=world)
         session = Session(
             kind=kind,
             title=title,
@@ -198,19 +190,21 @@ def _open_folder(
     """Open the folder on the main process and tell the others; load the state everywhere."""
     failure: Exception | None = None
     folder: RunFolder | None = None
+    state: dict[str, Any] | None = None
     if world.is_main:
         try:
             folder = _main_folder(title, config=config, place=place, stack=stack)
             if place.resume is not None:
-                resume_state(folder, kind=kind)
+                state = resume_state(folder, kind=kind)
         except Exception as error:
             failure = error
-    path, failure = world.share((folder and folder.path, failure))
+    path, goes_on, failure = world.share((folder and folder.path, state is not None, failure))
     if failure is not None:
         raise failure
     folder = RunFolder(path)
-    resumes = place.resume is not None and folder.checkpoint().exists()
-    return folder, load_checkpoint(folder.checkpoint(), kind=kind) if resumes else None
+    if goes_on and not world.is_main:
+        state = load_checkpoint(folder.checkpoint(), kind=kind)
+    return folder, state
 
 
 def _main_folder(title: str, *, config: DataclassType, place: Place, stack: ExitStack) -> RunFolder:
@@ -221,7 +215,9 @@ def _main_folder(title: str, *, config: DataclassType, place: Place, stack: Exit
         folder = open_run(place.resume)
         stack.enter_context(folder.locked())
         check_unchanged(config, folder)
+        folder.sweep()
     write_whole(folder.config_file, dump_yaml(config).encode())
+    folder.mark_newest()
     return folder
 
 
@@ -252,6 +248,31 @@ def _leaf(data: Any, path: str) -> Any:
             return _MISSING
         data = data[part]
     return data
+
+
+def _note_start(
+    folder: RunFolder,
+    *,
+    kind: str,
+    title: str,
+    compute: ComputeConfig,
+    where: Compute,
+    world: World,
+) -> None:
+    """Say in run.json how the run began; each time it is gone on with is added to `resumed`."""
+    start = describe_start(kind=kind, title=title, seed=compute.seed, machine=describe_machine())
+    before = folder.record()
+    if "started" in before:
+        again = {name: start.pop(name) for name in ("started", "command")}
+        start["resumed"] = [*before.get("resumed", []), again]
+    folder.update_record(
+        **start,
+        device=str(where.device),
+        precision=where.precision,
+        threads=where.threads,
+        processes=world.size,
+        error=None,
+    )
 
 
 def _note_failure(session: Session, error: BaseException) -> None:
