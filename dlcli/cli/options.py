@@ -50,7 +50,7 @@ RunFlag = Annotated[
     str | None,
     typer.Option(
         "--run",
-        help="A run folder, a name in runs/, `latest`, or pretrained:NAME. [default: the newest]",
+        help="A run folder, a name in runs/, `latest`, or pretrained:NAME. (default: the newest)",
         show_default=False,
     ),
 ]
@@ -287,7 +287,7 @@ def _parameter(key: Key) -> inspect.Parameter:
     if item is not None:
         word = "|".join(choices) if choices else {int: "INT", float: "FLOAT"}.get(item, "TEXT")
         metavar = f"{word}…"
-    text = f"{key.help} [default: {_default_text(key)}]"
+    text = f"{key.help} (default: {_default_text(key)})"
     option = typer.Option(str(key.flag), help=text, show_default=False, metavar=metavar)
     return _keyword(_python_name(key), Annotated[annotation | None, option], None)
 

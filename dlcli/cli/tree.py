@@ -26,6 +26,9 @@ class Entry:
 
 
 TOP: Mapping[str, Entry] = {
+    "ln-gradients": Entry(
+        "ln_gradients", "Layer normalisation: gradients of deep stacks, Theorem 1."
+    ),
     "env": Entry("env", "Show versions, devices and precision support."),
 }
 """Commands directly under `dl`."""

@@ -18,7 +18,7 @@ PlotFlag = Annotated[
     Path | None,
     typer.Option(
         "--plot",
-        help="Figure of the curves. [default: compare.png in the folder]",
+        help="Figure of the curves. (default: compare.png in the folder)",
         show_default=False,
     ),
 ]
