@@ -288,8 +288,16 @@ def _parameter(key: Key) -> inspect.Parameter:
         word = "|".join(choices) if choices else {int: "INT", float: "FLOAT"}.get(item, "TEXT")
         metavar = f"{word}…"
     text = f"{key.help} (default: {_default_text(key)})"
-    option = typer.Option(str(key.flag), help=text, show_default=False, metavar=metavar)
+    option = typer.Option(
+        str(key.flag), help=text, show_default=False, metavar=metavar, rich_help_panel=_panel(key)
+    )
     return _keyword(_python_name(key), Annotated[annotation | None, option], None)
+
+
+def _panel(key: Key) -> str:
+    """Return the heading under which `--help` shows a setting: its group in the config."""
+    group, dot, _ = key.path.partition(".")
+    return group.capitalize() if dot else "Options"
 
 
 def _default_text(key: Key) -> str:

@@ -6,12 +6,12 @@ Reading this module needs neither torch nor pydantic.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 
 from dlcli.engine.config import STRICT, setting
-from dlcli.engine.settings import ComputeConfig
+from dlcli.engine.settings import ComputeConfig, Precision
 from dlcli.errors import ConfigError
 
 Placement = Literal["post", "pre", "sandwich", "deepnorm", "admin", "rezero", "dlcl"]
@@ -158,6 +158,30 @@ class EquationsConfig:
     )
 
 
+def _shared(name: str) -> dict[str, Any]:
+    """Take over one field of the engine's ComputeConfig: its default, help and flag."""
+    found = ComputeConfig.__dataclass_fields__[name]
+    return {"default": found.default, **found.metadata}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaceConfig:
+    """Where it is computed, and from which seed: the engine's settings that apply here."""
+
+    __pydantic_config__ = STRICT
+
+    device: str = setting(**_shared("device"))
+    precision: Precision = setting(**_shared("precision"))
+    seed: Annotated[int, Ge(0), Lt(2**63)] = setting(**_shared("seed"))
+    threads: Annotated[int, Ge(0), Le(1024)] = setting(**_shared("threads"))
+
+    def resolved(self) -> ComputeConfig:
+        """Return the engine's own settings."""
+        return ComputeConfig(
+            device=self.device, precision=self.precision, seed=self.seed, threads=self.threads
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class LnGradientsConfig:
     """Everything `dl ln-gradients` can be told."""
@@ -178,7 +202,7 @@ class LnGradientsConfig:
     layers: LayersConfig = field(default_factory=LayersConfig)
     exact: EquationsConfig = field(default_factory=EquationsConfig)
     training: TrainConfig = field(default_factory=TrainConfig)
-    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    compute: PlaceConfig = field(default_factory=PlaceConfig)
 
 
 def validate(config: LnGradientsConfig) -> None:

@@ -52,7 +52,8 @@ def _prepare(config: LnGradientsConfig) -> Compute:
     one the threads' waiting for each other made the sweep 20 times slower (measured).
     """
     small = max(config.sweep.widths) <= 512 and not config.compute.threads
-    return prepare(replace(config.compute, threads=1) if small else config.compute)
+    wanted = config.compute.resolved()
+    return prepare(replace(wanted, threads=1) if small else wanted)
 
 
 def _stages(config: LnGradientsConfig, *, compute: Compute) -> Iterator[LnGradients]:

@@ -69,6 +69,7 @@ def describe(config: VaeTrainConfig, **measured: object) -> str:
         measured: what only the measurement knows, such as `data` and `precision`; comes first.
     """
     model, objective, optim = config.model, config.objective, config.optim
+    conv = model.arch == "conv"
     iwae = objective.objective == "iwae"
     return signature(
         **measured,
@@ -76,7 +77,9 @@ def describe(config: VaeTrainConfig, **measured: object) -> str:
         likelihood=objective.likelihood,
         arch=model.arch,
         latent_dim=model.latent_dim,
-        norm=model.norm if model.arch == "conv" else None,
+        hidden=None if conv else model.hidden,
+        channels=model.channels + model.decoder_channels if conv else None,
+        norm=model.norm if conv else None,
         skip=True if model.skip else None,
         objective=f"iwae-{objective.k}" if iwae else "elbo",
         beta=objective.beta if objective.beta != 1 else None,

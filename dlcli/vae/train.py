@@ -19,7 +19,8 @@ from dlcli.vae.evaluation import Evaluation, collapse_sentence, evaluate
 from dlcli.vae.learner import VaeLearner, plan_epoch
 from dlcli.vae.model import VAE, build_model, check_model
 from dlcli.vae.objective import VaeNetwork
-from dlcli.vae.result import TestResult, TrainResult, describe, read_result
+from dlcli.vae.result import TestResult, describe, read_result
+from dlcli.vae.result import TrainResult as TrainResult
 from dlcli.vae.snapshots import snapshot_epoch, take_snapshot
 from dlcli.vae.splits import Splits, load_splits
 from dlcli.vae.trained import KIND, load_weights_into
@@ -168,7 +169,7 @@ def _conclude(
     if end.reason == "interrupted":
         session.finish(status="interrupted")
         raise Interrupted(
-            f"Stopped after {end.epoch} epochs and saved.",
+            f"Stopped at update {end.step}, in epoch {end.epoch + 1}, and saved.",
             hint=f"Go on with --resume {session.folder.path}.",
         )
     if not session.world.is_main:

@@ -72,7 +72,7 @@ def test_the_score_function_gradient_is_the_derivative_of_the_same_expectation()
 
     model: VAE = Square()  # type: ignore[assignment]
     black = torch.zeros(1, 28, 28, dtype=torch.uint8)
-    found = compare_gradient_estimators(model, black, samples=2_000, generator=generator(0))
+    found = compare_gradient_estimators(model, black, samples=1_000, generator=generator(0))
     truth = math.hypot(2 * 0.7, math.exp(-0.5))
     for scatter in (found.parameters.pathwise, found.parameters.score_baseline):
         error = 4 * math.sqrt(scatter.variance / found.samples)
