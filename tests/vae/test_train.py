@@ -1,0 +1,245 @@
+"""Training end to end on a few glyphs: events, snapshots, results, resuming, refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dlcli.engine.config import resolve
+from dlcli.engine.events import Evaluated, Event, Finished, Notice, Pictures, Saved
+from dlcli.engine.runs import RunFolder
+from dlcli.engine.session import Place
+from dlcli.engine.stopping import StopFlag
+from dlcli.errors import CheckpointError, ConfigError, Interrupted
+from dlcli.vae.config import VaeTrainConfig
+from dlcli.vae.result import TrainResult
+from dlcli.vae.snapshots import snapshots_of
+from dlcli.vae.train import build, collapse_warning, start_from, train
+from dlcli.vae.trained import load_trained
+
+TINY: dict[str, Any] = {
+    "data": {"name": "glyphs:40"},
+    "model": {"latent_dim": 3, "hidden": [7]},
+    "loop": {"epochs": 2, "batch_size": 16},
+    "compute": {"device": "cpu", "precision": "fp32"},
+    "snapshots": [0, 1, 9],
+}
+CONV = {"arch": "conv", "channels": [2, 3, 5, 7], "decoder_channels": [7, 5, 3]}
+
+
+def config(**given: Any) -> VaeTrainConfig:
+    return resolve(VaeTrainConfig, [TINY, given])
+
+
+def follow(
+    settings: VaeTrainConfig,
+    place: Place,
+    *,
+    tell: Callable[[Event], None] = lambda event: None,
+    **given: Any,
+) -> tuple[list[Event], TrainResult]:
+    """Train to the end; return the events and the result."""
+    seen: list[Event] = []
+    result: TrainResult | None = None
+
+    def watched() -> Iterator[Event]:
+        nonlocal result
+        result = yield from train(settings, place=place, **given)
+
+    for event in watched():
+        seen.append(event)
+        tell(event)
+    assert result is not None
+    return seen, result
+
+
+def of_kind(events: list[Event], kind: type[Event]) -> list[Any]:
+    return [event for event in events if isinstance(event, kind)]
+
+
+def weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    return load_trained(RunFolder(run), checkpoint=name).model.state_dict()
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("model", [{}, CONV], ids=["mlp", "conv"])
+def test_a_training_tells_what_happens_and_what_it_came_to(
+    tmp_path: Path, model: dict[str, Any]
+) -> None:
+    events, result = follow(config(model=model), Place(out=tmp_path / "run"))
+    assert [e.epoch for e in of_kind(events, Evaluated)] == [1, 2]
+    metrics = of_kind(events, Evaluated)[-1].metrics
+    parts = metrics["train_reconstruction"] + metrics["train_kl"]
+    assert metrics["train_loss"] == pytest.approx(parts)
+    assert len(metrics["kl_per_dim"]) == 3
+    assert of_kind(events, Finished)[-1].reason == result.reason == "done"
+    assert (result.run, result.arch) == (str(tmp_path / "run"), model.get("arch", "mlp"))
+    assert (result.epochs, result.test.images) == (2, 8)
+    assert result.test.elbo == pytest.approx(-(result.test.reconstruction + result.test.kl))
+    assert result.images_per_s > 0
+    for part in (f"data:{result.data}", "split:test", "pixels:grey", "samples:16", "seed:0"):
+        assert part in result.signature.split("|")
+
+
+def test_snapshots_show_the_same_latents_and_can_be_drawn_again(tmp_path: Path) -> None:
+    events, result = follow(config(), Place(out=tmp_path / "run"))
+    shown = of_kind(events, Pictures)
+    assert [picture.epoch for picture in shown] == [0, 1]
+    assert type(events[0]).__name__ == "RunStarted"
+    first_update = next(i for i, e in enumerate(events) if isinstance(e, Evaluated))
+    assert events.index(shown[0]) < first_update
+    again = snapshots_of(RunFolder(Path(result.run)))
+    assert [snapshot.epoch for snapshot in again] == [0, 1]
+    for picture, snapshot in zip(shown, again, strict=True):
+        assert np.array_equal(picture.images, snapshot.gallery.images)
+    assert np.array_equal(again[0].gallery.z, again[1].gallery.z)
+    assert not np.array_equal(shown[0].images, shown[1].images)
+
+
+def test_the_same_seed_takes_the_same_steps(tmp_path: Path) -> None:
+    results = [
+        follow(config(compute={"seed": seed}), Place(out=tmp_path / name))[1]
+        for name, seed in (("a", 0), ("b", 0), ("c", 1))
+    ]
+    assert results[0].test == results[1].test != results[2].test
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+
+
+def test_a_stopped_run_goes_on_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = follow(config(model=CONV), Place(out=tmp_path / "whole"))[1]
+    stop = StopFlag()
+    monkeypatch.setattr("dlcli.engine.session.StopFlag", lambda: stop)
+
+    def stop_after_evaluation(event: Event) -> None:
+        stop.requested |= isinstance(event, Evaluated)
+
+    with pytest.raises(Interrupted, match="in epoch 2, and saved"):
+        follow(config(model=CONV), Place(out=tmp_path / "cut"), tell=stop_after_evaluation)
+    monkeypatch.undo()
+    assert RunFolder(tmp_path / "cut").record()["status"] == "interrupted"
+    later, resumed = follow(config(model=CONV), Place(resume=tmp_path / "cut"))
+    assert resumed.test == whole.test
+    assert [event.epoch for event in of_kind(later, Pictures)] == []
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
+
+
+def test_a_finished_run_gives_its_result_again_and_longer_ones_go_on(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    _, result = follow(config(), Place(out=out))
+    events, again = follow(config(), Place(resume=out))
+    assert (events, again) == ([], result)
+    longer, more = follow(config(loop={"epochs": 3}), Place(resume=out))
+    assert more.epochs == 3
+    assert not same(weights(out), weights(out, "epoch-0001"))
+    assert of_kind(longer, Evaluated)[-1].epoch == 3
+    with pytest.raises(ConfigError, match="latent_dim"):
+        follow(config(model={"latent_dim": 4}), Place(resume=out))
+
+
+def test_no_epochs_measure_the_untrained_network(tmp_path: Path) -> None:
+    events, result = follow(config(loop={"epochs": 0}), Place(out=tmp_path / "run"))
+    assert (result.epochs, result.images_per_s) == (0, 0.0)
+    assert [picture.epoch for picture in of_kind(events, Pictures)] == [0]
+    assert same(weights(tmp_path / "run", "epoch-0000"), weights(tmp_path / "run"))
+
+
+def test_the_result_of_a_validated_run_is_its_best(tmp_path: Path) -> None:
+    settings = config(data={"validation": 10}, loop={"epochs": 3}, optim={"lr": 0.5})
+    events, result = follow(settings, Place(out=tmp_path / "run"))
+    losses = [event.metrics["valid_loss"] for event in of_kind(events, Evaluated)]
+    trained = load_trained(RunFolder(Path(result.run)))
+    assert trained.checkpoint == "best"
+    assert "best" in {event.path.stem for event in of_kind(events, Saved)}
+    if losses.index(min(losses)) == len(losses) - 1:
+        assert same(trained.model.state_dict(), weights(Path(result.run)))
+    else:
+        assert not same(trained.model.state_dict(), weights(Path(result.run)))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"objective": {"objective": "iwae", "k": 3}},
+        {"objective": {"free_bits": 0.1, "beta_warmup_epochs": 1.0}},
+        {"objective": {"likelihood": "continuous-bernoulli"}},
+        {"data": {"binarize": "dynamic"}},
+        {"data": {"binarize": "fixed"}},
+        {"loop": {"batch_size": 1000}},
+        {"model": CONV | {"skip": True}},
+        {"model": CONV | {"norm": "none"}},
+        {"compute": {"precision": "bf16"}},
+    ],
+    ids=lambda given: next(iter(next(iter(given.values())).items()))[1],
+)
+def test_every_option_trains(tmp_path: Path, given: dict[str, Any]) -> None:
+    given = {**given, "loop": {"epochs": 1, **given.get("loop", {})}}
+    _, result = follow(config(**given), Place(out=tmp_path / "run"))
+    assert np.isfinite(result.test.elbo)
+
+
+def test_other_weights_can_be_started_from(tmp_path: Path) -> None:
+    follow(config(), Place(out=tmp_path / "a"))
+    events = train(
+        config(compute={"seed": 9}, snapshots=[0]),
+        place=Place(out=tmp_path / "b"),
+        init_from=str(tmp_path / "a"),
+    )
+    for _ in events:
+        pass
+    assert same(weights(tmp_path / "b", "epoch-0000"), weights(tmp_path / "a"))
+    with pytest.raises(CheckpointError, match="not those of this network"):
+        start_from(torch.nn.Linear(2, 2), str(tmp_path / "a"))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"objective": {"k": 5}},
+        {"model": {"arch": "conv", "channels": [3]}},
+        {"model": CONV, "loop": {"batch_size": 1}},
+        {"data": {"validation": 40}},
+    ],
+)
+def test_what_cannot_work_is_refused_before_a_folder_is_made(
+    tmp_path: Path, given: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigError):
+        follow(config(**given), Place(out=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_shared_batch_statistics_need_cuda(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="sync-batch-norm"):
+        follow(config(compute={"sync_batch_norm": True}), Place(out=tmp_path / "run"))
+
+
+def test_collapse_is_warned_of_once(tmp_path: Path) -> None:
+    settings = config(objective={"beta": 1e4}, optim={"lr": 0.01}, loop={"epochs": 3})
+    events, _ = follow(settings, Place(out=tmp_path / "run"))
+    warnings = [e.message for e in of_kind(events, Notice) if e.level == "warning"]
+    assert len(warnings) == 1
+    assert "collapsed" in warnings[0]
+    assert collapse_warning({"train_loss": 1.0}) == ""
+
+
+def test_build_is_the_seeds_network() -> None:
+    from dlcli.vae.splits import load_splits
+
+    settings = config()
+    splits = load_splits(settings.data, notice=print)
+    torch.manual_seed(5)
+    made = build(settings, splits, device=torch.device("cpu"))
+    torch.manual_seed(5)
+    twin = build(settings, splits, device=torch.device("cpu"))
+    assert same(made.network.state_dict(), twin.network.state_dict())
+    assert made.steps_per_epoch() == 3

@@ -1,0 +1,72 @@
+"""Reading a trained VAE back: the right checkpoint, the right weights, or a clear refusal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dlcli.engine.checkpoint import save_checkpoint
+from dlcli.engine.config import resolve, to_dict
+from dlcli.engine.runs import RunFolder
+from dlcli.errors import CheckpointError, ConfigError
+from dlcli.vae.config import VaeTrainConfig
+from dlcli.vae.model import build_model
+from dlcli.vae.objective import VaeNetwork
+from dlcli.vae.trained import load_trained, result_name, snapshot_epochs, snapshot_name
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    (tmp_path / "checkpoints").mkdir()
+    return RunFolder(tmp_path)
+
+
+def save(run: RunFolder, name: str, *, seed: int = 0, kind: str = "vae", **content: Any) -> None:
+    config = resolve(VaeTrainConfig, [{"model": {"latent_dim": 3, "hidden": [7]}}])
+    torch.manual_seed(seed)
+    network = VaeNetwork(build_model(config.model), objective=config.objective)
+    state = {"config": to_dict(config), "model": network.state_dict(), **content}
+    save_checkpoint(run.checkpoint(name), state, kind=kind)
+
+
+def test_comes_back_with_its_settings_and_weights(run: RunFolder) -> None:
+    save(run, "last", seed=4)
+    found = load_trained(run)
+    torch.manual_seed(4)
+    original = build_model(found.config.model).state_dict()
+    assert found.config.model.latent_dim == found.model.latent_dim == 3
+    assert all(torch.equal(original[k], v) for k, v in found.model.state_dict().items())
+    assert not found.model.training
+
+
+def test_the_result_is_the_best_then_the_last_then_the_newest_snapshot(run: RunFolder) -> None:
+    assert result_name(run) == "last"
+    save(run, snapshot_name(0))
+    save(run, snapshot_name(10))
+    assert snapshot_epochs(run) == [0, 10]
+    assert load_trained(run).checkpoint == "epoch-0010"
+    save(run, "last")
+    assert load_trained(run).checkpoint == "last"
+    save(run, "best")
+    assert load_trained(run).checkpoint == "best"
+    assert load_trained(run, checkpoint="last").checkpoint == "last"
+
+
+def test_what_is_no_vae_is_refused(run: RunFolder) -> None:
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_trained(run)
+    save(run, "last", kind="nmt")
+    with pytest.raises(CheckpointError, match="nmt"):
+        load_trained(run)
+    save(run, "last", model=None)
+    with pytest.raises(CheckpointError, match="holds no VAE"):
+        load_trained(run)
+    save(run, "last", model={"vae.weight": torch.zeros(1)})
+    with pytest.raises(CheckpointError, match="not those of this network"):
+        load_trained(run)
+    save(run, "last", config={"model": {"latent_dims": 3}})
+    with pytest.raises(ConfigError, match="latent_dims"):
+        load_trained(run)
