@@ -22,6 +22,10 @@ STRICT: Any = {"strict": True, "extra": "forbid", "allow_inf_nan": False}
 """Class attribute `__pydantic_config__` of every config dataclass."""
 
 
+MAX_SHOWN = 80
+"""Characters of a wrong value that an error repeats."""
+
+
 class DataclassType(Protocol):
     """Any dataclass instance."""
 
@@ -127,13 +131,16 @@ def resolve(cls: type[C], layers: Sequence[Mapping[str, Any]] = (), *, source: s
     """
     from pydantic import TypeAdapter, ValidationError
 
-    merged = merge(*layers)
-    _refuse_unknown(cls, merged, source=source)
     try:
-        text = json.dumps(merged, default=str)
-        return TypeAdapter(cls).validate_json(text)
+        merged = merge(*layers)
+        paths = [key.path for key in keys(cls)]
+        groups = dict.fromkeys(path.rpartition(".")[0] for path in paths if "." in path)
+        _refuse_unknown(cls, merged, known=[*paths, *groups], source=source)
+        return TypeAdapter(cls).validate_json(json.dumps(merged, default=str))
     except ValidationError as error:
-        raise _explain(error, source=source) from None
+        raise _explain(error, cls=cls, source=source) from None
+    except (ValueError, TypeError, RecursionError):  # JSON cannot say it: a list that holds itself
+        raise _unsayable(source) from None
 
 
 def to_dict(config: DataclassType) -> dict[str, Any]:
@@ -171,7 +178,10 @@ def _yaml_scalar(value: Any) -> str:
     import yaml
 
     plain = list(value) if isinstance(value, tuple) else value
-    text = yaml.safe_dump(plain, default_flow_style=True, allow_unicode=True, width=10**6)
+    style = '"' if isinstance(value, str) and not value.isprintable() else None  # on one line
+    text = yaml.safe_dump(
+        plain, default_flow_style=True, default_style=style, allow_unicode=True, width=10**6
+    )
     return text.removesuffix("...\n").strip()
 
 
@@ -192,7 +202,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(
@@ -200,6 +210,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
             hint="Check the path given to --config.",
         ) from None
     try:
+        twice = _key_twice(yaml.compose(text, yaml.SafeLoader))
         data = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
@@ -208,7 +219,20 @@ def load_yaml(path: Path) -> dict[str, Any]:
             f"The config file {path} is not valid YAML{where}.",
             hint="Compare it with configs/vae_mlp.yaml.",
         ) from None
+    if twice:
+        raise ConfigError(
+            f"The key '{twice}' stands twice in one place of {path}.",
+            hint="Keep one of them: YAML would silently forget the first.",
+        )
     return _mapping(data if data is not None else {}, path=path)
+
+
+def _key_twice(node: Any) -> str:
+    """Return a key that one mapping of a YAML document has twice, or an empty string."""
+    pairs = node.value if getattr(node, "id", "") == "mapping" else []
+    names = [str(key.value) for key, _ in pairs]
+    repeated = [name for name in names if names.count(name) > 1]
+    return repeated[0] if repeated else next(filter(None, (_key_twice(v) for _, v in pairs)), "")
 
 
 def _mapping(data: object, *, path: Path) -> dict[str, Any]:
@@ -229,44 +253,70 @@ def _mapping(data: object, *, path: Path) -> dict[str, Any]:
 
 
 def _refuse_unknown(
-    cls: type[DataclassType], data: Mapping[str, Any], *, source: str, prefix: str = ""
+    cls: type[DataclassType],
+    data: Mapping[str, Any],
+    *,
+    known: Sequence[str],
+    source: str,
+    prefix: str = "",
 ) -> None:
     hints = typing.get_type_hints(cls)
+    where = f" in {source}" if source else ""
     for key, value in data.items():
-        where = f" in {source}" if source else ""
+        path = f"{prefix}{key}"
         if key not in hints:
-            full = [k.path for k in keys(cls, prefix=prefix)] + [prefix + name for name in hints]
             raise ConfigError(
-                f"There is no setting '{prefix}{key}'{where}.",
-                hint=_sentence(nearest(prefix + key, full))
-                or "See --print-config for all settings.",
+                f"There is no setting '{path}'{where}.",
+                hint=_closest(path, known) or "See --print-config for all settings.",
             )
         if dataclasses.is_dataclass(hints[key]):
-            inner = f"{prefix}{key}."
             if not isinstance(value, Mapping):
+                first = next(name for name in known if name.startswith(f"{path}."))
                 raise ConfigError(
-                    f"The setting '{prefix}{key}'{where} is a group, not a value.",
-                    hint=f"Set one of its keys, like {next(keys(hints[key], prefix=inner)).path}.",
+                    f"The setting '{path}'{where} is a group, not a value.",
+                    hint=f"Set one of its keys, like {first}.",
                 )
             section = typing.cast("type[DataclassType]", hints[key])
-            _refuse_unknown(section, value, source=source, prefix=inner)
+            _refuse_unknown(section, value, known=known, source=source, prefix=f"{path}.")
 
 
-def _explain(error: Any, *, source: str) -> ConfigError:
+def _closest(path: str, known: Sequence[str]) -> str:
+    """Suggest the setting of the same name elsewhere, or the one spelt most alike."""
+    name = path.rpartition(".")[2]
+    same = (full for full in known if full.rpartition(".")[2] == name)
+    return next((f"Did you mean '{full}'?" for full in same), "") or _sentence(nearest(path, known))
+
+
+def _explain(error: Any, *, cls: type[DataclassType], source: str) -> ConfigError:
     first = error.errors()[0]
-    path = ".".join(str(part) for part in first["loc"])
-    given, rule = first.get("input"), str(first["msg"])
-    where = f" in {source}" if source else ""
-    hint = _sentence(rule)
+    path = ".".join(part for part in first["loc"] if isinstance(part, str))
+    given, rule, problem = first.get("input"), str(first["msg"]), first["type"]
+    if problem == "json_invalid":
+        return _unsayable(source)
+    flag = next((f" ({key.flag})" for key in keys(cls) if key.path == path and key.flag), "")
+    where = f" in {source}" if source else flag
+    hint = _sentence(rule.replace("valid array", "list"))
     allowed = first.get("ctx", {}).get("expected")
-    if first["type"] == "literal_error" and isinstance(given, str) and allowed:
+    if problem == "literal_error" and isinstance(given, str) and allowed:
         words = [word.strip(" '") for word in allowed.replace(" or ", ", ").split(",")]
         hint = f"Choose one of {', '.join(words)}" + (
             f"; {nearest(given, words)}" if nearest(given, words) else "."
         )
-    elif isinstance(given, str) and first["type"] in ("float_type", "int_type"):
+    elif isinstance(given, bool) and problem in ("literal_error", "string_type"):
+        hint = f"YAML reads no, off, yes and on as false or true: quote the word ({rule.lower()})."
+    elif isinstance(given, str) and problem in ("float_type", "int_type"):
         hint = f"It was read as text; YAML wants a number such as 1.0e-3 or 12 ({rule.lower()})."
-    return ConfigError(f"The setting '{path}'{where} cannot be {given!r}.", hint=hint)
+    text = repr(given)
+    shown = text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
+    return ConfigError(f"The setting '{path}'{where} cannot be {shown}.", hint=hint)
+
+
+def _unsayable(source: str) -> ConfigError:
+    where = f" in {source}" if source else ""
+    return ConfigError(
+        f"The settings{where} hold a value that is no plain number, word or list.",
+        hint="Write plain values in UTF-8; --print-config shows them all.",
+    )
 
 
 def _sentence(text: str) -> str:
