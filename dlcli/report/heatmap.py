@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 CELL = 2
 """Characters a cell is wide: about a square."""
+SCALE_ENDS = 9
+"""Characters kept free for the numbers beside the scale."""
 LONGEST_HEAD = 16
 LONGEST_NAME = 30
 
@@ -60,7 +62,8 @@ class HeatMap:
             band = slice(start, start + fitting)
             yield from self._heads(band, margin=margin, options=options)
             yield from _body(levels[:, band], names, margin=margin, colour=colour)
-        yield from _scale(largest, margin=margin, colour=colour)
+        shades = max(2, min(len(RAMP), (options.max_width - margin - SCALE_ENDS) // CELL))
+        yield from _scale(largest, margin=margin, shades=shades, colour=colour)
 
     def _heads(self, band: slice, *, margin: int, options: ConsoleOptions) -> Iterator[Segment]:
         """Write the columns' names upright, all ending just above their cells."""
@@ -101,11 +104,11 @@ def _shaded(level: float, *, colour: bool) -> Segment:
     return Segment(" " * CELL, Style(bgcolor=Color.from_rgb(value, value, value)))
 
 
-def _scale(largest: float, *, margin: int, colour: bool) -> Iterator[Segment]:
+def _scale(largest: float, *, margin: int, shades: int, colour: bool) -> Iterator[Segment]:
     """Show the shades from 0 to the largest value."""
     yield Segment(" " * max(0, margin - 2) + "0 ")
-    for index in range(len(RAMP)):
-        yield _shaded(index / (len(RAMP) - 1), colour=colour)
+    for index in range(shades):
+        yield _shaded(index / (shades - 1), colour=colour)
     yield Segment(f" {number(largest, digits=2)}")
     yield Segment.line()
 

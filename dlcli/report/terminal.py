@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -77,9 +76,11 @@ def ramp_character(level: float) -> str:
     return RAMP[min(len(RAMP) - 1, int(level * len(RAMP)))]
 
 
-@lru_cache(maxsize=65536)
 def shade(upper: int, lower: int) -> Style:
-    """Return the style of a half block with these grey levels (0–255) above and below."""
+    """Return the style of a half block with these grey levels (0–255) above and below.
+
+    A new one each time: a Rich style remembers the codes of the first terminal it was drawn on.
+    """
     return Style(
         color=Color.from_rgb(upper, upper, upper), bgcolor=Color.from_rgb(lower, lower, lower)
     )
