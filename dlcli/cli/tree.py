@@ -27,7 +27,7 @@ class Entry:
 
 TOP: Mapping[str, Entry] = {
     "ln-gradients": Entry(
-        "ln_gradients", "Layer normalisation: gradients of deep stacks, Theorem 1."
+        "ln_gradients", "Gradients of deep post- and pre-norm stacks (Questions 15-16)."
     ),
     "env": Entry("env", "Show versions, devices and precision support."),
 }
@@ -38,6 +38,11 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, Entry]]] = {
         "Variational auto-encoders (Questions 7-11).",
         {
             "train": Entry("vae_train", "Train a VAE and write a run folder."),
+            "generate": Entry("vae_generate", "Draw pictures from the prior."),
+            "reconstruct": Entry("vae_reconstruct", "Test images above their reconstructions."),
+            "interpolate": Entry("vae_interpolate", "Walk between two images or two draws."),
+            "traverse": Entry("vae_traverse", "Vary one latent at a time."),
+            "gradients": Entry("vae_gradients", "Two gradient estimators: Question 8 in numbers."),
             "compare": Entry("vae_compare", "Train a grid of settings into one table and figure."),
         },
     ),

@@ -1,0 +1,91 @@
+"""How far a measurement is: a bar on a terminal, elsewhere a line now and then."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from rich.console import RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from dlcli.report.console import Consoles, is_live, say
+from dlcli.report.numbers import duration
+from dlcli.report.progress import BAR_WIDTH, REFRESH_S
+
+LINE_EVERY_S = 15.0
+
+
+class FractionProgress:
+    """Show a fraction growing: `with FractionProgress(consoles, label="…") as show: show(0.3)`.
+
+    Nothing runs in the background, and nothing is shown before the first call.
+
+    Args:
+        consoles: where to write; with `quiet`, nothing is.
+        label: what is being done.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, consoles: Consoles, *, label: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._consoles, self._label, self._clock = consoles, label, clock
+        self._live: Live | None = None
+        self._began = self._shown_at = clock()
+
+    def __enter__(self) -> Self:
+        """Begin to count the time."""
+        self._began = self._shown_at = self._clock()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Take the bar away."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def __call__(self, done: float, note: str = "") -> None:
+        """Take note that `done` (0 to 1) of the work is there; `note` says what it is at."""
+        now = self._clock()
+        if self._consoles.quiet:
+            return
+        if is_live(self._consoles.err):
+            self._draw(done, note, now)
+        elif now - self._shown_at >= LINE_EVERY_S:
+            self._shown_at = now
+            parts = [f"{self._label}: {done:.0%}", note, self._left(done, now)]
+            say(self._consoles.err, ", ".join(part for part in parts if part))
+
+    def _draw(self, done: float, note: str, now: float) -> None:
+        if self._live is None:
+            self._live = Live(
+                console=self._consoles.err,
+                auto_refresh=False,
+                redirect_stdout=False,
+                transient=True,
+            )
+            self._live.start()
+        elif now - self._shown_at < REFRESH_S:
+            return
+        self._shown_at = now
+        self._live.update(self._frame(done, note, now), refresh=True)
+
+    def _frame(self, done: float, note: str, now: float) -> RenderableType:
+        grid = Table.grid(padding=(0, 2))
+        bar = ProgressBar(total=1.0, completed=done, width=BAR_WIDTH)
+        grid.add_row(self._label, bar, f"{done:.0%}", note, self._left(done, now))
+        return grid
+
+    def _left(self, done: float, now: float) -> str:
+        if not 0.02 < done < 1:
+            return ""
+        return f"{duration((now - self._began) * (1 - done) / done)} left"

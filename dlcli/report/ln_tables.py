@@ -1,0 +1,213 @@
+"""Tables and sentences of `dl ln-gradients`: slopes, layers, equations, lemmas, trainings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+
+from dlcli.layernorm.results import (
+    EquationCheck,
+    LayerProfile,
+    Lemmas,
+    LnGradients,
+    TrainingResult,
+)
+from dlcli.report.numbers import interval, number
+from dlcli.report.tables import ResultTable
+
+
+def ln_words(result: LnGradients, *, per_layer: bool) -> Iterator[RenderableType]:
+    """Yield everything that is said about a result, complete or not, the verdict last.
+
+    Args:
+        result: what was measured.
+        per_layer: whether to show the layers at initialisation too.
+    """
+    if not result.complete:
+        yield f"PARTIAL: interrupted with {result.seeds} complete seeds and {result.done:.0%} done."
+    yield slopes_table(result)
+    yield f"Setting: {result.conditions}."
+    yield from _remarks(result)
+    for table in layer_tables(result, initial=per_layer):
+        yield ""
+        yield table
+    for check in result.equations:
+        yield ""
+        yield equation_table(check)
+        yield from equation_words(check)
+    if result.lemmas is not None:
+        yield ""
+        yield lemma_table(result.lemmas)
+        yield from lemma_words(result.lemmas)
+    if result.training is not None:
+        yield ""
+        yield training_table(result.training)
+        yield from result.training.words
+    yield ""
+    yield from (claim.words for claim in result.theorem.values())
+    yield f"verdict: {result.verdict or 'undecided'}"
+
+
+def slopes_table(result: LnGradients) -> ResultTable:
+    """Show the last layer's gradient norm by depth, and its slopes, one line a width."""
+    depths = next((found.depths for found in result.placements.values()), ())
+    rows = []
+    for name, found in result.placements.items():
+        for width in found.widths:
+            low, high = width.slope_ci95 or (None, None)
+            ci = interval(low, high, digits=3) if width.slope_ci95 else None
+            rows.append(
+                [name, width.width, *width.last_layer_norm, _signed(width.slope), ci, width.note]
+            )
+    columns = ["placement", "d", *(f"L={depth}" for depth in depths), "slope", "95% interval", ""]
+    if not any(row[-1] for row in rows):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    title = "Gradient norm of the last layer's second feed-forward matrix, by depth L"
+    return ResultTable(columns, rows, title=title, signatures=result.signature)
+
+
+def _remarks(result: LnGradients) -> Iterator[str]:
+    for name, found in result.placements.items():
+        if found.width_slope is not None:
+            ci = found.width_slope_ci95
+            yield (
+                f"{name}: slope {found.width_slope:+.3f} against the width at L = "
+                f"{found.depths[-1]}" + (f", 95% interval {interval(*ci, digits=3)}" if ci else "")
+            )
+    for name, found in result.placements.items():
+        if name not in ("post", "pre"):
+            yield f"{name}: {found.source}"
+
+
+def layer_tables(result: LnGradients, *, initial: bool) -> Iterator[ResultTable]:
+    """Yield one table of all placements for each condition that was measured."""
+    conditions = dict.fromkeys(
+        (profile.problem, profile.condition, profile.step)
+        for found in result.placements.values()
+        for profile in found.profiles
+        if initial or profile.problem != "gaussian"
+    )
+    for condition in conditions:
+        profiles = {
+            name: profile
+            for name, found in result.placements.items()
+            for profile in found.profiles
+            if (profile.problem, profile.condition, profile.step) == condition
+        }
+        yield _layer_table(profiles)
+
+
+def _layer_table(profiles: dict[str, LayerProfile]) -> ResultTable:
+    first = next(iter(profiles.values()))
+    depth = max(len(profile.rows) for profile in profiles.values())
+    columns = ["layer"]
+    for name in profiles:
+        columns += [f"{name} dW", f"{name} dW2", f"{name} dx"]
+    rows: list[list[object]] = []
+    for index in range(depth):
+        row: list[object] = [index + 1]
+        for profile in profiles.values():
+            found = profile.rows[index] if index < len(profile.rows) else None
+            row += [None] * 3 if found is None else [found.weights, found.w2, found.hidden]
+        rows.append(row)
+    last: list[object] = ["output"]
+    for profile in profiles.values():
+        last += [None, None, profile.output_hidden]
+    notes = "".join(f"; {name}: {p.note}" for name, p in profiles.items() if p.note)
+    after = f"after {first.step} updates, {first.condition}" if first.step else first.condition
+    title = f"Gradient norms by layer (dx: at its input), {first.problem} problem, {after}{notes}"
+    return ResultTable(columns, [*rows, last], title=title)
+
+
+def equation_table(check: EquationCheck) -> ResultTable:
+    """Show each step's Jacobian check, its factors, and the bounds beside the true gradient."""
+    columns = ["step", "layer", "sublayer", "difference", "lambda", "1/sigma"]
+    columns += ["sigma(I+J_A)", "true |g|", "seed |gL| lambda^(N-s-1)", "|gL| prod lambda"]
+    columns += ["full bound"]
+    rows = [
+        [
+            step.step,
+            step.layer,
+            step.sublayer,
+            f"{step.difference:.1e}",
+            step.lambda_measured,
+            step.lambda_closed,
+            step.dropped_factor,
+            step.gradient,
+            step.seed_bound,
+            step.lambda_product,
+            step.full_bound,
+        ]
+        for step in check.steps
+    ]
+    if check.placement == "pre":
+        drop = columns.index("sigma(I+J_A)")
+        columns = columns[:drop] + columns[drop + 1 :]
+        rows = [row[:drop] + row[drop + 1 :] for row in rows]
+    title = f"Equation {check.equation} ({check.placement}-norm) against autograd, float64"
+    return ResultTable(columns, rows, title=title)
+
+
+def equation_words(check: EquationCheck) -> Iterator[str]:
+    """Say whether the equation holds, and what Question 16's argument leaves out."""
+    verdict = "holds" if check.holds else "FAILS"
+    yield (
+        f"Equation {check.equation} {verdict}: largest difference "
+        f"{check.largest_difference:.1e}, allowed {check.tolerance:.0e}."
+    )
+    first = check.steps[0]
+    if check.placement == "post":
+        above = "exceeds 1" if check.largest_lambda > 1 else "stays below 1"
+        yield (
+            f"Question 16: the largest lambda is {number(check.largest_lambda)} and {above}. The "
+            f"true gradient at the input is {number(first.gradient)}; the product of all lambdas "
+            f"alone gives {number(first.lambda_product)}, since it drops sigma(I+J_A) > 1; with "
+            f"that factor the bound is {number(first.full_bound)}."
+        )
+    else:
+        yield (
+            f"With the skip path's 1 in every factor the gradient at the input is "
+            f"{number(first.gradient)}, at the output {number(check.final_gradient)}."
+        )
+
+
+def lemma_table(lemmas: Lemmas) -> ResultTable:
+    """Show the stream's squared norm over d by layer, and what Lemma 2 says of it."""
+    columns = ["layer", "post |y|^2/d (3/2)", "pre |x|^2/d", "at least 1+l/2", "at most 1+3l/2"]
+    rows = [[row.layer, row.post, row.pre, row.pre_low, row.pre_high] for row in lemmas.rows]
+    title = f"Lemma 2 (Xiong et al. 2020), theorem's setting, d = {lemmas.width}"
+    return ResultTable(columns, rows, title=title)
+
+
+def lemma_words(lemmas: Lemmas) -> Iterator[str]:
+    """Say whether the lemmas hold."""
+    yield f"Lemma 2 {'holds' if lemmas.lemma2_holds else 'FAILS'} within sampling error."
+    low, high = lemmas.lemma3_ratio
+    yield (
+        f"Lemma 3: |J_LN(x)| is {number(low)} to {number(high)} times sqrt(d)/|x| over all tokens "
+        "and LayerNorms."
+    )
+
+
+def training_table(training: TrainingResult) -> ResultTable:
+    """Show where each training ended."""
+    rows = [
+        [
+            curve.placement,
+            curve.warmup_steps,
+            curve.seed,
+            curve.steps[-1] if curve.steps else 0,
+            curve.loss[-1] if curve.loss else None,
+            curve.accuracy[-1] if curve.accuracy else None,
+            curve.note or ("yes" if curve.solved else "no"),
+        ]
+        for curve in training.curves
+    ]
+    columns = ["placement", "warm-up", "seed", "updates", "loss (nats)", "accuracy", "solved"]
+    title = f"Training {training.depth} layers of width {training.width} to {training.task}"
+    return ResultTable(columns, rows, title=title)
+
+
+def _signed(value: float | None) -> str | None:
+    return None if value is None else f"{value:+.3f}"
