@@ -123,6 +123,13 @@ def text_size(figure: Figure, text: str, *, points: float = FONT_POINTS) -> tupl
     return float(box.width / figure.dpi), float(box.height / figure.dpi)
 
 
+def place_title(figure: Figure, title: str, *, x: float, margin: float) -> None:
+    """Write a title at the top of a figure, `margin` inches from its edge; nothing where empty."""
+    if title:
+        y = 1 - margin / figure.get_size_inches()[1]
+        figure.text(x, y, title, ha="center", va="top", fontsize=FONT_POINTS + 1)
+
+
 def quiet_axes(axes: Axes) -> None:
     """Strip axes of frame, grid and tick marks; tick labels stay."""
     axes.grid(False)

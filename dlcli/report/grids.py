@@ -15,6 +15,7 @@ from dlcli.report.canvas import (
     house_style,
     label,
     new_figure,
+    place_title,
     quiet_axes,
     save_figure,
     text_size,
@@ -124,10 +125,7 @@ def _panel_row(
     height = MARGIN + max(heights) + (top + MARGIN) + (1.5 * head if title else 0.0)
     width, height = round(width * DPI) / DPI, round(height * DPI) / DPI
     figure.set_size_inches(width, height)
-    if title:
-        figure.text(
-            0.5, 1 - MARGIN / height, title, ha="center", va="top", fontsize=FONT_POINTS + 1
-        )
+    place_title(figure, title, x=0.5, margin=MARGIN)
     drawn = []
     start = round((start + (width - start - inner - MARGIN) / 2) * DPI) / DPI
     base = round(MARGIN * DPI) / DPI

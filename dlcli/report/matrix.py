@@ -15,6 +15,7 @@ from dlcli.report.canvas import (
     house_style,
     label,
     new_figure,
+    place_title,
     quiet_axes,
     save_figure,
     text_size,
@@ -23,12 +24,16 @@ from dlcli.report.canvas import (
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
     from numpy.typing import NDArray
 
 CELL = 0.24
 """Inches."""
 MARGIN = 0.12
-BAR = 0.12
+BAR, LONGEST_BAR = 0.12, 2.0
+SIDE = 2 * MARGIN + BAR + 0.7
+"""Inches at the right for the scale and its numbers."""
+LEAST_HEIGHT = 1.2
 LARGEST = 30.0
 """Inches a figure may have at most; cells shrink to stay within."""
 
@@ -71,17 +76,16 @@ def matrix_figure(
     with house_style():
         figure = new_figure(1, 1, layout=None)
         names, heads = [label(name) for name in rows], [label(name) for name in columns]
-        left = max(text_size(figure, name)[0] for name in names) + 2 * MARGIN
-        top = max(text_size(figure, head)[0] for head in heads) + 2 * MARGIN
         shown = label(title, longest=200)
         title_width, title_height = text_size(figure, shown, points=FONT_POINTS + 1)
+        left = max(text_size(figure, name)[0] for name in names) + 2 * MARGIN
+        top = max(text_size(figure, head)[0] for head in heads) + 2 * (MARGIN + title_height)
         cell = min(CELL, LARGEST / max(T, S))
         wide, high = S * cell, T * cell
-        right, above = MARGIN * 2 + BAR + 0.7, top + 2 * title_height
-        width = max(left + wide + right, title_width + 2 * MARGIN)
-        height = max(above + high + MARGIN, 1.2)
+        width = max(left + wide + SIDE, title_width + 2 * MARGIN)
+        height = max(top + high + MARGIN, LEAST_HEIGHT)
         figure.set_size_inches(width, height)
-        low = (height - above - high) / height
+        low = (height - top - high) / height
         axes = figure.add_axes((left / width, low, wide / width, high / height))
         image = axes.imshow(values, cmap="Greys", vmin=0, vmax=values.max() or 1.0, aspect="auto")
         quiet_axes(axes)
@@ -89,17 +93,20 @@ def matrix_figure(
         axes.set_yticks(range(T), names)
         axes.set_xticks(range(S), heads, rotation=90)
         axes.xaxis.tick_top()
-        side = figure.add_axes(
-            ((left + wide + MARGIN) / width, low, BAR / width, min(high, 2.0) / height)
-        )
-        bar = figure.colorbar(image, cax=side)
-        bar.set_label(label(unit), fontsize=FONT_POINTS - 2)
-        bar.ax.tick_params(labelsize=FONT_POINTS - 2)
-        bar.outline.set_visible(False)
-        if shown:
-            middle = min(max((left + wide / 2) / width, title_width / 2 / width), 0.5)
-            figure.text(
-                middle, 1 - MARGIN / height, shown, ha="center", va="top", fontsize=FONT_POINTS + 1
-            )
+        beside = (left + wide + MARGIN) / width
+        place = (beside, low, BAR / width, min(high, LONGEST_BAR) / height)
+        _scale(figure, image, place=place, unit=unit)
+        middle = min(max((left + wide / 2) / width, title_width / 2 / width), 0.5)
+        place_title(figure, shown, x=middle, margin=MARGIN)
         save_figure(figure, path)
     return figure
+
+
+def _scale(
+    figure: Figure, image: AxesImage, *, place: tuple[float, float, float, float], unit: str
+) -> None:
+    """Draw what the shades mean."""
+    bar = figure.colorbar(image, cax=figure.add_axes(place))
+    bar.set_label(label(unit), fontsize=FONT_POINTS - 2)
+    bar.ax.tick_params(labelsize=FONT_POINTS - 2)
+    bar.outline.set_visible(False)

@@ -121,12 +121,12 @@ def signature_lines(signatures: Mapping[str, str] | str) -> list[str]:
 
 
 def cell(value: object) -> str:
-    """Write one value: text on one line, numbers through `number`, None as `-`."""
+    """Write one value: text on one line (spaces stay), numbers through `number`, None as `-`."""
     if value is None:
         return MISSING
     if isinstance(value, int | float):
         return number(value)
-    return " ".join(str(value).split())
+    return "".join(letter if letter.isprintable() else " " for letter in str(value))
 
 
 def _is_ruled(console: Console) -> bool:
