@@ -31,8 +31,8 @@ def build_optimizer(
 def learning_rate(config: OptimConfig, *, step: int, total_steps: int) -> float:
     """Return the learning rate of update `step` (from 0) of `total_steps`.
 
-    Linear warm-up from lr/warmup_steps, then constant, or a cosine or linear decay that ends at
-    `final_lr` · lr with the last update.
+    Linear warm-up from lr/warmup_steps, then constant, or a cosine or linear decay from lr that
+    would reach `final_lr` · lr one update after the last: no update is wasted on a rate of 0.
     """
     if step < config.warmup_steps:
         return config.lr * (step + 1) / config.warmup_steps

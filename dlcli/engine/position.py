@@ -78,17 +78,17 @@ class Position:
             optimizer.load_state_dict(state["optimizer"])
             restore_random_states(state["random"])
             at = cls(**state["position"])
-        except (KeyError, TypeError, ValueError, RuntimeError):
+            if at.sums is not None:
+                at.sums = _own_sums(at.sums, world=world, device=next(network.parameters()).device)
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError):
             raise CheckpointError(
                 "The checkpoint does not fit this run's network and optimiser.",
                 hint="Resume with the configuration it was trained with, or use --init-from.",
             ) from None
-        if at.sums is not None:
-            at.sums = _own_sums(at.sums, world=world, device=next(network.parameters()).device)
         return at
 
 
 def _own_sums(rows: Tensor, *, world: World, device: torch.device) -> Tensor:
     """Give this process its row, or spread the total where the number of processes changed."""
     mine = rows[world.rank] if rows.shape[0] == world.size else rows.sum(0) / world.size
-    return mine.to(device)
+    return mine.to(device, torch.float32 if device.type == "mps" else mine.dtype)

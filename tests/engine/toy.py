@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from dlcli.engine.checkpoint import load_checkpoint
+from dlcli.engine.config import STRICT, setting
 from dlcli.engine.device import Compute
 from dlcli.engine.distributed import World
 from dlcli.engine.events import Event
@@ -23,7 +24,7 @@ from dlcli.engine.loop import Plan, Training
 from dlcli.engine.recorder import record, resume_state
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator
-from dlcli.engine.settings import LoopConfig, OptimConfig
+from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig
 from dlcli.engine.stopping import StopFlag
 
 ITEMS, FEATURES, HIDDEN = 23, 3, 5
@@ -100,6 +101,20 @@ class Toy:
         return {"valid_loss": float(sums["loss"]) / ITEMS}
 
 
+@dataclass(frozen=True, kw_only=True)
+class ToyConfig:
+    """The settings of a toy run, as a domain's train command has them."""
+
+    __pydantic_config__ = STRICT
+
+    size: int = setting(3, flag="--size", help="a setting of the model")
+    optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=0.01))
+    loop: LoopConfig = field(default_factory=lambda: LoopConfig(epochs=3))
+    compute: ComputeConfig = field(
+        default_factory=lambda: ComputeConfig(device="cpu", precision="fp32", seed=3)
+    )
+
+
 def make_plan(
     *,
     optim: OptimConfig | None = None,
@@ -141,6 +156,7 @@ def outcome(run: RunFolder) -> dict[str, Any]:
         state = load_checkpoint(path, kind="toy")
         state["position"].pop("train_s")
         state.pop("metrics_bytes")  # timings have more or fewer digits
+        state.pop("config")
         found[path.name] = state
     rows = [json.loads(line) for line in run.metrics_file.read_text().splitlines()]
     found["metrics"] = [{k: v for k, v in row.items() if k not in TIMINGS} for row in rows]

@@ -1,0 +1,72 @@
+"""Signals, real ones: noted where something must not be torn apart, raised elsewhere."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from dlcli.engine.stopping import StopFlag
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+
+
+def _send(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_the_first_signal_is_noted_and_the_second_stops_at_once(number: int) -> None:
+    stop = StopFlag()
+    with stop.watching():
+        with stop.deferring():
+            _send(number)
+            assert stop.requested
+            with pytest.raises(KeyboardInterrupt):
+                _send(number)
+        assert not stop.is_deferring
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_where_nothing_can_be_torn_a_signal_is_an_interrupt(number: int) -> None:
+    stop = StopFlag()
+    with stop.watching(), pytest.raises(KeyboardInterrupt):
+        _send(number)
+    assert stop.requested
+
+
+def test_blocks_may_be_nested() -> None:
+    stop = StopFlag()
+    with stop.watching(), stop.deferring():
+        with stop.deferring():
+            pass
+        _send(signal.SIGTERM)
+    assert stop.requested
+
+
+def test_the_handlers_of_before_come_back_whatever_happens() -> None:
+    before = [signal.getsignal(number) for number in SIGNALS]
+
+    def fail() -> None:
+        with StopFlag().watching():
+            assert [signal.getsignal(number) for number in SIGNALS] != before
+            raise ValueError("on the way")
+
+    with pytest.raises(ValueError, match="on the way"):
+        fail()
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_in_another_thread_signals_are_left_alone() -> None:
+    found = []
+
+    def work() -> None:
+        with StopFlag().watching() as stop:
+            found.append(stop.requested)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [False]
