@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from dlcli.vae.snapshots import snapshots_of as snapshots_of
     from dlcli.vae.train import train as train
     from dlcli.vae.trained import Trained as Trained
+    from dlcli.vae.trained import find_trained as find_trained
     from dlcli.vae.trained import load_trained as load_trained
     from dlcli.vae.walks import interpolate as interpolate
     from dlcli.vae.walks import plane as plane
@@ -48,6 +49,7 @@ __getattr__, __dir__, __all__ = exports(
         "compare_gradient_estimators": "dlcli.vae.gradients",
         "decode_gallery": "dlcli.vae.gallery",
         "evaluate": "dlcli.vae.evaluation",
+        "find_trained": "dlcli.vae.trained",
         "generate": "dlcli.vae.generation",
         "interpolate": "dlcli.vae.walks",
         "kl_standard_normal": "dlcli.vae.objective",

@@ -49,6 +49,21 @@ class Reconstruction:
     label: str
 
 
+def paired_rows(found: Reconstruction, *, columns: int = 10) -> tuple[Array, tuple[str, ...]]:
+    """Lay inputs above their reconstructions, in blocks of two rows; empty places are black.
+
+    Returns:
+        (2R, C, 28, 28) and what each row shows.
+    """
+    C = min(columns, len(found.inputs))
+    R = -(-len(found.inputs) // C)
+    rows = np.zeros((2, R * C, 28, 28), dtype=np.float32)
+    rows[0, : len(found.inputs)] = found.inputs
+    rows[1, : len(found.images)] = found.images
+    blocks = rows.reshape(2, R, C, 28, 28).swapaxes(0, 1).reshape(2 * R, C, 28, 28)
+    return blocks, ("input", "output") * R
+
+
 def decode_gallery(
     model: VAE,
     z: Tensor,

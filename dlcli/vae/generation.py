@@ -25,7 +25,7 @@ from dlcli.vae.gallery import (
     pixel_values,
 )
 from dlcli.vae.model import VAE
-from dlcli.vae.pixels import flat, grey
+from dlcli.vae.pixels import flat, model_input
 
 
 def prior_latents(
@@ -73,11 +73,25 @@ def generate(
 
 
 @torch.inference_mode()
-def posterior_means(model: VAE, images: Tensor) -> Tensor:
-    """Encode images (N, 28, 28) uint8 into the means of q(z|x): (N, D) on the CPU."""
+def posterior_means(
+    model: VAE,
+    images: Tensor,
+    *,
+    binarize: str = "none",
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Encode images into the means of q(z|x): (N, D) on the CPU.
+
+    Args:
+        model: put back into its mode afterwards.
+        images: (N, 28, 28) uint8 on the CPU.
+        binarize: how the model was trained to see them.
+        generator: on the CPU; draws the pixels of `dynamic`.
+    """
     device = next(model.parameters()).device
+    inputs = model_input(flat(images), way=binarize, generator=generator)
     with evaluating(model):
-        parts = [model.encode(grey(rows).to(device))[0] for rows in torch.split(flat(images), 500)]
+        parts = [model.encode(rows.to(device))[0] for rows in torch.split(inputs, 500)]
     return torch.cat(parts).float().cpu()
 
 
@@ -86,33 +100,37 @@ def reconstruct(
     model: VAE,
     images: Tensor,
     *,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator,
+    sample: bool = False,
     draw: bool = False,
+    binarize: str = "none",
     likelihood: str = "bernoulli",
 ) -> Reconstruction:
     """Encode images and decode them again.
 
     Args:
         model: with skip connections, the decoder is shown the encoder's features, as in training.
-        images: (N, 28, 28) uint8, N ≥ 1.
-        generator: draws z from q(z|x), and pixels where `draw` is set; without one, z is q's mean.
-        draw: draw pixels instead of showing their means.
+        images: (N, 28, 28) uint8 on the CPU, N ≥ 1.
+        generator: on the CPU; draws what is to be drawn: inputs, then z, then pixels.
+        sample: draw z from q(z|x) instead of taking its mean.
+        draw: draw pixels from p(x|z) instead of showing their mean.
+        binarize: how the model was trained to see images.
         likelihood: `bernoulli` or `continuous-bernoulli`.
     """
     device = next(model.parameters()).device
-    inputs = grey(flat(images))
+    inputs = model_input(flat(images), way=binarize, generator=generator)
     eps = torch.zeros(len(inputs), model.latent_dim)
-    if generator is not None:
+    if sample:
         eps = torch.randn(eps.shape, generator=generator)
     with evaluating(model):
         logits, mean, logvar = (
             part.float().cpu() for part in model(inputs.to(device), eps.to(device))
         )
     pixels = pixel_values(logits, draw=draw, generator=generator, likelihood=likelihood)
-    source = "at the mean of q(z|x)" if generator is None else "at a draw from q(z|x)"
+    where = "a draw from q(z|x)" if sample else "the mean of q(z|x)"
     return Reconstruction(
         inputs=as_pictures(inputs),
         images=as_pictures(pixels),
         z=as_array(mean + (0.5 * logvar).exp() * eps),
-        label=f"{label_of(draw=draw, likelihood=likelihood)} {source}",
+        label=f"{label_of(draw=draw, likelihood=likelihood)} at {where}",
     )

@@ -61,3 +61,13 @@ def load_splits(config: VaeDataConfig, *, notice: Callable[[str], object]) -> Sp
         validation=whole[left:],
         test=test,
     )
+
+
+def load_test_images(config: VaeDataConfig, *, notice: Callable[[str], object]) -> Tensor:
+    """Load the test images alone, (M, 28, 28) uint8; with `fixed` already drawn.
+
+    Raises:
+        DataError: the data set cannot be had.
+    """
+    test = load_images(config.name, offline=config.offline, notice=notice).test
+    return fixed_draw(test, split="test") if config.binarize == "fixed" else test

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import asdict
 
 import torch
 from torch import nn
 
+from dlcli.engine.config import load_yaml
 from dlcli.engine.distributed import launched_world
 from dlcli.engine.events import Evaluated, Event, Finished, Notice, Pictures, Saved
 from dlcli.engine.runs import RunFolder, find_run, open_run
@@ -56,10 +57,14 @@ def train(
     check(config)
     check_model(config.model)
     place = place or Place()
-    if place.resume is not None and (done := _finished(config, open_run(place.resume))):
-        return done
+    if place.resume is not None:
+        config = _with_saved_data(config, open_run(place.resume))
+        if done := _finished(config, open_run(place.resume)):
+            return done
     notes: list[str] = []
     splits = load_splits(config.data, notice=notes.append)
+    if place.resume is None:  # "auto" may mean something else where the run is gone on with
+        config = _with_data(config, splits.name)
     plan_epoch(config, images=len(splits.train), processes=launched_world().size)
     with open_session(
         kind=KIND,
@@ -187,7 +192,7 @@ def _conclude(
     )
     result = _result(config, session, learner, found=found, data=splits.name, end=end)
     status = "stopped" if end.reason == "max-minutes" else "done"
-    fields = asdict(result)
+    fields = dataclasses.asdict(result)
     session.finish(status=status, result=fields, signature=result.signature, metrics=fields["test"])
     return result
 
@@ -233,6 +238,19 @@ def _result(
             precision=session.compute.precision,
         ),
     )
+
+
+def _with_data(config: VaeTrainConfig, name: str) -> VaeTrainConfig:
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, name=name))
+
+
+def _with_saved_data(config: VaeTrainConfig, run: RunFolder) -> VaeTrainConfig:
+    """Let "auto" mean the data set that the run was started on."""
+    saved = load_yaml(run.config_file).get("data")
+    name = saved.get("name") if isinstance(saved, dict) else None
+    if config.data.name != "auto" or not isinstance(name, str):
+        return config
+    return _with_data(config, name)
 
 
 def _finished(config: VaeTrainConfig, run: RunFolder) -> TrainResult | None:

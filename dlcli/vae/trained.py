@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from torch import nn
 
 from dlcli.engine.checkpoint import load_checkpoint
 from dlcli.engine.config import resolve
-from dlcli.engine.runs import RunFolder
+from dlcli.engine.runs import RunFolder, find_run
 from dlcli.errors import CheckpointError
 from dlcli.vae.config import VaeTrainConfig
 from dlcli.vae.model import VAE, build_model
@@ -57,6 +57,25 @@ def load_trained(
     network = VaeNetwork(build_model(config.model), objective=config.objective)
     load_weights_into(network, weights, source=str(path))
     return Trained(model=network.vae.to(device).eval(), config=config, run=run, checkpoint=name)
+
+
+def find_trained(
+    text: str | None, *, checkpoint: str | None = None, notice: Callable[[str], object]
+) -> Trained:
+    """Read back the VAE that `--run` names, on the CPU, and tell `notice` which one that is.
+
+    Args:
+        text: see `dlcli.engine.runs.find_run`; None is the newest trained VAE.
+        checkpoint: see `load_trained`.
+        notice: told one sentence.
+
+    Raises:
+        UsageFault: there is no such run.
+        CheckpointError: see `load_trained`.
+    """
+    trained = load_trained(find_run(text, kind=KIND), checkpoint=checkpoint)
+    notice(f"Using {trained.run.path}, checkpoint {trained.checkpoint}.")
+    return trained
 
 
 def result_name(run: RunFolder) -> str:

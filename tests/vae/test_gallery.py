@@ -8,7 +8,13 @@ import torch
 
 from dlcli.engine.seed import generator
 from dlcli.vae import continuous_bernoulli
-from dlcli.vae.gallery import decode_gallery, label_of, pixel_values
+from dlcli.vae.gallery import (
+    Reconstruction,
+    decode_gallery,
+    label_of,
+    paired_rows,
+    pixel_values,
+)
 from tests.vae.conftest import MakeVae
 
 
@@ -56,3 +62,12 @@ def test_labels_tell_means_from_draws() -> None:
     assert named == "continuous Bernoulli draw from p(x|z)"
     with pytest.raises(ValueError, match="generator"):
         pixel_values(torch.zeros(1), draw=True)
+
+
+def test_inputs_lie_above_their_reconstructions() -> None:
+    inputs = np.arange(5, dtype=np.float32)[:, None, None] * np.ones((5, 28, 28), np.float32)
+    found = Reconstruction(inputs=inputs, images=-inputs, z=inputs[:, 0, :2], label="")
+    rows, names = paired_rows(found, columns=3)
+    assert names == ("input", "output", "input", "output")
+    assert rows[..., 0, 0].tolist() == [[0, 1, 2], [0, -1, -2], [3, 4, 0], [-3, -4, 0]]
+    assert paired_rows(found)[0].shape == (2, 5, 28, 28)

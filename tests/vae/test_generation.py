@@ -54,7 +54,7 @@ def test_reconstructions_come_from_the_posterior_mean(
     make_vae: MakeVae, images: torch.Tensor
 ) -> None:
     vae = make_vae()
-    found = reconstruct(vae, images[:5])
+    found = reconstruct(vae, images[:5], generator=generator(0))
     with torch.no_grad():
         mean, _ = vae.encode(grey(flat(images[:5])))
         expected = torch.sigmoid(vae.decode(mean)).view(5, 28, 28)
@@ -69,11 +69,11 @@ def test_reconstructions_may_draw_latents_and_pixels(
     make_vae: MakeVae, images: torch.Tensor
 ) -> None:
     vae = make_vae()
-    mean = reconstruct(vae, images[:5])
-    drawn = reconstruct(vae, images[:5], generator=generator(0))
+    mean = reconstruct(vae, images[:5], generator=generator(0))
+    drawn = reconstruct(vae, images[:5], generator=generator(0), sample=True)
     assert not np.allclose(mean.z, drawn.z)
     assert drawn.label.endswith("at a draw from q(z|x)")
-    black = reconstruct(vae, images[:5], generator=generator(0), draw=True)
+    black = reconstruct(vae, images[:5], generator=generator(0), sample=True, draw=True)
     assert np.array_equal(black.z, drawn.z)
     assert set(np.unique(black.images)) <= {0.0, 1.0}
 
@@ -88,6 +88,16 @@ def test_skip_connections_reach_reconstructions_but_not_samples(images: torch.Te
     with torch.no_grad():
         for weight in vae.posterior.parameters():
             weight.zero_()
-    found = reconstruct(vae, images[:2])
+    found = reconstruct(vae, images[:2], generator=generator(0))
     assert np.allclose(found.z, 0)
     assert not np.allclose(found.images[0], found.images[1])
+
+
+def test_a_model_of_black_and_white_pixels_sees_such(
+    make_vae: MakeVae, images: torch.Tensor
+) -> None:
+    vae = make_vae()
+    found = reconstruct(vae, images[:5], generator=generator(0), binarize="dynamic")
+    assert set(np.unique(found.inputs)) == {0.0, 1.0}
+    z = posterior_means(vae, images[:5], binarize="dynamic", generator=generator(0))
+    assert np.allclose(found.z, z.numpy(), atol=1e-6)

@@ -11,7 +11,7 @@ from dlcli.data import load_images
 from dlcli.errors import ConfigError
 from dlcli.vae.config import VaeDataConfig
 from dlcli.vae.pixels import fixed_draw
-from dlcli.vae.splits import Splits, load_splits
+from dlcli.vae.splits import Splits, load_splits, load_test_images
 
 
 def split(**given: Any) -> Splits:
@@ -47,3 +47,9 @@ def test_a_fixed_draw_does_not_depend_on_the_cut() -> None:
 def test_more_images_than_there_are_are_refused(given: dict[str, int], flag: str) -> None:
     with pytest.raises(ConfigError, match=flag):
         split(**given)
+
+
+@pytest.mark.parametrize("binarize", ["none", "fixed"])
+def test_the_test_images_can_be_had_alone(binarize: Any) -> None:
+    config = VaeDataConfig(name="glyphs:20", binarize=binarize)
+    assert torch.equal(load_test_images(config, notice=print), split(binarize=binarize).test)

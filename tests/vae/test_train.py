@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from dlcli.data import load_images
 from dlcli.engine.config import resolve
 from dlcli.engine.events import Evaluated, Event, Finished, Notice, Pictures, Saved
 from dlcli.engine.runs import RunFolder
@@ -144,6 +145,20 @@ def test_a_finished_run_gives_its_result_again_and_longer_ones_go_on(tmp_path: P
     assert of_kind(longer, Evaluated)[-1].epoch == 3
     with pytest.raises(ConfigError, match="latent_dim"):
         follow(config(model={"latent_dim": 4}), Place(resume=out))
+
+
+def test_auto_is_saved_as_the_data_set_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = load_images
+    monkeypatch.setattr(
+        "dlcli.vae.splits.load_images",
+        lambda name, **rest: real("glyphs:40" if name == "auto" else name, **rest),
+    )
+    auto = config(data={"name": "auto"})
+    _, result = follow(auto, Place(out=tmp_path / "run"))
+    assert load_trained(RunFolder(tmp_path / "run")).config.data.name == "glyphs:40"
+    assert follow(auto, Place(resume=tmp_path / "run")) == ([], result)
 
 
 def test_no_epochs_measure_the_untrained_network(tmp_path: Path) -> None:

@@ -11,11 +11,17 @@ import torch
 from dlcli.engine.checkpoint import save_checkpoint
 from dlcli.engine.config import resolve, to_dict
 from dlcli.engine.runs import RunFolder
-from dlcli.errors import CheckpointError, ConfigError
+from dlcli.errors import CheckpointError, ConfigError, UsageFault
 from dlcli.vae.config import VaeTrainConfig
 from dlcli.vae.model import build_model
 from dlcli.vae.objective import VaeNetwork
-from dlcli.vae.trained import load_trained, result_name, snapshot_epochs, snapshot_name
+from dlcli.vae.trained import (
+    find_trained,
+    load_trained,
+    result_name,
+    snapshot_epochs,
+    snapshot_name,
+)
 
 
 @pytest.fixture
@@ -70,3 +76,14 @@ def test_what_is_no_vae_is_refused(run: RunFolder) -> None:
     save(run, "last", config={"model": {"latent_dims": 3}})
     with pytest.raises(ConfigError, match="latent_dims"):
         load_trained(run)
+
+
+def test_the_run_that_was_taken_is_told(run: RunFolder) -> None:
+    save(run, "last")
+    run.config_file.write_text("{}")
+    told: list[str] = []
+    found = find_trained(str(run.path), notice=told.append)
+    assert found.run.path == run.path
+    assert told == [f"Using {run.path}, checkpoint last."]
+    with pytest.raises(UsageFault):
+        find_trained("nowhere", notice=told.append)
