@@ -12,7 +12,7 @@ from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dlcli.engine.events import Evaluated, Event, Saved, StateDue
 from dlcli.engine.runs import RunFolder, finite
 from dlcli.engine.stopping import StopFlag
-from dlcli.errors import RunFailed
+from dlcli.errors import CheckpointError, RunFailed
 
 
 def record(
@@ -44,10 +44,18 @@ def resume_state(run: RunFolder, *, kind: str) -> dict[str, Any] | None:
     Returns:
         the checkpoint's content, or None where the run was stopped before its first checkpoint; it
         then starts over.
+
+    Raises:
+        CheckpointError: it is damaged, of something else, or holds no run.
     """
     path = run.checkpoint("last")
     state = load_checkpoint(path, kind=kind) if path.exists() else None
-    keep = 0 if state is None else int(state.get("metrics_bytes", 0))
+    keep = 0 if state is None else state.get("metrics_bytes")
+    if not isinstance(keep, int) or keep < 0:
+        raise CheckpointError(
+            f"The checkpoint {path} does not say how far the metrics had come.",
+            hint="It is not the checkpoint of a run; use its weights with --init-from.",
+        )
     if run.metrics_file.exists() and run.metrics_file.stat().st_size > keep:
         os.truncate(run.metrics_file, keep)
     return state

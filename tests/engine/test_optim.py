@@ -39,7 +39,7 @@ def test_the_fused_optimisers_take_the_steps_of_the_plain_ones(
     for parameter, optimizer in pairs:
         for _ in range(5):
             optimizer.zero_grad()
-            (parameter**4).sum().backward()
+            torch.autograd.backward((parameter**4).sum())
             optimizer.step()
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
     assert not torch.allclose(ours, start)
@@ -75,7 +75,7 @@ def test_decays_fall_from_the_peak_to_just_above_the_end(schedule: Schedule, war
 
 def test_half_way_every_decay_is_half_way() -> None:
     for schedule in ("cosine", "linear"):
-        config = OptimConfig(lr=1.0, schedule=schedule, final_lr=0.5)  # type: ignore[arg-type]
+        config = OptimConfig(lr=1.0, schedule=schedule, final_lr=0.5)
         assert learning_rate(config, step=50, total_steps=100) == pytest.approx(0.75)
 
 

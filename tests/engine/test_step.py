@@ -56,14 +56,14 @@ def test_an_update_follows_the_gradient_of_the_mean_loss() -> None:
 @pytest.mark.parametrize("cuts", [[7, 7, 7], [5, 9, 7], [1, 20], [20, 1]])
 def test_accumulated_batches_are_one_big_batch(cuts: list[int]) -> None:
     rows = _rows(21)
-    parts = [_batch(part) for part in rows.split(cuts)]
+    parts = [_batch(part) for part in torch.split(rows, cuts)]
     for ours, whole in zip(_moved(parts, SGD), _moved([_batch(rows)], SGD), strict=True):
         torch.testing.assert_close(ours, whole, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("cuts", [[21], [5, 9, 7]])
 def test_clipping_bounds_the_norm_of_the_whole_gradient(cuts: list[int]) -> None:
-    parts = [_batch(part) for part in (100 * _rows(21)).split(cuts)]
+    parts = [_batch(part) for part in torch.split(100 * _rows(21), cuts)]
     free, clipped = _moved(parts, SGD), _moved(parts, replace(SGD, clip_norm=0.25))
     free_norm, norm = (torch.cat([t.flatten() for t in m]).norm() for m in (free, clipped))
     assert free_norm > 1
@@ -83,7 +83,7 @@ def test_sums_are_of_everything_in_the_update() -> None:
     with torch.no_grad():
         expected = network(*_batch(rows).payload)
     stepper = _stepper(network, replace(SGD, lr=1e-30))
-    sums = stepper.update([_batch(part) for part in rows.split(5)], step=0, total_steps=1)
+    sums = stepper.update([_batch(part) for part in torch.split(rows, 5)], step=0, total_steps=1)
     assert stepper.names == ["loss", "half"]
     assert sums.dtype == torch.float64
     assert sums.tolist() == pytest.approx([12.0, *(float(v) for v in expected.values())])

@@ -1,0 +1,319 @@
+"""Run folders: made, found, listed, refused, and read whatever is left of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from dlcli.engine import runs
+from dlcli.engine.runs import (
+    RUNS,
+    RunFolder,
+    create_run,
+    find_run,
+    finite,
+    fresh_path,
+    list_runs,
+    open_run,
+)
+from dlcli.errors import DlError, RunFailed, UsageFault
+
+NAMES = ["runs", "un été à Noël", "with spaces/and 'quotes'", "深い/フォルダ", "-dash"]
+
+
+def _trained(path: Path, *, kind: str = "vae", at: int | None = None) -> RunFolder:
+    """Make a run with a record and a checkpoint, its config written at a given second."""
+    run = create_run("toy", out=path, force=False)
+    run.config_file.write_text("epochs: 1\n")
+    run.update_record(kind=kind, status="done")
+    run.checkpoint().write_bytes(b"weights")
+    if at is not None:
+        os.utime(run.config_file, (at, at))
+    return run
+
+
+def _fault(kind: type[DlError] = UsageFault) -> pytest.RaisesExc[DlError]:
+    return pytest.raises(kind)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_gets_the_folder_asked_for(name: str, tmp_path: Path) -> None:
+    run = create_run("toy", out=tmp_path / name, force=False)
+    assert run.path == tmp_path / name
+    assert run.checkpoints.is_dir()
+    assert run.figures.is_dir()
+    run.update_record(title="é")
+    assert run.record() == {"title": "é"}
+
+
+def test_without_a_name_it_is_called_by_date_and_title() -> None:
+    run = create_run("vae-conv", out=None, force=False)
+    assert run.path.parent == RUNS.absolute()
+    assert len(run.path.name) == len("2026-11-23_05-01_vae-conv")
+    assert run.path.name.endswith("_vae-conv")
+    assert create_run("vae-conv", out=None, force=False).path != run.path
+    assert fresh_path("vae-conv").name.endswith("_vae-conv-3")
+
+
+def test_runs_that_start_together_get_a_folder_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both have looked, and found the name free, before either makes the folder."""
+    both = threading.Barrier(2)
+    real, found = fresh_path, []
+
+    def late(title: str) -> Path:
+        path = real(title)
+        if not path.name.endswith("-2"):
+            both.wait(5)
+        return path
+
+    monkeypatch.setattr(runs, "fresh_path", late)
+
+    def start() -> None:
+        found.append(create_run("toy", out=None, force=False).path)
+
+    threads = [threading.Thread(target=start) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(found)) == 2
+
+
+def test_an_empty_folder_may_be_used_and_any_other_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    create_run("toy", out=tmp_path / "empty", force=False)
+    run = _trained(tmp_path / "run")
+    with _fault() as failure:
+        create_run("toy", out=run.path, force=False)
+    assert failure.value.message == f"{run.path} exists already."
+    assert all(word in failure.value.hint for word in ("--resume", "--force", "--out"))
+    assert run.checkpoint().exists()
+
+
+def test_what_was_killed_before_its_settings_were_written_is_empty(tmp_path: Path) -> None:
+    run = create_run("toy", out=tmp_path / "run", force=False)
+    with run.locked():
+        pass
+    (run.path / ".config.yaml.abcd.tmp").write_text("half")
+    assert create_run("toy", out=run.path, force=False) == run
+    (run.figures / "curves.png").write_bytes(b"")
+    with _fault():
+        create_run("toy", out=run.path, force=False)
+
+
+def test_force_replaces_a_run_and_leaves_nothing_of_it(tmp_path: Path) -> None:
+    run = _trained(tmp_path / "run")
+    run.metrics_file.write_text("{}\n")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("x")
+    (run.path / "link").symlink_to(outside)
+    create_run("toy", out=run.path, force=True)
+    left = sorted(p.relative_to(run.path).as_posix() for p in run.path.rglob("*"))
+    assert left == [".lock", "checkpoints", "figures"]
+    assert (outside / "precious").exists(), "a link is removed, not what it leads to"
+
+
+def test_force_replaces_nothing_but_runs(tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").write_text("x")
+    (tmp_path / "file").write_text("x")
+    for name in ("thesis", "file"):
+        with pytest.raises(UsageFault, match="is not a run folder"):
+            create_run("toy", out=tmp_path / name, force=True)
+    assert (tmp_path / "thesis" / "chapter.tex").exists()
+
+
+def test_force_does_not_pull_the_floor_from_under_a_training(tmp_path: Path) -> None:
+    run = _trained(tmp_path / "run")
+    with run.locked(), pytest.raises(RunFailed, match="Another process is training"):
+        create_run("toy", out=run.path, force=True)
+    assert run.checkpoint().exists()
+
+
+def test_a_second_training_is_kept_out_and_the_lock_goes_with_its_process(tmp_path: Path) -> None:
+    run = create_run("toy", out=tmp_path / "run", force=False)
+    code = (
+        "import sys; from pathlib import Path; from dlcli.engine.runs import RunFolder\n"
+        "with RunFolder(Path(sys.argv[1])).locked(): print('in', flush=True); sys.stdin.read()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(run.path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert other.stdout is not None
+    try:
+        assert other.stdout.readline() == "in\n"
+        with pytest.raises(RunFailed, match="Another process is training into"), run.locked():
+            pass
+    finally:
+        other.kill()
+        other.communicate()
+    with run.locked():
+        pass
+
+
+def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RunFailed, match=r"file/run cannot be written: Not a directory") as failure:
+        create_run("toy", out=tmp_path / "file" / "run", force=False)
+    assert "--out" in failure.value.hint
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind root")
+def test_a_read_only_folder_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    with pytest.raises(RunFailed, match="cannot be written: Permission denied"):
+        create_run("toy", out=tmp_path / "locked" / "run", force=False)
+
+
+def test_runs_is_a_file(tmp_path: Path) -> None:
+    RUNS.write_text("x")
+    with pytest.raises(RunFailed, match="cannot be written"):
+        create_run("toy", out=None, force=False)
+    assert list_runs() == []
+
+
+def test_a_run_is_found_by_folder_by_name_or_as_the_latest(tmp_path: Path) -> None:
+    _trained(RUNS / "old", at=100)
+    new = _trained(RUNS / "new été", at=200)
+    elsewhere = _trained(tmp_path / "else where" / "run", at=300)
+    untrained = create_run("toy", out=RUNS / "untrained", force=False)
+    untrained.config_file.write_text("epochs: 1\n")
+    assert find_run(None).path == find_run("latest").path == new.path
+    for text in ("new été", "runs/new été", str(new.path), "runs/new été/"):
+        assert find_run(text).path == new.path
+    assert find_run("else where/run").path == elsewhere.path
+    assert find_run("untrained").path == untrained.path
+
+
+def test_the_latest_run_is_the_latest_of_its_kind() -> None:
+    vae = _trained(RUNS / "a", at=100)
+    nmt = _trained(RUNS / "b", kind="nmt", at=200)
+    assert find_run(None, kind="vae").path == vae.path
+    assert find_run("latest", kind="nmt").path == nmt.path
+    assert [run.path.name for run in list_runs(kind="nmt")] == ["b"]
+
+
+def test_a_run_that_is_not_there_is_named_with_the_nearest() -> None:
+    _trained(RUNS / "2026-11-23_vae-Conv")
+    with _fault() as failure:
+        find_run("2026-11-23_vae-conv")
+    assert failure.value.message == "There is no run '2026-11-23_vae-conv'."
+    assert failure.value.hint == "Did you mean '2026-11-23_vae-Conv'?"
+    with _fault() as failure:
+        find_run("zzz")
+    assert "dl runs list" in failure.value.hint
+
+
+@pytest.mark.parametrize("text", ["", ".", "..", "/", "nul\0byte", "a/../b", "*"])
+def test_odd_names_are_no_runs(text: str) -> None:
+    with _fault():
+        find_run(text)
+
+
+def test_a_run_of_another_kind_is_refused() -> None:
+    _trained(RUNS / "a", kind="nmt")
+    with pytest.raises(UsageFault, match="is a nmt run, and this command needs a vae run"):
+        find_run("a", kind="vae")
+
+
+def test_without_runs_the_way_to_one_is_shown() -> None:
+    with _fault() as failure:
+        find_run(None)
+    assert failure.value.message == f"There is no trained run under {RUNS.absolute()}."
+    with _fault() as failure:
+        find_run(None, kind="nmt")
+    assert failure.value.message.startswith("There is no trained nmt run under")
+    assert "dl nmt train" in failure.value.hint
+
+
+def test_open_run_wants_a_run(tmp_path: Path) -> None:
+    run = _trained(tmp_path / "run")
+    assert open_run(run.path) == run
+    with pytest.raises(UsageFault, match="There is no run at"):
+        open_run(tmp_path)
+
+
+def test_runs_are_listed_oldest_first_whatever_their_names_say() -> None:
+    for name, at in (("2030-01-01", 100), ("2020-01-01", 300), ("2025-01-01", 200)):
+        _trained(RUNS / name, at=at)
+    _trained(RUNS / "seeds" / "seed-1", at=150)
+    (RUNS / "no run").mkdir()
+    (RUNS / "a file").write_text("x")
+    found = [run.path.name for run in list_runs()]
+    assert found == ["2030-01-01", "seed-1", "2025-01-01", "2020-01-01"]
+
+
+def test_a_clock_that_goes_backwards_does_not_change_the_order() -> None:
+    ahead = 4_000_000_000
+    for name, at in (("first", ahead), ("second", 1000), ("third", 900)):
+        _trained(RUNS / name, at=at).mark_newest()
+    assert [run.path.name for run in list_runs()] == ["first", "second", "third"]
+
+
+def test_a_run_removed_while_runs_are_listed_is_no_trouble(tmp_path: Path) -> None:
+    assert RunFolder(tmp_path / "gone").touched_ns == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b"null", b'"a"'])
+def test_an_unreadable_record_is_an_empty_one(content: bytes) -> None:
+    run = _trained(RUNS / "a")
+    run.record_file.write_bytes(content)
+    assert run.record() == {}
+    assert find_run("a", kind="vae").path == run.path
+    assert list_runs(kind="vae") == []
+    run.update_record(kind="vae")
+    assert run.record() == {"kind": "vae"}
+
+
+def test_a_record_is_merged_and_none_takes_a_field_out(tmp_path: Path) -> None:
+    run = create_run("toy", out=tmp_path / "run", force=False)
+    run.update_record(status="failed", error="x", seed=0)
+    run.update_record(status="done", error=None, result={"gap": None})
+    assert run.record() == {"status": "done", "seed": 0, "result": {"gap": None}}
+
+
+def test_a_record_is_strict_json_in_utf8(tmp_path: Path) -> None:
+    run = create_run("toy", out=tmp_path / "run", force=False)
+    words = ["dl", "--out", "caf\udce9"]  # a file name that is not UTF-8, as Python hands it over
+    run.update_record(command=words, loss=float("nan"), values=(1.5, float("inf")), path=tmp_path)
+    text = run.record_file.read_text(encoding="utf-8")
+    found = json.loads(text, parse_constant=lambda word: pytest.fail(word))
+    assert found == {
+        "command": ["dl", "--out", "caf?"],
+        "loss": None,
+        "values": [1.5, None],
+        "path": str(tmp_path),
+    }
+
+
+def test_metrics_are_read_without_what_was_cut_off(tmp_path: Path) -> None:
+    run = create_run("toy", out=tmp_path / "run", force=False)
+    assert run.metrics() == []
+    lines = [b'{"epoch": 1}', b'"\xff"', b"3", b"", '{"note": "a\u2028b"}'.encode(), b'{"epoch": ']
+    run.metrics_file.write_bytes(b"\n".join(lines))
+    assert run.metrics() == [{"epoch": 1}, {"note": "a\u2028b"}]
+
+
+def test_sweeping_removes_what_a_killed_process_was_writing(tmp_path: Path) -> None:
+    run = _trained(tmp_path / "run")
+    for left in (run.path / ".run.json.x1.tmp", run.checkpoints / ".last.pt.y2.tmp"):
+        left.write_bytes(b"half")
+    run.sweep()
+    assert not list(run.path.rglob("*.tmp"))
+    assert run.checkpoint().exists()
+
+
+def test_finite_leaves_everything_else_as_it_is() -> None:
+    value = {"a": [1, 2.5, True, None, "x", {"b": (float("-inf"),)}]}
+    assert finite(value) == {"a": [1, 2.5, True, None, "x", {"b": [None]}]}
