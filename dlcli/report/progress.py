@@ -21,7 +21,7 @@ from rich.text import Text
 from dlcli.engine.events import Evaluated, Event, Finished, Notice, Pictures, Progress, RunStarted
 from dlcli.report.console import Consoles, is_live, say
 from dlcli.report.numbers import count, duration, number
-from dlcli.report.terminal import PictureRows
+from dlcli.report.terminal import PictureRows, Still
 
 REFRESH_S = 1 / 8
 BAR_WIDTH = 28
@@ -60,7 +60,7 @@ class TrainingProgress:
         self._started: RunStarted | None = None
         self._latest: Progress | None = None
         self._evaluated = ""
-        self._gallery: Pictures | None = None
+        self._gallery: RenderableType | None = None
 
     def __enter__(self) -> Self:
         """Begin; the bar itself appears with `RunStarted`."""
@@ -90,7 +90,7 @@ class TrainingProgress:
             case Evaluated():
                 self._evaluation(event)
             case Pictures() if self._pictures and self._live is not None:
-                self._gallery = event
+                self._gallery = _gallery(event)
                 self._draw(now=True)
             case Finished():
                 self._finish(event)
@@ -155,8 +155,7 @@ class TrainingProgress:
             if line:
                 parts.append(Text(line, no_wrap=True, overflow="ellipsis", style="dim"))
         if self._gallery is not None:
-            parts.append(Text(self._gallery.caption, no_wrap=True, overflow="ellipsis"))
-            parts.append(PictureRows(self._gallery.images, max_rows=1))
+            parts.append(self._gallery)
         return Group(*parts)
 
     def _bar(self) -> RenderableType:
@@ -174,6 +173,11 @@ class TrainingProgress:
             "" if remaining is None else f"{duration(remaining)} left",
         )
         return grid
+
+
+def _gallery(event: Pictures) -> RenderableType:
+    caption = Text(event.caption, no_wrap=True, overflow="ellipsis")
+    return Still(Group(caption, PictureRows(event.images, max_rows=1)))
 
 
 def started_line(event: RunStarted) -> str:

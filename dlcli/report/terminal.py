@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from rich.color import Color
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.segment import Segment
 from rich.style import Style
@@ -64,6 +64,22 @@ class PictureRows:
     def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
         """Take whatever width there is."""
         return Measurement(1, options.max_width)
+
+
+class Still:
+    """Rich renderable: another one, drawn once a width, for displays that are redrawn often."""
+
+    def __init__(self, content: RenderableType) -> None:
+        self._content = content
+        self._width = 0
+        self._drawn: list[Segment] = []
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Give what was drawn before, unless the width has changed."""
+        if self._width != options.max_width:
+            self._width = options.max_width
+            self._drawn = list(console.render(self._content, options))
+        yield from self._drawn
 
 
 def has_colour(console: Console, options: ConsoleOptions) -> bool:

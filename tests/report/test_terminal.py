@@ -6,9 +6,11 @@ import re
 
 import numpy as np
 import pytest
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.text import Text
 
 from dlcli.report.console import Consoles
-from dlcli.report.terminal import HALF_BLOCK, RAMP, PictureRows, ramp_character
+from dlcli.report.terminal import HALF_BLOCK, RAMP, PictureRows, Still, ramp_character
 from tests.report.terminals import AsciiPipe, on_pipes, on_terminal
 
 GRADIENT = np.repeat(np.linspace(0, 1, 28)[:, None], 28, axis=1)
@@ -84,6 +86,22 @@ def test_rows_and_columns_that_are_given_are_kept(monkeypatch: pytest.MonkeyPatc
     assert len(text.splitlines()[0].split()) == 9
     only = drawn(PictureRows(np.ones((12, 28, 28)), max_rows=1), monkeypatch, columns=80)
     assert len(only.splitlines()) == 7
+
+
+def test_what_stands_still_is_drawn_once_a_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counted:
+        drawn = 0
+
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+            Counted.drawn += 1
+            yield Text(f"{options.max_width} wide")
+
+    consoles, out, _ = on_pipes(monkeypatch)
+    still = Still(Counted())
+    for width in (40, 40, 50, 50):
+        consoles.out.print(still, width=width)
+    assert Counted.drawn == 2
+    assert out.getvalue() == "40 wide\n40 wide\n50 wide\n50 wide\n"
 
 
 def test_odd_sizes_are_filled_up(monkeypatch: pytest.MonkeyPatch) -> None:
