@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: finish the update, save, leave."""
+"""Ctrl-C, SIGTERM and a closed terminal: finish the update, save, leave."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
+_SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 
 
 class StopFlag:
     """Set by a signal; the training loop looks at it after each update.
 
     Only code inside `deferring()` must not be torn apart (updates, a save): there the first
-    signal is noted, and the second one stops at once. Elsewhere a signal is KeyboardInterrupt.
+    signal is noted, and the same one a second time stops at once. (`torchrun` passes Ctrl-C on as
+    SIGTERM, so a worker gets one of each.) Elsewhere a signal is KeyboardInterrupt.
     """
 
     def __init__(self) -> None:
         self.requested = False
         self._deferring = 0
+        self._noted: set[int] = set()
 
     @property
     def is_deferring(self) -> bool:
@@ -36,20 +39,25 @@ class StopFlag:
         finally:
             self._deferring -= 1
 
-    def _handle(self, _number: int, _frame: FrameType | None) -> None:
-        if self._deferring and not self.requested:
-            self.requested = True
-            return
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
         self.requested = True
+        if self._deferring and number not in self._noted:
+            self._noted.add(number)
+            return
         raise KeyboardInterrupt
 
     @contextmanager
     def watching(self) -> Iterator[StopFlag]:
-        """Handle SIGINT and SIGTERM for the length of a block (main thread only)."""
+        """Handle the signals for the length of a block (main thread only).
+
+        One that is ignored stays so: `nohup` and shells protect background jobs that way.
+        """
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
-        before = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+        foreign = (signal.SIG_IGN, None)
+        watched = [number for number in _SIGNALS if signal.getsignal(number) not in foreign]
+        before = {number: signal.signal(number, self._handle) for number in watched}
         try:
             yield self
         finally:

@@ -10,7 +10,7 @@ import pytest
 
 from dlcli.engine.stopping import StopFlag
 
-SIGNALS = [signal.SIGINT, signal.SIGTERM]
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 def _send(number: int) -> None:
@@ -70,3 +70,23 @@ def test_in_another_thread_signals_are_left_alone() -> None:
     thread.start()
     thread.join()
     assert found == [False]
+
+
+def test_one_of_each_is_still_the_first_for_torchrun_passes_ctrl_c_on_as_sigterm() -> None:
+    stop = StopFlag()
+    with stop.watching(), stop.deferring():
+        _send(signal.SIGINT)
+        _send(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            _send(signal.SIGINT)
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        stop = StopFlag()
+        with stop.watching():
+            _send(signal.SIGHUP)
+        assert not stop.requested
+    finally:
+        signal.signal(signal.SIGHUP, before)
