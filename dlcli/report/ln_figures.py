@@ -53,13 +53,15 @@ def depth_figure(result: LnGradients, path: Path) -> None:
         claim = result.theorem.get(name)
         if claim is not None and found.last_layer_norm and found.last_layer_norm[0] > 0:
             through = (found.depths[0], found.last_layer_norm[0])
-            slopes.append(Slope(exponent=claim.target, through=through, name=f"{claim.target:g}"))
+            slopes.append(
+                Slope(exponent=claim.target, through=through, name=f"theory {claim.target:g}")
+            )
     lines(
         path,
         series,
         x_label="depth L (layers)",
         y_label="norm of the last layer's dloss/dW2",
-        title="Gradient at initialisation, bands over seeds, theory broken",
+        title="Gradient at initialisation (bands: seeds; broken lines: Theorem 1)",
         log_x=True,
         log_y=True,
         slopes=slopes,

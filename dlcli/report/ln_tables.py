@@ -141,10 +141,10 @@ def equation_table(check: EquationCheck) -> ResultTable:
         ]
         for step in check.steps
     ]
-    if check.placement == "pre":
-        drop = columns.index("sigma(I+J_A)")
-        columns = columns[:drop] + columns[drop + 1 :]
-        rows = [row[:drop] + row[drop + 1 :] for row in rows]
+    if check.placement == "pre":  # Question 16's bounds are about post-norm alone
+        shown = [i for i, name in enumerate(columns) if i not in (6, 8, 9)]
+        columns = [columns[i] for i in shown]
+        rows = [[row[i] for i in shown] for row in rows]
     title = f"Equation {check.equation} ({check.placement}-norm) against autograd, float64"
     return ResultTable(columns, rows, title=title)
 
@@ -161,9 +161,10 @@ def equation_words(check: EquationCheck) -> Iterator[str]:
         above = "exceeds 1" if check.largest_lambda > 1 else "stays below 1"
         yield (
             f"Question 16: the largest lambda is {number(check.largest_lambda)} and {above}. The "
-            f"true gradient at the input is {number(first.gradient)}; the product of all lambdas "
-            f"alone gives {number(first.lambda_product)}, since it drops sigma(I+J_A) > 1; with "
-            f"that factor the bound is {number(first.full_bound)}."
+            f"true gradient at the input is {number(first.gradient)}. The product of all "
+            f"{len(check.steps)} lambdas (the seed writes one factor fewer) gives "
+            f"{number(first.lambda_product)}, no bound, since sigma(I+J_A) > 1 is left out; with "
+            f"it the bound is {number(first.full_bound)}."
         )
     else:
         yield (

@@ -1,0 +1,42 @@
+"""A fraction in words, on a terminal and elsewhere."""
+
+from __future__ import annotations
+
+import pytest
+
+from dlcli.report.fraction import FractionProgress
+from tests.report.terminals import on_pipes, on_terminal
+
+
+def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    consoles, out, err = on_pipes(monkeypatch)
+    now = 0.0
+    with FractionProgress(consoles, label="work", clock=lambda: now) as show:
+        for second in range(0, 41, 5):
+            now = float(second)
+            show(second / 40, "3 seeds")
+    assert err.getvalue().splitlines() == [
+        "work: 38%, 3 seeds, 25 s left",
+        "work: 75%, 3 seeds, 10 s left",
+    ]
+    assert out.getvalue() == ""
+
+
+def test_on_a_terminal_a_bar_comes_and_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    consoles, _, err = on_terminal(monkeypatch)
+    now = 0.0
+    with FractionProgress(consoles, label="work", clock=lambda: now) as show:
+        for second in range(5):
+            now = float(second)
+            show(second / 4, "note")
+    text = err.getvalue()
+    assert "50%" in text
+    assert "note" in text
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
+
+
+def test_quiet_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    consoles, _, err = on_pipes(monkeypatch, quiet=True)
+    with FractionProgress(consoles, label="work", clock=lambda: 0.0) as show:
+        show(0.5)
+    assert err.getvalue() == ""
