@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from dlcli.cli.tree import GROUPS, TOP, LazyGroup, lazy
-from dlcli.errors import DlError, RunFailed
+from dlcli.errors import DlError, Interrupted, RunFailed
 
 
 class Root(LazyGroup):
@@ -22,6 +22,8 @@ class Root(LazyGroup):
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
+        except KeyboardInterrupt:  # Typer would leave without a word
+            raise Interrupted("Interrupted.", hint="Nothing was left half-written.") from None
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return None
@@ -50,8 +52,9 @@ def report_failure(error: Exception, *, as_json: bool) -> int:
         return known.exit_code
     from dlcli.report import Consoles
 
+    speaks = os.environ.get("RANK", "0") == "0"  # of torchrun's processes one writes to stdout
     with contextlib.suppress(BrokenPipeError):
-        Consoles(json=as_json).failure(known)
+        Consoles(json=as_json and speaks).failure(known)
     return known.exit_code
 
 
