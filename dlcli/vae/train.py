@@ -61,6 +61,8 @@ def train(
         config = _with_saved_data(config, open_run(place.resume))
         if done := _finished(config, open_run(place.resume)):
             return done
+    if init_from is not None:  # a run that does not fit is refused before a folder is made
+        start_from(VaeNetwork(build_model(config.model), objective=config.objective), init_from)
     notes: list[str] = []
     splits = load_splits(config.data, notice=notes.append)
     if place.resume is None:  # "auto" may mean something else where the run is gone on with
@@ -77,8 +79,7 @@ def train(
         if session.world.is_main:
             yield from (Notice(message=note) for note in notes)
         learner = build(config, splits, device=session.compute.device, processes=session.world.size)
-        if init_from is not None and session.state is None:
-            start_from(learner.network, init_from)
+        _start_weights(session, learner.network, init_from=init_from)
         end = yield from _run(config, session, learner)
         return _conclude(config, session, learner, splits=splits, end=end)
 
@@ -120,6 +121,16 @@ def start_from(network: nn.Module, source: str) -> None:
     """
     run = find_run(source, kind=KIND)
     load_weights_into(network, load_weights(run, kind=KIND), source=str(run.path))
+
+
+def _start_weights(session: Session, network: nn.Module, *, init_from: str | None) -> None:
+    """Take another run's weights, also where a run that was to is started over by `--resume`."""
+    source = init_from or session.folder.record().get("init_from")
+    if not isinstance(source, str) or session.state is not None:
+        return
+    start_from(network, source)
+    if session.world.is_main:
+        session.folder.update_record(init_from=str(find_run(source, kind=KIND).path))
 
 
 def _run(
@@ -208,6 +219,7 @@ def _result(
 ) -> TrainResult:
     updates = -(-learner.steps_per_epoch() // config.optim.accumulate)
     images = end.step / updates * learner.images
+    started = session.folder.record().get("init_from")
     return TrainResult(
         run=str(session.folder.path),
         data=data,
@@ -236,6 +248,7 @@ def _result(
             train_images=learner.images,
             epochs=end.epoch,
             precision=session.compute.precision,
+            init=Path(str(started)).name if started else None,
         ),
     )
 
@@ -263,4 +276,8 @@ def _finished(config: VaeTrainConfig, run: RunFolder) -> TrainResult | None:
         result = read_result(record["result"])
     except (KeyError, TypeError):
         return None
-    return result if result.epochs >= config.loop.epochs else None
+    same_patience = load_yaml(run.config_file)["loop"].get("patience") == config.loop.patience
+    ended = result.reason == "early-stop" and same_patience
+    if not ended and result.epochs < config.loop.epochs:
+        return None
+    return dataclasses.replace(result, run=str(run.path))  # the folder may have been moved
