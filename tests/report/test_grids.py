@@ -29,6 +29,8 @@ def test_rows_and_columns_are_named() -> None:
     assert names(axes.yaxis) == ["input", "mean of p(x|z)"]
     assert names(axes.xaxis) == ["0", "1", "a label much wider than its column"]
     assert [text.get_text() for text in figure.texts] == ["Reconstructions"]
+    assert axes.get_xticks().tolist() == [13.5, 43.5, 73.5]
+    assert axes.get_yticks().tolist() == [13.5, 43.5]
     width, height = figure.get_size_inches()
     for text in [*axes.get_xticklabels(), *axes.get_yticklabels(), *figure.texts]:
         box = text.get_window_extent()

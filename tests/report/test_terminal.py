@@ -110,6 +110,7 @@ def test_odd_sizes_are_filled_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_ramp_is_monotone() -> None:
+    assert RAMP == " .:-=+*#%@"  # Paul Bourke's ten levels, lightest ink first
     levels = [RAMP.index(ramp_character(level)) for level in np.linspace(0, 1, 101)]
     assert levels == sorted(levels)
     assert set(levels) == set(range(len(RAMP)))
