@@ -71,6 +71,8 @@ def gradients(
 
 def _rows(target: TargetComparison) -> list[tuple[object, ...]]:
     """Return the table's rows about one gradient."""
+    from dlcli.report import interval
+
     rows: list[tuple[object, ...]] = [
         (target.target, "pathwise (reparametrisation)", target.pathwise.variance, 1, None, None)
     ]
@@ -80,6 +82,6 @@ def _rows(target: TargetComparison) -> list[tuple[object, ...]]:
     ):
         low, high = contrast.ratio_ci95
         agrees = "yes" if contrast.agrees else "no"
-        interval = f"{low:.3g} to {high:.3g}"
-        rows.append(("", name, scatter.variance, contrast.ratio, interval, agrees))
+        ratio = (contrast.ratio, interval(low, high, digits=3))
+        rows.append(("", name, scatter.variance, *ratio, agrees))
     return rows

@@ -79,6 +79,7 @@ def traverse(
     what = f"each row one latent from -{span:g} to {span:g}, around {start}"
     if not gallery.rows:
         what = "the plane of both latents, in equal shares of the prior"
-    wanted = Wanted(name="traverse", out=out, formats=formats, seed=0, show=show_pictures)
+    name = "traverse" if image is None else f"traverse-image{image}"
+    wanted = Wanted(name=name, out=out, formats=formats, seed=0, show=show_pictures)
     sheet = gallery_sheet(gallery, title=f"{gallery.label}: {what}")
     deliver(sheet, trained, wanted=wanted, show=show)

@@ -50,16 +50,21 @@ class Reconstruction:
 
 
 def paired_rows(found: Reconstruction, *, columns: int = 10) -> tuple[Array, tuple[str, ...]]:
-    """Lay inputs above their reconstructions, in blocks of two rows; empty places are black.
+    """Lay inputs above their reconstructions, in blocks of two rows of about equal length.
+
+    Args:
+        found: the pictures.
+        columns: the most pictures a row; where the last block is shorter, it ends in black.
 
     Returns:
         (2R, C, 28, 28) and what each row shows.
     """
-    C = min(columns, len(found.inputs))
-    R = -(-len(found.inputs) // C)
+    N = len(found.inputs)
+    R = -(-N // columns)
+    C = -(-N // R)
     rows = np.zeros((2, R * C, 28, 28), dtype=np.float32)
-    rows[0, : len(found.inputs)] = found.inputs
-    rows[1, : len(found.images)] = found.images
+    rows[0, :N] = found.inputs
+    rows[1, :N] = found.images
     blocks = rows.reshape(2, R, C, 28, 28).swapaxes(0, 1).reshape(2 * R, C, 28, 28)
     return blocks, ("input", "output") * R
 

@@ -12,9 +12,10 @@ from torch import nn
 from dlcli.engine.config import load_yaml
 from dlcli.engine.distributed import launched_world
 from dlcli.engine.events import Evaluated, Event, Finished, Notice, Pictures, Saved
+from dlcli.engine.resuming import check_unchanged
 from dlcli.engine.runs import RunFolder, find_run, open_run
 from dlcli.engine.seed import generator
-from dlcli.engine.session import Place, Session, check_unchanged, load_weights, open_session
+from dlcli.engine.session import Place, Session, load_weights, open_session
 from dlcli.errors import ConfigError, Interrupted
 from dlcli.vae.config import VaeTrainConfig, check
 from dlcli.vae.evaluation import Evaluation, collapse_sentence, evaluate

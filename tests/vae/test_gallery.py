@@ -71,3 +71,4 @@ def test_inputs_lie_above_their_reconstructions() -> None:
     assert names == ("input", "output", "input", "output")
     assert rows[..., 0, 0].tolist() == [[0, 1, 2], [0, -1, -2], [3, 4, 0], [-3, -4, 0]]
     assert paired_rows(found)[0].shape == (2, 5, 28, 28)
+    assert paired_rows(found, columns=4)[0].shape == (4, 3, 28, 28)
