@@ -16,14 +16,10 @@ def register(app: typer.Typer) -> None:
 def env(show: Show) -> None:
     """Show the versions, devices and precisions that this machine offers."""
     from dlcli.engine.device import describe_machine
-    from dlcli.report import emit
+    from dlcli.report import facts
 
     found = describe_machine()
-    if show.json:
-        emit(found)
-        return
-    for name, value in found.items():
-        typer.echo(f"{name:16} {_text(value)}")
+    show.consoles.result(found, facts({name: _text(value) for name, value in found.items()}))
 
 
 def _text(value: object) -> str:

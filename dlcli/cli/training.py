@@ -83,4 +83,4 @@ def training_listeners(show: Show) -> Iterator[list[Callable[[Event], None]]]:
     from dlcli.report import RunFigures, TrainingProgress
 
     with TrainingProgress(show.consoles) as progress:
-        yield [progress, RunFigures()]
+        yield [progress, RunFigures(show.consoles)]
