@@ -18,6 +18,12 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from dlcli.errors import RunFailed
+
+
+class PeerLost(RunFailed):
+    """Another process of the same training has gone, and nothing can be done together any more."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class World:

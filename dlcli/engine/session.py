@@ -14,31 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from dlcli.engine.checkpoint import load_checkpoint
-from dlcli.engine.config import DataclassType, dump_yaml, keys, load_yaml, to_dict
+from dlcli.engine.config import DataclassType, dump_yaml, to_dict
 from dlcli.engine.device import Compute, describe_machine, prepare
-from dlcli.engine.distributed import World, launched_world, process_group
+from dlcli.engine.distributed import PeerLost, World, launched_world, process_group
 from dlcli.engine.events import Event, Finished, RunStarted, StateDue
 from dlcli.engine.files import write_whole
 from dlcli.engine.learner import Learner
 from dlcli.engine.loop import Plan, Training
 from dlcli.engine.provenance import describe_start
 from dlcli.engine.recorder import record, resume_state
+from dlcli.engine.resuming import check_precision, check_unchanged
 from dlcli.engine.runs import RunFolder, create_run, open_run
 from dlcli.engine.seed import seed_everything
 from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig
 from dlcli.engine.stopping import StopFlag
-from dlcli.errors import CheckpointError, ConfigError
-
-MAY_CHANGE = (
-    "loop.epochs",
-    "loop.max_minutes",
-    "loop.checkpoint_minutes",
-    "loop.patience",
-    "compute.device",
-    "compute.threads",
-    "snapshots",
-)
-"""Settings that a resumed run may take anew; any other must be as it was."""
+from dlcli.errors import CheckpointError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +129,7 @@ def open_session(
         stack.enter_context(stop.watching())
         stack.enter_context(process_group(world, device=where.device))
         folder, state = _open_folder(
-            kind, title=title, config=config, place=place, world=world, stack=stack
+            kind, title=title, config=config, place=place, world=world, where=where, stack=stack
         )
         seed_everything(compute.seed)
         if world.is_main:
@@ -157,7 +147,10 @@ def open_session(
         try:
             yield session
         except BaseException as error:
-            _note_failure(session, error)
+            lost = _lost_peer(session, error)
+            _note_failure(session, lost or error)
+            if lost is not None:
+                raise lost from error
             raise
 
 
@@ -185,7 +178,14 @@ def load_weights(source: RunFolder, *, kind: str, name: str = "last") -> Mapping
 
 
 def _open_folder(
-    kind: str, *, title: str, config: DataclassType, place: Place, world: World, stack: ExitStack
+    kind: str,
+    *,
+    title: str,
+    config: DataclassType,
+    place: Place,
+    world: World,
+    where: Compute,
+    stack: ExitStack,
 ) -> tuple[RunFolder, dict[str, Any] | None]:
     """Open the folder on the main process and tell the others; load the state everywhere."""
     failure: Exception | None = None
@@ -193,7 +193,7 @@ def _open_folder(
     state: dict[str, Any] | None = None
     if world.is_main:
         try:
-            folder = _main_folder(title, config=config, place=place, stack=stack)
+            folder = _main_folder(title, config=config, place=place, where=where, stack=stack)
             if place.resume is not None:
                 state = resume_state(folder, kind=kind)
         except Exception as error:
@@ -207,7 +207,9 @@ def _open_folder(
     return folder, state
 
 
-def _main_folder(title: str, *, config: DataclassType, place: Place, stack: ExitStack) -> RunFolder:
+def _main_folder(
+    title: str, *, config: DataclassType, place: Place, where: Compute, stack: ExitStack
+) -> RunFolder:
     if place.resume is None:
         folder = create_run(title, out=place.out, force=place.force)
         stack.enter_context(folder.locked())
@@ -215,39 +217,11 @@ def _main_folder(title: str, *, config: DataclassType, place: Place, stack: Exit
         folder = open_run(place.resume)
         stack.enter_context(folder.locked())
         check_unchanged(config, folder)
+        check_precision(where, folder)
         folder.sweep()
     write_whole(folder.config_file, dump_yaml(config).encode())
     folder.mark_newest()
     return folder
-
-
-def check_unchanged(config: DataclassType, folder: RunFolder) -> None:
-    """Refuse to go on with a run under other settings than its own.
-
-    Raises:
-        ConfigError: names the first setting that differs and may not.
-    """
-    saved, given = load_yaml(folder.config_file), to_dict(config)
-    for key in keys(type(config)):
-        if key.path in MAY_CHANGE:
-            continue
-        old, new = _leaf(saved, key.path), _leaf(given, key.path)
-        if old is not _MISSING and old != new:
-            raise ConfigError(
-                f"The run {folder.path} was trained with {key.path} = {old}, not {new}.",
-                hint="Resume it without changing that, or start another run with --init-from.",
-            )
-
-
-_MISSING = object()
-
-
-def _leaf(data: Any, path: str) -> Any:
-    for part in path.split("."):
-        if not isinstance(data, Mapping) or part not in data:
-            return _MISSING
-        data = data[part]
-    return data
 
 
 def _note_start(
@@ -272,6 +246,19 @@ def _note_start(
         threads=where.threads,
         processes=world.size,
         error=None,
+    )
+
+
+def _lost_peer(session: Session, error: BaseException) -> PeerLost | None:
+    """Turn what torch says when another process has gone into a sentence."""
+    words = ("gloo", "nccl", "connection", "socket")
+    said = str(error).lower()
+    lost = isinstance(error, RuntimeError) and any(word in said for word in words)
+    if session.world.size == 1 or not lost:
+        return None
+    return PeerLost(
+        "Another process of this training has ended or cannot be reached.",
+        hint=f"Its own message says why; go on with --resume {session.folder.path}.",
     )
 
 

@@ -16,7 +16,7 @@ from dlcli.engine.session import Place
 from dlcli.errors import RunFailed
 from dlcli.vae.config import VaeTrainConfig
 from dlcli.vae.result import TrainResult
-from dlcli.vae.train import train
+from dlcli.vae.training import train
 
 Listener = Callable[[Event], None]
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dlcli.vae.objective import kl_standard_normal as kl_standard_normal
     from dlcli.vae.result import TrainResult as TrainResult
     from dlcli.vae.snapshots import snapshots_of as snapshots_of
-    from dlcli.vae.train import train as train
+    from dlcli.vae.training import train as train
     from dlcli.vae.trained import Trained as Trained
     from dlcli.vae.trained import find_trained as find_trained
     from dlcli.vae.trained import load_trained as load_trained
@@ -59,7 +59,7 @@ __getattr__, __dir__, __all__ = exports(
         "prior_latents": "dlcli.vae.generation",
         "reconstruct": "dlcli.vae.generation",
         "snapshots_of": "dlcli.vae.snapshots",
-        "train": "dlcli.vae.train",
+        "train": "dlcli.vae.training",
         "traverse": "dlcli.vae.walks",
     },
 )

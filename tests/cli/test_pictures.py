@@ -16,7 +16,7 @@ from dlcli.engine.config import resolve
 from dlcli.engine.session import Place
 from dlcli.errors import UsageFault
 from dlcli.vae.config import VaeTrainConfig
-from dlcli.vae.train import train
+from dlcli.vae.training import train
 
 COMMANDS: list[list[str]] = [
     ["generate", "--n", "5"],
