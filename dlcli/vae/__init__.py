@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from dlcli.vae.objective import kl_standard_normal as kl_standard_normal
     from dlcli.vae.result import TrainResult as TrainResult
     from dlcli.vae.snapshots import snapshots_of as snapshots_of
-    from dlcli.vae.training import train as train
     from dlcli.vae.trained import Trained as Trained
     from dlcli.vae.trained import find_trained as find_trained
     from dlcli.vae.trained import load_trained as load_trained
+    from dlcli.vae.training import train as train
     from dlcli.vae.walks import interpolate as interpolate
     from dlcli.vae.walks import plane as plane
     from dlcli.vae.walks import traverse as traverse

@@ -20,8 +20,8 @@ from dlcli.errors import CheckpointError, ConfigError, Interrupted
 from dlcli.vae.config import VaeTrainConfig
 from dlcli.vae.result import TrainResult
 from dlcli.vae.snapshots import snapshots_of
-from dlcli.vae.training import build, collapse_warning, start_from, train
 from dlcli.vae.trained import load_trained
+from dlcli.vae.training import build, collapse_warning, start_from, train
 
 TINY: dict[str, Any] = {
     "data": {"name": "glyphs:40"},
