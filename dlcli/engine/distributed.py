@@ -6,9 +6,9 @@ few words that processes must agree on (stop now, save now) travel as one tiny a
 
 from __future__ import annotations
 
+import atexit
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -65,14 +65,14 @@ class World:
     def wrap(self, network: nn.Module, *, device: torch.device) -> nn.Module:
         """Return the network as the training step calls it.
 
-        Batch statistics stay with each process (buffers are not broadcast); the main process's
-        are the ones that are saved.
+        Batch statistics stay with each process (buffers agree only at the start); the main
+        process's are the ones that are saved.
         """
         if self.size == 1:
             return network
         ids = [device.index] if device.type == "cuda" else None
         return DistributedDataParallel(
-            network, device_ids=ids, broadcast_buffers=False, gradient_as_bucket_view=True
+            network, device_ids=ids, forward_sync_buffers=False, gradient_as_bucket_view=True
         )
 
 
@@ -85,15 +85,14 @@ def launched_world() -> World:
     return World(rank=int(os.environ["RANK"]), size=size, local_rank=local_rank)
 
 
-@contextmanager
-def process_group(world: World, *, device: torch.device) -> Iterator[None]:
-    """Join the other processes (NCCL between GPUs, gloo between CPUs) and leave them at the end."""
-    if world.size == 1:
-        yield
+def join_processes(world: World, *, device: torch.device) -> None:
+    """Join the other processes (NCCL between GPUs, gloo between CPUs), once and for good.
+
+    Trainings that follow each other (`--seeds 3`) share the group: gloo's addresses of a first one
+    stay in the launcher's store, and joining anew would wait for processes that are no longer there.
+    """
+    if world.size == 1 or dist.is_initialized():
         return
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=timedelta(minutes=30))
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
+    atexit.register(dist.destroy_process_group)

@@ -16,7 +16,7 @@ from typing import Any
 from dlcli.engine.checkpoint import load_checkpoint
 from dlcli.engine.config import DataclassType, dump_yaml, to_dict
 from dlcli.engine.device import Compute, describe_machine, prepare
-from dlcli.engine.distributed import PeerLost, World, launched_world, process_group
+from dlcli.engine.distributed import PeerLost, World, join_processes, launched_world
 from dlcli.engine.events import Event, Finished, RunStarted, StateDue
 from dlcli.engine.files import write_whole
 from dlcli.engine.learner import Learner
@@ -127,7 +127,7 @@ def open_session(
     stop = StopFlag()
     with ExitStack() as stack:
         stack.enter_context(stop.watching())
-        stack.enter_context(process_group(world, device=where.device))
+        join_processes(world, device=where.device)
         folder, state = _open_folder(
             kind, title=title, config=config, place=place, world=world, where=where, stack=stack
         )

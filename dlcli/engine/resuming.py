@@ -1,0 +1,65 @@
+"""Going on with a run: what must be as it was, and what may be chosen anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dlcli.engine.config import DataclassType, keys, load_yaml, to_dict
+from dlcli.engine.device import Compute
+from dlcli.engine.runs import RunFolder
+from dlcli.errors import ConfigError
+
+MAY_CHANGE = (
+    "loop.epochs",
+    "loop.max_minutes",
+    "loop.checkpoint_minutes",
+    "loop.patience",
+    "compute.device",
+    "compute.threads",
+    "data.offline",
+    "snapshots",
+)
+"""Settings that a resumed run may take anew; any other must be as it was."""
+
+
+def check_unchanged(config: DataclassType, folder: RunFolder) -> None:
+    """Refuse to go on with a run under other settings than its own.
+
+    Raises:
+        ConfigError: names the first setting that differs and may not.
+    """
+    saved, given = load_yaml(folder.config_file), to_dict(config)
+    for key in keys(type(config)):
+        if key.path in MAY_CHANGE:
+            continue
+        old, new = _leaf(saved, key.path), _leaf(given, key.path)
+        if key.path == "compute.precision" and new == folder.record().get("precision"):
+            continue  # what "auto" meant
+        if old is not _MISSING and old != new:
+            raise ConfigError(
+                f"The run {folder.path} was trained with {key.path} = {old}, not {new}.",
+                hint="Resume it without changing that, or start another run with --init-from.",
+            )
+
+
+def check_precision(where: Compute, folder: RunFolder) -> None:
+    """Refuse to go on in another precision because "auto" means another one on this machine."""
+    before = folder.record().get("precision", where.precision)
+    if before != where.precision:
+        raise ConfigError(
+            f"The run {folder.path} was trained in {before}, and compute.precision = auto means "
+            f"{where.precision} here.",
+            hint=f"Add --precision {before}.",
+        )
+
+
+_MISSING = object()
+
+
+def _leaf(data: Any, path: str) -> Any:
+    for part in path.split("."):
+        if not isinstance(data, Mapping) or part not in data:
+            return _MISSING
+        data = data[part]
+    return data
