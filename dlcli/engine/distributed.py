@@ -88,8 +88,8 @@ def launched_world() -> World:
 def join_processes(world: World, *, device: torch.device) -> None:
     """Join the other processes (NCCL between GPUs, gloo between CPUs), once and for good.
 
-    Trainings that follow each other (`--seeds 3`) share the group: gloo's addresses of a first one
-    stay in the launcher's store, and joining anew would wait for processes that are no longer there.
+    Trainings that follow each other (`--seeds 3`) share the group: the addresses of a first one
+    stay in the launcher's store, and joining anew would wait for ever at those.
     """
     if world.size == 1 or dist.is_initialized():
         return
