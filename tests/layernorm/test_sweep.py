@@ -57,8 +57,11 @@ def test_depths_of_one_seed_share_probe_and_layers():
     )
     assert torch.equal(first.x, second.x)
     assert torch.equal(shallow.layer(0).w2, deep.layer(0).w2)
-    _, other = draw("pre", depth=3, width=6, index=1, config=settings, device=torch.device("cpu"))
+    third, other = draw(
+        "pre", depth=3, width=6, index=1, config=settings, device=torch.device("cpu")
+    )
     assert not torch.equal(first.x, other.x)
+    assert not torch.equal(deep.layer(0).w2, third.layer(0).w2)
 
 
 def test_one_seed_has_no_interval():
