@@ -191,8 +191,10 @@ def describe(config: LnGradientsConfig) -> str:
 
 def sign(config: LnGradientsConfig) -> str:
     """Return the signature of the sweep and the views beside it."""
-    stack, sweep, task = config.stack, config.sweep, config.training
+    stack, sweep, task, exact = config.stack, config.sweep, config.training, config.exact
     trained = config.train or config.layers.steps
+    sizes = f"L{task.depth}d{task.width}h{stack.heads}b{task.batch_size}x{task.steps}s{task.seeds}"
+    after = f"{config.layers.steps}d{task.width}b{task.batch_size}s{task.seeds}"
     return signature(
         measure="ln-gradients",
         setting=stack.regime,
@@ -208,11 +210,10 @@ def sign(config: LnGradientsConfig) -> str:
         gamma=stack.gamma,
         final_norm=stack.final_norm,
         layer_depth=config.layers.depth,
+        equations=f"L{exact.depth}d{exact.width}t{exact.tokens}" if config.equations else None,
         task=f"{task.task}-{task.length}of{task.vocabulary}" if trained else None,
-        steps=config.layers.steps or None,
-        train=f"L{task.depth}d{task.width}b{task.batch_size}x{task.steps}"
-        if config.train
-        else None,
+        steps=after if config.layers.steps else None,
+        train=sizes if config.train else None,
         lr=task.lr if trained else None,
         warmup=task.warmup_steps if trained else None,
         dtype=sweep.dtype,

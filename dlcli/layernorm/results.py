@@ -208,6 +208,7 @@ class TrainingResult:
         task: reverse or copy.
         depth: layers.
         width: features.
+        heads: attention heads; training always uses real attention.
         chance_loss: ln V nats, what guessing costs.
         curves: one per placement, warm-up and seed.
         words: what came of it, one sentence per kind of run.
@@ -216,6 +217,7 @@ class TrainingResult:
     task: str
     depth: int
     width: int
+    heads: int
     chance_loss: float
     curves: tuple[Curve, ...]
     words: tuple[str, ...]

@@ -131,6 +131,7 @@ def _result(
         task=task.task,
         depth=task.depth,
         width=task.width,
+        heads=config.stack.heads,
         chance_loss=math.log(task.vocabulary),
         curves=tuple(curves),
         words=tuple(_words(arm, finished, config=task) for arm in arms(config)),

@@ -206,7 +206,10 @@ def training_table(training: TrainingResult) -> ResultTable:
         for curve in training.curves
     ]
     columns = ["placement", "warm-up", "seed", "updates", "loss (nats)", "accuracy", "solved"]
-    title = f"Training {training.depth} layers of width {training.width} to {training.task}"
+    title = (
+        f"Training {training.depth} layers (width {training.width}, {training.heads} heads) "
+        f"to {training.task} a sequence"
+    )
     return ResultTable(columns, rows, title=title)
 
 

@@ -124,6 +124,7 @@ def test_the_signature_changes_with_what_changes_the_numbers():
         {"compute": {"seed": 1}},
         {"layers": {"depth": 5}},
         {"train": True},
+        {"equations": True},
     ):
         assert sign(small(**change)) != base
 

@@ -135,7 +135,13 @@ CURVE = Curve(
     solved=True,
 )
 TRAINING = TrainingResult(
-    task="copy", depth=2, width=8, chance_loss=2.0, curves=(CURVE,), words=("post: 1 of 1",)
+    task="copy",
+    depth=2,
+    width=8,
+    heads=2,
+    chance_loss=2.0,
+    curves=(CURVE,),
+    words=("post: 1 of 1",),
 )
 
 
