@@ -31,6 +31,9 @@ SOURCES: dict[str, str] = {
 }
 """Where each placement comes from."""
 
+LARGEST_STACK = 2_000_000_000
+"""Weights of one stack: 8 GB in float32, before any gradient."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StackConfig:
@@ -238,7 +241,25 @@ def validate(config: LnGradientsConfig) -> None:
             "of that.",
             hint="Keep the product at 2048 or below.",
         )
+    _check_size(config)
     _check_heads(config)
+
+
+def stack_weights(config: StackConfig, *, depth: int, width: int) -> int:
+    """Return how many numbers the matrices of a stack hold."""
+    theorem = config.regime == "theorem"
+    hidden = config.feedforward or (width if theorem else 4 * width)
+    return depth * width * ((width if theorem else 4 * width) + 2 * hidden)
+
+
+def _check_size(config: LnGradientsConfig) -> None:
+    depth, width = max(*config.sweep.depths, config.layers.depth), max(config.sweep.widths)
+    weights = stack_weights(config.stack, depth=depth, width=width)
+    if weights > LARGEST_STACK:
+        raise ConfigError(
+            f"A stack of {depth} layers of width {width} has {weights / 1e9:.1f} billion weights.",
+            hint=f"Lower --depths or --widths; {LARGEST_STACK / 1e9:g} billion is the most.",
+        )
 
 
 def _flat(width: int) -> str:

@@ -7,7 +7,14 @@ import pytest
 
 from dlcli.engine.config import dump_yaml, keys, resolve
 from dlcli.errors import ConfigError
-from dlcli.layernorm.config import SOURCES, LnGradientsConfig, Placement, validate
+from dlcli.layernorm.config import (
+    SOURCES,
+    LnGradientsConfig,
+    Placement,
+    StackConfig,
+    stack_weights,
+    validate,
+)
 
 
 def config(**layers: object) -> LnGradientsConfig:
@@ -87,3 +94,22 @@ def test_an_unknown_placement_gets_a_suggestion():
     with pytest.raises(ConfigError) as caught:
         config(sweep={"placements": ["sandwhich"]})
     assert "sandwich" in caught.value.hint
+
+
+@pytest.mark.parametrize("regime", ["theorem", "transformer"])
+def test_stacks_that_fit_nowhere_are_refused_before_any_work(regime):
+    with pytest.raises(ConfigError, match="billion weights"):
+        validate(config(sweep={"depths": [2, 4096], "widths": [16_384]}, stack={"regime": regime}))
+
+
+@pytest.mark.parametrize("regime", ["theorem", "transformer"])
+def test_weights_are_counted_as_they_are_made(regime):
+    import torch
+
+    from dlcli.layernorm import build_stack
+
+    made = build_stack(
+        "post", depth=3, width=8, config=StackConfig(regime=regime), generator=torch.Generator()
+    )
+    matrices = sum(p.numel() for p in made.parameters() if p.dim() == 2)
+    assert stack_weights(StackConfig(regime=regime), depth=3, width=8) == matrices
