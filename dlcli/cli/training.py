@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dlcli.engine.config import load_yaml
+from dlcli.engine.stopping import StopFlag
 from dlcli.errors import UsageFault
 
 if TYPE_CHECKING:
     from dlcli.cli.options import Show
     from dlcli.engine.events import Event
+    from dlcli.engine.session import Place
 
 ResumeFlag = Annotated[
     str | None,
@@ -62,11 +65,57 @@ def resumed_folder(resume: str | None, out: Path | None) -> Path | None:
     return out
 
 
+def chosen_place(
+    show: Show, *, out: Path | None, resume: str | None, force: bool, several: bool = False
+) -> Place:
+    """Return where the training goes.
+
+    Args:
+        show: told where a run that never got to its settings is started over.
+        out: `--out`.
+        resume: `--resume`, with or without a name.
+        force: `--force`.
+        several: whether the folder is to hold several runs: seeds, or a grid.
+
+    Raises:
+        UsageFault: nothing can be gone on with there.
+    """
+    from dlcli.engine.runs import is_blank
+    from dlcli.engine.session import Place
+
+    folder = resumed_folder(resume, out)
+    if folder is None:
+        return Place(out=out, force=force)
+    if is_blank(folder):
+        if is_main_process():
+            words = f"{folder} holds no settings yet: starting over with those given now."
+            show.consoles.notice(words)
+        return Place(out=folder)
+    cells = [] if several or (folder / "config.yaml").is_file() else _cells_in(folder)
+    if cells:
+        hint = f"Name one of them, such as --resume {cells[0].parent}, or add --seeds N for all."
+        raise UsageFault(f"{folder} holds several runs.", hint=hint)
+    return Place(resume=folder)
+
+
 def saved_config(given: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the saved configuration of the run to go on with, if there is one."""
+    """Return the saved configuration of the run to go on with, if there is one.
+
+    For several runs in one folder it is that of the first: seeds are counted on from its seed, and
+    the settings of a grid are given anew.
+    """
     folder = resumed_folder(given["resume"], given["out"])
-    file = folder / "config.yaml" if folder is not None else None
-    return load_yaml(file) if file is not None and file.is_file() else None
+    if folder is None:
+        return None
+    whole = folder / "config.yaml"
+    if whole.is_file():
+        return load_yaml(whole)
+    cells = [load_yaml(file) for file in _cells_in(folder)]
+    return min(cells, key=lambda cell: int(cell["compute"]["seed"])) if cells else None
+
+
+def _cells_in(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*/config.yaml"))
 
 
 def is_main_process() -> bool:
@@ -76,11 +125,28 @@ def is_main_process() -> bool:
 
 @contextmanager
 def training_listeners(show: Show) -> Iterator[list[Callable[[Event], None]]]:
-    """Attach the progress display and the figures of a run; nothing on other processes."""
-    if not is_main_process():
-        yield []
-        return
-    from dlcli.report import RunFigures, TrainingProgress
+    """Attach the progress display and the figures of a run; nothing on other processes.
 
-    with TrainingProgress(show.consoles) as progress:
-        yield [progress, RunFigures(show.consoles)]
+    Signals are watched from here on, so that one that comes before the first update ends the
+    program in the same way as one that comes later.
+    """
+    with StopFlag().watching():
+        if not is_main_process():
+            yield []
+            return
+        from dlcli.report import RunFigures, TrainingProgress
+
+        with TrainingProgress(show.consoles) as progress:
+            yield [_while_read(progress), _while_read(RunFigures(show.consoles))]
+
+
+def _while_read(listener: Callable[[Event], None]) -> Callable[[Event], None]:
+    """Let a training go on when whoever read its progress has left (`… 2>&1 | head -1`)."""
+
+    def tell(event: Event) -> None:
+        try:
+            listener(event)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+
+    return tell

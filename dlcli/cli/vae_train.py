@@ -14,7 +14,8 @@ from dlcli.cli.training import (
     InitFlag,
     ResumeFlag,
     SeedsFlag,
-    resumed_folder,
+    chosen_place,
+    is_main_process,
     saved_config,
     training_listeners,
 )
@@ -48,28 +49,33 @@ def train(
     seeds: SeedsFlag = 1,
 ) -> None:
     """Train a variational auto-encoder and write a run folder with checkpoints and pictures."""
-    from dlcli.engine.session import Place
-    from dlcli.report import trained_facts
-    from dlcli.study.repeat import seeds_of, train_all, train_once
-
-    place = Place(out=out, resume=resumed_folder(resume, out), force=force)
     with training_listeners(show) as listeners:
-        if seeds > 1:
-            title = f"vae-{config.model.arch}-seeds"
-            cells = seeds_of(config, seeds)
+        from dlcli.study.repeat import seeds_of, train_all, train_once
+
+        place = chosen_place(show, out=out, resume=resume, force=force, several=seeds > 1)
+        if seeds == 1:
+            result = train_once(config, place=place, init_from=init_from, listeners=listeners)
+            results = {"": result} if result is not None else {}
+        else:
             results = train_all(
-                cells, place=place, title=title, init_from=init_from, listeners=listeners
+                seeds_of(config, seeds),
+                place=place,
+                title=f"vae-{config.model.arch}-seeds",
+                tolerant=False,
+                init_from=init_from,
+                listeners=listeners,
             )
-            show_seeds(show, results)
-            return
-        result = train_once(config, place=place, init_from=init_from, listeners=listeners)
-    if result is not None:
+    if results and is_main_process():
+        show_results(show, results)
+
+
+def show_results(show: Show, results: Mapping[str, TrainResult]) -> None:
+    """Show one run, or several seeds: every run, then mean and standard deviation."""
+    if len(results) == 1:
+        from dlcli.report import trained_facts
+
+        (result,) = results.values()
         show.consoles.result(result, trained_facts(result))
-
-
-def show_seeds(show: Show, results: Mapping[str, TrainResult]) -> None:
-    """Show several seeds: every run, then mean and standard deviation."""
-    if not results:
         return
     from dlcli.report import trained_table, with_error
     from dlcli.study.repeat import spread, summarise

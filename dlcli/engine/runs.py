@@ -135,11 +135,9 @@ def create_run(title: str, *, out: Path | None, force: bool) -> RunFolder:
         UsageFault: the folder exists (and `force` is off, or it holds something else than a run).
         RunFailed: it cannot be made.
     """
-    path = (out if out is not None else fresh_path(title)).absolute()
+    path = out.absolute() if out is not None else claim_folder(title)
     try:
-        if out is None:
-            path = _claimed(path, title)
-        if path.exists() and not _is_blank(path):
+        if path.exists() and not is_blank(path):
             _clear(path, force=force)
         for folder in (path, path / "checkpoints", path / "figures"):
             folder.mkdir(parents=True, exist_ok=True)
@@ -216,6 +214,25 @@ def fresh_path(title: str) -> Path:
     return path
 
 
+def claim_folder(title: str) -> Path:
+    """Make a folder under `runs/` with a name of its own; two that start together get one each.
+
+    Raises:
+        RunFailed: it cannot be made.
+    """
+    while True:
+        path = fresh_path(title).absolute()
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            if not path.exists():  # a file stands where a folder above it should be
+                raise _unwritable(path, NotADirectoryError(20, "Not a directory")) from None
+        except OSError as error:
+            raise _unwritable(path, error) from None
+        else:
+            return path
+
+
 def finite(value: Any) -> Any:
     """Replace what JSON cannot hold (NaN, infinities) by null."""
     if isinstance(value, Mapping):
@@ -225,18 +242,7 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _claimed(path: Path, title: str) -> Path:
-    """Make the folder of a run that was given no name; two that start together get one each."""
-    while True:
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            path = fresh_path(title).absolute()
-        else:
-            return path
-
-
-def _is_blank(path: Path) -> bool:
+def is_blank(path: Path) -> bool:
     """Say whether a folder holds nothing, or what a run left that never got to its settings."""
     if not path.is_dir():
         return False

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import re
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlcli.engine.events import Event, Notice
-from dlcli.engine.runs import fresh_path
+from dlcli.engine.distributed import PeerLost, launched_world
+from dlcli.engine.events import Event, Notice, RunStarted
+from dlcli.engine.runs import claim_folder, fresh_path
 from dlcli.engine.session import Place
-from dlcli.errors import RunFailed
+from dlcli.errors import Interrupted, RunFailed
 from dlcli.vae.config import VaeTrainConfig
 from dlcli.vae.result import TrainResult
 from dlcli.vae.training import train
@@ -46,16 +48,36 @@ def train_once(
     init_from: str | None = None,
     listeners: Sequence[Listener] = (),
 ) -> TrainResult | None:
-    """Train a VAE to its end, telling every listener; None on processes other than the main one."""
+    """Train a VAE to its end, telling every listener; None on processes other than the main one.
+
+    Raises:
+        Interrupted: a signal stopped it, wherever it was; says how to go on.
+    """
     events = train(config, place=place, init_from=init_from)
-    while True:
+    run: Path | None = None
+    with contextlib.closing(events):  # its run is closed at once, whatever a listener does
         try:
-            event = next(events)
-        except StopIteration as end:
-            result: TrainResult | None = end.value
-            return result
-        for listener in listeners:
-            listener(event)
+            while True:
+                try:
+                    event = next(events)
+                except StopIteration as end:
+                    result: TrainResult | None = end.value
+                    return result
+                run = event.run if isinstance(event, RunStarted) else run
+                for listener in listeners:
+                    listener(event)
+        except KeyboardInterrupt:
+            raise _interrupted(run) from None
+
+
+def _interrupted(run: Path | None) -> Interrupted:
+    """Say what is left of a training that a signal caught outside of its updates."""
+    if run is None:
+        return Interrupted("Interrupted before the training began.", hint="Start it again.")
+    return Interrupted(
+        "Interrupted; what was trained is saved as of the last checkpoint.",
+        hint=f"Go on with --resume {run}.",
+    )
 
 
 def seeds_of(config: VaeTrainConfig, count: int) -> dict[str, VaeTrainConfig]:
@@ -74,36 +96,67 @@ def train_all(
     *,
     place: Place,
     title: str,
+    tolerant: bool,
     init_from: str | None = None,
     listeners: Sequence[Listener] = (),
 ) -> dict[str, TrainResult]:
     """Train every cell into a folder of its own under one base folder.
 
     With `place.resume`, cells that are done give their result again, cells that were stopped go on,
-    and the others start. A cell that fails (a learning rate that diverges, say) costs a warning and
-    its place in the results.
+    and the others start.
+
+    Args:
+        cells: label → settings.
+        place: the base folder.
+        title: its name under `runs/` where none was given.
+        tolerant: whether a cell that fails (a learning rate that diverges, say) costs a warning and
+            its place in the results, as in a grid. A failed seed must not: the mean of those that
+            remain would be that of a selection.
+        init_from: see `dlcli.vae.train`.
+        listeners: told every event of every cell.
 
     Raises:
-        RunFailed: every cell failed.
+        RunFailed: a cell failed, or with `tolerant` every cell.
     """
-    base = place.resume or place.out or fresh_path(title)
     results: dict[str, TrainResult] = {}
-    failure: RunFailed | None = None
-    for label, config in cells.items():
-        folder = base / folder_name(label)
-        where = _cell_place(folder, place)
-        try:
-            result = train_once(config, place=where, init_from=init_from, listeners=listeners)
-        except RunFailed as error:
-            failure = error
-            for listener in listeners:
-                listener(Notice(message=f"{label}: {error.message}", level="warning"))
-            continue
-        if result is not None:
-            results[label] = result
-    if failure is not None and not results:
-        raise failure
+    failures: list[RunFailed] = []
+    with base_folder(title, place=place) as base:
+        for label, config in cells.items():
+            where = _cell_place(base / folder_name(label), place)
+            try:
+                result = train_once(config, place=where, init_from=init_from, listeners=listeners)
+            except Interrupted as error:
+                again = f"Go on with the same command and --resume {base}."
+                raise Interrupted(f"{label}: {error.message}", hint=again) from None
+            except RunFailed as error:
+                failures.append(RunFailed(f"{label}: {error.message}", hint=error.hint))
+                if not tolerant or isinstance(error, PeerLost):
+                    raise failures[-1] from None
+                for listener in listeners:
+                    listener(Notice(message=failures[-1].message, level="warning"))
+                continue
+            if result is not None:
+                results[label] = result
+    if len(failures) == len(cells):
+        raise failures[-1]
     return results
+
+
+@contextlib.contextmanager
+def base_folder(title: str, *, place: Place) -> Iterator[Path]:
+    """Give the folder of several runs: the one named, or a new one, removed if it stays empty."""
+    named = place.resume or place.out
+    if named is not None:
+        yield named
+    elif not launched_world().is_main:
+        yield fresh_path(title)
+    else:
+        made = claim_folder(title)
+        try:
+            yield made
+        finally:
+            with contextlib.suppress(OSError):  # it is not empty
+                made.rmdir()
 
 
 def folder_name(label: str) -> str:
