@@ -87,7 +87,8 @@ def _usage(error: Any) -> DlError:
 
     ctx = getattr(error, "ctx", None)
     path = ctx.command_path if ctx is not None else "dl"
-    return UsageFault(str(error.format_message()), hint=f"See `{path} --help`.")
+    message = str(error.format_message()).replace("Value error, ", "")  # pydantic's own prefix
+    return UsageFault(message, hint=f"See `{path} --help`.")
 
 
 def _version(wanted: bool) -> None:
