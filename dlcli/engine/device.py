@@ -52,7 +52,8 @@ def choose_device(wanted: str) -> torch.device:
     devices = available_devices()
     if wanted == "auto":
         return torch.device(devices[0])
-    known = wanted in ("cpu", "mps", "cuda") or wanted.removeprefix("cuda:").isdigit()
+    number = wanted.removeprefix("cuda:")
+    known = wanted in ("cpu", "mps", "cuda") or (number != wanted and number.isdecimal())
     exists = wanted in devices or (wanted == "cuda" and "cuda:0" in devices)
     if known and exists:
         return torch.device("cuda:0" if wanted == "cuda" else wanted)

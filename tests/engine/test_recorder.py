@@ -93,6 +93,15 @@ def test_half_a_line_is_cut_off_too(run: RunFolder) -> None:
     ]
 
 
+def test_a_line_that_someone_cut_does_not_swallow_the_next(run: RunFolder) -> None:
+    _record(run, _evaluated(4), _evaluated(8), _due(8))
+    data = run.metrics_file.read_bytes()
+    run.metrics_file.write_bytes(data[: len(data) - 9])
+    resume_state(run, kind="toy")
+    _record(run, _evaluated(12))
+    assert [row["step"] for row in run.metrics()] == [4, 12]
+
+
 def test_without_a_checkpoint_the_run_starts_over(run: RunFolder) -> None:
     _record(run, _evaluated(4))
     assert resume_state(run, kind="toy") is None
