@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,9 @@ from pathlib import Path
 
 from dlcli.engine.runs import RunFolder
 from dlcli.errors import RunFailed
+
+WITH_RESULT = ("done", "stopped")
+"""How runs end that have a result; `stopped` is at the time limit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,15 +33,15 @@ def plan_pruning(
     Args:
         runs: all runs, oldest first.
         keep: how many of the newest finished runs stay; None keeps them all.
-        unfinished: whether runs that failed or were interrupted go.
+        unfinished: whether runs that failed, were interrupted or were killed go.
         epochs: whether the `epoch-*.pt` snapshots of finished runs that stay go.
     """
-    finished = [run for run in runs if run.record().get("status") == "done"]
+    finished = [run for run in runs if run.status in WITH_RESULT]
     surplus = finished[: max(0, len(finished) - keep)] if keep is not None else []
     found = [_whole(run, f"beyond the newest {keep}") for run in surplus]
     if unfinished:
-        others = [run for run in runs if run not in finished and not _in_use(run)]
-        found += [_whole(run, str(run.record().get("status", "no record"))) for run in others]
+        others = [run for run in runs if run not in finished and not run.is_in_use]
+        found += [_whole(run, run.status) for run in others]
     if epochs:
         stays = [run for run in finished if run not in surplus]
         snapshots = [path for run in stays for path in sorted(run.checkpoints.glob("epoch-*.pt"))]
@@ -48,16 +52,18 @@ def plan_pruning(
 
 
 def remove(removals: Sequence[Removal]) -> None:
-    """Remove what `plan_pruning` listed; a run that is being trained stays.
+    """Remove what `plan_pruning` listed, and folders of several runs that are empty then.
 
     Raises:
-        RunFailed: something could not be removed.
+        RunFailed: something could not be removed, or is being trained by now.
     """
     for removal in removals:
         try:
             if removal.path.is_dir():
                 with RunFolder(removal.path).locked():
                     shutil.rmtree(removal.path)
+                with contextlib.suppress(OSError):  # it holds something else
+                    removal.path.parent.rmdir()
             else:
                 removal.path.unlink(missing_ok=True)
         except OSError as error:
@@ -70,11 +76,3 @@ def remove(removals: Sequence[Removal]) -> None:
 def _whole(run: RunFolder, reason: str) -> Removal:
     size = sum(path.lstat().st_size for path in run.path.rglob("*") if path.is_file())
     return Removal(path=run.path, reason=reason, size=size)
-
-
-def _in_use(run: RunFolder) -> bool:
-    try:
-        with run.locked():
-            return False
-    except RunFailed:
-        return True

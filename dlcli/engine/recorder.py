@@ -56,9 +56,18 @@ def resume_state(run: RunFolder, *, kind: str) -> dict[str, Any] | None:
             f"The checkpoint {path} does not say how far the metrics had come.",
             hint="It is not the checkpoint of a run; use its weights with --init-from.",
         )
-    if run.metrics_file.exists() and run.metrics_file.stat().st_size > keep:
-        os.truncate(run.metrics_file, keep)
+    if run.metrics_file.exists():
+        _cut(run.metrics_file, keep)
     return state
+
+
+def _cut(path: Path, keep: int) -> None:
+    """Cut a file of lines back; where someone shortened it, let the next line start on its own."""
+    if path.stat().st_size > keep:
+        os.truncate(path, keep)
+    with path.open("rb+") as file:
+        if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) >= 0 and file.read() != b"\n":
+            file.write(b"\n")
 
 
 def _save(event: StateDue, *, run: RunFolder, kind: str, config: Mapping[str, Any]) -> Path:

@@ -64,6 +64,24 @@ class RunFolder:
             return {}
         return found if isinstance(found, dict) else {}
 
+    @property
+    def status(self) -> str:
+        """`done`, `stopped` at its time limit, `interrupted`, `failed`, `running`, or `killed`.
+
+        A run that says it is running while no process holds its folder was killed.
+        """
+        said = str(self.record().get("status", "unknown"))
+        return "killed" if said == "running" and not self.is_in_use else said
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether a process is training into it."""
+        try:
+            with self.locked(wait_s=0):
+                return False
+        except RunFailed:
+            return True
+
     def update_record(self, **fields: object) -> None:
         """Merge fields into run.json, whole or not at all; None takes a field out."""
         merged = finite({k: v for k, v in (self.record() | fields).items() if v is not None})
@@ -101,15 +119,18 @@ class RunFolder:
             return 0
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, *, wait_s: float = 0.2) -> Iterator[None]:
         """Hold the folder against a second training.
+
+        Args:
+            wait_s: for one that only looks whether it is held.
 
         Raises:
             RunFailed: another process is training into it.
         """
         lock = FileLock(self.path / ".lock")
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=wait_s, poll_interval=0.02)
         except Timeout:
             raise RunFailed(
                 f"Another process is training into {self.path}.",

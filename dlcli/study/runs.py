@@ -26,7 +26,7 @@ def summarise(run: RunFolder) -> dict[str, Any]:
         else f"{run.path.parent.name}/{run.path.name}",
         "kind": record.get("kind"),
         "title": record.get("title"),
-        "status": record.get("status", "unknown"),
+        "status": run.status,
         "started": record.get("started"),
         "epoch": rows[-1].get("epoch") if rows else 0,
         "metrics": record.get("metrics", {}),
