@@ -78,6 +78,8 @@ class Sheet:
     count: int
     columns: int = 0
     rows: Sequence[str] = ()
+    heads: Sequence[str] = ()
+    """Names of the columns."""
     arrays: dict[str, object]
     """What an npz holds."""
 
@@ -130,7 +132,14 @@ def write(sheet: Sheet, path: Path) -> Path:
 
     if path.suffix.lower() == ".npz":
         return save_npz(path, label=sheet.title, **sheet.arrays)
-    image_grid(path, sheet.images, columns=sheet.columns, row_labels=sheet.rows, title=sheet.title)
+    image_grid(
+        path,
+        sheet.images,
+        columns=sheet.columns,
+        row_labels=sheet.rows,
+        column_labels=sheet.heads,
+        title=sheet.title,
+    )
     return path.absolute()
 
 

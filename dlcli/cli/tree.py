@@ -26,6 +26,7 @@ class Entry:
 
 
 TOP: Mapping[str, Entry] = {
+    "sample": Entry("sample", "Ancestral sampling: z from the prior, x given z (Question 1)."),
     "ln-gradients": Entry(
         "ln_gradients", "Gradients of deep post- and pre-norm stacks (Questions 15-16)."
     ),
