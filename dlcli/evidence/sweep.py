@@ -1,0 +1,222 @@
+"""An estimator over growing sample counts, repeated: errors, their slope, and what a wish costs.
+
+One pass over a stream visits every count. Counts that cost little are visited by several
+independent repeats, which show the spread; the largest only once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from dlcli.evidence.diagnostics import Estimate, Spread, assess
+from dlcli.evidence.stream import WeightSummary
+
+Stream = Callable[[torch.Generator, Sequence[int]], Iterator[tuple[WeightSummary, Spread | None]]]
+"""Draws weights from a generator and reports at the given counts."""
+
+FEWEST_REPEATS = 3
+PILOT_SAMPLES = 10_000
+MARGIN = 10.0
+"""How many ρ a count must reach to lie on the −1/2 line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepPoint:
+    """One sample count.
+
+    Args:
+        samples: N.
+        estimate: of the first repeat.
+        repeats: log p̂ of every repeat, the first included.
+        rms_error: root mean square of log p̂ − log p over the repeats, or None without a truth.
+    """
+
+    samples: int
+    estimate: Estimate
+    repeats: tuple[float, ...]
+    rms_error: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """All sample counts of one estimator.
+
+    Args:
+        points: rising in N.
+        slope: of log RMS error against log N over the repeated counts; None where fewer than two
+            counts have three repeats. −1/2 once N ≫ ρ, nothing in particular before.
+        slope_asymptotic: the same over counts of at least 10 ρ alone, repeated or not.
+    """
+
+    points: tuple[SweepPoint, ...]
+    slope: float | None
+    slope_asymptotic: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What a wished-for standard error takes.
+
+    Args:
+        std_error: the wish, nats.
+        reached: whether the estimate has it.
+        samples_needed_log10: log10 of the samples it takes, known or extrapolated.
+        reason: in words.
+    """
+
+    std_error: float
+    reached: bool
+    samples_needed_log10: float
+    reason: str
+
+
+def run_sweep(
+    stream: Stream,
+    *,
+    name: str,
+    counts: Sequence[int],
+    generators: Sequence[torch.Generator],
+    repeat_up_to: int,
+    ceiling: float = math.inf,
+    truth: float | None = None,
+    log_rho: float | None = None,
+) -> Sweep:
+    """Visit every count with the first generator, and the cheap ones with all.
+
+    Args:
+        stream: the estimator.
+        name: of the estimator.
+        counts: rising sample counts.
+        generators: one a repeat.
+        repeat_up_to: the largest count that is repeated.
+        ceiling: an upper bound on log p(x).
+        truth: log p(x) where it is known.
+        log_rho: log ρ where it is known, which tells where the −1/2 line begins.
+    """
+    first = [
+        assess(summary, name=name, ceiling=ceiling, spread=spread)
+        for summary, spread in stream(generators[0], counts)
+    ]
+    cheap = [count for count in counts if count <= repeat_up_to]
+    logs: dict[int, list[float]] = {estimate.samples: [estimate.log_p] for estimate in first}
+    for generator in generators[1:] if cheap else ():
+        for summary, _ in stream(generator, cheap):
+            logs[summary.samples].append(float(summary.log_mean[0]))
+    points = tuple(
+        SweepPoint(
+            samples=estimate.samples,
+            estimate=estimate,
+            repeats=tuple(logs[estimate.samples]),
+            rms_error=_rms(logs[estimate.samples], truth),
+        )
+        for estimate in first
+    )
+    repeated = [point for point in points if len(point.repeats) >= FEWEST_REPEATS]
+    settled = [
+        point
+        for point in points
+        if log_rho is not None and math.log(point.samples) >= log_rho + math.log(MARGIN)
+    ]
+    return Sweep(points=points, slope=fit_slope(repeated), slope_asymptotic=fit_slope(settled))
+
+
+def fit_slope(points: Sequence[SweepPoint]) -> float | None:
+    """Fit the slope of log RMS error against log N by least squares; None for under two points."""
+    pairs = [
+        (math.log(point.samples), math.log(point.rms_error))
+        for point in points
+        if point.rms_error is not None and 0 < point.rms_error < math.inf
+    ]
+    if len(pairs) < 2:
+        return None
+    x_mean = sum(x for x, _ in pairs) / len(pairs)
+    y_mean = sum(y for _, y in pairs) / len(pairs)
+    spread = sum((x - x_mean) ** 2 for x, _ in pairs)
+    return sum((x - x_mean) * (y - y_mean) for x, y in pairs) / spread
+
+
+def run_to_target(
+    stream: Stream,
+    *,
+    name: str,
+    target_se: float,
+    most: int,
+    generator: torch.Generator,
+    ceiling: float = math.inf,
+    log_rho: float | None = None,
+    at_least: bool = False,
+) -> tuple[Sweep, Target]:
+    """Sample until the standard error is reached, or say at once that it would take too many.
+
+    Args:
+        stream: the estimator.
+        name: of the estimator.
+        target_se: the wish, nats.
+        most: samples that may be drawn.
+        generator: the only source of randomness.
+        ceiling: an upper bound on log p(x).
+        log_rho: log ρ of the weights where it is known: N ≈ ρ/se².
+        at_least: `log_rho` is only a lower bound.
+    """
+    needed = None if log_rho is None else (log_rho - 2 * math.log(target_se)) / math.log(10)
+    hopeless = needed is not None and needed > math.log10(most)
+    counts = [min(PILOT_SAMPLES, most)] if hopeless else list(_growing(most))
+    points = []
+    for summary, spread in stream(generator, counts):
+        estimate = assess(summary, name=name, ceiling=ceiling, spread=spread)
+        points.append(
+            SweepPoint(
+                samples=estimate.samples,
+                estimate=estimate,
+                repeats=(estimate.log_p,),
+                rms_error=None,
+            )
+        )
+        if estimate.verdict == "trust" and estimate.std_error <= target_se:
+            break
+    last = points[-1].estimate
+    reached = last.verdict == "trust" and last.std_error <= target_se
+    if needed is None or not hopeless:
+        needed = _extrapolate(last, target_se) if not reached else math.log10(last.samples)
+    target = Target(
+        std_error=target_se,
+        reached=reached,
+        samples_needed_log10=needed,
+        reason=_in_words(last, target_se, needed, reached=reached, vague=at_least or not hopeless),
+    )
+    return Sweep(points=tuple(points), slope=None, slope_asymptotic=None), target
+
+
+def _growing(most: int) -> Iterator[int]:
+    """Count 1000, 1414, 2000, … up to `most`, so that at most 40% too many are drawn."""
+    for step in itertools.count():
+        count = min(most, round(1000 * 2 ** (step / 2)))
+        yield count
+        if count == most:
+            return
+
+
+def _extrapolate(estimate: Estimate, target_se: float) -> float:
+    relative = max(estimate.std_error, 1 / math.sqrt(max(estimate.ess, 1.0)))
+    return math.log10(estimate.samples) + 2 * math.log10(max(relative / target_se, 1.0))
+
+
+def _in_words(
+    estimate: Estimate, target_se: float, needed: float, *, reached: bool, vague: bool
+) -> str:
+    if reached:
+        return f"{estimate.samples:,} samples give a standard error of {estimate.std_error:.3g}"
+    number = f"10^{needed:.1f}" if needed > 6 else f"{10**needed:,.0f}"
+    about = "at least" if vague else "about"
+    return f"a standard error of {target_se:g} would take {about} {number} samples"
+
+
+def _rms(logs: Sequence[float], truth: float | None) -> float | None:
+    if truth is None:
+        return None
+    return math.sqrt(sum((log - truth) ** 2 for log in logs) / len(logs))
