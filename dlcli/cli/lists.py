@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import typer
 import typer.core
 
 ItemTest = Callable[[str], bool]
@@ -43,9 +44,13 @@ def gather(
         args: the words after the command.
         lists: list flag → test for one item.
         optional: flags whose value may be left out.
+
+    Raises:
+        typer.BadParameter: a list flag is followed by no item; an empty list is `--flag=`.
     """
     out: list[str] = []
     found: dict[str, list[str]] = {}
+    places: dict[int, str] = {}
     words = list(args)
     while words:
         word = words.pop(0)
@@ -55,16 +60,20 @@ def gather(
         flag, given, value = word.partition("=")
         if flag in lists:
             items = [value] if given else _take(words, lists[flag])
+            if not items:
+                raise typer.BadParameter(f"{flag} needs at least one value.")
             if flag not in found:
-                found[flag] = []
+                places[len(out)] = flag
                 out.append(flag)
-            found[flag] += items
+            found.setdefault(flag, []).extend(items)
         elif word in optional:
             has_value = bool(words) and not words[0].startswith("-")
             out.append(f"{word}={words.pop(0) if has_value else ''}")
         else:
             out.append(word)
-    return [f"{word}={_join(found[word])}" if word in found else word for word in out]
+    for place, flag in places.items():
+        out[place] = f"{flag}={_join(found[flag])}"
+    return out
 
 
 SEPARATOR = "\x1f"
@@ -81,9 +90,9 @@ def _take(words: list[str], test: ItemTest) -> list[str]:
     """Remove and return the items at the front of `words`; the first is taken whatever it is."""
     taken: list[str] = []
     while words:
-        parts = [part for part in words[0].split(",") if part] or [words[0]]
-        looks_like_flag = words[0].startswith("-") and not test(words[0])
-        if looks_like_flag or (taken and not all(test(part) for part in parts)):
+        parts = [part for part in words[0].split(",") if part]
+        fits = test(words[0]) or (bool(parts) and all(test(part) for part in parts))
+        if not fits and (taken or words[0].startswith("-")):
             break
         taken.append(words.pop(0))
     return taken
@@ -110,6 +119,12 @@ def command_class(
 
     class ListCommand(typer.core.TyperCommand):
         def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-            return super().parse_args(ctx, gather(args, lists=lists, optional=optional))
+            try:
+                args = gather(args, lists=lists, optional=optional)
+            except typer.BadParameter as error:
+                error.ctx = ctx
+                if not ctx.resilient_parsing:  # while a shell completes, a word may be missing
+                    raise
+            return super().parse_args(ctx, args)
 
     return ListCommand

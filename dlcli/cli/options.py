@@ -38,6 +38,9 @@ from dlcli.errors import ConfigError
 if TYPE_CHECKING:
     from dlcli.report import Consoles
 
+EMPTY = "none"
+"""How an empty list is written and shown."""
+
 Advice = Callable[[dict[str, Any]], Mapping[str, Any]]
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
@@ -202,8 +205,8 @@ def grid_of(text: str | None) -> dict[str, dict[str, Any]]:
     for item in lists.split(text or ""):
         path, _, values = item.partition("=")
         axes.append([f"{path}={value}" for value in _commas_outside_brackets(values)])
-    cells = [" ".join(cell) for cell in itertools.product(*axes)]
-    return {cell: parse_assignments(cell.replace(" ", lists.SEPARATOR)) for cell in cells}
+    cells = itertools.product(*axes)
+    return {" ".join(cell): parse_assignments(lists.SEPARATOR.join(cell)) for cell in cells}
 
 
 def _commas_outside_brackets(text: str) -> list[str]:
@@ -241,7 +244,9 @@ def _flag_layer(given: Mapping[str, Any], flagged: list[Key]) -> dict[str, Any]:
             continue
         item = _item_type(key)
         if item is not None:
-            value = [_convert(word, item, flag=str(key.flag)) for word in lists.split(value)]
+            empty = value == EMPTY and EMPTY not in choices_of(item)
+            words = [] if empty else lists.split(value)
+            value = [_convert(word, item, flag=str(key.flag)) for word in words]
         layer = merge(layer, nest(key.path, value))
     return layer
 
@@ -302,7 +307,7 @@ def _panel(key: Key) -> str:
 
 def _default_text(key: Key) -> str:
     if isinstance(key.default, tuple):
-        return " ".join(map(str, key.default)) or "none"
+        return " ".join(map(str, key.default)) or EMPTY
     if isinstance(key.default, bool):
         return "yes" if key.default else "no"
     return "none" if key.default is None else str(key.default)
