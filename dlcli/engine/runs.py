@@ -70,7 +70,7 @@ class RunFolder:
 
         A run that says it is running while no process holds its folder was killed.
         """
-        said = str(self.record().get("status", "unknown"))
+        said = str(self.record().get("status", "no record"))
         return "killed" if said == "running" and not self.is_in_use else said
 
     @property

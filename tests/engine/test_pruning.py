@@ -59,6 +59,26 @@ def test_unfinished_runs_go_unless_someone_trains_them(runs: list[RunFolder]) ->
         assert _plan(runs, unfinished=True) == [("d", "no record")]
 
 
+def test_a_run_that_stopped_at_its_time_limit_has_a_result_and_a_killed_one_has_none(
+    runs: list[RunFolder],
+) -> None:
+    runs[1].update_record(status="stopped")
+    runs[3].update_record(status="running")
+    assert _plan(runs, unfinished=True) == [("d", "killed")]
+    with runs[3].locked():
+        assert runs[3].status == "running"
+        assert _plan(runs, unfinished=True) == []
+    assert _plan(runs, keep=2) == [(name, "beyond the newest 2") for name in "ab"]
+
+
+def test_the_folder_of_several_runs_goes_with_the_last_of_them(tmp_path: Path) -> None:
+    seeds = [_run(tmp_path / "seeds" / name) for name in "ab"]
+    remove(plan_pruning(seeds, keep=1, unfinished=False, epochs=False))
+    assert [run.path.exists() for run in seeds] == [False, True]
+    remove(plan_pruning(seeds[1:], keep=0, unfinished=False, epochs=False))
+    assert not (tmp_path / "seeds").exists()
+
+
 def test_snapshots_of_finished_runs_that_stay_go(runs: list[RunFolder]) -> None:
     snapshots = [("epoch-0000.pt", "snapshot"), ("epoch-0010.pt", "snapshot")]
     assert _plan(runs, epochs=True) == snapshots * 2
