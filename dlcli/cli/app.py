@@ -75,7 +75,7 @@ def as_known(error: Exception) -> DlError:
             f"{error.filename or 'A file'} could not be used: {error.strerror or text}.",
             hint="Check the path, its permissions and the free space.",
         )
-    first = text.strip().splitlines()[0]
+    first = next(iter(text.strip().splitlines()), "no message")
     return RunFailed(
         f"Something unforeseen happened ({type(error).__name__}: {first}).",
         hint="Run it again with --debug for a traceback, and please report it.",

@@ -16,6 +16,8 @@ import typer
 import typer.core
 import typer.main
 
+from dlcli.errors import nearest
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -87,9 +89,13 @@ class LazyGroup(typer.core.TyperGroup):
         return found
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Import the command that is about to run."""
-        if args and args[0] in self.entries and args[0] not in self.commands:
-            self.commands[args[0]] = load(args[0], self.entries[args[0]])
+        """Import the command that is about to run, or name the one that may have been meant."""
+        name, known = args[0], self.list_commands(ctx)
+        if name in self.entries and name not in self.commands:
+            self.commands[name] = load(name, self.entries[name])
+        elif name not in known and not name.startswith("-") and not ctx.resilient_parsing:
+            near = nearest(name, known)
+            ctx.fail(f"There is no command '{name}'{f'; {near}' if near else '.'}")
         return super().resolve_command(ctx, args)
 
 
