@@ -46,7 +46,8 @@ def ln_words(result: LnGradients, *, per_layer: bool) -> Iterator[RenderableType
         yield from result.training.words
     yield ""
     yield from (claim.words for claim in result.theorem.values())
-    yield f"verdict: {result.verdict or 'undecided'}"
+    far = "" if result.complete else " so far"
+    yield f"verdict{far}: {result.verdict or 'undecided'}"
 
 
 def slopes_table(result: LnGradients) -> ResultTable:
