@@ -21,7 +21,7 @@ def record(
     """Pass events on, saving each `StateDue` and writing each `Evaluated`.
 
     Only the main process records. A checkpoint notes how long metrics.jsonl was when it was taken;
-    `resume_state` cuts the file back to that, so no line appears twice.
+    `cut_metrics` cuts the file back to that, so no line appears twice.
 
     Yields:
         every event except `StateDue`, in whose place a `Saved` comes.
@@ -39,7 +39,7 @@ def record(
 
 
 def resume_state(run: RunFolder, *, kind: str) -> dict[str, Any] | None:
-    """Load the newest checkpoint of a run and cut its metrics back to it.
+    """Load the newest checkpoint of a run, and change nothing: it may be of another network.
 
     Returns:
         the checkpoint's content, or None where the run was stopped before its first checkpoint; it
@@ -56,13 +56,18 @@ def resume_state(run: RunFolder, *, kind: str) -> dict[str, Any] | None:
             f"The checkpoint {path} does not say how far the metrics had come.",
             hint="It is not the checkpoint of a run; use its weights with --init-from.",
         )
-    if run.metrics_file.exists():
-        _cut(run.metrics_file, keep)
     return state
 
 
-def _cut(path: Path, keep: int) -> None:
-    """Cut a file of lines back; where someone shortened it, let the next line start on its own."""
+def cut_metrics(run: RunFolder, state: Mapping[str, Any] | None) -> None:
+    """Cut metrics.jsonl back to a checkpoint that is gone on with, or to nothing.
+
+    Where someone shortened the file, its next line will start on its own.
+    """
+    path = run.metrics_file
+    if not path.exists():
+        return
+    keep = 0 if state is None else int(state["metrics_bytes"])
     if path.stat().st_size > keep:
         os.truncate(path, keep)
     with path.open("rb+") as file:

@@ -22,7 +22,7 @@ from dlcli.engine.files import write_whole
 from dlcli.engine.learner import Learner
 from dlcli.engine.loop import Plan, Training
 from dlcli.engine.provenance import describe_start
-from dlcli.engine.recorder import record, resume_state
+from dlcli.engine.recorder import cut_metrics, record, resume_state
 from dlcli.engine.resuming import check_precision, check_unchanged
 from dlcli.engine.runs import RunFolder, create_run, open_run
 from dlcli.engine.seed import seed_everything
@@ -76,6 +76,7 @@ class Session:
         )
         training = Training(learner, plan=plan, stop=self.stop, state=self.state)
         if self.world.is_main:
+            cut_metrics(self.folder, self.state)
             yield RunStarted(
                 run=self.folder.path,
                 title=self.title,

@@ -12,7 +12,7 @@ import torch
 
 from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dlcli.engine.events import Evaluated, Event, Finished, Notice, Saved, StateDue
-from dlcli.engine.recorder import record, resume_state
+from dlcli.engine.recorder import cut_metrics, record, resume_state
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.stopping import StopFlag
 from dlcli.errors import CheckpointError, RunFailed
@@ -32,6 +32,12 @@ def _due(step: int, name: str = "last") -> StateDue:
 def _record(run: RunFolder, *events: Event, stop: StopFlag | None = None) -> list[Event]:
     config = {"a": {"b": 1}}
     return list(record(events, run=run, kind="toy", config=config, stop=stop or StopFlag()))
+
+
+def _resume(run: RunFolder) -> dict[str, Any] | None:
+    state = resume_state(run, kind="toy")
+    cut_metrics(run, state)
+    return state
 
 
 @pytest.fixture
@@ -75,17 +81,23 @@ def test_metrics_are_one_strict_line_each(run: RunFolder) -> None:
 def test_resuming_cuts_the_metrics_back_to_the_checkpoint(run: RunFolder) -> None:
     _record(run, _evaluated(4), _due(4), _evaluated(8), _evaluated(12))
     assert [row["step"] for row in run.metrics()] == [4, 8, 12]
-    state = resume_state(run, kind="toy")
+    state = _resume(run)
     assert state is not None
     assert state["model"]["w"].tolist() == [4.0, 4.0]
     assert [row["step"] for row in run.metrics()] == [4]
+
+
+def test_looking_at_a_checkpoint_changes_nothing(run: RunFolder) -> None:
+    _record(run, _due(4), _evaluated(8))
+    resume_state(run, kind="toy")
+    assert [row["step"] for row in run.metrics()] == [8]
 
 
 def test_half_a_line_is_cut_off_too(run: RunFolder) -> None:
     _record(run, _evaluated(4), _due(4))
     with run.metrics_file.open("a") as file:
         file.write('{"epoch": 2, "st')
-    resume_state(run, kind="toy")
+    _resume(run)
     _record(run, _evaluated(8))
     assert [json.loads(line)["step"] for line in run.metrics_file.read_text().splitlines()] == [
         4,
@@ -97,21 +109,21 @@ def test_a_line_that_someone_cut_does_not_swallow_the_next(run: RunFolder) -> No
     _record(run, _evaluated(4), _evaluated(8), _due(8))
     data = run.metrics_file.read_bytes()
     run.metrics_file.write_bytes(data[: len(data) - 9])
-    resume_state(run, kind="toy")
+    _resume(run)
     _record(run, _evaluated(12))
     assert [row["step"] for row in run.metrics()] == [4, 12]
 
 
 def test_without_a_checkpoint_the_run_starts_over(run: RunFolder) -> None:
     _record(run, _evaluated(4))
-    assert resume_state(run, kind="toy") is None
+    assert _resume(run) is None
     assert run.metrics() == []
 
 
 def test_metrics_that_are_gone_are_no_trouble(run: RunFolder) -> None:
     _record(run, _evaluated(4), _due(4))
     run.metrics_file.unlink()
-    assert resume_state(run, kind="toy") is not None
+    assert _resume(run) is not None
 
 
 def test_a_damaged_checkpoint_leaves_the_metrics_alone(run: RunFolder) -> None:

@@ -21,7 +21,7 @@ from dlcli.engine.distributed import World
 from dlcli.engine.events import Event
 from dlcli.engine.learner import Batch
 from dlcli.engine.loop import Plan, Training
-from dlcli.engine.recorder import record, resume_state
+from dlcli.engine.recorder import cut_metrics, record, resume_state
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator
 from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig
@@ -146,6 +146,7 @@ def session(
     stop = stop or StopFlag()
     state = resume_state(run, kind="toy")
     begun = Training(learner, plan=plan, stop=stop, state=state, **training)
+    cut_metrics(run, state)
     return record(begun.events(), run=run, kind="toy", config={}, stop=stop)
 
 

@@ -1,0 +1,47 @@
+"""Trainings of a tenth of a second, through the real app."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from typer.testing import CliRunner, Result
+
+from dlcli.cli.app import app
+
+SIZES = ["--hidden", "7", "--latent-dim", "3"]
+CONV = ["--arch", "conv", "--channels", "2", "3", "5", "7", "--decoder-channels", "7", "5", "3"]
+LENGTH = ["--data", "glyphs:40", "--batch-size", "16", "--epochs", "2"]
+TRAIN = ["vae", "train", *LENGTH, *SIZES, "--snapshots", "0"]
+
+
+def dl(*words: str) -> Result:
+    """Run a command line."""
+    return CliRunner().invoke(app, list(words))
+
+
+def dl_json(*words: str) -> dict[str, Any]:
+    """Run a command line that succeeds and says one JSON object, and nothing else, on stdout."""
+    done = dl(*words, "--json")
+    assert done.exit_code == 0, done.output
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def error_of(done: Result) -> dict[str, str]:
+    """Return the error object that `--json` left on stdout, once."""
+    found: dict[str, str] = json.loads(done.stdout)["error"]
+    assert set(found) == {"kind", "message", "hint"}
+    assert "Traceback" not in done.output
+    return found
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Return every file of a run by its hash."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
