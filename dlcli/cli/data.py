@@ -75,7 +75,7 @@ def verify(
     *,
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME]", help="Which data sets. [default: all that are here]"),
+        typer.Argument(metavar="NAME", help="Which data sets. (default: all that are here)"),
     ] = None,
 ) -> None:
     """Read every file of the data sets that are here and check it; exit code 3 if one is wrong."""

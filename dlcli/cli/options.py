@@ -203,8 +203,8 @@ def grid_of(text: str | None) -> dict[str, dict[str, Any]]:
     """Read `a.b=1,2 c=x,y` into every combination: label → nested settings."""
     axes: list[list[str]] = []
     for item in lists.split(text or ""):
-        path, _, values = item.partition("=")
-        axes.append([f"{path}={value}" for value in _commas_outside_brackets(values)])
+        path, equals, values = item.partition("=")
+        axes.append([path + equals + value for value in _commas_outside_brackets(values)])
     cells = itertools.product(*axes)
     return {" ".join(cell): parse_assignments(lists.SEPARATOR.join(cell)) for cell in cells}
 
@@ -290,8 +290,8 @@ def _parameter(key: Key) -> inspect.Parameter:
     annotation: Any = str if item is not None else inner
     metavar = None
     if item is not None:
-        word = "|".join(choices) if choices else {int: "INT", float: "FLOAT"}.get(item, "TEXT")
-        metavar = f"{word}…"
+        word = "|".join(choices) if choices else {int: "int", float: "float"}.get(item, "str")
+        metavar = f"<{word}>…"
     text = f"{key.help} (default: {_default_text(key)})"
     option = typer.Option(
         str(key.flag), help=text, show_default=False, metavar=metavar, rich_help_panel=_panel(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from types import SimpleNamespace
 
@@ -32,7 +33,9 @@ def test_every_command_in_the_table_is_where_the_table_says(path: tuple[str, ...
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_every_flag_says_what_it_does(path: tuple[str, ...]) -> None:
     for parameter in load(path[-1], COMMANDS[path]).params:
-        assert getattr(parameter, "help", None), f"{' '.join(path)} {parameter.name}"
+        said = getattr(parameter, "help", None)
+        assert said, f"{' '.join(path)} {parameter.name}"
+        assert not re.search(r"(?<!\\)\[[a-z#/@]", said), "Rich takes it for markup and hides it"
 
 
 def test_the_help_lists_every_command_with_its_line() -> None:
