@@ -4,9 +4,10 @@ Encoder: four times a 3×3 convolution, batch normalisation, ReLU and 2×2 max-p
 3 → 1. Decoder: 4×4 transposed convolutions with batch normalisation and ReLU, 1 → 4 → 7 → 14 → 28.
 No skip connections, except where `skip` asks for a demonstration of the harm they do.
 
-Feature maps are channels-last, and the first and last transposed convolution are computed
-in ways that were measured to be faster on a CPU; their parameters and results are those of torch's
-own layer.
+Feature maps are channels-last, and the first and last transposed convolution are computed in ways
+that were measured to be faster on a CPU; their parameters and results are those of torch's own
+layer. Weights keep their usual order in memory: channels-last gains nothing there, and fused Adam
+pairs up the wrong elements where a weight and its gradient differ in that order.
 
 Legend: B images, C feature maps, D latent dimensions, H = W pixels of a side.
 """

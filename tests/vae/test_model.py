@@ -68,6 +68,18 @@ def test_every_parameter_gets_a_gradient(settings: dict[str, Any]) -> None:
         assert parameter.grad.abs().sum() > 0, name
 
 
+@pytest.mark.parametrize("enabled", [True, False])
+def test_gradients_have_the_memory_order_of_their_weights(enabled: bool) -> None:
+    vae, x = build(**VARIANTS[3]), pixels(5)
+    with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+        logits, *_ = vae(x, noise(5, dims=3))
+    bernoulli_nll_sum(logits, x).backward()
+    for name, parameter in vae.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.is_contiguous(), name
+        assert parameter.grad.is_contiguous(), name
+
+
 @pytest.mark.parametrize(
     "settings", [SMALL["mlp"], SMALL["conv"], {**SMALL["conv"], "norm": "none"}]
 )
