@@ -41,6 +41,7 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, Entry]]] = {
         "Variational auto-encoders (Questions 7-11).",
         {
             "train": Entry("vae_train", "Train a VAE and write a run folder."),
+            "eval": Entry("vae_eval", "NLL with error bars, ELBO, gap, active units, ambiguity."),
             "generate": Entry("vae_generate", "Draw pictures from the prior."),
             "reconstruct": Entry("vae_reconstruct", "Test images above their reconstructions."),
             "interpolate": Entry("vae_interpolate", "Walk between two images or two draws."),

@@ -1,0 +1,291 @@
+"""Evaluating a trained VAE (Questions 4 to 6, 10, 11): bounds of log p(x), AIS, snapshots, a judge.
+
+`run` yields ever more complete results, so that one who stops it keeps what there was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from dlcli.engine.device import Compute, prepare
+from dlcli.engine.seed import generator
+from dlcli.engine.settings import ComputeConfig
+from dlcli.evidence.bernoulli import BernoulliDecoder
+from dlcli.study.ambiguity import stream_ambiguity
+from dlcli.study.annealed import stream_annealed
+from dlcli.study.bounds import Bounds, average, stream_bounds
+from dlcli.study.decoders import decoder_of
+from dlcli.study.eval_config import VaeEvalConfig
+from dlcli.study.eval_images import binarized, chosen_images, seen_pixels
+from dlcli.study.evaluation_result import Bound, Nll, SnapshotBounds, VaeEvaluation
+from dlcli.study.judge import find_judge
+from dlcli.vae.pixels import DESCRIPTIONS
+from dlcli.vae.result import describe
+from dlcli.vae.trained import Trained, load_trained, snapshot_epochs, snapshot_name
+
+Notice = Callable[[str], object]
+GREY_SAMPLES = 16
+"""Noise samples for the ELBO of grey pixels, as at the end of training."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Subject:
+    """A run on its device, with the pixels to evaluate it on."""
+
+    trained: Trained
+    config: VaeEvalConfig
+    compute: Compute
+    decoder: BernoulliDecoder
+    seen: Tensor
+    """(N, 784): as the model is used to."""
+    dense: Tensor
+    """(N, 784): of which it has a density; the same unless they are grey."""
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether the model was trained on pixels that it has no density of."""
+        return grey_run(self.trained)
+
+
+_Stage = Callable[[_Subject, VaeEvaluation, Bounds], Iterator[VaeEvaluation]]
+"""Adds to a result; `done` counts from 0 to 1 within the stage."""
+
+
+def grey_run(trained: Trained) -> bool:
+    """Say whether a run was trained with a Bernoulli cross-entropy on grey pixels."""
+    bernoulli = trained.config.objective.likelihood == "bernoulli"
+    return bernoulli and trained.config.data.binarize == "none"
+
+
+def epochs_of(trained: Trained) -> int:
+    """Return the epochs after which a model's checkpoint was kept."""
+    kept = trained.checkpoint.removeprefix("epoch-")
+    return int(kept) if kept.isdigit() else trained.config.loop.epochs
+
+
+def run(trained: Trained, config: VaeEvalConfig, *, notice: Notice) -> Iterator[VaeEvaluation]:
+    """Evaluate a trained VAE on test images of its own data set.
+
+    Args:
+        trained: from `find_trained`; its model is moved to the device.
+        config: what to measure.
+        notice: told one sentence where the user should know something.
+
+    Yields:
+        Results that are ever more complete; the last has `done` 1.
+
+    Raises:
+        UsageFault: more images than there are, or a model without p(x|z).
+        DataError: the run's data set cannot be had.
+        RunFailed: the decoder returned NaN.
+    """
+    subject = _subject(trained, config, notice=notice)
+    stages = _further(config, notice=notice)
+    total = 1 + len(stages)
+    latest: tuple[VaeEvaluation, Bounds] | None = None
+    for latest in _bounds_stage(subject):
+        yield dataclasses.replace(latest[0], done=latest[0].done / total)
+    assert latest is not None
+    found, bounds = latest
+    for finished, stage in enumerate(stages, start=1):
+        for found in stage(subject, found, bounds):  # noqa: B020  (each stage adds to the last)
+            yield dataclasses.replace(found, done=(finished + found.done) / total)
+    yield dataclasses.replace(found, done=1.0, stage="done")
+
+
+def _further(config: VaeEvalConfig, *, notice: Notice) -> list[_Stage]:
+    stages: list[_Stage] = []
+    if config.ais:
+        stages.append(_ais_stage)
+    if config.checkpoints == "all":
+        stages.append(_checkpoints_stage)
+    if config.judge:
+        stages.append(functools.partial(_judge_stage, notice=notice))
+    return stages
+
+
+def _subject(trained: Trained, config: VaeEvalConfig, *, notice: Notice) -> _Subject:
+    compute = prepare(
+        ComputeConfig(
+            device=config.device,
+            precision=config.precision,
+            seed=config.seed,
+            threads=config.threads,
+        )
+    )
+    rows, numbers = chosen_images(trained, count=config.images, notice=notice)
+    trained.model.to(compute.device)
+    way = trained.config.data.binarize
+    seen = seen_pixels(rows, numbers, way=way, seed=config.seed).to(compute.device)
+    dense = seen
+    if grey_run(trained):
+        dense = binarized(rows, numbers, seed=config.seed).to(compute.device)
+    return _Subject(
+        trained=trained,
+        config=config,
+        compute=compute,
+        decoder=decoder_of(trained, compute=compute),
+        seen=seen,
+        dense=dense,
+    )
+
+
+def _measure(subject: _Subject, *, k: int, name: str, seen: bool = False) -> Iterator[Bounds]:
+    return stream_bounds(
+        subject.trained.model,
+        subject.decoder,
+        subject.seen if seen else subject.dense,
+        k=k,
+        generator=generator(subject.config.seed, "evaluation noise", name),
+    )
+
+
+def _bounds_stage(subject: _Subject) -> Iterator[tuple[VaeEvaluation, Bounds]]:
+    grey: Bounds | None = None
+    if subject.is_grey:
+        *_, grey = _measure(subject, k=GREY_SAMPLES, name="grey", seen=True)
+    for bounds in _measure(subject, k=subject.config.k, name="nll"):
+        yield _result(subject, bounds, grey=grey), bounds
+
+
+def _result(subject: _Subject, bounds: Bounds, *, grey: Bounds | None) -> VaeEvaluation:
+    trained, config = subject.trained, subject.config
+    shown = bounds if grey is None else grey
+    elbo, gap, nll = average(shown.elbo), average(bounds.best - bounds.elbo), _nll(bounds)
+    use = shown.latents
+    return VaeEvaluation(
+        run=str(trained.run.path),
+        checkpoint=trained.checkpoint,
+        data=trained.config.data.name,
+        arch=trained.config.model.arch,
+        epochs=epochs_of(trained),
+        images=bounds.images,
+        pixels=DESCRIPTIONS[trained.config.data.binarize],
+        likelihood=trained.config.objective.likelihood,
+        elbo=elbo.value,
+        elbo_std_error=elbo.std_error,
+        reconstruction=-float(shown.log_lik.mean()),
+        kl=float(shown.kl.mean()),
+        nll=nll if grey is None else None,
+        nll_binarized=None if grey is None else nll,
+        gap=gap.value,
+        gap_std_error=gap.std_error,
+        active_units=use.active_units,
+        kl_per_dim=use.kl_per_dim,
+        collapse=use.collapse,
+        ais=None,
+        checkpoints=(),
+        ambiguity=None,
+        evaluations=bounds.evaluations,
+        evaluations_per_s=bounds.evaluations_per_s,
+        elapsed_s=bounds.elapsed_s,
+        precision=subject.compute.precision,
+        device=str(subject.compute.device),
+        seed=config.seed,
+        signature=_signature(subject, images=bounds.images),
+        done=bounds.images / bounds.total,
+        stage=f"IWAE-{config.k}",
+    )
+
+
+def _nll(bounds: Bounds) -> Nll:
+    best, elbo = average(bounds.best), average(bounds.elbo)
+    named = [("ELBO", 1, elbo)]
+    named += [(f"IWAE-{k}", k, average(values)) for k, values in bounds.iwae.items()]
+    return Nll(
+        value=-best.value,
+        std_error=best.std_error,
+        estimator="iwae",
+        k=bounds.k,
+        elbo=elbo.value,
+        bounds=tuple(
+            Bound(name=name, samples=k, value=found.value, std_error=found.std_error)
+            for name, k, found in named
+        ),
+        rises=bounds.rises(),
+        ess=float(bounds.ess.median()),
+        dominated=float((bounds.max_weight > 0.5).double().mean()),
+    )
+
+
+def _signature(subject: _Subject, *, images: int) -> str:
+    trained, config = subject.trained, subject.config
+    return describe(
+        trained.config,
+        data=trained.config.data.name,
+        split="test",
+        images=images,
+        checkpoint=trained.checkpoint,
+        estimator="iwae",
+        k=config.k,
+        nll_pixels=DESCRIPTIONS["dynamic"] if subject.is_grey else None,
+        ais_chains=config.ais_chains if config.ais else None,
+        epochs=epochs_of(trained),
+        sampling_seed=config.seed,
+        precision=subject.compute.precision,
+    )
+
+
+def _ais_stage(subject: _Subject, found: VaeEvaluation, bounds: Bounds) -> Iterator[VaeEvaluation]:
+    config = subject.config
+    pixels = subject.dense[: config.ais_images]
+    for ais in stream_annealed(
+        subject.decoder,
+        pixels,
+        iwae=bounds.best,
+        chains=config.ais_chains,
+        temperatures=config.ais_temperatures,
+        generator=generator(config.seed, "evaluation ais"),
+    ):
+        share = ais.images / len(pixels)
+        yield dataclasses.replace(found, ais=ais, stage="AIS", done=share)
+
+
+def _checkpoints_stage(
+    subject: _Subject, found: VaeEvaluation, bounds: Bounds
+) -> Iterator[VaeEvaluation]:
+    del bounds
+    epochs = snapshot_epochs(subject.trained.run)
+    for index, epoch in enumerate(epochs):
+        name = snapshot_name(epoch)
+        trained = load_trained(subject.trained.run, checkpoint=name, device=subject.compute.device)
+        decoder = decoder_of(trained, compute=subject.compute)
+        at = dataclasses.replace(subject, trained=trained, decoder=decoder)
+        latest: Bounds | None = None
+        # The same noise at every epoch: the curves differ by the weights alone.
+        for latest in _measure(at, k=subject.config.checkpoints_k, name="checkpoints"):
+            share = (index + latest.images / latest.total) / len(epochs)
+            yield dataclasses.replace(found, stage=name, done=share)
+        assert latest is not None
+        row = SnapshotBounds(
+            epoch=epoch,
+            checkpoint=name,
+            elbo=average(latest.elbo),
+            iwae=average(latest.best),
+            gap=average(latest.best - latest.elbo),
+            k=latest.k,
+        )
+        found = dataclasses.replace(found, checkpoints=(*found.checkpoints, row), stage=name)
+    yield dataclasses.replace(found, done=1.0)
+
+
+def _judge_stage(
+    subject: _Subject, found: VaeEvaluation, bounds: Bounds, *, notice: Notice
+) -> Iterator[VaeEvaluation]:
+    del bounds
+    config, data = subject.config, subject.trained.config.data
+    judge = find_judge(data.name, offline=data.offline, notice=notice)
+    for ambiguity in stream_ambiguity(
+        subject.trained.model,
+        judge,
+        count=config.judge_images,
+        seed=config.seed,
+        likelihood=subject.trained.config.objective.likelihood,
+    ):
+        share = ambiguity.generated.images / config.judge_images
+        yield dataclasses.replace(found, ambiguity=ambiguity, stage="judge", done=share)

@@ -1,0 +1,123 @@
+"""`dl vae eval`: the fields of section 4, the words, the refusals, an interruption."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from dlcli.cli.app import app
+from dlcli.study import bounds as bounds_module
+from dlcli.study import vae_evaluation
+from tests.cli import test_pictures
+
+tiny_run = test_pictures.tiny_run
+SMALL = ("--k", "20", "--images", "5", "--threads", "1", "--device", "cpu")
+
+
+def dl(*words: str) -> Result:
+    return CliRunner().invoke(app, ["vae", "eval", *words])
+
+
+def test_json_has_the_names_that_scripts_rely_on(tiny_run: Path) -> None:
+    done = dl(str(tiny_run), *SMALL, "--json")
+    assert done.exit_code == 0, done.output
+    found: dict[str, Any] = json.loads(done.stdout)
+    assert found["run"] == str(tiny_run)
+    assert found["nll"] is None  # trained on grey pixels
+    assert {"value", "std_error", "estimator", "k"} <= set(found["nll_binarized"])
+    assert found["nll_binarized"]["k"] == 20
+    assert found["elbo"] < 0 < found["gap"]
+    assert len(found["kl_per_dim"]) == 3
+    assert 0 <= found["active_units"] <= 3
+    assert "k:20" in found["signature"].split("|")
+    assert (found["images"], found["partial"], found["seed"]) == (5, False, 0)
+    assert found["evaluations"] == 100
+    assert found["evaluations_per_s"] > 0
+
+
+def test_run_can_be_an_argument_or_a_flag(tiny_run: Path) -> None:
+    by_flag, by_name = (
+        json.loads(dl(*words, *SMALL, "--json").stdout)
+        for words in (["--run", str(tiny_run)], [str(tiny_run)])
+    )
+    assert by_flag["nll_binarized"] == by_name["nll_binarized"]
+    both = dl("a", "--run", "b", "--json")
+    assert both.exit_code == 2
+    assert "two runs" in json.loads(both.stdout)["error"]["message"]
+
+
+def test_words_name_every_number(tiny_run: Path, tmp_path: Path) -> None:
+    figure = tmp_path / "five.png"
+    done = dl(
+        str(tiny_run), *SMALL, "--checkpoints", "all", "--checkpoints-k", "10",
+        "--plot", str(figure), "--ais", "--ais-images", "2", "--ais-temperatures", "20",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    for word in (
+        "NLL, binarized pixels", "grey pixels have no density", "IWAE-20", "active units",
+        "decoder evaluations/s", "AIS - IWAE", "epoch", "gap (nats)", "signature",
+        f"figure: {figure}",
+    ):  # fmt: skip
+        assert word in done.stdout, word
+    assert figure.read_bytes().startswith(b"\x89PNG")
+
+
+def test_ctrl_c_prints_what_there_is(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = vae_evaluation.run
+
+    def stopped(*args: Any, **settings: Any) -> Iterator[Any]:
+        yield next(whole(*args, **settings))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bounds_module, "ROWS_AT_ONCE", 40)
+    monkeypatch.setattr(vae_evaluation, "run", stopped)
+    done = dl(str(tiny_run), *SMALL, "--json")
+    assert done.exit_code == 130
+    found = json.loads(done.stdout)
+    assert (found["partial"], found["images"]) == (True, 2)
+    assert "partial" in done.stderr
+
+
+def test_ctrl_c_before_anything_says_so(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*args: Any, **settings: Any) -> Iterator[Any]:
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(vae_evaluation, "run", stopped)
+    done = dl(str(tiny_run), *SMALL, "--json")
+    assert done.exit_code == 130
+    assert json.loads(done.stdout)["error"]["kind"] == "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--images", "9"], "8 test images, not 9"),
+        (["--images", "0"], "images"),
+        (["--k", "0"], "k"),
+        (["--run", "nowhere"], "no run 'nowhere'"),
+        (["--checkpoint", "epoch-0007"], "epoch-0007"),
+    ],
+)
+def test_mistakes_are_named(tiny_run: Path, words: list[str], message: str) -> None:
+    run = [] if "--run" in words else ["--run", str(tiny_run)]
+    done = dl(*words, *run, "--json")
+    assert done.exit_code in (1, 2)
+    error = json.loads(done.stdout)["error"]
+    assert message in error["message"]
+    assert error["hint"]
+
+
+def test_a_run_of_another_kind_is_refused(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "run.json").write_text('{"kind": "nmt"}')
+    (other / "config.yaml").write_text("{}")
+    done = dl(str(other), "--json")
+    assert done.exit_code == 2
+    assert "nmt" in json.loads(done.stdout)["error"]["message"]

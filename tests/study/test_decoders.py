@@ -1,0 +1,53 @@
+"""A trained decoder through the evidence room's Protocol."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from dlcli.engine.device import Compute
+from dlcli.engine.seed import generator
+from dlcli.errors import UsageFault
+from dlcli.study.decoders import decoder_of
+from dlcli.vae.objective import log_likelihood
+from dlcli.vae.trained import Trained
+
+
+def compute(precision: str = "fp32") -> Compute:
+    return Compute(device=torch.device("cpu"), precision=precision, threads=1)
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "continuous-bernoulli"])
+def test_its_likelihood_is_that_of_the_model(trained: Trained, likelihood: str) -> None:
+    objective = dataclasses.replace(trained.config.objective, likelihood=likelihood)
+    config = dataclasses.replace(trained.config, objective=objective)
+    decoder = decoder_of(dataclasses.replace(trained, config=config), compute=compute())
+    z = torch.randn(5, 2, 3, generator=generator(0, "z"))
+    x = torch.rand(2, 784, generator=generator(0, "x"))
+    with torch.no_grad():
+        logits = trained.model.decode(z.view(10, 3)).view(5, 2, 784)
+        found = decoder.log_likelihood(x, z)
+    expected = log_likelihood(logits.double(), x.double(), likelihood=likelihood)
+    assert torch.allclose(found.double(), expected, atol=2e-3)
+
+
+def test_bf16_is_near_and_gives_float32(trained: Trained) -> None:
+    z = torch.randn(5, 1, 3, generator=generator(0, "z"))
+    x = torch.ones(2, 784)
+    with torch.no_grad():
+        exact, rough = (
+            decoder_of(trained, compute=compute(name)).log_likelihood(x, z)
+            for name in ("fp32", "bf16")
+        )
+    assert rough.dtype == torch.float32
+    assert not torch.equal(exact, rough)
+    assert torch.allclose(exact, rough, rtol=0.01)
+
+
+def test_a_decoder_that_sees_x_is_refused(trained: Trained) -> None:
+    model = dataclasses.replace(trained.config.model, arch="conv", skip=True)
+    config = dataclasses.replace(trained.config, model=model)
+    with pytest.raises(UsageFault, match="feature maps"):
+        decoder_of(dataclasses.replace(trained, config=config), compute=compute())

@@ -1,0 +1,120 @@
+"""The whole evaluation of a run: stages, fields, grey pixels, stopping half-way."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from dlcli.study import bounds as bounds_module
+from dlcli.study import judge as judge_module
+from dlcli.study.eval_config import VaeEvalConfig
+from dlcli.study.evaluation_result import VaeEvaluation
+from dlcli.study.vae_evaluation import epochs_of, run
+from dlcli.vae.trained import Trained, load_trained
+
+
+def results(trained: Trained, **settings: Any) -> list[VaeEvaluation]:
+    config = VaeEvalConfig(device="cpu", threads=1, **settings)
+    return list(run(trained, config, notice=lambda _: None))
+
+
+def with_pixels(trained: Trained, *, binarize: str, likelihood: str) -> Trained:
+    config = trained.config
+    return dataclasses.replace(
+        trained,
+        config=dataclasses.replace(
+            config,
+            data=dataclasses.replace(config.data, binarize=binarize),
+            objective=dataclasses.replace(config.objective, likelihood=likelihood),
+        ),
+    )
+
+
+def test_binary_pixels_have_an_nll(trained: Trained) -> None:
+    found = results(trained, k=60)[-1]
+    assert found.complete
+    assert found.images == 20
+    assert found.nll_binarized is None
+    assert found.nll is not None
+    assert (found.nll.estimator, found.nll.k) == ("iwae", 60)
+    assert found.gap == pytest.approx(-found.elbo - found.nll.value, abs=1e-9)
+    assert found.gap > 0
+    assert found.elbo == pytest.approx(-(found.reconstruction + found.kl), abs=1e-9)
+    assert [bound.name for bound in found.nll.bounds] == ["ELBO", "IWAE-5", "IWAE-50", "IWAE-60"]
+    assert found.nll.rises
+    assert len(found.kl_per_dim) == 3
+    assert sum(found.kl_per_dim) == pytest.approx(found.kl)
+    for part in ("split:test", "images:20", "k:60", "pixels:binarized-dynamically"):
+        assert part in found.signature.split("|")
+
+
+def test_grey_pixels_have_none_and_say_so(trained: Trained) -> None:
+    grey = with_pixels(trained, binarize="none", likelihood="bernoulli")
+    found = results(grey, k=20)[-1]
+    assert found.nll is None
+    assert found.nll_binarized is not None
+    assert found.gap == pytest.approx(-found.nll_binarized.elbo - found.nll_binarized.value)
+    assert found.nll_binarized.elbo != found.elbo
+    assert (found.pixels, "nll-pixels:binarized-dynamically" in found.signature) == ("grey", True)
+
+
+def test_a_continuous_bernoulli_gives_grey_pixels_an_nll(trained: Trained) -> None:
+    continuous = with_pixels(trained, binarize="none", likelihood="continuous-bernoulli")
+    found = results(continuous, k=20)[-1]
+    assert found.nll is not None
+    assert found.nll_binarized is None
+    assert "nll-pixels" not in found.signature
+
+
+def test_the_seed_fixes_everything_but_the_time(trained: Trained) -> None:
+    first, second, other = (results(trained, k=5, seed=seed)[-1] for seed in (0, 0, 1))
+    timeless = {"elapsed_s": 0.0, "evaluations_per_s": 0.0}
+    assert dataclasses.replace(first, **timeless) == dataclasses.replace(second, **timeless)
+    assert first.elbo != other.elbo
+
+
+def test_results_grow_so_that_one_can_stop(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounds_module, "ROWS_AT_ONCE", 50)
+    found = results(trained, k=5, images=15)
+    assert [result.images for result in found] == [10, 15, 15]
+    assert [result.complete for result in found] == [False, True, True]
+    assert "images:10" in found[0].signature
+
+
+def test_every_stage_adds_to_the_result(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judge_module, "UPDATES_OF_SMALL_SETS", 2)
+    monkeypatch.setattr(judge_module, "EPOCHS", 1)
+    found = results(
+        trained,
+        k=10,
+        images=5,
+        ais=True,
+        ais_images=2,
+        ais_chains=3,
+        ais_temperatures=20,
+        checkpoints="all",
+        checkpoints_k=10,
+        judge=True,
+        judge_images=7,
+    )
+    done = [result.done for result in found]
+    assert done == sorted(done)
+    assert done[-1] == 1
+    last = found[-1]
+    assert last.ais is not None
+    assert last.ais.images == 2
+    assert [row.epoch for row in last.checkpoints] == [0, 2]
+    assert all(row.gap.value >= 0 for row in last.checkpoints)
+    assert last.checkpoints[1].elbo.value > last.checkpoints[0].elbo.value
+    assert last.ambiguity is not None
+    assert last.ambiguity.generated.images == 7
+    assert last.nll == found[0].nll
+
+
+def test_epochs_are_those_of_the_checkpoint(trained: Trained) -> None:
+    assert epochs_of(trained) == 2
+    assert epochs_of(load_trained(trained.run, checkpoint="epoch-0000")) == 0
