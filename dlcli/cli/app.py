@@ -52,10 +52,18 @@ def report_failure(error: Exception, *, as_json: bool) -> int:
         return known.exit_code
     from dlcli.report import Consoles
 
-    speaks = os.environ.get("RANK", "0") == "0"  # of torchrun's processes one writes to stdout
     with contextlib.suppress(BrokenPipeError):
-        Consoles(json=as_json and speaks).failure(known)
+        Consoles(json=as_json and _has_the_last_word()).failure(known)
     return known.exit_code
+
+
+def _has_the_last_word() -> bool:
+    """Say whether no other process of `torchrun` will write to stdout, now or after a restart."""
+    rank, restarts, most = (
+        int(os.environ.get(name, "0"))
+        for name in ("RANK", "TORCHELASTIC_RESTART_COUNT", "TORCHELASTIC_MAX_RESTARTS")
+    )
+    return rank == 0 and restarts >= most
 
 
 def as_known(error: Exception) -> DlError:

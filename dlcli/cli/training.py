@@ -13,7 +13,7 @@ import typer
 
 from dlcli.engine.config import load_yaml
 from dlcli.engine.stopping import StopFlag
-from dlcli.errors import UsageFault
+from dlcli.errors import Interrupted, UsageFault
 
 if TYPE_CHECKING:
     from dlcli.cli.options import Show
@@ -132,12 +132,22 @@ def training_listeners(show: Show) -> Iterator[list[Callable[[Event], None]]]:
     """
     with StopFlag().watching():
         if not is_main_process():
-            yield []
+            with _following_the_main_process():
+                yield []
             return
         from dlcli.report import RunFigures, TrainingProgress
 
         with TrainingProgress(show.consoles) as progress:
             yield [_while_read(progress), _while_read(RunFigures(show.consoles))]
+
+
+@contextmanager
+def _following_the_main_process() -> Iterator[None]:
+    """Leave without a word where the main process says why."""
+    try:
+        yield
+    except Interrupted as stop:
+        sys.exit(stop.exit_code)
 
 
 def _while_read(listener: Callable[[Event], None]) -> Callable[[Event], None]:

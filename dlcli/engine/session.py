@@ -128,6 +128,8 @@ def open_session(
     stop = StopFlag()
     with ExitStack() as stack:
         stack.enter_context(stop.watching())
+        if not world.is_main:  # it waits for the main process, which decides for all
+            stack.enter_context(stop.deferring())
         join_processes(world, device=where.device)
         folder, state = _open_folder(
             kind, title=title, config=config, place=place, world=world, where=where, stack=stack
@@ -266,5 +268,5 @@ def _lost_peer(session: Session, error: BaseException) -> PeerLost | None:
 def _note_failure(session: Session, error: BaseException) -> None:
     """Say in run.json how the session ended; a disk that is full must not hide the reason."""
     stopped = isinstance(error, KeyboardInterrupt | GeneratorExit) or session.stop.requested
-    with contextlib.suppress(Exception):
+    with session.stop.deferring(), contextlib.suppress(Exception):
         session.finish(status="interrupted" if stopped else "failed", error=str(error))
