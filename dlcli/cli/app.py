@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dlcli.cli.tree import GROUPS, TOP, LazyGroup, lazy
+from dlcli.cli.tree import GROUPS, MARKUP, TOP, LazyGroup, lazy
 from dlcli.errors import DlError, Interrupted, RunFailed
 
 
@@ -111,7 +111,7 @@ app = typer.Typer(
     name="dl",
     cls=lazy(TOP, base=Root),
     no_args_is_help=True,
-    rich_markup_mode=None if os.environ.get("TERM") == "dumb" else "rich",
+    rich_markup_mode=MARKUP,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -127,7 +127,8 @@ def _root(
 
 
 for _name, (_help, _entries) in GROUPS.items():
-    app.add_typer(typer.Typer(cls=lazy(_entries), no_args_is_help=True), name=_name, help=_help)
+    _group = typer.Typer(cls=lazy(_entries), no_args_is_help=True, rich_markup_mode=MARKUP)
+    app.add_typer(_group, name=_name, help=_help)
 
 
 def main() -> None:

@@ -8,15 +8,20 @@ here.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import typer
 import typer.core
 import typer.main
 
 from dlcli.errors import nearest
+
+
+MARKUP: Literal["rich"] | None = None if os.environ.get("TERM") == "dumb" else "rich"
+"""How help is set: Rich's panels, and plain lines on a dumb terminal."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,20 @@ class LazyGroup(typer.core.TyperGroup):
             return typer.core.TyperCommand(name=cmd_name, help=self.entries[cmd_name].help)
         return found
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Pass a command's words on without converting options of the group that are not there.
+
+        Typer converts every option through pydantic, whose import takes half as long as `--help`.
+        """
+        if not args or args[0].startswith("-"):
+            return super().parse_args(ctx, args)
+        before = self.params, self.add_help_option
+        self.params, self.add_help_option = [], False
+        try:
+            return super().parse_args(ctx, args)
+        finally:
+            self.params, self.add_help_option = before
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Import the command that is about to run, or name the one that may have been meant."""
         name, known = args[0], self.list_commands(ctx)
@@ -103,7 +122,7 @@ class LazyGroup(typer.core.TyperGroup):
 def load(name: str, entry: Entry) -> Any:
     """Import a command's module and build the command."""
     module = importlib.import_module(f"dlcli.cli.{entry.module}")
-    app = typer.Typer(add_completion=False)
+    app = typer.Typer(add_completion=False, rich_markup_mode=MARKUP)
     module.register(app)
     return typer.main.get_group(app).commands[name]
 
