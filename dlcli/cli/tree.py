@@ -19,7 +19,6 @@ import typer.main
 
 from dlcli.errors import nearest
 
-
 MARKUP: Literal["rich"] | None = None if os.environ.get("TERM") == "dumb" else "rich"
 """How help is set: Rich's panels, and plain lines on a dumb terminal."""
 
@@ -34,6 +33,8 @@ class Entry:
 
 TOP: Mapping[str, Entry] = {
     "sample": Entry("sample", "Ancestral sampling: z from the prior, x given z (Question 1)."),
+    "mc-estimate": Entry("mc_estimate", "Estimate log p(x), and why the prior fails (Question 2)."),
+    "kl": Entry("kl", "KL divergences between Gaussians (Questions 3, 7)."),
     "ln-gradients": Entry(
         "ln_gradients", "Gradients of deep post- and pre-norm stacks (Questions 15-16)."
     ),
