@@ -127,22 +127,29 @@ def sample(
     )
     files = [write(sheet, path) for path in paths(wanted, folder=_folder(trained))]
     value = {
-        "run": str(trained.run.path) if trained else None,
-        "checkpoint": trained.checkpoint if trained else None,
-        "z": made.z.tolist(),
+        **as_json(made, trained=trained, seed=seed),
         "files": [str(file) for file in files],
-        "count": made.count,
-        "seed": seed,
-        "draws": draws,
         "label": sheet.title,
-        "log_prior": made.log_prior,
-        "log_joint": made.log_joint,
-        "unit": "nats",
         "signature": source.signature(count=made.count, draws=draws, seed=seed, file=z),
     }
     words = [sheet.title, *map(str, files)]
     pictures = [PictureRows(sheet.images, columns=sheet.columns)] if show_pictures else []
     show.consoles.result(value, *pictures, *words)
+
+
+def as_json(made: AncestralSample, *, trained: Trained | None, seed: int) -> dict[str, object]:
+    """Return the fields of `--json` that the sample itself decides."""
+    return {
+        "run": str(trained.run.path) if trained else None,
+        "checkpoint": trained.checkpoint if trained else None,
+        "z": made.z.tolist(),
+        "count": made.count,
+        "seed": seed,
+        "draws": made.draws.shape[1],
+        "log_prior": made.log_prior,
+        "log_joint": made.log_joint,
+        "unit": "nats",
+    }
 
 
 def side_by_side(made: AncestralSample, *, what: str) -> Sheet:
