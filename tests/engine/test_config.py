@@ -188,7 +188,7 @@ configs = st.builds(
 def test_every_config_loads_back_from_its_own_file(
     tmp_path_factory: pytest.TempPathFactory, config: Toy, comments: bool
 ) -> None:
-    file = tmp_path_factory.getbasetemp() / "config.yaml"
+    file = tmp_path_factory.mktemp("config") / "config.yaml"
     file.write_bytes(dump_yaml(config, comments=comments).encode())
     assert resolve(Toy, [load_yaml(file)]) == config
 
