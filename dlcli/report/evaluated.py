@@ -14,6 +14,7 @@ from dlcli.report.tables import ResultTable, facts
 if TYPE_CHECKING:
     from dlcli.study.ambiguity import Ambiguity
     from dlcli.study.annealed import AnnealedNll
+    from dlcli.study.bounds import Average
     from dlcli.study.evaluation_result import Nll, SnapshotBounds, VaeEvaluation
 
 FEW_EFFECTIVE = 5.0
@@ -119,26 +120,31 @@ def snapshots_figure(found: VaeEvaluation, path: Path) -> Path:
     """
     rows = found.checkpoints
     epochs = [float(row.epoch) for row in rows]
-    series = []
-    for name, values in (
-        ("ELBO", [row.elbo for row in rows]),
-        (f"IWAE-{rows[0].k}, log p(x) from below", [row.iwae for row in rows]),
-        ("gap, KL(q || posterior) from below", [row.gap for row in rows]),
-    ):
-        error = [2 * (value.std_error or 0.0) for value in values]
-        y = [value.value for value in values]
-        low = [a - b for a, b in zip(y, error, strict=True)]
-        high = [a + b for a, b in zip(y, error, strict=True)]
-        series.append(Line(name=name, x=epochs, y=y, low=low, high=high))
+    series = [
+        _curve("-ELBO", epochs, [row.elbo for row in rows], sign=-1),
+        _curve(f"-IWAE-{rows[0].k} (NLL from above)", epochs, [row.iwae for row in rows], sign=-1),
+        _curve("gap: KL(q || posterior) from below", epochs, [row.gap for row in rows], sign=1),
+    ]
     lines(
         path,
         series,
         x_label="epoch",
         y_label="nats an image",
         title="Does log p(x) rise, or does the posterior gap shrink?",
+        # From 550 nats to a gap of 5: densities of grey pixels alone can be above one.
+        log_y=all(value > 0 for line in series for value in line.y),
         note=found.signature,
     )
     return path.absolute()
+
+
+def _curve(name: str, epochs: list[float], values: list[Average], *, sign: int) -> Line:
+    """Make a line with a band of two standard errors."""
+    y = [sign * value.value for value in values]
+    errors = [2 * (value.std_error or 0.0) for value in values]
+    low = [at - error for at, error in zip(y, errors, strict=True)]
+    high = [at + error for at, error in zip(y, errors, strict=True)]
+    return Line(name=name, x=epochs, y=y, low=low, high=high)
 
 
 def _ambiguity(found: Ambiguity) -> ResultTable:
