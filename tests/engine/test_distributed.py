@@ -65,16 +65,19 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[
     folder = tmp_path_factory.mktemp("two processes")
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     script = ["--nproc-per-node", "2", "-m", "tests.engine.two_processes", str(folder)]
-    done = subprocess.run(
+    process = subprocess.Popen(
         launcher + script,
         cwd=ROOT,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=280,
-        check=False,
     )
-    assert done.returncode == 0, done.stderr
+    try:
+        _, said = process.communicate(timeout=240)
+    finally:
+        process.terminate()  # the launcher ends its workers; killed itself, it would leave them
+        process.communicate(timeout=60)
+    assert process.returncode == 0, said
     return folder, [json.loads((folder / f"rank {r}.json").read_text()) for r in range(2)]
 
 
