@@ -1,0 +1,110 @@
+"""`dl mc-estimate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dlcli.cli.options import Show, add_command, configured
+from dlcli.evidence.config import EvidenceConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dlcli.evidence import Case, McEstimate
+
+INTERRUPTED = 130
+
+PlotFlag = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot", help="Draw error against samples into this PNG, SVG or PDF.", show_default=False
+    ),
+]
+RunFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--run",
+        help="Estimate test images under a trained VAE instead: a run folder, a name in runs/, "
+        "`latest`, or pretrained:NAME.",
+        show_default=False,
+    ),
+]
+ImagesFlag = Annotated[
+    int, typer.Option("--images", min=1, help="Test images that --run estimates.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add `mc-estimate`."""
+    add_command(app, "mc-estimate", mc_estimate, cls=EvidenceConfig)
+
+
+@configured(EvidenceConfig)
+def mc_estimate(
+    config: EvidenceConfig,
+    show: Show,
+    *,
+    run: RunFlag = None,
+    images: ImagesFlag = 1,
+    plot: PlotFlag = None,
+) -> None:
+    """Estimate log p(x) in several ways, with error bars and a verdict; why the prior fails."""
+    from dlcli.evidence import to_dict
+    from dlcli.report.evidence_figures import error_figure
+    from dlcli.report.evidence_words import evidence_words
+
+    result = measured(config, show, cases=_cases(run, config, show, images=images))
+    files = []
+    if plot is not None:
+        error_figure(result, plot.absolute())
+        files.append(plot.absolute())
+    words = [*evidence_words(result), *(f"figure: {file}" for file in files)]
+    show.consoles.result({**to_dict(result), "files": files}, *words)
+    if not result.complete:
+        show.consoles.warning("Interrupted: this result is partial.")
+        raise typer.Exit(INTERRUPTED)
+
+
+def measured(
+    config: EvidenceConfig, show: Show, *, cases: Iterator[Case] | None = None
+) -> McEstimate:
+    """Run to the end or to Ctrl-C, and return the last result there was.
+
+    Raises:
+        Interrupted: before any estimator was done.
+    """
+    from dlcli.engine.stopping import StopFlag
+    from dlcli.errors import Interrupted
+    from dlcli.evidence import run
+
+    result = None
+    try:
+        with StopFlag().watching():
+            for result in run(config, cases=cases):
+                if result.complete:
+                    break
+                last = result.results[-1]
+                each = last.estimators[-1].estimate
+                show.consoles.notice(f"D = {last.dim}: {each.name} done, {each.verdict}")
+    except KeyboardInterrupt:
+        if result is None:
+            raise Interrupted(
+                "Interrupted before any estimator was done.", hint="Run it again."
+            ) from None
+    assert result is not None
+    return result
+
+
+def _cases(
+    run: str | None, config: EvidenceConfig, show: Show, *, images: int
+) -> Iterator[Case] | None:
+    if run is None:
+        return None
+    from dlcli.study.trained_cases import trained_cases
+    from dlcli.vae import find_trained
+
+    trained = find_trained(run, checkpoint=None, notice=show.consoles.notice)
+    return trained_cases(trained, config, images=images, notice=show.consoles.notice)

@@ -1,0 +1,119 @@
+"""Tables and sentences of `dl mc-estimate` and `dl kl`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.console import RenderableType
+
+from dlcli.report.numbers import count, interval, number
+from dlcli.report.tables import ResultTable
+
+if TYPE_CHECKING:
+    from dlcli.evidence.bench import EstimatorResult
+    from dlcli.evidence.estimate import DimResult, McEstimate
+    from dlcli.evidence.gaussians import KlResult
+
+COLUMNS = (
+    "D", "estimator", "samples", "log p (nats)", "std error", "95% interval", "bias", "ESS",
+    "largest weight", "k̂", "verdict",
+)  # fmt: skip
+
+
+def evidence_words(found: McEstimate) -> Iterator[RenderableType]:
+    """Yield everything that is said about a result, complete or not."""
+    if not found.complete:
+        yield "PARTIAL: interrupted; what follows was finished."
+    rows = [_row(result, each) for result in found.results for each in result.estimators]
+    title = f"log p(x) of one image, {found.model}, nats"
+    yield ResultTable(COLUMNS, rows, title=title, signatures=found.signature)
+    for result in found.results:
+        yield ""
+        yield from _dim_words(result, std_error=found.std_error_of_interest)
+    yield ""
+    yield "Every estimate but bdmc's is low on average: E[log p̂] ≤ log p (Jensen)."
+
+
+def _row(result: DimResult, each: EstimatorResult) -> list[object]:
+    found = each.estimate
+    bias = found.log_p - result.truth.log_p if result.truth else None
+    return [
+        result.dim,
+        found.name,
+        count(found.samples),
+        _nats(found.log_p),
+        number(found.std_error, digits=2),
+        interval(found.ci95[0], found.ci95[1], digits=5),
+        None if bias is None else _nats(bias),
+        number(found.ess, digits=3),
+        f"{100 * found.max_weight:.3g}%",
+        _k(found.pareto_k),
+        found.verdict,
+    ]
+
+
+def _dim_words(result: DimResult, *, std_error: float) -> Iterator[str]:
+    where = f"D = {result.dim}" + ("" if result.case == "simulated" else f", {result.case}")
+    truth = result.truth
+    if truth is not None:
+        close = f" ± {truth.error:.2g}" if truth.error else ""
+        yield f"{where}: log p(x) = {truth.log_p:.4f}{close} ({truth.kind})."
+        needed = result.samples_needed_log10
+        yield (
+            f"  KL(posterior ‖ prior) = {truth.kl_posterior_prior:.2f} nats: about 10^{needed:.1f} "
+            "prior samples for any useful estimate"
+            + _for_se(result.samples_for_se_log10(std_error), std_error=std_error)
+        )
+    else:
+        yield f"{where}: log p(x) is not known beforehand."
+    for each in result.estimators:
+        yield f"  {each.estimate.name}: {each.estimate.verdict}, {each.estimate.reason}"
+        if each.target is not None:
+            yield f"    {each.target.reason}"
+        if each.sweep is not None and each.sweep.slope is not None:
+            text = f"    error falls like N^{each.sweep.slope:+.2f} over the repeated counts"
+            late = each.sweep.slope_asymptotic
+            yield text + (f", N^{late:+.2f} from 10 ρ on" if late is not None else "")
+
+
+def _for_se(needed: float | None, *, std_error: float) -> str:
+    if needed is None:
+        return "."
+    return f", 10^{needed:.1f} for a standard error of {std_error:g}."
+
+
+def kl_words(found: KlResult) -> Iterator[RenderableType]:
+    """Yield what `dl kl` says: both directions, the gradient check, the seed's two examples."""
+    rows: list[list[object]] = []
+    directions = (
+        ("KL(q ‖ p)", found.closed_form, found.monte_carlo),
+        ("KL(p ‖ q)", found.reverse.closed_form, found.reverse.monte_carlo),
+    )
+    for name, exact, sampled in directions:
+        gap = abs(sampled.value - exact)
+        off = gap / sampled.std_error if sampled.std_error > 0 else (0.0 if gap < 1e-12 else None)
+        rows.append([name, exact, sampled.value, sampled.std_error, off])
+    columns = ("", "closed form (nats)", "Monte Carlo", "std error", "off by (s.e.)")
+    yield ResultTable(columns, rows, signatures=found.signature)
+    check = found.gradient_check
+    yield (
+        f"gradient: autograd and the derivatives by hand differ by {check.relative_error:.1e} "
+        f"({'holds' if check.holds else 'DOES NOT HOLD'})"
+    )
+    equal, apart = found.examples["mu_p=0"], found.examples["mu_p=10"]
+    yield (
+        "Question 3, unit variances, mu_q = 0: "
+        f"{equal:g} for mu_p = 0 (equal laws), {apart:g} for mu_p = 10 (mu_p²/2)"
+    )
+
+
+def _nats(value: float) -> str:
+    if not math.isfinite(value):
+        return number(value)
+    return f"{value:.4f}" if abs(value) < 1000 else f"{value:.1f}"
+
+
+def _k(value: float) -> str | None:
+    return f"{value:.2f}" if math.isfinite(value) else None
