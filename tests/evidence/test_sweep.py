@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import math
+
+import torch
+
+from dlcli.engine.seed import generator
+from dlcli.evidence.estimators import prior_weights
+from dlcli.evidence.sweep import fit_slope, run_sweep, run_to_target
+from tests.evidence.calibration import linear_case
+
+
+def easy():
+    """log ρ of about 2: N ≫ ρ from a hundred samples on."""
+    model, x, _ = linear_case(0, dim=2, pixels=5, noise=1.0)
+
+    def stream(source: torch.Generator, counts):
+        for summary in prior_weights(model, x, samples=counts, generator=source):
+            yield summary, None
+
+    return stream, float(model.log_evidence(x)), float(model.log_rho(x))
+
+
+def test_errors_fall_like_the_root_of_the_samples():
+    stream, truth, log_rho = easy()
+    found = run_sweep(
+        stream,
+        name="prior",
+        counts=[300, 3000, 30_000],
+        generators=[generator(i) for i in range(30)],
+        repeat_up_to=30_000,
+        truth=truth,
+        log_rho=log_rho,
+    )
+    assert [len(point.repeats) for point in found.points] == [30, 30, 30]
+    assert found.slope is not None
+    assert abs(found.slope + 0.5) < 0.12
+    assert found.slope_asymptotic == found.slope
+
+
+def test_only_cheap_counts_are_repeated():
+    stream, truth, _ = easy()
+    found = run_sweep(
+        stream,
+        name="prior",
+        counts=[10, 100, 1000],
+        generators=[generator(i) for i in range(4)],
+        repeat_up_to=100,
+        truth=truth,
+    )
+    assert [len(point.repeats) for point in found.points] == [4, 4, 1]
+    assert found.points[0].repeats[0] == found.points[0].estimate.log_p
+
+
+def test_without_a_truth_there_is_no_slope():
+    stream, _, _ = easy()
+    generators = [generator(i) for i in range(3)]
+    found = run_sweep(
+        stream, name="prior", counts=[10, 100], generators=generators, repeat_up_to=100
+    )
+    assert found.slope is None
+    assert found.points[0].rms_error is None
+    assert fit_slope([]) is None
+
+
+def test_a_wish_is_met():
+    stream, truth, log_rho = easy()
+    found, target = run_to_target(
+        stream,
+        name="prior",
+        target_se=0.02,
+        most=10**6,
+        generator=generator(0),
+        log_rho=log_rho,
+    )
+    last = found.points[-1].estimate
+    assert target.reached
+    assert last.std_error <= 0.02
+    assert abs(last.log_p - truth) < 4 * 0.02
+    # N ≈ ρ/se², and at most √2 too many were drawn.
+    assert last.samples < 2.5 * math.exp(log_rho) / 0.02**2
+
+
+def test_a_hopeless_wish_is_refused_at_once():
+    stream, _, _ = easy()
+    found, target = run_to_target(
+        stream,
+        name="prior",
+        target_se=0.01,
+        most=10**8,
+        generator=generator(0),
+        log_rho=53.0,
+    )
+    assert not target.reached
+    assert [point.samples for point in found.points] == [10_000]
+    assert target.reason == "a standard error of 0.01 would take about 10^27.0 samples"
+
+
+def test_an_unknown_price_is_extrapolated():
+    stream, _, _ = easy()
+    _, target = run_to_target(
+        stream, name="prior", target_se=1e-5, most=5000, generator=generator(0)
+    )
+    assert not target.reached
+    assert 8 < target.samples_needed_log10 < 13
+    assert "at least 10^" in target.reason
