@@ -1,0 +1,43 @@
+"""The words of finished trainings."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from dlcli.report.trained import trained_facts, trained_table
+from dlcli.vae.result import TestResult, TrainResult
+
+RESULT = TrainResult(
+    run="/tmp/runs/one",
+    data="glyphs:40",
+    arch="mlp",
+    epochs=2,
+    images_per_s=1234.5,
+    train_s=3.0,
+    test=TestResult(
+        elbo=-101.2345, reconstruction=76.0, kl=25.2345, std_error=0.05, iwae=-98.0, images=40
+    ),
+    active_units=2,
+    kl_per_dim=(1.0, 2.0, 0.0),
+    reason="done",
+    signature="data:glyphs:40|version:x",
+)
+
+
+def test_one_training_says_value_error_unit_and_signature() -> None:
+    table = trained_facts(RESULT)
+    text = "\n".join(table.lines())
+    assert "-101.23 ± 0.05 nats" in text
+    assert "2 of 3" in text
+    assert "1,234 images/s" in text or "1,235 images/s" in text
+    assert table.signatures == RESULT.signature
+
+
+def test_several_trainings_are_a_line_each() -> None:
+    other = dataclasses.replace(RESULT, run="/tmp/runs/two", active_units=3)
+    table = trained_table({"seed-0": RESULT, "seed-1": other}, what="seed")
+    lines = table.lines()
+    assert lines[0].startswith("seed")
+    assert len(lines) == 3
+    assert lines[2].endswith("/tmp/runs/two")
+    assert table.signatures == {"seed-0": RESULT.signature, "seed-1": RESULT.signature}
