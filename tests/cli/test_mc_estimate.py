@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+import dlcli.evidence.bench as bench
+from dlcli.cli.app import app
+
+SMALL = "--pixels 25 --samples 10 1000 --repeats 3 --chains 32 --temperatures 40"
+
+
+def dl(*words: str, dims: str = "2 4") -> Result:
+    sizes = ["--dims", *dims.split(), *SMALL.split()]
+    return CliRunner().invoke(app, ["mc-estimate", *sizes, *words])
+
+
+def parsed(*words: str, dims: str = "2 4") -> dict[str, Any]:
+    done = dl(*words, "--json", dims=dims)
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def test_json_has_the_agreed_fields():
+    found = parsed()
+    assert found["model"] == "linear-gaussian"
+    assert [result["dim"] for result in found["results"]] == [2, 4]
+    assert found["partial"] is False
+    assert "dims:2,4" in found["signature"]
+    for result in found["results"]:
+        assert result["truth_kind"] == "exact"
+        assert [each["name"] for each in result["estimators"]] == ["prior", "importance", "ais"]
+        for each in result["estimators"]:
+            assert each["verdict"] in ("trust", "doubt", "reject")
+            assert {
+                "samples",
+                "log_p",
+                "std_error",
+                "ci95",
+                "ess",
+                "max_weight",
+                "pareto_k",
+            } <= set(each)
+
+
+@pytest.mark.parametrize("dims", ["2 3", "2,3", "2 --dims 3"])
+def test_lists_in_every_form(dims: str):
+    found = parsed("--estimators", "prior", dims=dims)
+    assert [result["dim"] for result in found["results"]] == [2, 3]
+
+
+def test_words_give_the_truth_the_price_and_the_reasons():
+    text = dl("--estimators", "prior,bdmc,control").stdout
+    for part in (
+        "KL(posterior ‖ prior)", "prior samples for any useful estimate", "low on average",
+        "signature measure:log-evidence", "samples are worth", "bdmc: ",
+    ):  # fmt: skip
+        assert part in text
+
+
+def test_figure(tmp_path: Path):
+    found = parsed("--estimators", "prior", "--plot", "mc.png")
+    assert found["files"] == [str(tmp_path / "mc.png")]
+    assert (tmp_path / "mc.png").stat().st_size > 5000
+
+
+def test_a_hopeless_wish_is_answered_at_once():
+    found = parsed("--estimators", "prior", "--target-se", "0.01", "--pixels", "784", dims="20")
+    target = found["results"][0]["estimators"][0]["target"]
+    assert target["reached"] is False
+    assert target["samples_needed_log10"] > 20
+    assert "10^" in target["reason"]
+
+
+def test_a_random_decoder():
+    found = parsed("--model", "bernoulli", "--hidden", "7", dims="1 3")
+    kinds = [result["truth_kind"] for result in found["results"]]
+    assert kinds == ["quadrature", "sandwich"]
+
+
+@pytest.mark.parametrize(
+    ("words", "dims", "part"),
+    [
+        ([], "0", "dims"),
+        ([], "1000000", "dims"),
+        (["--samples", "0"], "2", "samples"),
+        (["--estimators", "priors"], "2", "prior"),
+        (["--model", "gauss"], "2", "linear-gaussian"),
+        (["--run", "no-such-run"], "2", "no-such-run"),
+    ],
+)
+def test_impossible_requests_are_errors(words: list[str], dims: str, part: str):
+    done = dl(*words, "--json", dims=dims)
+    assert done.exit_code in (1, 2)
+    error = json.loads(done.stdout)["error"]
+    assert part in error["message"] + error["hint"]
+    assert "Traceback" not in done.output
+
+
+def test_an_interruption_prints_what_there_is(monkeypatch: pytest.MonkeyPatch):
+    real, calls = bench.Bench.run, []
+
+    def cut(self: bench.Bench, name: Any) -> Any:
+        calls.append(name)
+        if len(calls) > 2:
+            raise KeyboardInterrupt
+        return real(self, name)
+
+    monkeypatch.setattr(bench.Bench, "run", cut)
+    done = dl("--json")
+    assert done.exit_code == 130
+    found = json.loads(done.stdout)
+    assert found["partial"] is True
+    assert [each["name"] for each in found["results"][0]["estimators"]] == ["prior", "importance"]
+    calls.clear()
+    assert dl().stdout.startswith("PARTIAL")
+
+
+def test_an_interruption_before_any_result(monkeypatch: pytest.MonkeyPatch):
+    def cut(self: bench.Bench, name: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench.Bench, "run", cut)
+    done = dl("--json")
+    assert done.exit_code == 130
+    assert json.loads(done.stdout)["error"]["kind"] == "interrupted"
+
+
+def test_print_config_needs_no_torch():
+    code = (
+        "import sys; from typer.testing import CliRunner; from dlcli.cli.app import app; "
+        "d = CliRunner().invoke(app, ['mc-estimate', '--print-config', '--repeats', '3']); "
+        "assert d.exit_code == 0, d.output; print('torch' in sys.modules, 'repeats: 3' in d.stdout)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]

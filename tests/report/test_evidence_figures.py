@@ -1,0 +1,67 @@
+"""The figures of `dl mc-estimate` and `dl kl`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dlcli.evidence.config import EvidenceConfig, KlConfig
+from dlcli.evidence.estimate import McEstimate, run
+from dlcli.evidence.gaussians import run_kl
+from dlcli.report import evidence_figures
+from dlcli.report.evidence_figures import density_figure, error_figure
+from dlcli.report.plots import Line, Slope
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
+    """What the figures hand to the plotter, which still draws."""
+    calls: list[dict] = []
+    real = evidence_figures.lines
+
+    def spy(path: Path, series: list[Line], **rest: object) -> None:
+        calls.append({"series": series, **rest})
+        real(path, series, **rest)
+
+    monkeypatch.setattr(evidence_figures, "lines", spy)
+    return calls
+
+
+@pytest.fixture(scope="module")
+def found() -> McEstimate:
+    config = EvidenceConfig(
+        dims=(1, 30), estimators=("prior",), samples=(10, 100, 10_000), repeats=3, pixels=60
+    )
+    *_, last = run(config)
+    return last
+
+
+def test_the_half_line_is_drawn_only_where_n_is_far_above_rho(
+    found: McEstimate, drawn: list[dict], tmp_path: Path
+):
+    error_figure(found, tmp_path / "mc.png")
+    (call,) = drawn
+    assert [line.name for line in call["series"]] == ["prior, D = 1", "prior, D = 30"]
+    assert all(isinstance(slope, Slope) for slope in call["slopes"])
+    assert len(call["slopes"]) == 1
+    assert call["slopes"][0].exponent == -0.5
+    assert (tmp_path / "mc.png").stat().st_size > 5000
+
+
+def test_without_a_truth_standard_errors_are_drawn(
+    found: McEstimate, drawn: list[dict], tmp_path: Path
+):
+    bare = replace(found, results=(replace(found.results[0], truth=None),))
+    error_figure(bare, tmp_path / "mc.png")
+    points = found.results[0].estimators[0].sweep.points
+    assert list(drawn[0]["series"][0].y) == [point.estimate.std_error for point in points]
+
+
+def test_densities_integrate_to_one(drawn: list[dict], tmp_path: Path):
+    density_figure(run_kl(KlConfig(mu_p=(2.0,), sigma_p=(0.5,), samples=10)), tmp_path / "kl.svg")
+    for line in drawn[0]["series"]:
+        step = line.x[1] - line.x[0]
+        assert abs(sum(line.y) * step - 1) < 1e-3
+    assert (tmp_path / "kl.svg").stat().st_size > 1000

@@ -1,0 +1,50 @@
+"""Test images under a trained VAE through the evidence estimators."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from dlcli.errors import UsageFault
+from dlcli.evidence.config import AnnealingConfig, EvidenceConfig, PlaceConfig
+from dlcli.evidence.estimate import run
+from dlcli.study.trained_cases import trained_cases
+from dlcli.vae.trained import Trained
+
+CONFIG = EvidenceConfig(
+    estimators=("importance", "ais"),
+    samples=(200,),
+    repeats=2,
+    annealing=AnnealingConfig(chains=32, temperatures=50),
+    compute=PlaceConfig(device="cpu"),
+)
+
+
+def quiet(message: str) -> None:
+    assert message
+
+
+def test_importance_and_ais_agree_on_test_images(trained: Trained) -> None:
+    cases = trained_cases(trained, CONFIG, images=2, notice=quiet)
+    *_, found = run(CONFIG, cases=cases)
+    assert [result.dim for result in found.results] == [3, 3]
+    assert len({result.case for result in found.results}) == 2
+    for result in found.results:
+        assert result.truth is None
+        iwae, ais = (each.estimate for each in result.estimators)
+        spread = (iwae.std_error**2 + ais.std_error**2) ** 0.5
+        assert abs(iwae.log_p - ais.log_p) < 5 * spread
+        assert iwae.log_p < result.ceiling == 0
+
+
+def test_more_images_than_there_are_is_an_error(trained: Trained) -> None:
+    with pytest.raises(UsageFault, match="test images, not"):
+        next(trained_cases(trained, CONFIG, images=10**6, notice=quiet))
+
+
+def test_grey_runs_are_read_as_black_and_white(trained: Trained) -> None:
+    data = dataclasses.replace(trained.config.data, binarize="none")
+    grey = dataclasses.replace(trained, config=dataclasses.replace(trained.config, data=data))
+    case = next(trained_cases(grey, CONFIG, images=1, notice=quiet))
+    assert set(case.x.unique().tolist()) <= {0.0, 1.0}
