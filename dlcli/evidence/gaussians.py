@@ -83,7 +83,10 @@ def gaussian_kl(mu_q: Tensor, sigma_q: Tensor, *, mu_p: Tensor, sigma_p: Tensor)
     """
     ratio = sigma_q / sigma_p
     off = ratio - 1
-    shape = 0.5 * off * (ratio + 1) - torch.log1p(off)
+    # r − 1 forgets a tiny r. The side that where() drops must be finite, or gradients are NaN.
+    near = off.abs() < 0.5
+    log_ratio = torch.where(near, torch.log1p(torch.where(near, off, 0.0)), ratio.log())
+    shape = 0.5 * off * (ratio + 1) - log_ratio
     return (shape + 0.5 * ((mu_q - mu_p) / sigma_p).square()).sum(-1)
 
 
