@@ -96,7 +96,7 @@ def choose_schedule(
     grid, arc = _arc_length(pilot)
     length = float(arc[-1])
     wanted = math.ceil(length**2 * pilot.inefficiency / target_sd**2)
-    T = temperatures or max(FEWEST_TEMPERATURES, min(wanted, most))
+    T = temperatures or min(most, max(FEWEST_TEMPERATURES, wanted))
     betas = interpolate(torch.linspace(0, length, T + 1, dtype=torch.float64), arc, grid)
     betas[0], betas[-1] = 0.0, 1.0
     return Schedule(
