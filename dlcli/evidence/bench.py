@@ -25,7 +25,7 @@ from dlcli.evidence.estimators import importance_weights, prior_weights, rising
 from dlcli.evidence.laplace import laplace_proposal
 from dlcli.evidence.linear_gaussian import LinearGaussian
 from dlcli.evidence.proposal import Proposal
-from dlcli.evidence.quasi import quasi_weights
+from dlcli.evidence.quasi import REPLICATES, quasi_weights
 from dlcli.evidence.schedule import Schedule, choose_schedule
 from dlcli.evidence.stream import WeightSummary, summarize
 from dlcli.evidence.sweep import Stream, Sweep, Target, run_sweep, run_to_target
@@ -225,6 +225,15 @@ class Bench:
         return stream
 
     def _control_stream(self) -> Stream:
+        wish, fewest = self.config.target_se, 2 * REPLICATES
+        most = max(self.config.samples) if wish is None else self.config.max_samples
+        if most < fewest:
+            flag = "--samples" if wish is None else "--max-samples"
+            raise UsageFault(
+                f"`control` needs at least {fewest} samples, and {flag} allows {most}.",
+                hint=f"Raise {flag}, or leave control out of --estimators.",
+            )
+
         def stream(
             source: torch.Generator, counts: Sequence[int]
         ) -> Iterator[tuple[WeightSummary, Spread | None]]:
