@@ -133,6 +133,9 @@ for _name, (_help, _entries) in GROUPS.items():
 
 def main() -> None:
     """Run the program: the `dl` script and `python -m dlcli`."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by `2>&-`: a checkpoint must not get its number
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     try:
         app(prog_name="dl")
     except KeyboardInterrupt:

@@ -7,9 +7,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
 from typer.testing import CliRunner, Result
 
 from dlcli.cli.app import app
+from dlcli.engine.checkpoint import load_checkpoint
+from dlcli.engine.runs import RunFolder
 
 SIZES = ["--hidden", "7", "--latent-dim", "3"]
 CONV = ["--arch", "conv", "--channels", "2", "3", "5", "7", "--decoder-channels", "7", "5", "3"]
@@ -45,3 +48,15 @@ def contents(folder: Path) -> dict[str, str]:
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in files
     }
+
+
+def weights_of(run: Path) -> dict[str, torch.Tensor]:
+    """Return the weights in a run's last checkpoint."""
+    state = load_checkpoint(RunFolder(run).checkpoint(), kind="vae")
+    weights: dict[str, torch.Tensor] = state["model"]
+    return weights
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Say whether two networks have the same weights, bit by bit."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)

@@ -1,0 +1,129 @@
+"""Where a training goes, what it goes on with, and who listens."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dlcli.cli.options import Show
+from dlcli.cli.training import (
+    chosen_place,
+    is_main_process,
+    resumed_folder,
+    saved_config,
+    training_listeners,
+)
+from dlcli.engine.events import Notice
+from dlcli.engine.session import Place
+from dlcli.errors import Interrupted, UsageFault
+from tests.cli.tiny import TRAIN
+from tests.launcher import ROOT
+
+
+def _run(path: Path, *, seed: int = 0) -> Path:
+    path.mkdir(parents=True)
+    (path / "config.yaml").write_text(f"compute:\n  seed: {seed}\n")
+    return path
+
+
+def test_without_resume_nothing_is_gone_on_with(tmp_path: Path) -> None:
+    run = _run(tmp_path / "run")
+    assert resumed_folder(None, run) is None
+    assert chosen_place(Show(), out=run, resume=None, force=True) == Place(out=run, force=True)
+
+
+def test_a_run_is_named_by_folder_by_name_or_by_out(tmp_path: Path) -> None:
+    run = _run(tmp_path / "runs" / "a")
+    assert resumed_folder("runs/a", None) == Path("runs/a")
+    assert resumed_folder("a", None) == run
+    assert resumed_folder("", run) == run
+    with pytest.raises(UsageFault, match="does not say which run"):
+        resumed_folder("", None)
+
+
+def test_a_restart_by_torchrun_goes_on_with_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = _run(tmp_path / "run")
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert resumed_folder(None, run) == run
+    assert resumed_folder(None, tmp_path / "new") is None
+    assert resumed_folder(None, None) is None
+
+
+def test_a_folder_without_settings_starts_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    place = chosen_place(Show(), out=tmp_path / "run", resume="", force=False)
+    assert place == Place(out=tmp_path / "run")
+    assert "starting over" in capsys.readouterr().err
+
+
+def test_a_folder_of_several_runs_is_gone_on_with_as_such(tmp_path: Path) -> None:
+    _run(tmp_path / "s" / "seed-10", seed=10)
+    _run(tmp_path / "s" / "seed-9", seed=9)
+    with pytest.raises(UsageFault, match="holds several runs") as failure:
+        chosen_place(Show(), out=None, resume="s", force=False)
+    assert "--seeds" in failure.value.hint
+    assert chosen_place(Show(), out=None, resume="s", force=False, several=True).resume == Path("s")
+    assert saved_config({"resume": "s", "out": None}) == {"compute": {"seed": 9}}
+
+
+def test_the_saved_settings_are_those_of_the_run(tmp_path: Path) -> None:
+    run = _run(tmp_path / "run", seed=4)
+    assert saved_config({"resume": "", "out": run}) == {"compute": {"seed": 4}}
+    assert saved_config({"resume": None, "out": run}) is None
+    (tmp_path / "empty").mkdir()
+    assert saved_config({"resume": "", "out": tmp_path / "empty"}) is None
+
+
+def test_on_other_processes_nobody_listens_and_nothing_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert is_main_process()
+    monkeypatch.setenv("RANK", "1")
+    assert not is_main_process()
+    heard: list[object] = []
+
+    def train() -> None:
+        with training_listeners(Show()) as listeners:
+            heard.extend(listeners)
+            raise Interrupted("Stopped.")
+
+    with pytest.raises(SystemExit) as left:
+        train()
+    assert (left.value.code, heard) == (130, [])
+
+
+def test_signals_are_watched_while_data_is_loaded() -> None:
+    with pytest.raises(KeyboardInterrupt), training_listeners(Show()):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_listeners_are_told() -> None:
+    with training_listeners(Show()) as listeners:
+        for listener in listeners:
+            listener(Notice(message="x"))
+
+
+@pytest.mark.parametrize("pipe", ["2>&1 >/dev/null | head -1", "2>/dev/null | head -c 1", "2>&-"])
+def test_a_reader_that_leaves_does_not_stop_the_training(pipe: str, tmp_path: Path) -> None:
+    words = " ".join([*TRAIN, "--snapshots", "9", "--out", "a", "--json"])
+    line = f"set -o pipefail; {sys.executable} -m dlcli {words} {pipe}"
+    done = subprocess.run(
+        ["bash", "-c", line],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr + done.stdout
+    assert '"status": "done"' in (tmp_path / "a/run.json").read_text()
