@@ -1,71 +1,245 @@
-"""Several trainings: seeds, grids, and what is said of them."""
+"""The same training several times: seeds, grids, and what becomes of failures."""
 
 from __future__ import annotations
 
 import math
+import statistics
+from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dlcli.engine.config import resolve
-from dlcli.engine.events import Event, Notice
+from dlcli.engine.distributed import PeerLost
+from dlcli.engine.events import Event, Notice, RunStarted
 from dlcli.engine.session import Place
-from dlcli.errors import RunFailed
-from dlcli.study.repeat import folder_name, seeds_of, spread, summarise, train_all
+from dlcli.errors import Interrupted, RunFailed
+from dlcli.study import repeat
+from dlcli.study.repeat import (
+    folder_name,
+    seeds_of,
+    spread,
+    summarise,
+    train_all,
+    train_once,
+)
 from dlcli.vae.config import VaeTrainConfig
+from dlcli.vae.result import TestResult, TrainResult
 
-TINY = {
-    "data": {"name": "glyphs:40"},
-    "model": {"hidden": [7], "latent_dim": 3},
-    "loop": {"epochs": 2, "batch_size": 16},
-    "snapshots": [],
-}
+CONFIG = VaeTrainConfig()
+Script = Callable[[VaeTrainConfig, Place], None]
 
 
-def tiny(**optim: object) -> VaeTrainConfig:
-    return resolve(VaeTrainConfig, [TINY, {"optim": optim}])
-
-
-def test_spread_is_the_sample_standard_deviation() -> None:
-    found = spread([1.0, 2.0, 6.0])
-    assert found.mean == pytest.approx(3.0)
-    assert found.std == pytest.approx(math.sqrt(7.0))
-    assert spread([5.0]).std is None
-
-
-def test_seeds_count_on_from_the_config() -> None:
-    config = resolve(VaeTrainConfig, [TINY, {"compute": {"seed": 5}}])
-    found = seeds_of(config, 3)
-    assert [cell.compute.seed for cell in found.values()] == [5, 6, 7]
-    assert list(found) == ["seed-5", "seed-6", "seed-7"]
-
-
-def test_labels_become_folder_names() -> None:
-    assert folder_name("optim.lr=1.0e-3 model.hidden=[7,7]") == "optim.lr=1.0e-3_model.hidden=_7_7_"
-    assert folder_name("a/../b") == "a_.._b"
-
-
-def test_seeds_are_trained_resumed_and_averaged(tmp_path: Path) -> None:
-    cells = seeds_of(tiny(), 2)
-    base = tmp_path / "seeds"
-    first = train_all(cells, place=Place(out=base), title="x", tolerant=False)
-    again = train_all(cells, place=Place(resume=base), title="x", tolerant=False)
-    assert first == again
-    said = summarise(first)
-    values = [result.test.elbo for result in first.values()]
-    assert values[0] != values[1]
-    assert said["test"]["elbo"] == pytest.approx(sum(values) / 2)  # type: ignore[index]
-    assert said["test_std"]["elbo"] == pytest.approx(abs(values[0] - values[1]) / math.sqrt(2))  # type: ignore[index]
-    assert "|seed:0,1|" in str(said["signature"])
-
-
-def test_a_grid_outlives_a_cell_that_diverges_and_seeds_do_not(tmp_path: Path) -> None:
-    cells = {"good": tiny(lr=1e-3), "bad": tiny(lr=1e6, optimizer="sgd")}
-    told: list[Event] = []
-    found = train_all(
-        cells, place=Place(out=tmp_path / "grid"), title="x", tolerant=True, listeners=[told.append]
+def _result(run: Path, *, seed: int = 0, elbo: float = -100.0) -> TrainResult:
+    test = TestResult(
+        elbo=elbo, reconstruction=-elbo - 25, kl=25.0, std_error=0.1, iwae=elbo + 1, images=10
     )
-    assert list(found) == ["good"]
-    assert any(isinstance(event, Notice) and event.level == "warning" for event in told)
-    with pytest.raises(RunFailed):
-        train_all(cells, place=Place(out=tmp_path / "seeds"), title="x", tolerant=False)
+    return TrainResult(
+        run=str(run),
+        data="glyphs:40",
+        arch="mlp",
+        epochs=2,
+        images_per_s=1000.0 + seed,
+        train_s=1.0,
+        test=test,
+        active_units=3,
+        kl_per_dim=(25.0,),
+        reason="done",
+        signature=f"data:glyphs:40|seed:{seed}|version:x",
+    )
+
+
+@pytest.fixture
+def places(monkeypatch: pytest.MonkeyPatch) -> list[Place]:
+    """Replace training by one that says where it went; see `_scripted`."""
+    seen: list[Place] = []
+    _scripted(monkeypatch, lambda config, place: seen.append(place))
+    return seen
+
+
+def _scripted(monkeypatch: pytest.MonkeyPatch, script: Script) -> None:
+    def train(
+        config: VaeTrainConfig, *, place: Place, init_from: str | None
+    ) -> Generator[Event, None, TrainResult]:
+        run = place.out or place.resume
+        assert run is not None
+        run.mkdir(parents=True, exist_ok=True)
+        (run / "config.yaml").write_text("x: 1\n")
+        yield RunStarted(run=run, title="t", epochs=1, steps_per_epoch=1, step=0, unit="images")
+        script(config, place)
+        seed = config.compute.seed
+        return _result(run, seed=seed, elbo=-100.0 - seed)
+
+    monkeypatch.setattr(repeat, "train", train)
+
+
+def test_spread_is_mean_and_sample_deviation() -> None:
+    values = [1.0, 2.0, 4.0]
+    found = spread(values)
+    assert (found.mean, found.std) == (
+        pytest.approx(7 / 3),
+        pytest.approx(statistics.stdev(values)),
+    )
+    assert found.values == (1.0, 2.0, 4.0)
+    assert spread([3.0]).std is None
+    assert math.isnan(spread([]).mean)
+
+
+def test_seeds_are_counted_on_and_nothing_else_changes() -> None:
+    found = seeds_of(VaeTrainConfig(), 3)
+    assert list(found) == ["seed-0", "seed-1", "seed-2"]
+    assert [config.compute.seed for config in found.values()] == [0, 1, 2]
+    assert {(c.model, c.optim, c.loop) for c in found.values()} == {
+        (CONFIG.model, CONFIG.optim, CONFIG.loop)
+    }
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("seed-3", "seed-3"),
+        ("optim.lr=1.0e-3 loop.epochs=2", "optim.lr=1.0e-3_loop.epochs=2"),
+        ("data.name=a/b", "data.name=a_b"),
+        ("", "cell"),
+    ],
+)
+def test_labels_become_names_of_folders(label: str, name: str) -> None:
+    assert folder_name(label) == name
+
+
+def test_listeners_hear_everything_and_the_result_comes_back(
+    places: list[Place], tmp_path: Path
+) -> None:
+    heard: list[Event] = []
+    result = train_once(CONFIG, place=Place(out=tmp_path / "a"), listeners=[heard.append])
+    assert result == _result(tmp_path / "a")
+    assert [type(event) for event in heard] == [RunStarted]
+
+
+def test_an_interrupt_anywhere_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupt(*_args: object) -> None:
+        raise KeyboardInterrupt
+
+    _scripted(monkeypatch, interrupt)
+    with pytest.raises(Interrupted) as stopped:
+        train_once(CONFIG, place=Place(out=tmp_path / "a"))
+    assert str(tmp_path / "a") in stopped.value.hint
+    with pytest.raises(Interrupted, match="Interrupted"):
+        train_once(CONFIG, place=Place(out=tmp_path / "a"), listeners=[interrupt])
+
+    def early(*_args: object, **_given: object) -> Generator[Event, None, None]:
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(repeat, "train", early)
+    with pytest.raises(Interrupted, match="before the training began"):
+        train_once(CONFIG, place=Place(out=tmp_path / "a"))
+
+
+def test_a_listener_that_fails_closes_the_run_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    closed: list[bool] = []
+
+    def train(*_args: object, **_given: object) -> Generator[Event, None, None]:
+        try:
+            yield Notice(message="x")
+        finally:
+            closed.append(True)
+
+    def fail(_event: Event) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(repeat, "train", train)
+    with pytest.raises(BrokenPipeError):
+        train_once(CONFIG, place=Place(out=tmp_path), listeners=[fail])
+    assert closed == [True]
+
+
+def test_each_cell_gets_a_folder_and_goes_on_where_it_has_begun(
+    places: list[Place], tmp_path: Path
+) -> None:
+    cells = seeds_of(CONFIG, 2)
+    options: dict[str, Any] = {"title": "seeds", "tolerant": False}
+    train_all(cells, place=Place(out=tmp_path / "s", force=True), **options)
+    train_all(seeds_of(CONFIG, 3), place=Place(resume=tmp_path / "s"), **options)
+    first, second, third = (tmp_path / "s" / f"seed-{seed}" for seed in range(3))
+    assert places == [
+        Place(out=first, force=True),
+        Place(out=second, force=True),
+        Place(resume=first),
+        Place(resume=second),
+        Place(out=third),
+    ]
+
+
+def test_without_a_name_a_new_folder_under_runs_holds_them(
+    places: list[Place], tmp_path: Path
+) -> None:
+    for _ in range(2):
+        train_all(seeds_of(CONFIG, 1), place=Place(), title="seeds", tolerant=False)
+    assert places[0].out != places[1].out
+    assert all(str(place.out).startswith(str(tmp_path / "runs")) for place in places)
+
+
+def _failing(monkeypatch: pytest.MonkeyPatch, failure: Callable[[int], Exception | None]) -> None:
+    def script(config: VaeTrainConfig, place: Place) -> None:
+        error = failure(config.compute.seed)
+        if error is not None:
+            raise error
+
+    _scripted(monkeypatch, script)
+
+
+def test_a_failed_seed_fails_all_and_a_failed_cell_of_a_grid_does_not(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _failing(monkeypatch, lambda seed: RunFailed("No.", hint="h") if seed == 1 else None)
+    cells, heard = seeds_of(CONFIG, 3), []
+    with pytest.raises(RunFailed, match=r"seed-1: No\."):
+        train_all(cells, place=Place(out=tmp_path / "a"), title="t", tolerant=False)
+    found = train_all(
+        cells, place=Place(out=tmp_path / "b"), title="t", tolerant=True, listeners=[heard.append]
+    )
+    assert list(found) == ["seed-0", "seed-2"]
+    warnings = [event for event in heard if isinstance(event, Notice)]
+    assert [(event.message, event.level) for event in warnings] == [("seed-1: No.", "warning")]
+
+
+def test_where_every_cell_fails_or_another_process_is_lost_so_does_the_grid(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tried: list[int] = []
+    _failing(monkeypatch, lambda seed: RunFailed("No."))
+    with pytest.raises(RunFailed, match=r"seed-1: No\."):
+        train_all(seeds_of(CONFIG, 2), place=Place(out=tmp_path / "a"), title="t", tolerant=True)
+    _failing(monkeypatch, lambda seed: tried.append(seed) or PeerLost("Gone."))  # type: ignore[func-returns-value]
+    with pytest.raises(RunFailed, match=r"seed-0: Gone\."):
+        train_all(seeds_of(CONFIG, 2), place=Place(out=tmp_path / "b"), title="t", tolerant=True)
+    assert tried == [0]
+
+
+def test_stopped_in_the_middle_it_says_how_to_go_on_with_all(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _failing(monkeypatch, lambda seed: Interrupted("Stopped.") if seed == 1 else None)
+    with pytest.raises(Interrupted, match=r"seed-1: Stopped\.") as stopped:
+        train_all(seeds_of(CONFIG, 2), place=Place(out=tmp_path / "s"), title="t", tolerant=False)
+    assert f"--resume {tmp_path / 's'}" in stopped.value.hint
+
+
+def test_a_summary_has_means_deviations_and_every_run(tmp_path: Path) -> None:
+    results = {f"seed-{n}": _result(tmp_path / f"seed-{n}", seed=n, elbo=-100 - n) for n in (0, 2)}
+    found = summarise(results)
+    assert (found["run"], found["seeds"], found["data"]) == (str(tmp_path), 2, "glyphs:40")
+    test, std = found["test"], found["test_std"]
+    assert isinstance(test, dict)
+    assert isinstance(std, dict)
+    assert test["elbo"] == -101.0
+    assert test["elbo"] == -(test["reconstruction"] + test["kl"])
+    assert std["elbo"] == pytest.approx(math.sqrt(2))
+    assert found["signature"] == "data:glyphs:40|seed:0,2|version:x"
+    assert isinstance(found["runs"], list)
+    assert len(found["runs"]) == 2
