@@ -84,7 +84,7 @@ class BernoulliDecoder:
     def ceiling(self, x: Tensor) -> Tensor:
         """Return an upper bound on log p(x | z): minus the pixels' entropy, or inf: (B,)."""
         if self.likelihood != "bernoulli":
-            return torch.full(x.shape[:1], math.inf, dtype=torch.float64)
+            return torch.full(x.shape[:1], math.inf, dtype=torch.float64, device=x.device)
         wide = x.double()
         entropy: Tensor = torch.special.entr(wide) + torch.special.entr(1 - wide)
         return -entropy.sum(-1)
@@ -109,6 +109,7 @@ def random_decoder(
     pixels: int = 784,
     logit_scale: float = 2.0,
     dtype: torch.dtype = torch.float32,
+    device: torch.device = CPU,
 ) -> BernoulliDecoder:
     """Draw a ReLU network D → hidden → M with He-scaled Gaussian weights.
 
@@ -125,11 +126,12 @@ def random_decoder(
         weight = spread * torch.randn(fan_out, fan_in, generator=generator, dtype=torch.float64)
         bias = 0.1 * spread * torch.randn(fan_out, generator=generator, dtype=torch.float64)
         # Rounded to float32 first, so that the float64 model is the same function, only finer.
-        layers.append((weight.float().to(dtype), bias.float().to(dtype)))
+        rounded = (weight.float(), bias.float())
+        layers.append(tuple(part.to(device, dtype) for part in rounded))
 
     def decode(z: Tensor) -> Tensor:
         for weight, bias in layers[:-1]:
             z = F.relu(F.linear(z, weight, bias))
         return F.linear(z, *layers[-1])
 
-    return BernoulliDecoder(decode, latent_dim, dtype=dtype)
+    return BernoulliDecoder(decode, latent_dim, dtype=dtype, device=device)

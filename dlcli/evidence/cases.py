@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from dlcli.engine.device import choose_device
 from dlcli.engine.seed import generator
 from dlcli.evidence.bdmc import Sandwich
 from dlcli.evidence.bernoulli import random_decoder
@@ -91,6 +92,7 @@ def _linear_case(config: EvidenceConfig, dim: int) -> Case:
     model = random_linear_gaussian(
         dim, pixels=config.pixels, noise_variance=config.noise_variance, generator=stream
     )
+    model = model.to(torch.float64, device=_device(config))
     z, x = draw_pairs(model, 1, generator=stream)
     truth = Truth(
         log_p=float(model.log_evidence(x)),
@@ -113,6 +115,7 @@ def _decoder_case(config: EvidenceConfig, dim: int) -> Case:
             pixels=config.pixels,
             logit_scale=config.logit_scale,
             dtype=dtype,
+            device=_device(config),
         )
 
     model = build(torch.float32)
@@ -124,6 +127,12 @@ def _decoder_case(config: EvidenceConfig, dim: int) -> Case:
             integrate_evidence(build(torch.float64), x.double(), generator=stream)
         )
     return Case(model=model, precise=model, x=x, z=z, truth=truth)
+
+
+def _device(config: EvidenceConfig) -> torch.device:
+    """Read `auto` as the CPU: these models are small, and float64 is wanted (mps has none)."""
+    wanted = config.compute.device
+    return torch.device("cpu") if wanted in ("auto", "mps") else choose_device(wanted)
 
 
 def quadrature_truth(found: Quadrature) -> Truth:

@@ -55,9 +55,10 @@ class LinearGaussian:
         """Where W is."""
         return self.weight.device
 
-    def to(self, dtype: torch.dtype) -> LinearGaussian:
-        """Return the same model in another precision."""
-        return LinearGaussian(self.weight.to(dtype), self.noise_variance, self.name)
+    def to(self, dtype: torch.dtype, *, device: torch.device | None = None) -> LinearGaussian:
+        """Return the same model in another precision, on another device."""
+        weight = self.weight.to(device or self.device, dtype)
+        return LinearGaussian(weight, self.noise_variance, self.name)
 
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
         """Return log p(x | z) = c(x) + b·z − ½ zᵀAz, (K, B), for z of shape (K, B or 1, D)."""

@@ -96,8 +96,8 @@ class _Cells:
         """Return log p(x | z) and log (quadrature weight · N(z)) at the nodes: (n, q) each."""
         z = centers[:, None] + half * self.nodes  # (n, q, D)
         n, q, D = z.shape
-        flat = z.reshape(n * q, 1, D).to(self.model.dtype)
-        value = log_likelihood(self.model, self.x, flat).double().view(n, q)
+        flat = z.reshape(n * q, 1, D).to(self.model.device, self.model.dtype)
+        value = log_likelihood(self.model, self.x, flat).double().cpu().view(n, q)
         self.evaluations += n * q
         return value, log_prior(z) + self.log_weights + D * math.log(half)
 
