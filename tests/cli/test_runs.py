@@ -2,70 +2,112 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.cli.tiny import dl, dl_json, error_of
+from dlcli.engine.runs import RunFolder
+from tests.cli.tiny import TRAIN, contents, dl, dl_json, error_of
 
 pytestmark = pytest.mark.usefixtures("no_figures")
 
 
-def test_list_says_what_there_is(trained: Path) -> None:
-    found = dl_json("runs", "list")["runs"]
-    assert [run["name"] for run in found] == ["mlp"]
-    assert found[0]["status"] == "done"
-    assert found[0]["metrics"]["elbo"] < 0
-    assert "mlp" in dl("runs", "list").stdout
-    assert dl_json("runs", "list", "--kind", "nmt")["runs"] == []
+def test_without_runs_the_list_is_empty() -> None:
+    assert dl_json("runs", "list") == {"runs": []}
+    assert dl("runs", "list").exit_code == 0
 
 
-def test_no_runs_is_no_error() -> None:
-    assert dl_json("runs", "list")["runs"] == []
+def test_list_names_runs_with_their_metrics_and_signatures(
+    trained: Path, trained_conv: Path
+) -> None:
+    rows = {row["name"]: row for row in dl_json("runs", "list")["runs"]}
+    assert set(rows) == {"mlp", "conv"}
+    assert (rows["mlp"]["kind"], rows["mlp"]["status"], rows["mlp"]["epoch"]) == ("vae", "done", 2)
+    assert rows["mlp"]["metrics"]["elbo"] < 0
+    assert "arch:conv" in rows["conv"]["signature"]
+    done = dl("runs", "list")
+    assert all(word in done.stdout for word in ("mlp", "conv", "done", "signature"))
+    assert dl_json("runs", "list", "--kind", "nmt") == {"runs": []}
 
 
-def test_show_takes_a_name_a_folder_or_the_newest(trained: Path) -> None:
-    whole = [dl_json("runs", "show", *words) for words in ((), ("mlp",), (str(trained),))]
-    assert whole[0] == whole[1] == whole[2]
-    assert whole[0]["config"]["model"]["hidden"] == [7]
-    assert whole[0]["record"]["signature"] in dl("runs", "show").stdout
+def test_a_killed_run_does_not_say_that_it_is_running(trained: Path) -> None:
+    run = RunFolder(trained)
+    run.update_record(status="running")
+    assert dl_json("runs", "list")["runs"][0]["status"] == "killed"
+    with run.locked():
+        assert dl_json("runs", "list")["runs"][0]["status"] == "running"
 
 
-def test_compare_draws_the_curves_and_names_what_differs(
+@pytest.mark.parametrize("name", ["mlp", "latest", "runs/mlp"])
+def test_show_tells_all_about_a_run(name: str, trained: Path) -> None:
+    found = dl_json("runs", "show", name)
+    assert found["run"] == str(trained)
+    assert found["config"]["model"]["hidden"] == [7]
+    assert found["last"]["epoch"] == 2
+    assert str(trained / "checkpoints/last.pt") in found["files"]
+    assert "model.hidden" in dl("runs", "show", name).stdout
+
+
+def test_show_survives_a_damaged_run(trained: Path) -> None:
+    (trained / "run.json").write_text("{")
+    (trained / "metrics.jsonl").write_bytes(b"\xff\n")
+    found = dl_json("runs", "show", "mlp")
+    assert (found["status"], found["last"]) == ("no record", {})
+    assert dl("runs", "list").exit_code == 0
+    (trained / "config.yaml").write_text("- x")
+    assert error_of(dl("runs", "show", "mlp", "--json"))["kind"] == "config"
+
+
+def test_compare_shows_what_differs_and_draws_the_curves(
     trained: Path, trained_conv: Path, tmp_path: Path
 ) -> None:
-    figure = tmp_path / "both.png"
-    found = dl_json("runs", "compare", "mlp", "conv", "--plot", str(figure))
-    assert found["files"] == [str(figure)]
-    assert figure.read_bytes().startswith(b"\x89PNG")
+    found = dl_json("runs", "compare", "mlp", "conv")
     assert found["differences"]["model.arch"] == ["mlp", "conv"]
-    assert len(found["runs"]) == 2
+    assert "optim.lr" not in found["differences"]
+    assert found["files"] == [str(tmp_path / "runs/compare.png")]
+    assert (tmp_path / "runs/compare.png").is_file()
+    done = dl("runs", "compare", "mlp", "conv", "--plot", "x.svg")
+    assert "model.arch" in done.stdout
+    assert "warning" not in done.stderr
+    assert Path("x.svg").is_file()
 
 
-def test_one_run_cannot_be_compared(trained: Path) -> None:
-    done = dl("runs", "compare", "mlp", "--json")
+def test_compare_warns_of_numbers_that_are_of_different_things(trained: Path) -> None:
+    dl_json(*TRAIN, "--binarize", "dynamic", "--out", "runs/black")
+    done = dl("runs", "compare", "mlp", "black")
+    assert done.exit_code == 0
+    assert "These runs differ in pixels" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["show", "mpl"], "mpl"),
+        (["compare", "mlp"], "two runs"),
+        (["compare", "mlp", "nowhere"], "nowhere"),
+        (["prune"], "prune"),
+        (["prune", "--keep", "-1"], "--keep"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(words: list[str], names: str, trained: Path) -> None:
+    done = dl("runs", *words, "--json")
     assert done.exit_code == 2
-    assert "two" in error_of(done)["message"]
+    assert names in error_of(done)["message"]
 
 
-def test_prune_says_before_it_does(trained: Path) -> None:
-    shutil.copytree(trained, trained.parent / "older")
-    said = dl_json("runs", "prune", "--keep", "1")
-    assert said["removed"] is False
-    assert len(said["paths"]) == 1
-    assert Path(said["paths"][0]).is_dir()
-    done = dl_json("runs", "prune", "--keep", "1", "--yes")
-    assert done["removed"] is True
-    assert not Path(done["paths"][0]).exists()
-    assert len(dl_json("runs", "list")["runs"]) == 1
-
-
-def test_prune_of_snapshots_leaves_the_result(trained: Path) -> None:
-    dl_json("runs", "prune", "--epochs", "--yes")
-    assert [path.name for path in (trained / "checkpoints").iterdir()] == ["last.pt"]
-
-
-def test_prune_wants_to_know_what() -> None:
-    assert dl("runs", "prune").exit_code == 2
-    assert dl("runs", "prune", "--keep", "-1").exit_code == 2
+def test_prune_says_what_would_go_and_removes_it_when_told(
+    trained: Path, trained_conv: Path
+) -> None:
+    RunFolder(trained).update_record(status="failed")
+    before = contents(trained.parent)
+    found = dl_json("runs", "prune", "--unfinished", "--epochs")
+    assert found["removed"] is False
+    assert found["bytes"] > 0
+    snapshot = trained_conv / "checkpoints/epoch-0000.pt"
+    assert found["paths"] == [str(trained), str(snapshot)]
+    assert "--yes" in dl("runs", "prune", "--unfinished").stderr
+    assert contents(trained.parent) == before
+    assert dl_json("runs", "prune", "--unfinished", "--epochs", "--yes")["removed"] is True
+    assert not trained.exists()
+    assert not snapshot.exists()
+    assert (trained_conv / "checkpoints/last.pt").exists()
