@@ -8,19 +8,42 @@ the same black and white pixels.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from dlcli.data import load_images
 from dlcli.engine.seed import generator
-from dlcli.errors import UsageFault
+from dlcli.errors import DataError, UsageFault
 from dlcli.study.eval_config import DEFAULT_IMAGES
 from dlcli.vae.pixels import binarize, flat, grey, threshold_draws
 from dlcli.vae.splits import load_test_images
 from dlcli.vae.trained import Trained
 
 ORDER_SEED = 0
+
+
+def with_true_data(trained: Trained, *, notice: Callable[[str], object]) -> Trained:
+    """Name the data set that a run was trained on, where its settings say only `auto`.
+
+    Raises:
+        DataError: `auto` is another data set here than it was there, or none can be had.
+    """
+    data = trained.config.data
+    if data.name != "auto":
+        return trained
+    name = load_images("auto", offline=data.offline, notice=notice).name
+    result = trained.run.record().get("result")
+    recorded = result.get("data") if isinstance(result, dict) else None
+    if recorded not in (None, name):
+        raise DataError(
+            f"{trained.run.path} was trained on {recorded}, and what can be had here is {name}.",
+            hint=f"Fetch it with `dl data fetch {recorded}`.",
+        )
+    config = dataclasses.replace(trained.config, data=dataclasses.replace(data, name=name))
+    return dataclasses.replace(trained, config=config)
 
 
 def chosen_images(

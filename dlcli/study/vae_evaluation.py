@@ -21,7 +21,7 @@ from dlcli.study.annealed import stream_annealed
 from dlcli.study.bounds import Bounds, average, stream_bounds
 from dlcli.study.decoders import decoder_of
 from dlcli.study.eval_config import VaeEvalConfig
-from dlcli.study.eval_images import binarized, chosen_images, seen_pixels
+from dlcli.study.eval_images import binarized, chosen_images, seen_pixels, with_true_data
 from dlcli.study.evaluation_result import Bound, Nll, SnapshotBounds, VaeEvaluation
 from dlcli.study.judge import find_judge
 from dlcli.vae.pixels import DESCRIPTIONS
@@ -118,6 +118,7 @@ def _subject(trained: Trained, config: VaeEvalConfig, *, notice: Notice) -> _Sub
             threads=config.threads,
         )
     )
+    trained = with_true_data(trained, notice=notice)
     rows, numbers = chosen_images(trained, count=config.images, notice=notice)
     trained.model.to(compute.device)
     way = trained.config.data.binarize

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from dlcli.engine.seed import generator
-from dlcli.errors import UsageFault
-from dlcli.study.eval_images import binarized, chosen_images, seen_pixels
+from dlcli.errors import DataError, UsageFault
+from dlcli.study import eval_images as room
+from dlcli.study.eval_images import binarized, chosen_images, seen_pixels, with_true_data
 from dlcli.vae.trained import Trained
 
 
@@ -44,3 +46,17 @@ def test_the_data_set_is_the_runs_own(trained: Trained) -> None:
     config = dataclasses.replace(trained.config, data=data)
     rows, _ = chosen_images(dataclasses.replace(trained, config=config), count=None, notice=print)
     assert len(rows) == 10
+
+
+def test_auto_becomes_the_name_it_was_trained_on_or_is_refused(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = dataclasses.replace(trained.config.data, name="auto")
+    auto = dataclasses.replace(trained, config=dataclasses.replace(trained.config, data=data))
+    found = "glyphs:100"
+    monkeypatch.setattr(room, "load_images", lambda *_, **__: SimpleNamespace(name=found))
+    assert with_true_data(auto, notice=print).config.data.name == "glyphs:100"
+    assert with_true_data(trained, notice=print) is trained
+    found = "mnist"
+    with pytest.raises(DataError, match="trained on glyphs:100"):
+        with_true_data(auto, notice=print)
