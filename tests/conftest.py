@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 @pytest.fixture(autouse=True)
-def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work in a folder of the test's own, without the caller's data, cache or colours."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -23,12 +22,11 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("TERM", "dumb")
-    yield
 
 
 @pytest.fixture(scope="session")
 def real_data_dir() -> Path:
-    """The folder with the real data sets, laid out like `$DL_DATA_DIR`; skips where there is none."""
+    """The folder of real data sets, laid out like `$DL_DATA_DIR`; skips where there is none."""
     folder = Path(os.environ.get("DL_TEST_DATA_DIR", SHARED_DATA))
     if not (folder / "MNIST" / "raw").is_dir():
         pytest.skip(f"no real data sets at {folder} (set DL_TEST_DATA_DIR)")
