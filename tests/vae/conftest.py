@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from dlcli.vae.model import VAE, build_model
 
 from dlcli.engine.seed import generator
 from dlcli.vae.config import VaeModelConfig
+from dlcli.vae.model import VAE, build_model
 
 MakeVae = Callable[..., VAE]
 
