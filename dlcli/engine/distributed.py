@@ -16,6 +16,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from dlcli.errors import RunFailed
@@ -89,10 +91,20 @@ def join_processes(world: World, *, device: torch.device) -> None:
     """Join the other processes (NCCL between GPUs, gloo between CPUs), once and for good.
 
     Trainings that follow each other (`--seeds 3`) share the group: the addresses of a first one
-    stay in the launcher's store, and joining anew would wait for ever at those.
+    stay in the launcher's store, and joining anew would wait for ever at those. For the same
+    reason each restart by the launcher meets under a name of its own.
     """
     if world.size == 1 or dist.is_initialized():
         return
     backend = "nccl" if device.type == "cuda" else "gloo"
-    dist.init_process_group(backend, timeout=timedelta(minutes=30))
+    patience = timedelta(minutes=30)
+    store, _rank, _size = next(rendezvous("env://", timeout=patience))
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    dist.init_process_group(
+        backend,
+        store=PrefixStore(f"attempt-{attempt}", store),
+        rank=world.rank,
+        world_size=world.size,
+        timeout=patience,
+    )
     atexit.register(dist.destroy_process_group)

@@ -1,0 +1,181 @@
+"""Trainings under PyTorch's own launcher: two processes, one training, one voice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from dlcli.engine.runs import RunFolder
+from tests.cli.tiny import CONV, SIZES, dl_json, weights_of
+from tests.launcher import ROOT
+
+# 41 images in batches of 13: the last has 2, and the shards of 13 are 6 and 7.
+TRAIN = [
+    *["vae", "train", "--data", "glyphs:41", "--batch-size", "13", "--snapshots", "99"],
+    *[*SIZES, "--threads", "1", "--device", "cpu", "--precision", "fp32"],
+]
+ENDLESS = [*TRAIN, "--epochs", "100000"]
+
+
+def _start(words: list[str], *options: str) -> subprocess.Popen[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    return subprocess.Popen(
+        [*launcher, "--nproc-per-node", "2", *options, "-m", "dlcli", *words, "--json"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def _run(words: list[str], *options: str) -> tuple[int, str, str]:
+    process = _start(words, *options)
+    out, err = process.communicate(timeout=200)
+    return process.returncode, out, err
+
+
+@pytest.fixture
+def started() -> Iterator[list[subprocess.Popen[str]]]:
+    """Processes that a test has started; what is left of them goes with it."""
+    found: list[subprocess.Popen[str]] = []
+    yield found
+    for process in found:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
+
+def _wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    until = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until, f"{path} did not come"
+        time.sleep(0.02)
+
+
+def _worker(launcher: int, rank: int) -> int:
+    """Return the process of one rank among the launcher's children."""
+    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+    for child in children:
+        if f"\0RANK={rank}\0".encode() in b"\0" + Path(f"/proc/{child}/environ").read_bytes():
+            return int(child)
+    raise AssertionError(f"no rank {rank} among {children}")
+
+
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/task").is_dir(), reason="finds the workers in /proc"
+)
+
+
+def test_two_half_batches_take_the_steps_of_one_whole_and_one_process_speaks(
+    tmp_path: Path,
+) -> None:
+    code, out, err = _run([*TRAIN, "--epochs", "3", "--out", "two"])
+    assert code == 0, err
+    assert out.count("\n") == 1
+    two, one = json.loads(out), dl_json(*TRAIN, "--epochs", "3", "--out", "one")
+    assert len([line for line in err.splitlines() if line.startswith("epoch ")]) == 3
+    ours, theirs = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
+    for name, weight in ours.items():
+        torch.testing.assert_close(theirs[name], weight, rtol=1e-4, atol=1e-5)
+    assert two["test"]["elbo"] == pytest.approx(one["test"]["elbo"], abs=1e-3)
+    rows = [RunFolder(tmp_path / name).metrics() for name in ("one", "two")]
+    for a, b in zip(*rows, strict=True):
+        assert b["train_loss"] == pytest.approx(a["train_loss"], rel=1e-5)
+        assert b["step"] == a["step"]
+    assert RunFolder(tmp_path / "two").record()["processes"] == 2
+
+
+@needs_proc
+@pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.slow)])
+def test_a_worker_that_dies_ends_the_job_and_leaves_a_run_that_goes_on(
+    rank: int, started: list[subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    process = _start([*ENDLESS, "--out", "run"])
+    started.append(process)
+    run = RunFolder(tmp_path / "run")
+    _wait_for(run.checkpoint(), process)
+    os.kill(_worker(process.pid, rank), signal.SIGKILL)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert out.count("\n") <= 1
+    if rank == 1:
+        assert json.loads(out)["error"]["kind"] in ("run", "interrupted")
+        assert str(run.path) in json.loads(out)["error"]["hint"], err
+    assert run.status in ("failed", "interrupted", "killed")
+    epochs = run.metrics()[-1]["epoch"] + 2
+    found = dl_json("vae", "train", "--resume", "run", "--epochs", str(epochs))
+    assert found["epochs"] == epochs
+    dl_json(*TRAIN, "--epochs", str(epochs), "--out", "whole")
+    whole = weights_of(tmp_path / "whole")
+    for name, weight in weights_of(tmp_path / "run").items():
+        torch.testing.assert_close(weight, whole[name], rtol=1e-2, atol=1e-3)
+
+
+@needs_proc
+def test_a_restart_goes_on_after_a_worker_died(
+    started: list[subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    words = [*TRAIN, "--epochs", "60", "--out", "run"]
+    process = _start(words, "--max-restarts", "1")
+    started.append(process)
+    _wait_for(RunFolder(tmp_path / "run").checkpoint(), process)
+    os.kill(_worker(process.pid, 1), signal.SIGKILL)
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == 0, err
+    assert out.count("\n") == 1, "the first attempt leaves stdout to the second"
+    assert json.loads(out)["epochs"] == 60
+    assert "going on from update" in err
+    assert [row["epoch"] for row in RunFolder(tmp_path / "run").metrics()] == list(range(1, 61))
+
+
+@pytest.mark.slow
+def test_a_signal_to_the_launcher_saves(
+    started: list[subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    process = _start([*ENDLESS, "--out", "run"])
+    started.append(process)
+    _wait_for(RunFolder(tmp_path / "run").checkpoint(), process)
+    process.terminate()
+    out, _ = process.communicate(timeout=120)
+    assert json.loads(out)["error"]["kind"] == "interrupted"
+    assert RunFolder(tmp_path / "run").status == "interrupted"
+
+
+@pytest.mark.slow
+def test_convolutions_keep_batch_statistics_per_process(tmp_path: Path) -> None:
+    words = [*TRAIN, *CONV, "--epochs", "2"]
+    code, out, err = _run([*words, "--out", "two"])
+    assert code == 0, err
+    one = dl_json(*words, "--out", "one")
+    assert json.loads(out)["test"]["elbo"] == pytest.approx(one["test"]["elbo"], rel=0.05)
+    ours, theirs = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
+    means = [name for name in ours if name.endswith("running_mean")]
+    assert means
+    assert any(not torch.allclose(ours[name], theirs[name]) for name in means)
+
+
+@pytest.mark.slow
+def test_seeds_a_refusal_and_a_finished_run_speak_once(tmp_path: Path) -> None:
+    code, out, err = _run([*TRAIN, "--epochs", "1", "--seeds", "2", "--out", "s"])
+    assert code == 0, err
+    assert json.loads(out)["seeds"] == 2
+    code, out, _ = _run([*TRAIN, "--epochs", "1", "--out", "s/seed-0"])
+    assert code != 0
+    assert "exists already" in json.loads(out)["error"]["message"]
+    code, out, err = _run(["vae", "train", "--resume", "s/seed-0"])
+    assert code == 0, err
+    assert json.loads(out)["run"] == str(tmp_path / "s/seed-0")
+    code, out, _ = _run([*TRAIN, "--lrr", "1"])
+    assert code != 0
+    assert json.loads(out)["error"]["kind"] == "usage"
