@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
@@ -74,6 +76,7 @@ def test_the_worst_of_ten_seeds(dim: int, allowed: float):
     """The defaults of `dl mc-estimate`."""
     errors = []
     for seed in range(10):
+        began = time.process_time()
         model, x, _ = linear_case(seed, "ten", dim=dim)
         used = model if dim < 64 else model.to(torch.float32)
         schedule = choose_schedule(used, x, generator=generator(seed, "pilot"))
@@ -81,6 +84,6 @@ def test_the_worst_of_ten_seeds(dim: int, allowed: float):
         estimate = assess(summarize(found.log_weight), name="ais")
         error = estimate.log_p - float(model.log_evidence(x))
         errors.append((round(error, 4), round(error / estimate.std_error, 2), estimate.verdict))
-    print(dim, errors)
+        print(dim, seed, *errors[-1], schedule.temperatures, f"{time.process_time() - began:.1f} s")
     assert max(abs(error) for error, _, _ in errors) <= allowed
     assert max(abs(off) for _, off, _ in errors) <= 4
