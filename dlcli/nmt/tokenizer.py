@@ -46,6 +46,10 @@ class Tokenizer(Protocol):
         """Return the ids of a text, without BOS and EOS."""
         ...
 
+    def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return `encode` of each text."""
+        ...
+
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids; PAD, BOS and EOS are passed over."""
         ...
