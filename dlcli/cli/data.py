@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from dlcli.cli.options import Show, add_command, plain
+from dlcli.errors import CheckFailed
 
 if TYPE_CHECKING:
     from dlcli.data.checks import FileState
@@ -91,7 +92,7 @@ def verify(
         show.consoles.warning(
             f"Not as it should be: {', '.join(bad)}. `dl data fetch` repairs the cache."
         )
-        raise typer.Exit(3)
+        raise typer.Exit(CheckFailed.exit_code)
 
 
 @plain

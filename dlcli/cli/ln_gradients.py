@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dlcli.cli.measuring import leave_if_partial, measured
 from dlcli.cli.options import Show, add_command, configured
+from dlcli.errors import CheckFailed
 from dlcli.layernorm.config import LnGradientsConfig
 
 if TYPE_CHECKING:
     from dlcli.layernorm.results import LnGradients
-
-INTERRUPTED, CHECK_FAILED = 130, 3
 
 CheckFlag = Annotated[
     bool,
@@ -39,48 +39,24 @@ def ln_gradients(
     config: LnGradientsConfig, show: Show, *, check: CheckFlag = False, plot: PlotFlag = None
 ) -> None:
     """Measure gradients of deep post- and pre-norm stacks; theorem passed or failed."""
+    from dlcli.layernorm import run
+    from dlcli.report.fraction import FractionProgress
     from dlcli.report.ln_figures import ln_figures
     from dlcli.report.ln_tables import ln_words
     from dlcli.report.strict_json import to_plain
 
-    result = measured(config, show)
+    with FractionProgress(show.consoles, label="ln-gradients") as at:
+        result = measured(run(config), told=lambda found: at(found.done, f"{found.seeds} seeds"))
     per_layer = config.per_layer or config.layers.steps > 0
     files = ln_figures(result, plot, per_layer=per_layer) if plot is not None else []
     plain = to_plain(result)
     assert isinstance(plain, dict)
     words = [*ln_words(result, per_layer=config.per_layer), *(f"figure: {file}" for file in files)]
     show.consoles.result({**plain, "partial": not result.complete, "files": files}, *words)
-    if not result.complete:
-        show.consoles.warning("Interrupted: this result is partial.")
-        raise typer.Exit(INTERRUPTED)
+    leave_if_partial(result, show)
     if check and not holds(result):
         show.consoles.warning("The check did not hold.")
-        raise typer.Exit(CHECK_FAILED)
-
-
-def measured(config: LnGradientsConfig, show: Show) -> LnGradients:
-    """Run to the end or to Ctrl-C, and return the last result there was.
-
-    Raises:
-        Interrupted: before anything was measured.
-    """
-    from dlcli.engine.stopping import StopFlag
-    from dlcli.errors import Interrupted
-    from dlcli.layernorm import run
-    from dlcli.report.fraction import FractionProgress
-
-    result = None
-    try:
-        with StopFlag().watching(), FractionProgress(show.consoles, label="ln-gradients") as at:
-            for result in run(config):
-                at(result.done, f"{result.seeds} seeds")
-    except KeyboardInterrupt:
-        if result is None:
-            raise Interrupted(
-                "Interrupted before anything was measured.", hint="Run it again."
-            ) from None
-    assert result is not None
-    return result
+        raise typer.Exit(CheckFailed.exit_code)
 
 
 def holds(result: LnGradients) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dlcli.cli.measuring import leave_if_partial, measured
 from dlcli.cli.options import Show, add_command, configured
 from dlcli.evidence.config import EvidenceConfig
 
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dlcli.evidence import Case, McEstimate
-
-INTERRUPTED = 130
 
 PlotFlag = Annotated[
     Path | None,
@@ -52,50 +51,27 @@ def mc_estimate(
     plot: PlotFlag = None,
 ) -> None:
     """Estimate log p(x) in several ways, with error bars and a verdict; why the prior fails."""
+    from dlcli.evidence import run as estimates
     from dlcli.evidence import to_dict
     from dlcli.report.evidence_figures import error_figure
     from dlcli.report.evidence_words import evidence_words
 
-    result = measured(config, show, cases=_cases(run, config, show, images=images))
+    cases = _cases(run, config, show, images=images)
+    result = measured(estimates(config, cases=cases), told=lambda found: _told(found, show))
     files = []
     if plot is not None:
         error_figure(result, plot.absolute())
         files.append(plot.absolute())
     words = [*evidence_words(result), *(f"figure: {file}" for file in files)]
     show.consoles.result({**to_dict(result), "files": files}, *words)
-    if not result.complete:
-        show.consoles.warning("Interrupted: this result is partial.")
-        raise typer.Exit(INTERRUPTED)
+    leave_if_partial(result, show)
 
 
-def measured(
-    config: EvidenceConfig, show: Show, *, cases: Iterator[Case] | None = None
-) -> McEstimate:
-    """Run to the end or to Ctrl-C, and return the last result there was.
-
-    Raises:
-        Interrupted: before any estimator was done.
-    """
-    from dlcli.engine.stopping import StopFlag
-    from dlcli.errors import Interrupted
-    from dlcli.evidence import run
-
-    result = None
-    try:
-        with StopFlag().watching():
-            for result in run(config, cases=cases):
-                if result.complete:
-                    break
-                last = result.results[-1]
-                each = last.estimators[-1].estimate
-                show.consoles.notice(f"D = {last.dim}: {each.name} done, {each.verdict}")
-    except KeyboardInterrupt:
-        if result is None:
-            raise Interrupted(
-                "Interrupted before any estimator was done.", hint="Run it again."
-            ) from None
-    assert result is not None
-    return result
+def _told(found: McEstimate, show: Show) -> None:
+    if not found.complete:
+        last = found.results[-1]
+        each = last.estimators[-1].estimate
+        show.consoles.notice(f"D = {last.dim}: {each.name} done, {each.verdict}")
 
 
 def _cases(

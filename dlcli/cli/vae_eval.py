@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dlcli.cli.measuring import leave_if_partial, measured
 from dlcli.cli.options import RunFlag, Show, add_command, configured
 from dlcli.cli.pictures import CheckpointFlag, found
-from dlcli.errors import Interrupted, UsageFault
+from dlcli.errors import UsageFault
 from dlcli.study.eval_config import VaeEvalConfig
 
 if TYPE_CHECKING:
     from dlcli.study.evaluation_result import VaeEvaluation
-    from dlcli.vae import Trained
-
-INTERRUPTED = 130
 
 RunArgument = Annotated[
     str | None, typer.Argument(metavar="RUN", help="The same as --run.", show_default=False)
@@ -48,41 +46,19 @@ def evaluate(
 ) -> None:
     """Measure a trained VAE: ELBO, NLL by IWAE and AIS, the gap, active units, ambiguity."""
     from dlcli.report.evaluated import evaluation_words
+    from dlcli.report.fraction import FractionProgress
+    from dlcli.study.vae_evaluation import run as evaluations
 
     if name is not None and run is not None and name != run:
         raise UsageFault(f"'{name}' and --run {run} are two runs.", hint="Name one of them.")
     trained = found(run or name, checkpoint=checkpoint, consoles=show.consoles)
-    result = measured(trained, config, show)
+    with FractionProgress(show.consoles, label="vae eval") as at:
+        results = evaluations(trained, config, notice=show.consoles.notice)
+        result = measured(results, told=lambda found: at(found.done, found.stage))
     files = _figure(result, plot or trained.run.figures / "bounds.png")
     words = [*evaluation_words(result), *(f"figure: {file}" for file in files)]
     show.consoles.result(as_json(result, files=files), *words)
-    if not result.complete:
-        show.consoles.warning(f"Interrupted during {result.stage}: this result is partial.")
-        raise typer.Exit(INTERRUPTED)
-
-
-def measured(trained: Trained, config: VaeEvalConfig, show: Show) -> VaeEvaluation:
-    """Evaluate to the end or to Ctrl-C, and return the last result there was.
-
-    Raises:
-        Interrupted: before anything was measured.
-    """
-    from dlcli.engine.stopping import StopFlag
-    from dlcli.report.fraction import FractionProgress
-    from dlcli.study.vae_evaluation import run
-
-    result = None
-    try:
-        with StopFlag().watching(), FractionProgress(show.consoles, label="vae eval") as at:
-            for result in run(trained, config, notice=show.consoles.notice):
-                at(result.done, result.stage)
-    except KeyboardInterrupt:
-        if result is None:
-            raise Interrupted(
-                "Interrupted before anything was measured.", hint="Run it again."
-            ) from None
-    assert result is not None
-    return result
+    leave_if_partial(result, show, during=result.stage)
 
 
 def as_json(result: VaeEvaluation, *, files: list[Path]) -> dict[str, Any]:
