@@ -1,4 +1,4 @@
-"""`dl runs`: list, show, compare, prune."""
+"""`dl runs`: list, show, compare, export, prune."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ NameArgument = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Add `runs list`, `show`, `compare` and `prune`."""
+    """Add `runs list`, `show`, `compare`, `export` and `prune`."""
     add_command(app, "list", list_)
     add_command(app, "show", show_)
     add_command(app, "compare", compare)
+    add_command(app, "export", export)
     add_command(app, "prune", prune)
 
 
@@ -77,6 +78,37 @@ def compare(
         show.consoles.warning(warning)
     result: dict[str, Any] = {"runs": rows, "differences": differing, "files": [plot.absolute()]}
     show.consoles.result(result, runs_table(rows, settings=differing), f"figure {plot}")
+
+
+@plain
+def export(
+    show: Show,
+    *,
+    run: NameArgument = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to make.")],
+    half: Annotated[
+        bool, typer.Option("--half/--whole", help="Store matrices as float16, or all as float32.")
+    ] = True,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--checkpoint",
+            help="best, last or epoch-0010. (default: the run's result)",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Write a run's weights (safetensors), settings and model card into a folder to hand on."""
+    from dlcli.engine.runs import find_run
+    from dlcli.report import size
+    from dlcli.study.exporting import export_run
+
+    done = export_run(find_run(run), out=out, half=half, checkpoint=checkpoint)
+    show.consoles.result(
+        {"run": str(done.folder), "files": [str(file) for file in done.files], "bytes": done.size},
+        f"{done.folder}  {size(done.size)}",
+        *(f"  {file.name}" for file in done.files),
+    )
 
 
 @plain

@@ -72,6 +72,7 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, Entry]]] = {
             "list": Entry("runs", "List runs with their key metrics."),
             "show": Entry("runs", "Show one run."),
             "compare": Entry("runs", "Compare runs in one table and one figure."),
+            "export": Entry("runs", "Write a run's weights and model card to hand on."),
             "prune": Entry("runs", "Remove checkpoints or whole runs that are no longer needed."),
         },
     ),

@@ -7,7 +7,7 @@ the checkpoint to go on from, and passes the loop's events through the recorder.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,6 @@ from dlcli.engine.runs import RunFolder, create_run, open_run
 from dlcli.engine.seed import seed_everything
 from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig
 from dlcli.engine.stopping import StopFlag
-from dlcli.errors import CheckpointError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,18 +165,6 @@ def follow(events: Iterable[Event], *listeners: Callable[[Event], None]) -> Fini
         if isinstance(event, Finished):
             end = event
     return end
-
-
-def load_weights(source: RunFolder, *, kind: str, name: str = "last") -> Mapping[str, Any]:
-    """Return the model weights in a run's checkpoint, on the CPU, for `--init-from` and for use."""
-    state = load_checkpoint(source.checkpoint(name), kind=kind)
-    try:
-        weights: Mapping[str, Any] = state["model"]
-    except KeyError:
-        raise CheckpointError(
-            f"The checkpoint {source.checkpoint(name)} holds no model.", hint="Choose another run."
-        ) from None
-    return weights
 
 
 def _open_folder(

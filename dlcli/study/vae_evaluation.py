@@ -15,6 +15,7 @@ from torch import Tensor
 from dlcli.engine.device import Compute, prepare
 from dlcli.engine.seed import generator
 from dlcli.engine.settings import ComputeConfig
+from dlcli.engine.weights import snapshot_epochs, snapshot_name
 from dlcli.evidence.bernoulli import BernoulliDecoder
 from dlcli.study.ambiguity import stream_ambiguity
 from dlcli.study.annealed import stream_annealed
@@ -26,7 +27,7 @@ from dlcli.study.evaluation_result import Bound, Nll, SnapshotBounds, VaeEvaluat
 from dlcli.study.judge import find_judge
 from dlcli.vae.pixels import DESCRIPTIONS
 from dlcli.vae.result import describe
-from dlcli.vae.trained import Trained, load_trained, snapshot_epochs, snapshot_name
+from dlcli.vae.trained import Trained, load_trained
 
 Notice = Callable[[str], object]
 GREY_SAMPLES = 16

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator
+from dlcli.engine.weights import snapshot_epochs, snapshot_name
 from dlcli.vae.gallery import Gallery, decode_gallery
 from dlcli.vae.model import VAE
-from dlcli.vae.trained import load_trained, snapshot_epochs, snapshot_name
+from dlcli.vae.trained import load_trained
 
 SNAPSHOT_IMAGES = 64
 

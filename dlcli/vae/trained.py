@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from dlcli.engine.checkpoint import load_checkpoint
 from dlcli.engine.config import resolve
 from dlcli.engine.runs import RunFolder, find_run
+from dlcli.engine.weights import load_model
 from dlcli.errors import CheckpointError
 from dlcli.vae.config import VaeTrainConfig
 from dlcli.vae.model import VAE, build_model
@@ -30,7 +30,7 @@ class Trained:
     config: VaeTrainConfig
     run: RunFolder
     checkpoint: str
-    """`last`, `best` or `epoch-0010`."""
+    """`last`, `best`, `epoch-0010`, or `exported`."""
 
 
 def load_trained(
@@ -40,23 +40,19 @@ def load_trained(
 
     Args:
         run: a run folder of a VAE.
-        checkpoint: `last`, `best` or `epoch-0010`; None is the run's result: the best by
-            validation data where there is one, else the last.
+        checkpoint: see `dlcli.engine.weights.load_model`.
         device: where to put the model.
 
     Raises:
         CheckpointError: it is missing, damaged, or of another kind or shape.
     """
-    name = checkpoint or result_name(run)
-    path = run.checkpoint(name)
-    state = load_checkpoint(path, kind=KIND)
-    saved, weights = state.get("config"), state.get("model")
-    if not isinstance(saved, Mapping) or not isinstance(weights, Mapping):
-        raise CheckpointError(f"The checkpoint {path} holds no VAE.", hint="Choose another run.")
-    config = resolve(VaeTrainConfig, [saved], source=str(path))
+    saved = load_model(run, kind=KIND, checkpoint=checkpoint)
+    config = resolve(VaeTrainConfig, [saved.config], source=str(saved.path))
     network = VaeNetwork(build_model(config.model), objective=config.objective)
-    load_weights_into(network, weights, source=str(path))
-    return Trained(model=network.vae.to(device).eval(), config=config, run=run, checkpoint=name)
+    load_weights_into(network, saved.weights, source=str(saved.path))
+    return Trained(
+        model=network.vae.to(device).eval(), config=config, run=run, checkpoint=saved.name
+    )
 
 
 def find_trained(
@@ -76,26 +72,6 @@ def find_trained(
     trained = load_trained(find_run(text, kind=KIND), checkpoint=checkpoint)
     notice(f"Using {trained.run.path}, checkpoint {trained.checkpoint}.")
     return trained
-
-
-def result_name(run: RunFolder) -> str:
-    """Name the checkpoint that is a run's result: `best`, else `last`, else the newest snapshot."""
-    for name in ("best", "last"):
-        if run.checkpoint(name).is_file():
-            return name
-    epochs = snapshot_epochs(run)
-    return snapshot_name(epochs[-1]) if epochs else "last"
-
-
-def snapshot_name(epoch: int) -> str:
-    """Return the name of the checkpoint kept after `epoch` epochs."""
-    return f"epoch-{epoch:04d}"
-
-
-def snapshot_epochs(run: RunFolder) -> list[int]:
-    """List the epochs whose checkpoints a run has kept, in order."""
-    stems = (path.stem.removeprefix("epoch-") for path in run.checkpoints.glob("epoch-*.pt"))
-    return sorted(int(stem) for stem in stems if stem.isdigit())
 
 
 def load_weights_into(network: nn.Module, weights: Mapping[str, Any], *, source: str) -> None:

@@ -15,7 +15,8 @@ from dlcli.engine.events import Evaluated, Event, Finished, Notice, Pictures, Sa
 from dlcli.engine.resuming import check_unchanged
 from dlcli.engine.runs import RunFolder, find_run, open_run
 from dlcli.engine.seed import generator
-from dlcli.engine.session import Place, Session, load_weights, open_session
+from dlcli.engine.session import Place, Session, open_session
+from dlcli.engine.weights import load_model
 from dlcli.errors import ConfigError, Interrupted
 from dlcli.vae.config import VaeTrainConfig, check
 from dlcli.vae.evaluation import Evaluation, collapse_sentence, evaluate
@@ -122,7 +123,7 @@ def start_from(network: nn.Module, source: str) -> None:
         CheckpointError: it is of another network.
     """
     run = find_run(source, kind=KIND)
-    load_weights_into(network, load_weights(run, kind=KIND), source=str(run.path))
+    load_weights_into(network, load_model(run, kind=KIND).weights, source=str(run.path))
 
 
 def _start_weights(session: Session, network: nn.Module, *, init_from: str | None) -> None:
@@ -193,8 +194,8 @@ def _conclude(
     if not session.world.is_main:
         return None
     if session.folder.checkpoint("best").is_file():
-        best = load_weights(session.folder, kind=KIND, name="best")
-        load_weights_into(learner.network, best, source=str(session.folder.checkpoint("best")))
+        best = load_model(session.folder, kind=KIND, checkpoint="best")
+        load_weights_into(learner.network, best.weights, source=str(best.path))
     found = evaluate(
         learner.vae,
         splits.test,

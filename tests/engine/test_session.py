@@ -16,7 +16,7 @@ import torch
 from dlcli.engine.config import load_yaml, resolve
 from dlcli.engine.events import Evaluated, Event, Finished, RunStarted, Saved, StateDue
 from dlcli.engine.runs import RunFolder
-from dlcli.engine.session import Place, Session, follow, load_weights, open_session
+from dlcli.engine.session import Place, Session, follow, open_session
 from dlcli.engine.settings import LoopConfig
 from dlcli.errors import CheckpointError, ConfigError, DlError, RunFailed, UsageFault
 from tests.engine.toy import Toy, ToyConfig, differences, outcome
@@ -227,22 +227,6 @@ def test_a_damaged_checkpoint_is_refused_and_nothing_is_lost(damage: str, tmp_pa
         _train(Place(resume=run.path))
     assert len(run.metrics()) == 1
     assert run.checkpoint().read_bytes() == damaged
-
-
-def test_a_run_of_another_kind_is_refused(tmp_path: Path) -> None:
-    run = RunFolder(tmp_path / "run")
-    _train(Place(out=run.path))
-    with pytest.raises(CheckpointError, match="is of a toy run, not of a vae run"):
-        load_weights(run, kind="vae")
-
-
-def test_weights_alone_can_be_had(tmp_path: Path) -> None:
-    run = RunFolder(tmp_path / "run")
-    _train(Place(out=run.path))
-    weights = load_weights(run, kind="toy", name="best")
-    Toy(dropout=0.5).network.load_state_dict(weights)
-    with pytest.raises(CheckpointError, match=r"epoch-0009\.pt cannot be read"):
-        load_weights(run, kind="toy", name="epoch-0009")
 
 
 def test_a_listener_that_fails_ends_the_run_with_its_own_error(tmp_path: Path) -> None:

@@ -11,17 +11,12 @@ import torch
 from dlcli.engine.checkpoint import save_checkpoint
 from dlcli.engine.config import resolve, to_dict
 from dlcli.engine.runs import RunFolder
+from dlcli.engine.weights import result_name, snapshot_epochs, snapshot_name
 from dlcli.errors import CheckpointError, ConfigError, UsageFault
 from dlcli.vae.config import VaeTrainConfig
 from dlcli.vae.model import build_model
 from dlcli.vae.objective import VaeNetwork
-from dlcli.vae.trained import (
-    find_trained,
-    load_trained,
-    result_name,
-    snapshot_epochs,
-    snapshot_name,
-)
+from dlcli.vae.trained import find_trained, load_trained
 
 
 @pytest.fixture
@@ -68,7 +63,7 @@ def test_what_is_no_vae_is_refused(run: RunFolder) -> None:
     with pytest.raises(CheckpointError, match="nmt"):
         load_trained(run)
     save(run, "last", model=None)
-    with pytest.raises(CheckpointError, match="holds no VAE"):
+    with pytest.raises(CheckpointError, match="holds no model"):
         load_trained(run)
     save(run, "last", model={"vae.weight": torch.zeros(1)})
     with pytest.raises(CheckpointError, match="not those of this network"):

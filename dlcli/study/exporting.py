@@ -1,0 +1,104 @@
+"""A run as something to hand on: weights without code, settings, record, and a card."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dlcli.data.catalogue import DATA_SETS
+from dlcli.engine.files import write_whole
+from dlcli.engine.runs import RunFolder, create_run
+from dlcli.engine.weights import load_model, save_exported
+from dlcli.errors import UsageFault
+
+MACHINE = ("command", "started", "machine", "git", "device", "precision", "threads", "processes")
+KEPT = ("kind", "title", "status", "seed", "result", "signature", "metrics", *MACHINE)
+"""What an export keeps of run.json."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """What was written."""
+
+    folder: Path
+    files: tuple[Path, ...]
+    size: int
+    """Bytes of all files."""
+
+
+def export_run(
+    run: RunFolder, *, out: Path, half: bool = True, checkpoint: str | None = None
+) -> Export:
+    """Write a run's result as a folder that every `--run` takes, without optimiser or code.
+
+    Args:
+        run: a trained run.
+        out: the folder to make.
+        half: whether to store matrices and kernels as float16.
+        checkpoint: see `dlcli.engine.weights.load_model`.
+
+    Raises:
+        UsageFault: the folder exists, or the run says of no kind what it is.
+        CheckpointError: the weights cannot be read.
+        RunFailed: the folder cannot be written.
+    """
+    record = run.record()
+    kind = record.get("kind")
+    if not isinstance(kind, str):
+        raise UsageFault(
+            f"{run.path} does not say what kind of run it is.", hint="Its run.json is damaged."
+        )
+    saved = load_model(run, kind=kind, checkpoint=checkpoint)
+    folder = create_run("export", out=out, force=False)
+    for empty in (folder.checkpoints, folder.figures):
+        empty.rmdir()
+    for file in [run.config_file, *sorted(run.path.glob("tokenizer*"))]:
+        shutil.copyfile(file, folder.path / file.name)
+    save_exported(folder, saved.weights, kind=kind, half=half)
+    kept = {name: record[name] for name in KEPT if name in record}
+    if isinstance(kept.get("result"), Mapping):
+        kept["result"] = {k: v for k, v in kept["result"].items() if k != "run"}
+    folder.update_record(**kept, exported={"checkpoint": saved.name, "half": half})
+    write_whole(folder.path / "README.md", card(record=record, half=half).encode())
+    files = tuple(sorted(path for path in folder.path.iterdir() if path.is_file()))
+    return Export(folder=folder.path, files=files, size=sum(file.stat().st_size for file in files))
+
+
+def card(*, record: Mapping[str, Any], half: bool) -> str:
+    """Write a model card from a run's record: what it is, how it was trained, what it reaches."""
+    machine, result = record.get("machine", {}), record.get("result", {})
+    data = str(result.get("data", "unknown"))
+    found = [entry for entry in DATA_SETS if entry.name == data.split(":")[0].split("-")[0]]
+    about = f"{found[0].what}; licence: {found[0].licence}" if found else "see its source"
+    place = f"{record.get('device')}, {machine.get('platform')}, {record.get('threads')} threads"
+    facts = {
+        "Data": f"{data}: {about}",
+        "Command": f"`{_command(record)}`, settings in `config.yaml`",
+        "Trained": f"{record.get('started')}, {result.get('train_s', 0) / 3600:.2f} hours of "
+        f"updates in {record.get('precision')} ({place}, torch {machine.get('torch')})",
+        "Weights": f"{'float16' if half else 'float32'} matrices, float32 elsewhere",
+        "Signature": f"`{record.get('signature')}`",
+    }
+    lines = [
+        f"# {record.get('title', record.get('kind'))}",
+        "",
+        *(f"- **{name}:** {fact}" for name, fact in facts.items()),
+        "",
+        "| measured | |",
+        "|---|---|",
+        *(f"| {name} | {_number(value)} |" for name, value in record.get("metrics", {}).items()),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _command(record: Mapping[str, Any]) -> str:
+    command = [str(word) for word in record.get("command", [])]
+    return " ".join([Path(command[0]).name, *command[1:]]) if command else "unknown"
+
+
+def _number(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

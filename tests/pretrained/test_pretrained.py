@@ -1,0 +1,64 @@
+"""The packaged models are found by name, stand in where nothing was trained, and are whole."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from dlcli import pretrained
+from dlcli.engine.runs import find_run
+from dlcli.errors import UsageFault
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand-ins for the packaged models, and an empty working folder."""
+    for name, kind in (("vae-conv", "vae"), ("toy-one", "toy")):
+        (tmp_path / "shelf" / name).mkdir(parents=True)
+        (tmp_path / "shelf" / name / "config.yaml").write_text("{}\n")
+        (tmp_path / "shelf" / name / "run.json").write_text(f'{{"kind": "{kind}"}}')
+    monkeypatch.setattr(pretrained, "_root", lambda: tmp_path / "shelf")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "shelf"
+
+
+def test_is_found_by_name(shelf: Path) -> None:
+    assert find_run("pretrained:toy-one", kind="toy").path == shelf / "toy-one"
+    assert pretrained.names() == ["toy-one", "vae-conv"]
+
+
+def test_stands_in_where_there_is_no_run_of_its_kind(shelf: Path) -> None:
+    assert find_run(None, kind="vae").path == shelf / "vae-conv"
+    with pytest.raises(UsageFault, match="no trained nmt run"):
+        find_run(None, kind="nmt")
+
+
+def test_is_not_what_latest_means(shelf: Path) -> None:
+    with pytest.raises(UsageFault, match="no trained vae run"):
+        find_run("latest", kind="vae")
+
+
+def test_a_run_of_ones_own_comes_first(shelf: Path) -> None:
+    own = Path("runs/mine")
+    shutil.copytree(shelf / "vae-conv", own)
+    (own / "model.safetensors").write_bytes(b"")
+    assert find_run(None, kind="vae").path == own.absolute()
+
+
+def test_an_unknown_name_names_the_nearest(shelf: Path) -> None:
+    with pytest.raises(UsageFault, match="no packaged model 'vae-cnv'") as caught:
+        find_run("pretrained:vae-cnv", kind="vae")
+    assert "vae-conv" in caught.value.hint
+
+
+def test_of_another_kind_is_refused(shelf: Path) -> None:
+    with pytest.raises(UsageFault, match="is a vae run, and this command needs a nmt run"):
+        find_run("pretrained:vae-conv", kind="nmt")
+
+
+@pytest.mark.parametrize("name", ["", "..", "../shelf/toy-one", "vae-conv/"])
+def test_a_name_never_leads_out_of_the_package(shelf: Path, name: str) -> None:
+    with pytest.raises(UsageFault, match="no packaged model"):
+        find_run(f"pretrained:{name}")

@@ -1,0 +1,70 @@
+"""An exported run is used like the run itself, carries no training state, and says what it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from dlcli.engine.config import resolve
+from dlcli.engine.runs import RunFolder, find_run
+from dlcli.engine.session import Place
+from dlcli.errors import UsageFault
+from dlcli.study.exporting import export_run
+from dlcli.study.repeat import train_once
+from dlcli.vae.config import VaeTrainConfig
+from dlcli.vae.trained import load_trained
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    settings = {
+        "model": {"arch": "conv", "latent_dim": 3, "channels": [3, 5, 5, 7]},
+        "data": {"name": "glyphs:96:0"},
+        "loop": {"epochs": 1},
+        "snapshots": [],
+    }
+    place = Place(out=tmp_path_factory.mktemp("runs") / "small")
+    result = train_once(resolve(VaeTrainConfig, [settings]), place=place)
+    assert result is not None
+    return RunFolder(Path(result.run))
+
+
+def test_it_decodes_as_the_run_does(run: RunFolder, tmp_path: Path) -> None:
+    z = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    original = load_trained(run).model.decode(z)
+    for half, tolerance in ((True, 1e-2), (False, 0.0)):
+        out = tmp_path / f"half-{half}"
+        export_run(run, out=out, half=half)
+        found = load_trained(find_run(str(out), kind="vae"))
+        assert found.checkpoint == "exported"
+        torch.testing.assert_close(found.model.decode(z), original, rtol=0, atol=tolerance)
+
+
+def test_it_holds_weights_settings_record_and_card_only(run: RunFolder, tmp_path: Path) -> None:
+    done = export_run(run, out=tmp_path / "out")
+    names = {path.name for path in (tmp_path / "out").rglob("*")} - {".lock"}
+    assert names == {"README.md", "config.yaml", "model.safetensors", "run.json"}
+    assert done.size < run.checkpoint().stat().st_size / 4
+    assert "run" not in RunFolder(done.folder).record()["result"]  # no path of this machine
+
+
+def test_the_card_names_data_licence_signature_and_metrics(run: RunFolder, tmp_path: Path) -> None:
+    card = (export_run(run, out=tmp_path / "out").folder / "README.md").read_text()
+    record = run.record()
+    for part in ("glyphs:96: digits", "licence: ", record["signature"], "| elbo |"):
+        assert part in card
+
+
+def test_an_existing_folder_is_refused(run: RunFolder, tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text("mine")
+    with pytest.raises(UsageFault, match="exists already"):
+        export_run(run, out=tmp_path)
+    assert (tmp_path / "kept").read_text() == "mine"
+
+
+def test_a_folder_that_is_no_known_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("{}\n")
+    with pytest.raises(UsageFault, match="what kind of run"):
+        export_run(RunFolder(tmp_path), out=tmp_path / "out")
