@@ -1,0 +1,123 @@
+"""Scores against sacreBLEU's own, and intervals against what they claim."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+from sacrebleu.significance import PairedTest
+
+from dlcli.nmt.scoring import Metric, compare, percentiles, resampled_sums, score_corpus
+
+SENTENCE = "the cat sat on a mat with two small dogs near some old green trees"
+WORDS = SENTENCE.split()
+
+
+def sentences(count: int, *, seed: int, noise: float) -> tuple[list[str], list[str]]:
+    """Return references, and copies in which each word is another with probability `noise`."""
+    draw = random.Random(seed)
+    references = [" ".join(draw.choices(WORDS, k=draw.randint(1, 12))) + "." for _ in range(count)]
+    hypotheses = [
+        " ".join(
+            draw.choice(WORDS) if draw.random() < noise else word for word in reference.split()
+        )
+        for reference in references
+    ]
+    return hypotheses, references
+
+
+METRICS = [
+    (Metric(), BLEU()),
+    (Metric(lowercase=True), BLEU(lowercase=True)),
+    (Metric(tokenize="none"), BLEU(tokenize="none")),
+    (Metric(name="chrf"), CHRF()),
+    (Metric(name="chrf", lowercase=True), CHRF(lowercase=True)),
+]
+
+
+@pytest.mark.parametrize(("ours", "theirs"), METRICS)
+def test_scores_are_sacrebleus(ours: Metric, theirs: BLEU | CHRF) -> None:
+    hypotheses, references = sentences(40, seed=1, noise=0.3)
+    hypotheses[3], references[5] = "", ""
+    hypotheses[7] = hypotheses[7].upper()
+    wanted = theirs.corpus_score(hypotheses, [references], n_bootstrap=200)
+    counts = ours.count(hypotheses, references)
+    found = score_corpus(counts, ours, resamples=200)
+    assert found.score == pytest.approx(wanted.score, abs=1e-9)
+    assert (found.ci95[1] - found.ci95[0]) / 2 == pytest.approx(wanted._ci, abs=1e-3)
+    assert found.ci95[0] < wanted._mean < found.ci95[1]
+    assert found.signature == theirs.get_signature().format()
+
+
+@pytest.mark.parametrize(("ours", "theirs"), METRICS)
+def test_single_sentences_too_match_or_not(ours: Metric, theirs: BLEU | CHRF) -> None:
+    cases = [("", "a b"), ("a", ""), ("a", "a"), ("x y z", "a b c d e"), ("a b x d", "a b c d")]
+    for hypothesis, reference in [*cases, ("a b c d e f", "a b c d"), ("a", "a b c d e")]:
+        wanted = theirs.corpus_score([hypothesis], [[reference]]).score
+        counts = ours.count([hypothesis], [reference])
+        assert float(ours.scores(counts[0])) == pytest.approx(wanted, abs=1e-9)
+        assert float(ours.scores(counts)[0]) == pytest.approx(wanted, abs=1e-9)
+
+
+def test_resamples_in_pieces_are_those_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = np.arange(28.0).reshape(7, 4)
+    whole = resampled_sums(counts, resamples=50)
+    monkeypatch.setattr("dlcli.nmt.scoring.AT_ONCE", 22)
+    np.testing.assert_array_equal(resampled_sums(counts, resamples=50), whole)
+
+
+def test_the_paired_difference_agrees_with_sacrebleus_test() -> None:
+    better, references = sentences(60, seed=2, noise=0.2)
+    worse, _ = sentences(60, seed=2, noise=0.45)
+    test = PairedTest(
+        [("worse", worse), ("better", better)], {"BLEU": BLEU()}, [references], test_type="bs"
+    )
+    theirs = test()[1]["BLEU"][1]
+    metric = Metric()
+    first, second = (metric.count(one, references) for one in (better, worse))
+    found = compare(first, second, metric)
+    assert found.p_value == pytest.approx(theirs.p_value, abs=2e-3)
+    scores = [score_corpus(one, metric).score for one in (first, second)]
+    assert found.value == pytest.approx(scores[0] - scores[1])
+    assert 0 < found.ci95[0] < found.value < found.ci95[1]
+    mirrored = compare(second, first, metric)
+    assert mirrored.ci95 == pytest.approx((-found.ci95[1], -found.ci95[0]))
+
+
+def test_a_system_does_not_differ_from_itself() -> None:
+    hypotheses, references = sentences(20, seed=3, noise=0.3)
+    counts = Metric().count(hypotheses, references)
+    found = compare(counts, counts, Metric())
+    assert (found.value, found.ci95, found.p_value) == (0, (0, 0), 1 / 1001)
+
+
+def test_intervals_cover_the_score_of_all_sentences() -> None:
+    """Samples of 150 of a population of 8,000: 95% claimed, 88 to 99 of 100 allowed."""
+    hypotheses, references = sentences(8_000, seed=4, noise=0.3)
+    metric = Metric()
+    counts = metric.count(hypotheses, references)
+    truth = float(metric.scores(counts.sum(axis=0)))
+    rng = np.random.default_rng(5)
+    covered = 0
+    for trial in range(100):
+        rows = rng.choice(len(counts), size=150)
+        low, high = score_corpus(counts[rows], metric, resamples=200, seed=trial).ci95
+        covered += low <= truth <= high
+    assert 88 <= covered <= 99
+
+
+def test_percentiles_cut_a_fortieth_on_each_side() -> None:
+    assert percentiles(np.arange(1000.0)) == (25, 974)
+    assert percentiles(np.array([3.0])) == (3, 3)
+
+
+def test_counting_needs_pairs() -> None:
+    with pytest.raises(ValueError, match="1 hypotheses for 2"):
+        Metric().count(["a"], ["a", "b"])
+    assert Metric().count([], []).shape == (0, 10)
+    assert Metric(name="chrf").count([], []).shape == (0, 18)
+    with pytest.raises(ValueError, match="1 sentences against 2"):
+        compare(np.zeros((1, 10)), np.zeros((2, 10)), Metric())
