@@ -17,13 +17,20 @@ class FileCheck:
 
     Attributes:
         name: path under a data folder, with `/` between folders.
-        size: length in bytes.
         digest: algorithm and hex digest, such as "md5:6bbc…" (the form pooch uses).
+        size: length in bytes; 0 where only the digest is known.
+        member: what size and digest are of, where the file is a zip archive: it may be packed in
+            more than one way.
+        urls: where it is fetched from, as it is.
+        fetched: digest of what the URLs give, where `digest` is of a member.
     """
 
     name: str
-    size: int
     digest: str
+    size: int = 0
+    member: str = ""
+    urls: tuple[str, ...] = ()
+    fetched: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +106,120 @@ GLYPHS = DataSet(
     licence="the package's own",
 )
 
-DATA_SETS: tuple[DataSet, ...] = (MNIST, GLYPHS)
+TATOEBA = DataSet(
+    name="tatoeba",
+    what="167,130 short English–French pairs; valid and test of 2,000 English sentences each",
+    kind="pairs",
+    licence="CC BY 2.0 FR (tatoeba.org and manythings.org/anki)",
+    sources=("http://d2l-data.s3-accelerate.amazonaws.com/fra-eng.zip",),
+    files=(
+        FileCheck(
+            name="tatoeba/fra-eng.zip",
+            member="fra-eng/fra.txt",
+            size=11_669_748,
+            digest="sha256:0bb85dbaa1c896844649094d7eaf2e34bee34e84fe362b26ce7e8f2e12aae104",
+            urls=("http://d2l-data.s3-accelerate.amazonaws.com/fra-eng.zip",),
+            fetched="sha1:94646ad1522d915e7b0f9296181140edcf86a4f5",
+        ),
+    ),
+    download_bytes=3_400_000,
+)
+
+_MULTI30K_URL = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw/"
+_MULTI30K_FILES = {
+    "train.en": (568_929, "d79cfa999dd4c51d2cb42499b6796d5a882c3a8a961923c25a898c90f8bbd56f"),
+    "train.fr": (604_242, "622e75069e9f4c577425c4f277116ce66e63a2401c0a2312d90073cb12379a3c"),
+    "val.en": (21_650, "14f7d25ddd868909a9213e361768460edcacdd6ab9d1e77b92560dc10c10dc28"),
+    "val.fr": (23_001, "ca3106f1a72390591d25f6c45cb4cd39dec4cd3f123e099748a3ce5256c160e9"),
+    "test_2016_flickr.en": (
+        21_077,
+        "611d361c6334bc7246101d48097c13cf5c4413c5befc793cc629934359d532d9",
+    ),
+    "test_2016_flickr.fr": (
+        22_310,
+        "6d326e188d259fb1d04ac19eae3af956559b3a0b93d7635e56c90987c40c8b90",
+    ),
+    "test_2017_flickr.en": (
+        19_138,
+        "76a444ee25172e72695cddb13ae4a3bda59430617be88e0bb46b60504f054074",
+    ),
+    "test_2017_flickr.fr": (
+        20_434,
+        "3ba671ceb2299f3304ffafefea7a833d08632fbaf0ba18546f8a2ec2391af496",
+    ),
+}
+
+MULTI30K = DataSet(
+    name="multi30k",
+    what="29,000 + 1,014 English–French image captions; test_2016_flickr, test_2017_flickr",
+    kind="pairs",
+    licence="research and teaching only, for its images' terms (Elliott et al. 2016, 2017)",
+    sources=(_MULTI30K_URL,),
+    files=tuple(
+        FileCheck(
+            name=f"multi30k/{name}.gz",
+            size=size,
+            digest=f"sha256:{digest}",
+            urls=(f"{_MULTI30K_URL}{name}.gz",),
+        )
+        for name, (size, digest) in _MULTI30K_FILES.items()
+    ),
+    download_bytes=sum(size for size, _ in _MULTI30K_FILES.values()),
+)
+
+EUROPARL = DataSet(
+    name="europarl",
+    what="Europarl v7, 2 million English–French pairs of parliament; cut by our published rule",
+    kind="pairs",
+    licence="no copyright known (statmt.org/europarl; Koehn 2005)",
+    sources=("https://www.statmt.org/europarl/v7/fr-en.tgz",),
+    files=(
+        FileCheck(
+            name="europarl/fr-en.tgz",
+            digest="sha256:80f5d52113e23bfe51f890569ed69d2a1348127bca0894d07d1d23e0d0fac1e9",
+            urls=("https://www.statmt.org/europarl/v7/fr-en.tgz",),
+        ),
+    ),
+    download_bytes=203_000_000,
+)
+
+_EUROPARL_DEV_FILES = {
+    "train.en": (23_891_007, "468acf52d702adfae5d25e4258c2af215dbb6f98e1d17f02355a2cedb73e4f15"),
+    "train.fr": (26_484_691, "a2a5605e8b51cd3e1766c878098ac50a25331444b9cd4a26e8eccb1c9f2c88cc"),
+    "valid.en": (96_706, "8ae5f96db104817f6af35cc4da194424c49feb9ffda984db3ad1f9ce66b50964"),
+    "valid.fr": (107_135, "3976ab994dc930295dc2b15b108bfce01c0989a4fa4a8add3b4ebf4fa251284c"),
+    "test.en": (96_229, "5b62d5b2787c6e8022d791380a4ef1893615a90f1247d05c405af7207204a4c1"),
+    "test.fr": (106_489, "67e549c4bb23887d8e15316e1dfdc2fa403feb75c45bc69f633644d4b2ad3601"),
+}
+
+EUROPARL_DEV = DataSet(
+    name="europarl-dev500k",
+    what="another cut of Europarl for development: 500,000 + 2,000 + 2,000 pairs; not published",
+    kind="pairs",
+    licence="as europarl",
+    sources=("a cut made by hand, put into $DL_DATA_DIR/europarl",),
+    files=tuple(
+        FileCheck(name=f"europarl/{name}.gz", size=size, digest=f"sha256:{digest}")
+        for name, (size, digest) in _EUROPARL_DEV_FILES.items()
+    ),
+)
+
+GRAMMAR = DataSet(
+    name="grammar",
+    what="English–French pairs from a grammar of our own, word alignments known by construction",
+    kind="pairs",
+    licence="the package's own",
+)
+
+DATA_SETS: tuple[DataSet, ...] = (
+    MNIST,
+    GLYPHS,
+    TATOEBA,
+    MULTI30K,
+    EUROPARL,
+    EUROPARL_DEV,
+    GRAMMAR,
+)
 
 
 def named(name: str) -> DataSet:

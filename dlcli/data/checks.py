@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import stat
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal, cast
 
 from dlcli.data.catalogue import DataSet, FileCheck
 from dlcli.data.places import Place, places
@@ -37,9 +41,51 @@ class FileState:
 def file_digest(path: Path, algorithm: str) -> str:
     """Return the hex digest of a file, read in chunks."""
     with path.open("rb") as file:
-        return hashlib.file_digest(
-            file, lambda: hashlib.new(algorithm, usedforsecurity=False)
-        ).hexdigest()
+        return _digest(file, algorithm)
+
+
+def _digest(file: BinaryIO, algorithm: str) -> str:
+    hashed = hashlib.new(algorithm, usedforsecurity=False)
+    while block := file.read(1 << 20):
+        hashed.update(block)
+    return hashed.hexdigest()
+
+
+@contextmanager
+def open_checked(folder: Path, check: FileCheck) -> Iterator[BinaryIO]:
+    """Open what a check is of: a file, or the member of a zip archive.
+
+    Raises:
+        OSError: it is not there or cannot be read; a damaged archive included.
+    """
+    path = folder / check.name
+    if not check.member:
+        with path.open("rb") as file:
+            yield file
+        return
+    try:
+        with zipfile.ZipFile(path) as archive, archive.open(check.member) as member:
+            yield cast(BinaryIO, member)
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        raise OSError(f"a damaged zip archive: {error}") from None
+    except KeyError:
+        raise OSError(f"an archive without {check.member}") from None
+
+
+def size_of(folder: Path, check: FileCheck) -> int:
+    """Return the length of what a check is of, without reading it.
+
+    Raises:
+        OSError: it is not there, or is no such archive.
+    """
+    path = folder / check.name
+    if not check.member:
+        return path.stat().st_size
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.getinfo(check.member).file_size
+    except (zipfile.BadZipFile, KeyError):
+        raise OSError(f"it is no zip archive with {check.member}") from None
 
 
 def check_file(folder: Path, check: FileCheck, *, again: bool = False) -> FileState:
@@ -52,18 +98,22 @@ def check_file(folder: Path, check: FileCheck, *, again: bool = False) -> FileSt
     """
     path = folder / check.name
     algorithm, _, digest = check.digest.partition(":")
-    expected = f"{check.size:,} bytes, {algorithm} {digest}"
+    expected = f"{check.size:,} bytes, {algorithm} {digest}" if check.size else check.digest
+    if check.member:
+        expected = f"an archive with {check.member} of {expected}"
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):
             what = "a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file"
             return FileState(path=path, state="wrong", expected=expected, found=what)
-        if found.st_size != check.size:
-            size = f"{found.st_size:,} bytes"
+        length = size_of(folder, check)
+        if check.size and length != check.size:
+            size = f"{length:,} bytes"
             return FileState(path=path, state="wrong", expected=expected, found=size)
         key = (str(path), found.st_size, found.st_mtime_ns, check.digest)
         if again or key not in _verified:
-            actual = file_digest(path, algorithm)
+            with open_checked(folder, check) as content:
+                actual = _digest(content, algorithm)
             if actual != digest:
                 return FileState(
                     path=path, state="wrong", expected=expected, found=f"{algorithm} {actual}"

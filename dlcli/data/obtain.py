@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
 
 from dlcli.data.catalogue import DataSet
-from dlcli.data.checks import find
-from dlcli.data.fetch import Progress
+from dlcli.data.checks import check_file, find
+from dlcli.data.fetch import Progress, fetch_file, following, reachable
 from dlcli.data.places import VARIABLE, Place, cache, data_dir, places
 from dlcli.data.storage import Notice, tell
 from dlcli.errors import DataError, UsageFault
+
+_ANSWERS_S = 5.0
 
 
 def fetch(
@@ -57,7 +61,35 @@ def _fetcher(data_set: DataSet) -> Callable[..., None]:
         from dlcli.data.mnist import fetch_mnist
 
         return fetch_mnist
-    raise LookupError(f"nothing knows how to fetch {data_set.name}")
+    return _fetch_files
+
+
+def _fetch_files(
+    data_set: DataSet, folder: Path, *, notice: Notice, progress: Progress | None
+) -> None:
+    """Download the files of a set that have addresses, one after the other, as they are.
+
+    A file that was cut goes on where it stopped; those that are right already stay.
+    """
+    lacking = [check for check in data_set.files if check_file(folder, check).state != "ok"]
+    urls = [url for check in lacking for url in check.urls]
+    if not all(check.urls for check in lacking):
+        raise not_here(data_set, why="and it is not published")
+    notice(f"Fetching {data_set.name} from {', '.join(data_set.sources)}.")
+    if not reachable(urls[:1], within_s=_ANSWERS_S):
+        raise not_here(data_set, why=f"and {urlsplit(urls[0]).hostname} does not answer")
+    before = 0
+    for check in lacking:
+        target = folder / check.name
+        fetch_file(
+            check.urls,
+            target,
+            digest=check.fetched or check.digest,
+            size=None if check.fetched else check.size or None,
+            progress=following(before, progress, total=data_set.download_bytes),
+            notice=notice,
+        )
+        before += target.stat().st_size
 
 
 def not_here(data_set: DataSet, *, why: str) -> DataError:
@@ -65,12 +97,13 @@ def not_here(data_set: DataSet, *, why: str) -> DataError:
     own = data_dir()
     looked = " or in ".join(str(place.folder) for place in places())
     files = data_set.files[0].name.rpartition("/")[0]
+    embedded = "glyphs" if data_set.kind == "images" else "grammar"
     lacking = "" if own is None else _lacking(data_set, own)
     return DataError(
         f"'{data_set.name}' is not in {looked}{lacking}, {why}.",
         hint=(
             f"Run `dl data fetch {data_set.name}` with a network, set {VARIABLE} to a folder that "
-            f"has {files}/, or use an embedded set such as --data glyphs."
+            f"has {files}/, or use an embedded set such as --data {embedded}."
         ),
     )
 

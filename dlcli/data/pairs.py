@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dlcli.errors import ConfigError
@@ -31,6 +31,12 @@ class Pairs:
             counts.add(len(self.links))
         if len(counts) != 1:
             raise ValueError(f"sides of a corpus differ in length: {sorted(counts)}")
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[str, str]]) -> Pairs:
+        """Gather (source, target) pairs."""
+        sides = list(pairs)
+        return cls(source=tuple(one for one, _ in sides), target=tuple(two for _, two in sides))
 
     def __len__(self) -> int:
         return len(self.source)

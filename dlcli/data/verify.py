@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from dlcli.data import catalogue
-from dlcli.data.catalogue import DataSet, named
-from dlcli.data.checks import FileState, check_set, find
+from dlcli.data.catalogue import DataSet, FileCheck, named
+from dlcli.data.checks import FileState, check_set, find, size_of
 from dlcli.data.obtain import not_here
 from dlcli.data.places import Place, places
 from dlcli.errors import UsageFault
@@ -121,5 +121,12 @@ def _with_files(name: str) -> DataSet:
 
 
 def _seems_whole(data_set: DataSet, place: Place) -> bool:
-    files = [(place.folder / check.name, check.size) for check in data_set.files]
-    return bool(files) and all(f.is_file() and f.stat().st_size == size for f, size in files)
+    return bool(data_set.files) and all(_seems_right(place, check) for check in data_set.files)
+
+
+def _seems_right(place: Place, check: FileCheck) -> bool:
+    try:
+        length = size_of(place.folder, check)
+    except OSError:
+        return False
+    return (place.folder / check.name).is_file() and length == (check.size or length)

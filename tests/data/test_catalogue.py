@@ -9,7 +9,7 @@ from dlcli.errors import ConfigError
 def test_names_are_unique_and_plain() -> None:
     names = [data_set.name for data_set in DATA_SETS]
     assert len(set(names)) == len(names)
-    assert all(name.isalnum() and name.islower() for name in names)
+    assert all(name.replace("-", "").isalnum() and name.islower() for name in names)
 
 
 @pytest.mark.parametrize("data_set", DATA_SETS, ids=lambda data_set: data_set.name)
@@ -18,10 +18,12 @@ def test_every_entry_says_what_it_is_and_how_it_is_checked(data_set) -> None:
     assert data_set.licence
     assert data_set.embedded == (not data_set.sources)
     for check in data_set.files:
-        algorithm, _, digest = check.digest.partition(":")
-        assert len(digest) == {"md5": 32, "sha1": 40, "sha256": 64}[algorithm]
-        assert check.size > 0
+        for text in filter(None, (check.digest, check.fetched)):
+            algorithm, _, digest = text.partition(":")
+            assert len(digest) == {"md5": 32, "sha1": 40, "sha256": 64}[algorithm]
+        assert check.size > 0 or (check.digest.startswith("sha256:") and not check.member)
         assert not check.name.startswith("/")
+        assert bool(check.fetched) == bool(check.member)
 
 
 def test_mnist_takes_the_bytes_of_its_four_files() -> None:

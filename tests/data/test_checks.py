@@ -76,10 +76,10 @@ def test_a_file_found_right_is_read_once_unless_asked_again(
     _write(tmp_path, b"hello")
     check_file(tmp_path, CHECK)
 
-    def refuse(path: Path, algorithm: str) -> str:
+    def refuse(file: object, algorithm: str) -> str:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("dlcli.data.checks.file_digest", refuse)
+    monkeypatch.setattr("dlcli.data.checks._digest", refuse)
     assert check_file(tmp_path, CHECK).state == "ok"
     again = check_file(tmp_path, CHECK, again=True)
     assert (again.state, again.found) == ("wrong", "it cannot be read (Input/output error)")
