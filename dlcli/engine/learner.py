@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -21,6 +22,20 @@ class Batch:
     """What the loss sums of the *global* batch are divided by: its images or target tokens."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Criterion:
+    """What of an evaluation the best checkpoint is chosen by; without it none is kept as best."""
+
+    metric: str = "valid_loss"
+    higher_is_better: bool = False
+
+    def improves(self, value: float, *, best: float | None) -> bool:
+        """Say whether `value` is a number and better than the best so far."""
+        if best is None or not math.isfinite(value):
+            return math.isfinite(value)
+        return value > best if self.higher_is_better else value < best
+
+
 class Learner(Protocol):
     """A network, its data and its evaluation."""
 
@@ -38,5 +53,5 @@ class Learner(Protocol):
         ...
 
     def evaluate(self, *, epoch: int) -> Mapping[str, object]:
-        """Measure after `epoch` epochs; `valid_loss` is what the best checkpoint is chosen by."""
+        """Measure after `epoch` epochs; the best checkpoint is chosen by one of the numbers."""
         ...

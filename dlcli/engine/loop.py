@@ -20,7 +20,7 @@ import torch
 from dlcli.engine.device import Compute
 from dlcli.engine.distributed import World
 from dlcli.engine.events import Evaluated, Event, Finished, Progress, StateDue
-from dlcli.engine.learner import Batch, Learner
+from dlcli.engine.learner import Batch, Criterion, Learner
 from dlcli.engine.position import Position
 from dlcli.engine.settings import LoopConfig, OptimConfig
 from dlcli.engine.step import Stepper
@@ -41,6 +41,7 @@ class Plan:
     seed: int
     world: World = field(default_factory=World)
     compiled: bool = False
+    criterion: Criterion = field(default_factory=Criterion)
     keep_epochs: tuple[int, ...] = ()
     """Epochs after which a checkpoint is kept under its own name; 0 is before any training."""
 
@@ -223,14 +224,15 @@ class Training:
         return ended and number % loop.evaluate_every == 0
 
     def _evaluate(self, *, epoch: int) -> Generator[Event, None, None]:
-        """Measure, yield the result, and keep the best by validation loss."""
+        """Measure, yield the result, and keep the best by the plan's criterion."""
         at = self.position
         means = self._means()
         found: Mapping[str, object] = {}
         if self.plan.world.is_main:
             self.learner.network.eval()
             found = self.learner.evaluate(epoch=epoch)
-        valid = self.plan.world.share(found.get("valid_loss"))
+        criterion = self.plan.criterion
+        value = self.plan.world.share(found.get(criterion.metric))
         at.sums, at.evaluated = None, at.step
         yield Evaluated(
             epoch=epoch,
@@ -243,9 +245,9 @@ class Training:
                 "train_s": at.train_s,
             },
         )
-        if isinstance(valid, float):
-            improved = math.isfinite(valid) and (at.best is None or valid < at.best)
-            at.best, at.stale = (valid, 0) if improved else (at.best, at.stale + 1)
+        if isinstance(value, float):
+            improved = criterion.improves(value, best=at.best)
+            at.best, at.stale = (value, 0) if improved else (at.best, at.stale + 1)
             if improved:
                 yield self._due("best")
 

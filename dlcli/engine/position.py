@@ -27,7 +27,7 @@ class Position:
     train_s: float = 0.0
     """Seconds of training alone, over all sessions of the run."""
     best: float | None = None
-    """Best validation loss."""
+    """Best value of what the best checkpoint is chosen by."""
     stale: int = 0
     """Evaluations since the best one."""
     evaluated: int = -1

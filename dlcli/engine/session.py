@@ -19,7 +19,7 @@ from dlcli.engine.device import Compute, describe_machine, prepare
 from dlcli.engine.distributed import PeerLost, World, join_processes, launched_world
 from dlcli.engine.events import Event, Finished, RunStarted, StateDue
 from dlcli.engine.files import write_whole
-from dlcli.engine.learner import Learner
+from dlcli.engine.learner import Criterion, Learner
 from dlcli.engine.loop import Plan, Training
 from dlcli.engine.provenance import describe_start
 from dlcli.engine.recorder import cut_metrics, record, resume_state
@@ -61,6 +61,7 @@ class Session:
         optim: OptimConfig,
         loop: LoopConfig,
         compute: ComputeConfig,
+        criterion: Criterion | None = None,
         keep_epochs: tuple[int, ...] = (),
     ) -> Iterator[Event]:
         """Train `learner` (its network on the session's device), recording on the main process."""
@@ -71,6 +72,7 @@ class Session:
             seed=compute.seed,
             world=self.world,
             compiled=compute.compile,
+            criterion=criterion or Criterion(),
             keep_epochs=keep_epochs,
         )
         training = Training(learner, plan=plan, stop=self.stop, state=self.state)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
 import torch
 from torch import Tensor
 
-from dlcli.engine.learner import Batch, Learner
+from dlcli.engine.learner import Batch, Criterion, Learner
 from tests.engine.toy import ITEMS, Toy
 
 
@@ -37,3 +40,22 @@ def test_the_parts_of_all_processes_are_the_whole_batch() -> None:
         assert sorted(together.tolist()) == sorted(batch.tolist())
     weights = [b.weight for b in Toy().batches(epoch=1, start=0, rank=2, world=3)]
     assert sum(weights) == ITEMS
+
+
+@pytest.mark.parametrize(
+    ("higher", "value", "best", "improves"),
+    [
+        (False, 1.0, None, True),
+        (False, 1.0, 2.0, True),
+        (False, 2.0, 2.0, False),
+        (True, 2.0, 1.0, True),
+        (True, 1.0, 1.0, False),
+        (True, math.nan, None, False),
+        (False, -math.inf, 1.0, False),
+        (True, math.inf, 1.0, False),
+    ],
+)
+def test_a_criterion_says_what_is_better(
+    higher: bool, value: float, best: float | None, improves: bool
+) -> None:
+    assert Criterion(higher_is_better=higher).improves(value, best=best) is improves

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from dlcli.engine.events import Evaluated, Event, Finished, Progress, StateDue
-from dlcli.engine.learner import Batch
+from dlcli.engine.learner import Batch, Criterion
 from dlcli.engine.loop import PROGRESS_EVERY_S, Plan, Training
 from dlcli.engine.optim import learning_rate
 from dlcli.engine.settings import LoopConfig, OptimConfig
@@ -81,6 +82,24 @@ def test_the_best_checkpoint_is_chosen_by_validation_loss() -> None:
     events = _events(learner, plan=make_plan(loop=LoopConfig(epochs=5)))
     best = [e.step // BATCHES for e in events if isinstance(e, StateDue) and e.name == "best"]
     assert best == [1, 2, 4]
+
+
+def test_the_best_checkpoint_may_be_chosen_by_what_should_rise() -> None:
+    scores = [float("nan"), 3.0, 2.0, 3.0, 4.0]
+    learner = Toy(validation=lambda epoch: scores[epoch - 1])
+    plan = make_plan(loop=LoopConfig(epochs=5))
+    plan = dataclasses.replace(plan, criterion=Criterion(higher_is_better=True))
+    training = Training(learner, plan=plan)
+    events = list(training.events())
+    best = [e.step // BATCHES for e in events if isinstance(e, StateDue) and e.name == "best"]
+    assert best == [2, 5]
+    assert training.position.best == 4.0
+
+
+def test_a_metric_that_is_not_measured_chooses_nothing() -> None:
+    plan = dataclasses.replace(make_plan(), criterion=Criterion(metric="valid_bleu"))
+    events = _events(Toy(), plan=plan)
+    assert not [e for e in events if isinstance(e, StateDue) and e.name == "best"]
 
 
 def test_a_validation_loss_that_is_no_number_is_never_the_best() -> None:
