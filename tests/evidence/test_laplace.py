@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 
 from dlcli.engine.seed import generator
@@ -63,6 +64,41 @@ def test_both_modes_are_found_and_weighed():
     truth = float(joint.logsumexp(0)) + math.log(12 / 40_000)
     assert estimate.verdict == "trust"
     assert abs(estimate.log_p - truth) < 4 * estimate.std_error
+
+
+class TwoBumps:
+    """p(x | z) is a sum of two Gaussian bumps in z, of given places, heights and widths."""
+
+    name, latent_dim, dtype, device = "bumps", 1, torch.float64, torch.device("cpu")
+
+    def __init__(self, *, places: tuple, heights: tuple, widths: tuple) -> None:
+        self.places, self.heights, self.widths = (
+            torch.tensor(part, dtype=torch.float64) for part in (places, heights, widths)
+        )
+
+    def log_likelihood(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        squares = ((z - self.places) / self.widths).square()  # (K, B, 2)
+        return (self.heights - 0.5 * squares).logsumexp(-1).expand(-1, x.shape[0])
+
+    def masses(self) -> torch.Tensor:
+        """Return the share of the posterior that each bump holds: Gaussian integrals."""
+        variance = self.widths.square()
+        logs = self.heights + 0.5 * (variance / (1 + variance)).log()
+        return (logs - 0.5 * self.places.square() / (1 + variance)).softmax(0)
+
+
+@pytest.mark.parametrize("heights", [(2.0, 0.0), (4.0, 0.0)])
+def test_modes_are_weighed_by_their_mass_not_their_height(heights: tuple):
+    """A low wide bump can hold more than a high narrow one."""
+    model = TwoBumps(places=(-3.0, 3.0), heights=heights, widths=(0.3, 0.9))
+    x = torch.zeros(1, 1, dtype=torch.float64)
+    q = laplace_proposal(model, x, generator=generator(0))
+    assert q.means.shape == (2, 1, 1)
+    left = int(q.means[:, 0, 0].argmin())
+    found = q.log_shares[[left, 1 - left], 0].exp()
+    torch.testing.assert_close(found, model.masses(), atol=0.02, rtol=0)
+    (weights,) = importance_weights(model, x, proposal=q, samples=[4000], generator=generator(1))
+    assert float(weights.ess) > 2000
 
 
 def test_curvature_of_a_relu_network_is_taken_at_the_posteriors_width():
