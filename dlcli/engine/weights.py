@@ -23,6 +23,8 @@ from dlcli.errors import CheckpointError
 
 EXPORTED = "exported"
 """The name under which an exported run gives its weights."""
+AVERAGE = "average"
+"""The checkpoint of averaged weights, which is kept only where it is a run's result."""
 FORMAT = "1"
 
 
@@ -44,7 +46,7 @@ def load_model(run: RunFolder, *, kind: str, checkpoint: str | None = None) -> S
     Args:
         run: a run folder.
         kind: what it must be a run of, such as `vae`.
-        checkpoint: `last`, `best`, `epoch-0010`, `exported`; None is the run's result.
+        checkpoint: `last`, `best`, `average`, `epoch-0010`, `exported`; None is the run's result.
 
     Raises:
         CheckpointError: it is missing, damaged, or of another kind.
@@ -61,8 +63,8 @@ def load_model(run: RunFolder, *, kind: str, checkpoint: str | None = None) -> S
 
 
 def result_name(run: RunFolder) -> str:
-    """Name what holds a run's result: `best`, else `last`, the newest snapshot, the export."""
-    for name in ("best", "last"):
+    """Name what holds a run's result: `average`, else `best`, `last`, a snapshot, the export."""
+    for name in (AVERAGE, "best", "last"):
         if run.checkpoint(name).is_file():
             return name
     epochs = snapshot_epochs(run)

@@ -19,7 +19,8 @@ PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")
 """How the special tokens are written, by id."""
 
-SUBWORDS_FILE, WORDS_FILE = "subwords.model", "words.json"
+SUBWORDS_FILE, WORDS_FILE = "tokenizer.model", "tokenizer.json"
+"""Files in a run's folder; an export copies what is called `tokenizer*`."""
 
 
 @dataclass(frozen=True, kw_only=True)

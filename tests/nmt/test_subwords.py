@@ -122,6 +122,6 @@ def test_saved_and_loaded_it_is_the_same(subwords: Subwords, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", b"\x00" * 100])
 def test_a_damaged_file_is_an_error(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / "subwords.model").write_bytes(content)
+    (tmp_path / "tokenizer.model").write_bytes(content)
     with pytest.raises(CheckpointError, match="not a vocabulary"):
         load_tokenizer(RunFolder(tmp_path))

@@ -23,4 +23,4 @@ def test_both_kinds_are_found_in_a_run_folder(tmp_path: Path) -> None:
 def test_a_run_without_vocabulary_says_so(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="lost its vocabulary") as caught:
         load_tokenizer(RunFolder(tmp_path))
-    assert "subwords.model" in caught.value.hint
+    assert "tokenizer.model" in caught.value.hint

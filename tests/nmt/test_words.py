@@ -69,6 +69,6 @@ def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", ["", "[]", '{"words": ["a"], "lowercase": false}', "\x00"])
 def test_a_damaged_file_is_an_error(content: str, tmp_path: Path) -> None:
-    (tmp_path / "words.json").write_text(content)
+    (tmp_path / "tokenizer.json").write_text(content)
     with pytest.raises(CheckpointError, match="not a vocabulary"):
         load_tokenizer(RunFolder(tmp_path))

@@ -1,0 +1,105 @@
+"""A trained translator, read back from a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from dlcli.engine.config import resolve
+from dlcli.engine.runs import RunFolder, find_run
+from dlcli.engine.weights import load_model
+from dlcli.errors import CheckpointError
+from dlcli.nmt.config import NmtTrainConfig
+from dlcli.nmt.forcing import NmtNetwork
+from dlcli.nmt.model import Translation, build_model
+from dlcli.nmt.tokenizer import Tokenizer, load_tokenizer
+
+KIND = "nmt"
+"""What run.json and checkpoints of this room call themselves."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trained:
+    """A translator with its vocabulary and the settings it was trained under."""
+
+    model: Translation
+    """In evaluation mode."""
+    tokenizer: Tokenizer
+    config: NmtTrainConfig
+    run: RunFolder
+    checkpoint: str
+    """`last`, `best`, `average`, `epoch-0010`, or `exported`."""
+
+    @property
+    def direction(self) -> tuple[str, str]:
+        """Return the languages: ("en", "fr")."""
+        source, _, target = self.config.data.direction.partition("-")
+        return source, target
+
+
+def load_trained(
+    run: RunFolder, *, checkpoint: str | None = None, device: torch.device | str = "cpu"
+) -> Trained:
+    """Rebuild the translator of a run from the settings in its own checkpoint.
+
+    Args:
+        run: a run folder of a translator.
+        checkpoint: see `dlcli.engine.weights.load_model`.
+        device: where to put the model.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or of another kind or shape.
+    """
+    saved = load_model(run, kind=KIND, checkpoint=checkpoint)
+    config = resolve(NmtTrainConfig, [saved.config], source=str(saved.path))
+    tokenizer = load_tokenizer(run)
+    network = NmtNetwork(
+        build_model(config.model, vocabulary=tokenizer.size),
+        label_smoothing=config.objective.label_smoothing,
+    )
+    load_weights_into(network, saved.weights, source=str(saved.path))
+    return Trained(
+        model=network.model.to(device).eval(),
+        tokenizer=tokenizer,
+        config=config,
+        run=run,
+        checkpoint=saved.name,
+    )
+
+
+def find_trained(
+    text: str | None, *, checkpoint: str | None = None, notice: Callable[[str], object]
+) -> Trained:
+    """Read back the translator that `--run` names, on the CPU, and tell `notice` which one that is.
+
+    Args:
+        text: see `dlcli.engine.runs.find_run`; None is the newest trained translator.
+        checkpoint: see `load_trained`.
+        notice: told one sentence.
+
+    Raises:
+        UsageFault: there is no such run.
+        CheckpointError: see `load_trained`.
+    """
+    trained = load_trained(find_run(text, kind=KIND), checkpoint=checkpoint)
+    notice(f"Using {trained.run.path}, checkpoint {trained.checkpoint}.")
+    return trained
+
+
+def load_weights_into(network: nn.Module, weights: Mapping[str, Any], *, source: str) -> None:
+    """Load a checkpoint's weights.
+
+    Raises:
+        CheckpointError: they are those of another network.
+    """
+    try:
+        network.load_state_dict(weights)
+    except (RuntimeError, TypeError, AttributeError):
+        raise CheckpointError(
+            f"The weights in {source} are not those of this network.",
+            hint="Use the sizes, --attention and --vocabulary that it was trained with.",
+        ) from None

@@ -1,0 +1,119 @@
+"""How good a translator is on validation pairs: losses with and without teacher, BLEU, chrF."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dlcli.data.pairs import Pairs
+from dlcli.nmt.batching import Bitext
+from dlcli.nmt.forcing import validation_sums
+from dlcli.nmt.model import Translation
+from dlcli.nmt.scoring import Metric
+from dlcli.nmt.search import search
+from dlcli.nmt.tokenizer import Tokenizer
+
+BATCH = 128
+"""Sentences that are measured together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidResult:
+    """What was measured on validation pairs; losses are nats per target token, EOS included."""
+
+    nll_per_token: float
+    """With the true words fed to the decoder."""
+    free_nll_per_token: float
+    """Of the same words at the same places, with the decoder's own words fed to it."""
+    bleu: float
+    """sacreBLEU, of greedy search."""
+    chrf: float
+    sentences: int
+
+    def metrics(self) -> dict[str, float]:
+        """Return what goes into metrics.jsonl."""
+        return {
+            "valid_loss": self.nll_per_token,
+            "valid_free_loss": self.free_nll_per_token,
+            "valid_bleu": self.bleu,
+            "valid_chrf": self.chrf,
+        }
+
+    def fields(self) -> dict[str, object]:
+        """Return the fields as a dictionary."""
+        return asdict(self)
+
+
+class Validation:
+    """Validation pairs, ready to be measured on.
+
+    Args:
+        pairs: raw sentences and their translations, at least one.
+        tokenizer: of the run.
+        device: where the model is.
+        lowercase: whether BLEU and chrF are measured on lower case.
+    """
+
+    def __init__(
+        self, pairs: Pairs, *, tokenizer: Tokenizer, device: torch.device, lowercase: bool
+    ) -> None:
+        source, target = list(pairs.source), list(pairs.target)
+        self.references, self.tokenizer, self.lowercase = target, tokenizer, lowercase
+        self.bitext = Bitext(
+            tokenizer.encode_all(source), tokenizer.encode_all(target), device=device
+        )
+
+    def measure(self, model: Translation) -> ValidResult:
+        """Measure a model, which is left in the mode it was in."""
+        was_training = model.training
+        model.eval()
+        sums = [0.0, 0.0]
+        for chosen in _alike(self.bitext.longer):
+            batch = self.bitext.batch(chosen)
+            for free in (False, True):
+                sums[free] += validation_sums(model, batch, free=free)
+        bleu, chrf = corpus_scores(self.translate(model), self.references, lowercase=self.lowercase)
+        model.train(was_training)
+        tokens = int(self.bitext.target_lengths.sum())
+        return ValidResult(
+            nll_per_token=sums[0] / tokens,
+            free_nll_per_token=sums[1] / tokens,
+            bleu=bleu,
+            chrf=chrf,
+            sentences=len(self.references),
+        )
+
+    def translate(self, model: Translation) -> list[str]:
+        """Translate all sources by greedy search, in their order."""
+        found = [""] * len(self.bitext)
+        for chosen in _alike(self.bitext.source_lengths):
+            batch = self.bitext.batch(chosen)
+            best = search(model, batch.source, batch.mask, beam_size=1)
+            for place, hypotheses in zip(chosen.tolist(), best, strict=True):
+                found[place] = self.tokenizer.decode(hypotheses[0].ids) if hypotheses else ""
+        return found
+
+
+def corpus_scores(
+    translations: Sequence[str], references: Sequence[str], *, lowercase: bool
+) -> tuple[float, float]:
+    """Return sacreBLEU's BLEU (13a) and chrF of a corpus."""
+    found = []
+    for metric in (
+        Metric(name="bleu", lowercase=lowercase),
+        Metric(name="chrf", lowercase=lowercase),
+    ):
+        counts = metric.count(translations, references)
+        found.append(float(metric.scores(counts.sum(axis=0))))
+    return found[0], found[1]
+
+
+def _alike(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Yield the positions of sentences in batches of like length."""
+    order = np.argsort(lengths, kind="stable")
+    for start in range(0, len(order), BATCH):
+        yield order[start : start + BATCH]
