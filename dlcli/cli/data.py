@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from dlcli.cli.options import Show, add_command, plain
-from dlcli.errors import CheckFailed
+from dlcli.errors import CheckFailed, ConfigError
 
 if TYPE_CHECKING:
     from dlcli.data.checks import FileState
@@ -41,8 +41,8 @@ def list_(show: Show) -> None:
     for row in rows:
         octets = size(row.size) if row.size else ""
         where = row.where or "not here"
-        lines.append(f"{row.data_set.name:10} {where:12} {octets:>8}  {row.data_set.what}")
-        lines.append(f"{'':33}licence: {row.data_set.licence}")
+        lines.append(f"{row.data_set.name:16} {where:12} {octets:>8}  {row.data_set.what}")
+        lines.append(f"{'':39}licence: {row.data_set.licence}")
     show.consoles.result({"data_sets": [_listed(row) for row in rows]}, *lines)
 
 
@@ -66,7 +66,7 @@ def fetch(
             place = obtain(data_set, offline=offline, notice=consoles.notice, progress=progress)
         folder = files_folder(data_set, place)
         fetched.append({"name": data_set.name, "where": place.kind, "path": folder})
-    lines = [f"{row['name']:10} {row['path']}" for row in fetched]
+    lines = [f"{row['name']:16} {row['path']}" for row in fetched]
     consoles.result({"data_sets": fetched}, *lines)
 
 
@@ -108,23 +108,70 @@ def path(show: Show, *, name: NameArgument) -> None:
 def show_(
     show: Show,
     *,
-    name: NameArgument = "auto",
-    n: Annotated[int, typer.Option("--n", min=1, max=1000, help="How many images.")] = 20,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="A data set, as in `dl data list`, a TSV or two files (a.en,b.fr)."
+        ),
+    ] = "auto",
+    n: Annotated[
+        int, typer.Option("--n", min=1, max=1000, help="How many images or pairs of sentences.")
+    ] = 20,
     split: Annotated[
-        Literal["train", "test"], typer.Option("--split", help="Which part of the set.")
+        str, typer.Option("--split", help="Which part: train, test, of pairs also valid.")
     ] = "train",
+    direction: Annotated[
+        Literal["en-fr", "fr-en"], typer.Option("--direction", help="Of pairs: what comes first.")
+    ] = "en-fr",
     offline: OfflineFlag = False,
 ) -> None:
-    """Show the first images of a data set in the terminal, with their labels."""
+    """Show the first images of a data set with their labels, or its first pairs of sentences."""
+    from dlcli.data.catalogue import holds_pairs
+
+    if holds_pairs(name):
+        _show_pairs(show, name, n=n, split=split, direction=direction, offline=offline)
+    else:
+        _show_images(show, name, n=n, split=split, offline=offline)
+
+
+def _show_images(show: Show, name: str, *, n: int, split: str, offline: bool) -> None:
     from dlcli.data import load_images
     from dlcli.report import PictureRows
 
+    if split not in ("train", "test"):
+        raise ConfigError(f"Images have no split '{split}'.", hint="They have train and test.")
     data = load_images(name, offline=offline, notice=show.consoles.notice)
     images = (data.train if split == "train" else data.test)[:n]
     labels = (data.train_labels if split == "train" else data.test_labels)[:n].tolist()
     result = {"data": data.name, "split": split, "count": len(images), "labels": labels}
     words = f"{data.name} {split}: {' '.join(map(str, labels))}"
     show.consoles.result(result, PictureRows(images.numpy()), words)
+
+
+def _show_pairs(
+    show: Show, name: str, *, n: int, split: str, direction: str, offline: bool
+) -> None:
+    from dlcli.data import load_corpus
+
+    corpus = load_corpus(name, direction=direction, offline=offline, notice=show.consoles.notice)
+    whole = corpus.split(split)
+    shown = whole.first(n)
+    rows = [{"source": s, "target": t} for s, t in zip(shown.source, shown.target, strict=True)]
+    for row, links in zip(rows, shown.links or (), strict=False):
+        row["links"] = links
+    result = {
+        "data": corpus.name,
+        "split": split,
+        "languages": corpus.languages,
+        "count": len(shown),
+        "pairs": rows,
+        "sizes": {"train": len(corpus.train), "valid": len(corpus.valid)}
+        | {name: len(pairs) for name, pairs in corpus.tests.items()},
+        "dropped": corpus.dropped,
+    }
+    lines = ["\t".join(map(str, row.values())) for row in rows]
+    show.consoles.result(result, *lines)
+    show.consoles.notice(f"{corpus.name} {split}: {len(shown):,} of {len(whole):,} pairs.")
 
 
 def _listed(row: Listing) -> dict[str, Any]:

@@ -240,6 +240,17 @@ def named(name: str) -> DataSet:
     )
 
 
+def holds_pairs(name: str) -> bool:
+    """Tell whether a name, perhaps a path, is of pairs of sentences; "auto" is of images.
+
+    Raises:
+        ConfigError: there is no data set of that name, and it is no path.
+    """
+    from dlcli.data.text_files import is_path
+
+    return is_path(name) or (name != "auto" and named(name).kind == "pairs")
+
+
 def recommended(name: str, task: str = "vae") -> dict[str, object]:
     """Return the configuration that a data set recommends for a task (often none: {}).
 

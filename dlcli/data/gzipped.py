@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from pathlib import Path
+from typing import BinaryIO, cast
 
 from dlcli.data.lines import Tally, read_lines, side_by_side
 from dlcli.data.pairs import Pairs
@@ -20,7 +21,8 @@ def read_gzipped(stem: Path, *, tally: Tally) -> Pairs:
     paths = [stem.with_name(f"{stem.name}.{language}.gz") for language in ("en", "fr")]
     try:
         with gzip.open(paths[0]) as english, gzip.open(paths[1]) as french:
-            sides = [read_lines(file, name=stem.name) for file in (english, french)]
+            files = [cast(BinaryIO, file) for file in (english, french)]
+            sides = [read_lines(file, name=stem.name) for file in files]
             return Pairs.of(side_by_side(*sides, tally=tally, names=f"{stem}.{{en,fr}}.gz"))
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(

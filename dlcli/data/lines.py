@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import IO
+from typing import BinaryIO
 
 from dlcli.errors import DataError
 
@@ -69,7 +69,7 @@ class Tally:
         return ", ".join(f"{count:,} {reason}" for reason, count in self.dropped.most_common())
 
 
-def read_lines(stream: IO[bytes], *, name: str) -> Iterator[str | Fault]:
+def read_lines(stream: BinaryIO, *, name: str) -> Iterator[str | Fault]:
     """Yield a file's lines, in NFC and without their ends; a mark of byte order is skipped.
 
     Args:
