@@ -56,8 +56,9 @@ def mc_estimate(
     from dlcli.report.evidence_figures import error_figure
     from dlcli.report.evidence_words import evidence_words
 
-    cases = _cases(run, config, show, images=images)
-    result = measured(estimates(config, cases=cases), told=lambda found: _told(found, show))
+    cases, signature = _cases(run, config, show, images=images)
+    results = estimates(config, cases=cases, signature=signature)
+    result = measured(results, told=lambda found: _told(found, show))
     files = []
     if plot is not None:
         error_figure(result, plot.absolute())
@@ -76,11 +77,15 @@ def _told(found: McEstimate, show: Show) -> None:
 
 def _cases(
     run: str | None, config: EvidenceConfig, show: Show, *, images: int
-) -> Iterator[Case] | None:
+) -> tuple[Iterator[Case] | None, str | None]:
+    """Return the test images of a run and their signature; nothing where no run is named."""
     if run is None:
-        return None
-    from dlcli.study.trained_cases import trained_cases
+        return None, None
+    from dlcli.study.eval_images import with_true_data
+    from dlcli.study.trained_cases import sign_trained, trained_cases
     from dlcli.vae import find_trained
 
-    trained = find_trained(run, checkpoint=None, notice=show.consoles.notice)
-    return trained_cases(trained, config, images=images, notice=show.consoles.notice)
+    notice = show.consoles.notice
+    trained = with_true_data(find_trained(run, checkpoint=None, notice=notice), notice=notice)
+    cases = trained_cases(trained, config, images=images, notice=notice)
+    return cases, sign_trained(trained, config, images=images)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from dlcli.engine.device import prepare
-from dlcli.engine.signature import signature
+from dlcli.engine.signature import signature as signed
 from dlcli.evidence.bench import Bench, EstimatorResult, nats_to_log10
 from dlcli.evidence.cases import Case, Truth, simulated_cases
 from dlcli.evidence.config import EvidenceConfig, validate
@@ -65,13 +65,16 @@ class McEstimate:
     complete: bool
 
 
-def run(config: EvidenceConfig, *, cases: Iterable[Case] | None = None) -> Iterator[McEstimate]:
+def run(
+    config: EvidenceConfig, *, cases: Iterable[Case] | None = None, signature: str | None = None
+) -> Iterator[McEstimate]:
     """Estimate log p(x) of one image for each case, with every estimator.
 
     Args:
         config: what to do.
         cases: images under other models than `config.model` (a trained VAE's decoder, say);
             `config.dims` is then not read.
+        signature: of such cases; see `estimator_parts`.
 
     Yields:
         The result so far after every estimator; the last one is complete.
@@ -86,7 +89,7 @@ def run(config: EvidenceConfig, *, cases: Iterable[Case] | None = None) -> Itera
     found = McEstimate(
         model=config.model,
         results=(),
-        signature=sign(config),
+        signature=signature or sign(config),
         std_error_of_interest=config.target_se or SE_OF_INTEREST,
         complete=False,
     )
@@ -109,10 +112,9 @@ def _one_case(case: Case, config: EvidenceConfig) -> Iterator[DimResult]:
 
 
 def sign(config: EvidenceConfig) -> str:
-    """Say in one line what the numbers depend on."""
+    """Say in one line what the numbers of simulated images depend on."""
     linear = config.model == "linear-gaussian"
-    annealed = {"ais", "bdmc"} & set(config.estimators)
-    return signature(
+    return signed(
         measure="log-evidence",
         unit="nats",
         model=config.model,
@@ -121,15 +123,24 @@ def sign(config: EvidenceConfig) -> str:
         noise_variance=config.noise_variance if linear else None,
         hidden=None if linear else config.hidden,
         logit_scale=None if linear else config.logit_scale,
-        estimators=config.estimators,
-        samples=config.samples if config.target_se is None else None,
-        importance_samples=config.importance_samples if "importance" in config.estimators else None,
-        repeats=config.repeats if config.target_se is None else None,
-        target_se=config.target_se,
-        chains=config.annealing.chains if annealed else None,
-        temperatures=(config.annealing.temperatures or "auto") if annealed else None,
+        **estimator_parts(config),
         seed=config.compute.seed,
     )
+
+
+def estimator_parts(config: EvidenceConfig) -> dict[str, object]:
+    """Return the parts of a signature that say how log p(x) was estimated."""
+    annealed = {"ais", "bdmc"} & set(config.estimators)
+    weighed = "importance" in config.estimators
+    return {
+        "estimators": config.estimators,
+        "samples": config.samples if config.target_se is None else None,
+        "importance_samples": config.importance_samples if weighed else None,
+        "repeats": config.repeats if config.target_se is None else None,
+        "target_se": config.target_se,
+        "chains": config.annealing.chains if annealed else None,
+        "temperatures": (config.annealing.temperatures or "auto") if annealed else None,
+    }
 
 
 def to_dict(found: McEstimate) -> dict[str, object]:

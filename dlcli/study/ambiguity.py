@@ -49,6 +49,8 @@ class Ambiguity:
     """Generated digits as a judge reads them."""
 
     generated: Reading
+    real: Reading
+    """Of the data set's test digits, grey: what is ambiguous about digits as such."""
     pixels: str
     """What was read: means of p(x|z), z from the prior."""
     judge_accuracy: float
@@ -58,13 +60,20 @@ class Ambiguity:
 
 @torch.inference_mode()
 def stream_ambiguity(
-    model: VAE, judge: Judge, *, count: int, seed: int, likelihood: str = "bernoulli"
+    model: VAE,
+    judge: Judge,
+    *,
+    real: Tensor,
+    count: int,
+    seed: int,
+    likelihood: str = "bernoulli",
 ) -> Iterator[Ambiguity]:
-    """Generate images and let the judge read them.
+    """Let the judge read real digits, then images generated now.
 
     Args:
         model: in evaluation mode.
         judge: trained on the model's data set.
+        real: test digits, (M, 784) uint8.
         count: images to generate.
         seed: of their latents.
         likelihood: `bernoulli` or `continuous-bernoulli`.
@@ -74,6 +83,10 @@ def stream_ambiguity(
     """
     device = next(model.parameters()).device
     stream = generator(seed, "ambiguity")
+    grey = real.float() / 255
+    baseline = summarize_reading(
+        judge.read(grey), ink=grey.double().sum(1), least_ink=judge.least_ink
+    )
     log_probs, inks = [], []
     for start in range(0, count, DECODED_AT_ONCE):
         size = min(DECODED_AT_ONCE, count - start)
@@ -87,6 +100,7 @@ def stream_ambiguity(
         )
         yield Ambiguity(
             generated=reading,
+            real=baseline,
             pixels="mean of p(x|z)",
             judge_accuracy=judge.accuracy,
             judge_data=judge.data,

@@ -44,7 +44,7 @@ class VaeEvalConfig:
         16, flag="--ais-images", help="images to anneal, the first of those evaluated"
     )
     ais_chains: Annotated[int, Ge(2), Le(10_000)] = setting(
-        16, flag="--ais-chains", help="annealing chains an image"
+        64, flag="--ais-chains", help="annealing chains an image; fewer than 32 are never trusted"
     )
     ais_temperatures: Annotated[int, Ge(0), Le(100_000)] = setting(
         0, flag="--ais-temperatures", help="steps from prior to posterior; 0 lets a pilot choose"

@@ -9,10 +9,13 @@ import torch
 from dlcli.engine.device import prepare
 from dlcli.evidence.cases import Case
 from dlcli.evidence.config import EvidenceConfig
+from dlcli.evidence.estimate import estimator_parts
 from dlcli.evidence.proposal import DiagonalGaussian
 from dlcli.study.decoders import decoder_of
 from dlcli.study.eval_images import binarized, chosen_images, seen_pixels
-from dlcli.study.vae_evaluation import grey_run
+from dlcli.study.vae_evaluation import epochs_of, grey_run
+from dlcli.vae.pixels import DESCRIPTIONS
+from dlcli.vae.result import describe
 from dlcli.vae.trained import Trained
 
 
@@ -24,7 +27,7 @@ def trained_cases(
     A run trained on grey pixels has no density of them: its images are binarised dynamically.
 
     Args:
-        trained: the run.
+        trained: the run, after `with_true_data`.
         config: device, threads and seed.
         images: how many, the first of the evaluation's fixed order.
         notice: called with sentences for the user.
@@ -50,3 +53,21 @@ def trained_cases(
             proposal=DiagonalGaussian(mean, logvar),
             name=f"test-{number}",
         )
+
+
+def sign_trained(trained: Trained, config: EvidenceConfig, *, images: int) -> str:
+    """Say in one line what the numbers of a run's test images depend on."""
+    return describe(
+        trained.config,
+        measure="log-evidence",
+        unit="nats",
+        data=trained.config.data.name,
+        split="test",
+        images=images,
+        checkpoint=trained.checkpoint,
+        nll_pixels=DESCRIPTIONS["dynamic"] if grey_run(trained) else None,
+        **estimator_parts(config),
+        epochs=epochs_of(trained),
+        sampling_seed=config.compute.seed,
+        precision="fp32",
+    )

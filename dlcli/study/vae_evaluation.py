@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from dlcli.data import load_images
 from dlcli.engine.device import Compute, prepare
 from dlcli.engine.seed import generator
 from dlcli.engine.settings import ComputeConfig
@@ -25,7 +26,7 @@ from dlcli.study.eval_config import VaeEvalConfig
 from dlcli.study.eval_images import binarized, chosen_images, seen_pixels, with_true_data
 from dlcli.study.evaluation_result import Bound, Nll, SnapshotBounds, VaeEvaluation
 from dlcli.study.judge import find_judge
-from dlcli.vae.pixels import DESCRIPTIONS
+from dlcli.vae.pixels import DESCRIPTIONS, flat
 from dlcli.vae.result import describe
 from dlcli.vae.trained import Trained, load_trained
 
@@ -282,9 +283,11 @@ def _judge_stage(
     del bounds
     config, data = subject.config, subject.trained.config.data
     judge = find_judge(data.name, offline=data.offline, notice=notice)
+    real = load_images(data.name, offline=data.offline, notice=notice).test
     for ambiguity in stream_ambiguity(
         subject.trained.model,
         judge,
+        real=flat(real),
         count=config.judge_images,
         seed=config.seed,
         likelihood=subject.trained.config.objective.likelihood,

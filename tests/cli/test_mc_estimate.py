@@ -11,6 +11,9 @@ from typer.testing import CliRunner, Result
 
 import dlcli.evidence.bench as bench
 from dlcli.cli.app import app
+from tests.cli import test_pictures
+
+tiny_run = test_pictures.tiny_run
 
 SMALL = "--pixels 25 --samples 10 1000 --repeats 3 --chains 32 --temperatures 40"
 
@@ -100,6 +103,31 @@ def test_impossible_requests_are_errors(words: list[str], dims: str, part: str):
     error = json.loads(done.stdout)["error"]
     assert part in error["message"] + error["hint"]
     assert "Traceback" not in done.output
+
+
+def test_a_trained_run_is_estimated_under_its_own_signature(tiny_run: Path):
+    found = parsed("--run", str(tiny_run), "--images", "2", "--estimators", "importance")
+    assert found["model"] == tiny_run.name
+    assert len(found["results"]) == 2
+    for part in ("split:test", "images:2", "nll-pixels:binarized-dynamically", "arch:mlp"):
+        assert part in found["signature"].split("|")
+    assert "dims:" not in found["signature"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"run.json": '{"kind": "nmt"}', "config.yaml": "{}"}, "is a nmt run"),
+        ({"run.json": '{"kind": "vae"}', "config.yaml": "{}"}, "checkpoint"),
+    ],
+)
+def test_runs_that_cannot_be_estimated(tmp_path: Path, settings: dict[str, str], message: str):
+    (tmp_path / "other").mkdir()
+    for name, text in settings.items():
+        (tmp_path / "other" / name).write_text(text)
+    done = dl("--run", str(tmp_path / "other"), "--json")
+    assert done.exit_code in (1, 2)
+    assert message in json.loads(done.stdout)["error"]["message"]
 
 
 def test_an_interruption_prints_what_there_is(monkeypatch: pytest.MonkeyPatch):

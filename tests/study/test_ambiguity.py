@@ -32,9 +32,15 @@ def test_known_probabilities_give_known_numbers() -> None:
 def test_batches_add_up_to_what_was_asked_for(trained: Trained) -> None:
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10)).eval()
     judge = Judge(network=network, data="glyphs:100", accuracy=0.5, least_ink=0.0)
-    found = list(stream_ambiguity(trained.model, judge, count=1003, seed=0))
+    real = torch.full((7, 784), 255, dtype=torch.uint8)
+    found = list(stream_ambiguity(trained.model, judge, real=real, count=1003, seed=0))
     assert [part.generated.images for part in found] == [1000, 1003]
     last = found[-1].generated
     assert sum(last.class_shares) == pytest.approx(1)
     assert last.nearly_empty == 0
     assert found[-1].judge_accuracy == 0.5
+    assert found[0].real == found[-1].real
+    assert found[0].real.images == 7
+    white = judge.read(torch.ones(1, 784)).exp()
+    assert found[0].real.class_shares[int(white.argmax())] == 1
+    assert found[0].real.ambiguous == float(white.max() < 0.9)

@@ -6,6 +6,7 @@ import pytest
 
 from dlcli.engine.config import resolve
 from dlcli.errors import ConfigError
+from dlcli.evidence.diagnostics import FEWEST_SAMPLES
 from dlcli.study.eval_config import VaeEvalConfig
 
 
@@ -14,6 +15,10 @@ def test_the_defaults_are_the_literatures() -> None:
     assert (config.k, config.images, config.precision) == (5000, None, "fp32")
     assert (config.ais, config.judge, config.checkpoints) == (False, False, "none")
     assert config.judge_images == 10_000
+
+
+def test_the_default_chains_can_be_trusted() -> None:
+    assert resolve(VaeEvalConfig, [{}]).ais_chains >= 2 * FEWEST_SAMPLES
 
 
 @pytest.mark.parametrize(

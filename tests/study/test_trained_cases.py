@@ -9,7 +9,7 @@ import pytest
 from dlcli.errors import UsageFault
 from dlcli.evidence.config import AnnealingConfig, EvidenceConfig, PlaceConfig
 from dlcli.evidence.estimate import run
-from dlcli.study.trained_cases import trained_cases
+from dlcli.study.trained_cases import sign_trained, trained_cases
 from dlcli.vae.trained import Trained
 
 CONFIG = EvidenceConfig(
@@ -48,3 +48,17 @@ def test_grey_runs_are_read_as_black_and_white(trained: Trained) -> None:
     grey = dataclasses.replace(trained, config=dataclasses.replace(trained.config, data=data))
     case = next(trained_cases(grey, CONFIG, images=1, notice=quiet))
     assert set(case.x.unique().tolist()) <= {0.0, 1.0}
+
+
+def test_the_signature_is_the_runs_and_not_a_simulated_models(trained: Trained) -> None:
+    parts = sign_trained(trained, CONFIG, images=2).split("|")
+    for part in (
+        "measure:log-evidence", "data:glyphs:100", "split:test", "images:2", "checkpoint:last",
+        "estimators:importance,ais", "samples:200", "chains:32", "temperatures:50", "epochs:2",
+        "pixels:binarized-dynamically", "latent-dim:3", "sampling-seed:0",
+    ):  # fmt: skip
+        assert part in parts
+    assert not {"model", "dims", "noise-variance"} & {part.split(":")[0] for part in parts}
+    cases = trained_cases(trained, CONFIG, images=1, notice=quiet)
+    signature = sign_trained(trained, CONFIG, images=1)
+    assert next(run(CONFIG, cases=cases, signature=signature)).signature == signature
