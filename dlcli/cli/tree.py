@@ -56,6 +56,12 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, Entry]]] = {
             "compare": Entry("vae_compare", "Train a grid of settings into one table and figure."),
         },
     ),
+    "nmt": (
+        "Translation with attention (Questions 12-14).",
+        {
+            "train": Entry("nmt_train", "Train a translator and write a run folder."),
+        },
+    ),
     "data": (
         "Data sets: where they are, and whether they are what they should be.",
         {

@@ -58,10 +58,16 @@ def compare(
         )
     with training_listeners(show) as listeners:
         from dlcli.study.repeat import train_all
+        from dlcli.vae import training
 
         place = chosen_place(show, out=out, resume=resume, force=force, several=True)
         results = train_all(
-            cells, place=place, title="vae-compare", tolerant=True, listeners=listeners
+            cells,
+            train=training.train,
+            place=place,
+            title="vae-compare",
+            tolerant=True,
+            listeners=listeners,
         )
     if results and is_main_process():
         failed = [label for label in cells if label not in results]

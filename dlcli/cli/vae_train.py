@@ -51,14 +51,22 @@ def train(
     """Train a variational auto-encoder and write a run folder with checkpoints and pictures."""
     with training_listeners(show) as listeners:
         from dlcli.study.repeat import seeds_of, train_all, train_once
+        from dlcli.vae import training
 
         place = chosen_place(show, out=out, resume=resume, force=force, several=seeds > 1)
         if seeds == 1:
-            result = train_once(config, place=place, init_from=init_from, listeners=listeners)
+            result = train_once(
+                config,
+                train=training.train,
+                place=place,
+                init_from=init_from,
+                listeners=listeners,
+            )
             results = {"": result} if result is not None else {}
         else:
             results = train_all(
                 seeds_of(config, seeds),
+                train=training.train,
                 place=place,
                 title=f"vae-{config.model.arch}-seeds",
                 tolerant=False,

@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from dlcli.report.terminal import PictureRows as PictureRows
     from dlcli.report.trained import trained_facts as trained_facts
     from dlcli.report.trained import trained_table as trained_table
+    from dlcli.report.translators import translator_facts as translator_facts
+    from dlcli.report.translators import translators_table as translators_table
 
 _WHERE = {
     "canvas": "save_figure",
@@ -72,6 +74,7 @@ _WHERE = {
     "tables": "ResultTable facts signature_lines",
     "terminal": "PictureRows",
     "trained": "trained_facts trained_table",
+    "translators": "translator_facts translators_table",
 }
 
 __getattr__, __dir__, __all__ = exports(

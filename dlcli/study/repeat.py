@@ -7,20 +7,46 @@ import dataclasses
 import math
 import re
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
+from dlcli.engine.config import DataclassType
 from dlcli.engine.distributed import PeerLost, launched_world
 from dlcli.engine.events import Event, Notice, RunStarted
 from dlcli.engine.runs import claim_folder, fresh_path
 from dlcli.engine.session import Place
+from dlcli.engine.settings import ComputeConfig
 from dlcli.errors import Interrupted, RunFailed
-from dlcli.vae.config import VaeTrainConfig
 from dlcli.vae.result import TrainResult
-from dlcli.vae.training import train
 
 Listener = Callable[[Event], None]
+
+
+class TrainConfig(DataclassType, Protocol):
+    """The settings of any training."""
+
+    @property
+    def compute(self) -> ComputeConfig:
+        """Return device, precision and seed."""
+        ...
+
+
+C = TypeVar("C", bound=TrainConfig)
+C_contra = TypeVar("C_contra", bound=TrainConfig, contravariant=True)
+R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
+
+
+class Train(Protocol[C_contra, R_co]):
+    """What trains: `dlcli.vae.training.train` or `dlcli.nmt.training.train`."""
+
+    def __call__(
+        self, config: C_contra, *, place: Place | None = None, init_from: str | None = None
+    ) -> Generator[Event, None, R_co | None]:
+        """Train, yielding events; return the result on the main process."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +68,14 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def train_once(
-    config: VaeTrainConfig,
+    config: C,
     *,
+    train: Train[C, R],
     place: Place,
     init_from: str | None = None,
     listeners: Sequence[Listener] = (),
-) -> TrainResult | None:
-    """Train a VAE to its end, telling every listener; None on processes other than the main one.
+) -> R | None:
+    """Train to the end, telling every listener; None on processes other than the main one.
 
     Raises:
         Interrupted: a signal stopped it, wherever it was; says how to go on.
@@ -61,7 +88,7 @@ def train_once(
                 try:
                     event = next(events)
                 except StopIteration as end:
-                    result: TrainResult | None = end.value
+                    result: R | None = end.value
                     return result
                 run = event.run if isinstance(event, RunStarted) else run
                 for listener in listeners:
@@ -80,7 +107,7 @@ def _interrupted(run: Path | None) -> Interrupted:
     )
 
 
-def seeds_of(config: VaeTrainConfig, count: int) -> dict[str, VaeTrainConfig]:
+def seeds_of(config: C, count: int) -> dict[str, C]:
     """Return the config once for each of `count` seeds, counted on from its own."""
     first = config.compute.seed
     return {
@@ -92,14 +119,15 @@ def seeds_of(config: VaeTrainConfig, count: int) -> dict[str, VaeTrainConfig]:
 
 
 def train_all(
-    cells: Mapping[str, VaeTrainConfig],
+    cells: Mapping[str, C],
     *,
+    train: Train[C, R],
     place: Place,
     title: str,
     tolerant: bool,
     init_from: str | None = None,
     listeners: Sequence[Listener] = (),
-) -> dict[str, TrainResult]:
+) -> dict[str, R]:
     """Train every cell into a folder of its own under one base folder.
 
     With `place.resume`, cells that are done give their result again, cells that were stopped go on,
@@ -107,24 +135,27 @@ def train_all(
 
     Args:
         cells: label → settings.
+        train: what trains one of them.
         place: the base folder.
         title: its name under `runs/` where none was given.
         tolerant: whether a cell that fails (a learning rate that diverges, say) costs a warning and
             its place in the results, as in a grid. A failed seed must not: the mean of those that
             remain would be that of a selection.
-        init_from: see `dlcli.vae.train`.
+        init_from: a run whose weights to start from.
         listeners: told every event of every cell.
 
     Raises:
         RunFailed: a cell failed, or with `tolerant` every cell.
     """
-    results: dict[str, TrainResult] = {}
+    results: dict[str, R] = {}
     failures: list[RunFailed] = []
     with base_folder(title, place=place) as base:
         for label, config in cells.items():
             where = _cell_place(base / folder_name(label), place)
             try:
-                result = train_once(config, place=where, init_from=init_from, listeners=listeners)
+                result = train_once(
+                    config, train=train, place=where, init_from=init_from, listeners=listeners
+                )
             except Interrupted as error:
                 again = f"Go on with the same command and --resume {base}."
                 raise Interrupted(f"{label}: {error.message}", hint=again) from None
@@ -171,7 +202,7 @@ def _cell_place(folder: Path, place: Place) -> Place:
 
 
 def summarise(results: Mapping[str, TrainResult]) -> dict[str, object]:
-    """Return what `--json` says of several seeds: means, standard deviations, and every run."""
+    """Return what `--json` says of a VAE's seeds: means, standard deviations, and every run."""
     first = next(iter(results.values()))
     names = ("elbo", "reconstruction", "kl")
     spreads = {

@@ -15,6 +15,7 @@ from dlcli.study.exporting import export_run
 from dlcli.study.repeat import train_once
 from dlcli.vae.config import VaeTrainConfig
 from dlcli.vae.trained import load_trained
+from dlcli.vae.training import train
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +27,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
         "snapshots": [],
     }
     place = Place(out=tmp_path_factory.mktemp("runs") / "small")
-    result = train_once(resolve(VaeTrainConfig, [settings]), place=place)
+    result = train_once(resolve(VaeTrainConfig, [settings]), train=train, place=place)
     assert result is not None
     return RunFolder(Path(result.run))
 

@@ -14,7 +14,6 @@ from dlcli.engine.distributed import PeerLost
 from dlcli.engine.events import Event, Notice, RunStarted
 from dlcli.engine.session import Place
 from dlcli.errors import Interrupted, RunFailed
-from dlcli.study import repeat
 from dlcli.study.repeat import (
     folder_name,
     seeds_of,
@@ -23,6 +22,7 @@ from dlcli.study.repeat import (
     train_all,
     train_once,
 )
+from dlcli.vae import training
 from dlcli.vae.config import VaeTrainConfig
 from dlcli.vae.result import TestResult, TrainResult
 
@@ -70,7 +70,7 @@ def _scripted(monkeypatch: pytest.MonkeyPatch, script: Script) -> None:
         seed = config.compute.seed
         return _result(run, seed=seed, elbo=-100.0 - seed)
 
-    monkeypatch.setattr(repeat, "train", train)
+    monkeypatch.setattr(training, "train", train)
 
 
 def test_spread_is_mean_and_sample_deviation() -> None:
@@ -111,7 +111,9 @@ def test_listeners_hear_everything_and_the_result_comes_back(
     places: list[Place], tmp_path: Path
 ) -> None:
     heard: list[Event] = []
-    result = train_once(CONFIG, place=Place(out=tmp_path / "a"), listeners=[heard.append])
+    result = train_once(
+        CONFIG, train=training.train, place=Place(out=tmp_path / "a"), listeners=[heard.append]
+    )
     assert result == _result(tmp_path / "a")
     assert [type(event) for event in heard] == [RunStarted]
 
@@ -124,18 +126,20 @@ def test_an_interrupt_anywhere_says_how_to_go_on(
 
     _scripted(monkeypatch, interrupt)
     with pytest.raises(Interrupted) as stopped:
-        train_once(CONFIG, place=Place(out=tmp_path / "a"))
+        train_once(CONFIG, train=training.train, place=Place(out=tmp_path / "a"))
     assert str(tmp_path / "a") in stopped.value.hint
     with pytest.raises(Interrupted, match="Interrupted"):
-        train_once(CONFIG, place=Place(out=tmp_path / "a"), listeners=[interrupt])
+        train_once(
+            CONFIG, train=training.train, place=Place(out=tmp_path / "a"), listeners=[interrupt]
+        )
 
     def early(*_args: object, **_given: object) -> Generator[Event, None, None]:
         raise KeyboardInterrupt
         yield
 
-    monkeypatch.setattr(repeat, "train", early)
+    monkeypatch.setattr(training, "train", early)
     with pytest.raises(Interrupted, match="before the training began"):
-        train_once(CONFIG, place=Place(out=tmp_path / "a"))
+        train_once(CONFIG, train=training.train, place=Place(out=tmp_path / "a"))
 
 
 def test_a_listener_that_fails_closes_the_run_at_once(
@@ -152,9 +156,9 @@ def test_a_listener_that_fails_closes_the_run_at_once(
     def fail(_event: Event) -> None:
         raise BrokenPipeError
 
-    monkeypatch.setattr(repeat, "train", train)
+    monkeypatch.setattr(training, "train", train)
     with pytest.raises(BrokenPipeError):
-        train_once(CONFIG, place=Place(out=tmp_path), listeners=[fail])
+        train_once(CONFIG, train=training.train, place=Place(out=tmp_path), listeners=[fail])
     assert closed == [True]
 
 
@@ -163,8 +167,10 @@ def test_each_cell_gets_a_folder_and_goes_on_where_it_has_begun(
 ) -> None:
     cells = seeds_of(CONFIG, 2)
     options: dict[str, Any] = {"title": "seeds", "tolerant": False}
-    train_all(cells, place=Place(out=tmp_path / "s", force=True), **options)
-    train_all(seeds_of(CONFIG, 3), place=Place(resume=tmp_path / "s"), **options)
+    train_all(cells, train=training.train, place=Place(out=tmp_path / "s", force=True), **options)
+    train_all(
+        seeds_of(CONFIG, 3), train=training.train, place=Place(resume=tmp_path / "s"), **options
+    )
     first, second, third = (tmp_path / "s" / f"seed-{seed}" for seed in range(3))
     assert places == [
         Place(out=first, force=True),
@@ -179,7 +185,9 @@ def test_without_a_name_a_new_folder_under_runs_holds_them(
     places: list[Place], tmp_path: Path
 ) -> None:
     for _ in range(2):
-        train_all(seeds_of(CONFIG, 1), place=Place(), title="seeds", tolerant=False)
+        train_all(
+            seeds_of(CONFIG, 1), train=training.train, place=Place(), title="seeds", tolerant=False
+        )
     assert places[0].out != places[1].out
     assert all(str(place.out).startswith(str(tmp_path / "runs")) for place in places)
 
@@ -199,9 +207,16 @@ def test_a_failed_seed_fails_all_and_a_failed_cell_of_a_grid_does_not(
     _failing(monkeypatch, lambda seed: RunFailed("No.", hint="h") if seed == 1 else None)
     cells, heard = seeds_of(CONFIG, 3), []
     with pytest.raises(RunFailed, match=r"seed-1: No\."):
-        train_all(cells, place=Place(out=tmp_path / "a"), title="t", tolerant=False)
+        train_all(
+            cells, train=training.train, place=Place(out=tmp_path / "a"), title="t", tolerant=False
+        )
     found = train_all(
-        cells, place=Place(out=tmp_path / "b"), title="t", tolerant=True, listeners=[heard.append]
+        cells,
+        train=training.train,
+        place=Place(out=tmp_path / "b"),
+        title="t",
+        tolerant=True,
+        listeners=[heard.append],
     )
     assert list(found) == ["seed-0", "seed-2"]
     warnings = [event for event in heard if isinstance(event, Notice)]
@@ -214,10 +229,22 @@ def test_where_every_cell_fails_or_another_process_is_lost_so_does_the_grid(
     tried: list[int] = []
     _failing(monkeypatch, lambda seed: RunFailed("No."))
     with pytest.raises(RunFailed, match=r"seed-1: No\."):
-        train_all(seeds_of(CONFIG, 2), place=Place(out=tmp_path / "a"), title="t", tolerant=True)
+        train_all(
+            seeds_of(CONFIG, 2),
+            train=training.train,
+            place=Place(out=tmp_path / "a"),
+            title="t",
+            tolerant=True,
+        )
     _failing(monkeypatch, lambda seed: tried.append(seed) or PeerLost("Gone."))  # type: ignore[func-returns-value]
     with pytest.raises(RunFailed, match=r"seed-0: Gone\."):
-        train_all(seeds_of(CONFIG, 2), place=Place(out=tmp_path / "b"), title="t", tolerant=True)
+        train_all(
+            seeds_of(CONFIG, 2),
+            train=training.train,
+            place=Place(out=tmp_path / "b"),
+            title="t",
+            tolerant=True,
+        )
     assert tried == [0]
 
 
@@ -226,7 +253,13 @@ def test_stopped_in_the_middle_it_says_how_to_go_on_with_all(
 ) -> None:
     _failing(monkeypatch, lambda seed: Interrupted("Stopped.") if seed == 1 else None)
     with pytest.raises(Interrupted, match=r"seed-1: Stopped\.") as stopped:
-        train_all(seeds_of(CONFIG, 2), place=Place(out=tmp_path / "s"), title="t", tolerant=False)
+        train_all(
+            seeds_of(CONFIG, 2),
+            train=training.train,
+            place=Place(out=tmp_path / "s"),
+            title="t",
+            tolerant=False,
+        )
     assert f"--resume {tmp_path / 's'}" in stopped.value.hint
 
 
