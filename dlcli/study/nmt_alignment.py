@@ -1,0 +1,213 @@
+"""Word alignments of given translations from a translator's attention, and how good they are.
+
+`dl nmt align`: lines are put together into running text, read by forced decoding (by a second
+model of the other direction too, if there is one), and links are taken between the given tokens.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from dlcli.data.wordsplit import split_words
+from dlcli.engine.device import prepare
+from dlcli.engine.settings import ComputeConfig
+from dlcli.engine.signature import signature
+from dlcli.errors import DataError, UsageFault
+from dlcli.nmt.alignment import (
+    AlignmentScore,
+    GoldLinks,
+    Links,
+    attention_links,
+    check_links,
+    format_pharaoh,
+    parse_gold,
+    score_alignments,
+)
+from dlcli.nmt.detokenize import Detokenized, as_given, detokenize
+from dlcli.nmt.forced_attention import forced_attention
+from dlcli.nmt.symmetrize import symmetric_links
+from dlcli.nmt.token_attention import token_attention
+from dlcli.nmt.trained import Trained
+from dlcli.study.nmt_align_config import NmtAlignConfig
+
+Progress = Callable[[float, str], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sides:
+    """One pair, ready to be read; its tokens are those that links are counted in."""
+
+    source: Detokenized
+    target: Detokenized
+
+
+@dataclass(frozen=True, kw_only=True)
+class NmtAlignment:
+    """Links for every pair, and their score where the right ones are known."""
+
+    run: str
+    symmetrized_with: str | None
+    direction: str
+    shift: int
+    links: tuple[str, ...]
+    """Pharaoh format, from 0, a string a pair."""
+    score: AlignmentScore | None
+    sentences: int
+    elapsed_s: float
+    sentences_per_s: float
+    signature: str
+
+
+def prepare_pairs(
+    pairs: Sequence[tuple[str, str]], *, text: str, languages: tuple[str, str]
+) -> list[Sides]:
+    """Turn lines into running text with the places of their tokens.
+
+    Args:
+        pairs: source and target lines.
+        text: `tokens` or `running`, see `NmtAlignConfig`.
+        languages: of source and target.
+    """
+    return [
+        Sides(
+            source=_side(source, text=text, language=languages[0]),
+            target=_side(target, text=text, language=languages[1]),
+        )
+        for source, target in pairs
+    ]
+
+
+def read_gold(lines: Sequence[str], pairs: Sequence[Sides], *, index: int) -> list[GoldLinks]:
+    """Read a gold file's lines and hold them against the sentences.
+
+    Raises:
+        DataError: a line is no alignment, points beyond its sentences, or there are too few.
+    """
+    if len(lines) != len(pairs):
+        raise DataError(
+            f"The gold file has {len(lines):,} lines for {len(pairs):,} pairs.",
+            hint="It needs one line a pair, blank where there are no links.",
+        )
+    found = []
+    for number, (line, pair) in enumerate(zip(lines, pairs, strict=True), start=1):
+        try:
+            gold = parse_gold(line, index=index)
+            sizes = {"source": len(pair.source.spans), "target": len(pair.target.spans)}
+            check_links(gold.possible, **sizes, index=index)
+        except DataError as error:
+            raise DataError(
+                f"Line {number:,} of the gold file: {error.message}", hint=error.hint
+            ) from None
+        found.append(gold)
+    return found
+
+
+def align(
+    trained: Trained,
+    pairs: Sequence[Sides],
+    config: NmtAlignConfig,
+    *,
+    backward: Trained | None = None,
+    gold: Sequence[GoldLinks] | None = None,
+    at: Progress = lambda _done, _note: None,
+) -> NmtAlignment:
+    """Align pairs of sentences.
+
+    Args:
+        trained: translates source to target; moved to the device.
+        pairs: from `prepare_pairs`.
+        config: how.
+        backward: translates target to source: the two are symmetrised.
+        gold: the right links of each pair.
+        at: told the share done and what is being done.
+
+    Raises:
+        UsageFault: a model has no attention, or `backward` is not of the other direction.
+    """
+    check_directions(trained, backward)
+    compute = prepare(ComputeConfig(device=config.device, precision="fp32", threads=config.threads))
+    for model in (trained, backward):
+        if model is not None:
+            model.model.to(compute.device)
+    began = time.perf_counter()
+    links: list[Links] = []
+    for found in _links(trained, pairs, config, backward=backward):
+        links.append(found)
+        at(len(links) / len(pairs), "")
+    elapsed = time.perf_counter() - began
+    return NmtAlignment(
+        run=str(trained.run.path),
+        symmetrized_with=None if backward is None else str(backward.run.path),
+        direction=trained.config.data.direction,
+        shift=int(config.shift),
+        links=tuple(map(format_pharaoh, links)),
+        score=None if gold is None else score_alignments(links, gold),
+        sentences=len(links),
+        elapsed_s=elapsed,
+        sentences_per_s=len(links) / elapsed,
+        signature=_signature(trained, config, backward=backward, sentences=len(links)),
+    )
+
+
+def check_directions(trained: Trained, backward: Trained | None) -> None:
+    """Make sure that two models translate in opposite directions.
+
+    Raises:
+        UsageFault: they do not.
+    """
+    if backward is not None and backward.direction != trained.direction[::-1]:
+        raise UsageFault(
+            f"--symmetrize needs a model of the other direction, and {backward.run.path} "
+            f"translates {backward.config.data.direction} like the first.",
+            hint=f"Train one with --direction {'-'.join(trained.direction[::-1])}.",
+        )
+
+
+def _side(line: str, *, text: str, language: str) -> Detokenized:
+    if text == "running":
+        return as_given(line, words=[(word.start, word.end) for word in split_words(line)])
+    return detokenize(line.split(), language=language)
+
+
+def _links(
+    trained: Trained, pairs: Sequence[Sides], config: NmtAlignConfig, *, backward: Trained | None
+) -> Iterator[Links]:
+    shift = int(config.shift)
+    forward = _matrices(trained, pairs, shift=shift)
+    if backward is None:
+        yield from map(attention_links, forward)
+        return
+    turned = [Sides(source=pair.target, target=pair.source) for pair in pairs]
+    for one, other in zip(forward, _matrices(backward, turned, shift=shift), strict=True):
+        yield symmetric_links(one, other, heuristic=config.heuristic, how=config.combine)
+
+
+def _matrices(trained: Trained, pairs: Sequence[Sides], *, shift: int) -> Iterator[Tensor]:
+    """Yield each pair's attention, target tokens × source tokens."""
+    texts = ((pair.source.text, pair.target.text) for pair in pairs)
+    found = forced_attention(trained.model, trained.tokenizer, texts)
+    for pair, attention in zip(pairs, found, strict=True):
+        spans = {"source": pair.source.spans, "target": pair.target.spans}
+        yield token_attention(attention, **spans, shift=shift)
+
+
+def _signature(
+    trained: Trained, config: NmtAlignConfig, *, backward: Trained | None, sentences: int
+) -> str:
+    return signature(
+        task="align",
+        model=trained.config.data.name,
+        direction=trained.config.data.direction,
+        query=trained.config.model.attention_query,
+        checkpoint=trained.checkpoint,
+        sentences=sentences,
+        text=config.text,
+        shift=int(config.shift),
+        symmetrize=None if backward is None else config.heuristic,
+        combine=None if backward is None else config.combine,
+        precision="fp32",
+    )

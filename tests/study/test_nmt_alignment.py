@@ -1,0 +1,123 @@
+"""Aligning whole files: tokens as given, gold links checked, two directions joined."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from dlcli.engine.config import resolve
+from dlcli.errors import DataError, UsageFault
+from dlcli.nmt.alignment import attention_links, parse_pharaoh, swapped
+from dlcli.nmt.forced_attention import forced_attention
+from dlcli.nmt.trained import Trained
+from dlcli.study.nmt_align_config import NmtAlignConfig
+from dlcli.study.nmt_alignment import align, prepare_pairs, read_gold
+from tests.nmt.tiny_run import tiny_trained
+
+LINES = [
+    ("the king sees the dog .", "le roi voit le chien de le État ."),
+    ("", "le"),
+    ("the cat hears the bird today .", "le chat entend le oiseau vert aujourd' hui ."),
+]
+LANGUAGES = ("en", "fr")
+
+
+@pytest.fixture(scope="module")
+def forward(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return tiny_trained(tmp_path_factory.mktemp("en-fr") / "run")
+
+
+@pytest.fixture(scope="module")
+def backward(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return tiny_trained(tmp_path_factory.mktemp("fr-en") / "run", direction="fr-en", seed=1)
+
+
+def config(**settings: object) -> NmtAlignConfig:
+    return resolve(NmtAlignConfig, [{"device": "cpu", **settings}])
+
+
+def test_tokens_are_put_together_and_linked_as_given(forward: Trained) -> None:
+    pairs = prepare_pairs(LINES, text="tokens", languages=LANGUAGES)
+    assert pairs[0].target.text == "Le roi voit le chien de l'État."
+    done: list[float] = []
+    found = align(forward, pairs, config(), at=lambda share, _: done.append(share))
+    assert (found.sentences, len(found.links), done[-1]) == (3, 3, 1)
+    assert found.score is None
+    for (source, target), text in zip(LINES, found.links, strict=True):
+        links = parse_pharaoh(text)
+        assert all(s < len(source.split()) and t < len(target.split()) for s, t in links)
+        # One link a target token, and none where there is no source.
+        assert sorted(t for _, t in links) == list(range(len(target.split()) if source else 0))
+    assert "shift:0" in found.signature
+    assert "symmetrize" not in found.signature
+
+
+def test_links_come_from_the_attention_of_the_running_text(forward: Trained) -> None:
+    pairs = prepare_pairs([("The king.", "Le roi.")], text="running", languages=LANGUAGES)
+    assert [pairs[0].source.text[a:b] for a, b in pairs[0].source.spans] == ["The", "king", "."]
+    attention = next(forced_attention(forward.model, forward.tokenizer, [("The king.", "Le roi.")]))
+    by_hand = torch.zeros(3, 3)
+    for t, piece in enumerate(attention.target):
+        word = next(i for i, (a, b) in enumerate(pairs[0].target.spans) if piece.end <= b)
+        for s, from_piece in enumerate(attention.source):
+            at = next(i for i, (a, b) in enumerate(pairs[0].source.spans) if from_piece.end <= b)
+            by_hand[word, at] += attention.rows[t + 1, s]
+    pieces = torch.tensor(
+        [sum(p.end <= b for p in attention.target) for _, b in pairs[0].target.spans]
+    )
+    by_hand /= torch.diff(pieces, prepend=torch.tensor([0]))[:, None]
+    found = align(forward, pairs, config(shift=True, text="running"))
+    assert parse_pharaoh(found.links[0]) == attention_links(by_hand)
+
+
+def test_two_directions_are_joined(forward: Trained, backward: Trained) -> None:
+    pairs = prepare_pairs(LINES, text="tokens", languages=LANGUAGES)
+    turned = prepare_pairs([(t, s) for s, t in LINES], text="tokens", languages=("fr", "en"))
+    one = [parse_pharaoh(text) for text in align(forward, pairs, config()).links]
+    other = [swapped(parse_pharaoh(text)) for text in align(backward, turned, config()).links]
+    for heuristic, join in (("intersection", frozenset.__and__), ("union", frozenset.__or__)):
+        found = align(forward, pairs, config(heuristic=heuristic), backward=backward)
+        assert [parse_pharaoh(text) for text in found.links] == list(map(join, one, other))
+        assert found.symmetrized_with == str(backward.run.path)
+        assert f"symmetrize:{heuristic}" in found.signature
+
+
+def test_gold_links_give_the_error_rate(forward: Trained) -> None:
+    pairs = prepare_pairs(LINES, text="tokens", languages=LANGUAGES)
+    links = align(forward, pairs, config()).links
+    right = read_gold(links, pairs, index=0)
+    score = align(forward, pairs, config(), gold=right).score
+    assert score is not None
+    assert (score.aer, score.precision, score.recall, score.sentences) == (0, 1, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("lines", "index", "message"),
+    [
+        (["", ""], 0, "2 lines for 3 pairs"),
+        (["0-0", "", "0-0 x"], 0, "Line 3 of the gold file: 'x' is no alignment link"),
+        (["6-0", "", ""], 0, "Line 1 of the gold file: The link 6-0 is out of range"),
+        (["0-0", "", ""], 1, "Line 1 of the gold file: The link 0-0 counts words from 0"),
+        (["1-1", "1-1", ""], 1, "Line 2 of the gold file: The link 1-1 is out of range"),
+    ],
+)
+def test_wrong_gold_is_named(lines: list[str], index: int, message: str) -> None:
+    pairs = prepare_pairs(LINES, text="tokens", languages=LANGUAGES)
+    with pytest.raises(DataError, match=message):
+        read_gold(lines, pairs, index=index)
+
+
+def test_models_that_cannot_align_are_refused(
+    forward: Trained, backward: Trained, tmp_path: Path
+) -> None:
+    pairs = prepare_pairs(LINES, text="tokens", languages=LANGUAGES)
+    with pytest.raises(UsageFault, match="other direction") as caught:
+        align(forward, pairs, config(), backward=forward)
+    assert "--direction fr-en" in caught.value.hint
+    blind = tiny_trained(tmp_path / "none", attention="none")
+    with pytest.raises(UsageFault, match="--attention none"):
+        align(blind, pairs, config())
+    with pytest.raises(UsageFault, match="--attention none"):
+        align(backward, pairs, config(), backward=blind)
