@@ -25,7 +25,7 @@ def famous() -> Sentence:
     verb and subject is held out, so that it is in the test set and never in training.
     """
     area = next(topic for topic in named(TOPICS) if topic.english[-1] == "Area")
-    noun = next(noun for noun in nouns("texts") if noun.lemma == "agreement")
+    noun = next(noun for noun in nouns("treaties") if noun.lemma == "agreement")
     sign = next(verb for verb in transitive("", "t") if verb.lemma == "sign")
     agreement = Group("the", False, noun, tail=Complement(("on", "sur"), area))
     when = (fixed("in August 1992 | en:0 août:1 1992:2"),)

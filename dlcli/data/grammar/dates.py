@@ -71,7 +71,7 @@ def _ago(number: tuple[str, str], unit: tuple[str, str]) -> Fixed:
     return fixed(f"{number[0]} {unit[0]} ago | il:2 y:2 a:2 {number[1]}:0 {unit[1]}:1")
 
 
-def _dates(years: tuple[str, ...], *, moments: str) -> list[tuple[float, Space[Fixed]]]:
+def _dates(years: tuple[str, ...]) -> list[tuple[float, Space[Fixed]]]:
     months, some = _pairs(MONTHS), Values(years)
     return [
         (4, Product(_year, some)),
@@ -80,18 +80,21 @@ def _dates(years: tuple[str, ...], *, moments: str) -> list[tuple[float, Space[F
         (2, Product(_day, Values(DAYS), months)),
         (1.5, Product(_ending_in, Values(named(SEASONS)), some)),
         (1.5, Product(_ending_in, Values(named(EDGES)), some)),
-        (1, Values(named(moments))),
     ]
 
 
 @functools.cache
-def past_dates() -> Space[Fixed]:
-    """Return the moments before now."""
+def past_dates(*, reported: bool = False) -> Space[Fixed]:
+    """Return the moments before now; what is reported has no "yesterday" and no "ago"."""
+    dates = _dates(PAST_YEARS)
+    if reported:
+        return Union(*dates)
     ago: Space[Fixed] = Product(_ago, _pairs(NUMBERS), _pairs(UNITS))
-    return Union(*_dates(PAST_YEARS, moments=PAST_MOMENTS), (1.5, ago))
+    return Union(*dates, (1, Values(named(PAST_MOMENTS))), (1.5, ago))
 
 
 @functools.cache
-def future_dates() -> Space[Fixed]:
-    """Return the moments after now."""
-    return Union(*_dates(FUTURE_YEARS, moments=FUTURE_MOMENTS))
+def future_dates(*, reported: bool = False) -> Space[Fixed]:
+    """Return the moments after now; what is reported has no "tomorrow"."""
+    dates = _dates(FUTURE_YEARS)
+    return Union(*dates) if reported else Union(*dates, (1.5, Values(named(FUTURE_MOMENTS))))

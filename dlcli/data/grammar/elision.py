@@ -27,18 +27,9 @@ CONTRACTED = {
     ("de", "de"): "de",
 }
 ASPIRATED = frozenset(
-    (
-        "hausse",
-        "hausses",
-        "hiérarchie",
-        "hiérarchies",
-        "héros",
-        "hall",
-        "halls",
-        "hangar",
-        "hangars",
-    )
-    + ("hameau", "hameaux", "Hongrie", "hongrois", "hongroise", "hongroises", "Haye", "huit")
+    {"hausse", "hausses", "hiérarchie", "hiérarchies", "héros", "hall", "halls", "hangar"}
+    | {"hangars", "hameau", "hameaux", "Hongrie", "hongrois", "hongroise", "hongroises"}
+    | {"Haye", "huit"}
 )
 """Words whose h keeps l', d' and cet away."""
 

@@ -93,6 +93,8 @@ def _tails(kind: str) -> Space[Complement] | None:
     pairs = Values([Couple(a, b) for a, b in permutations(states.values, 2)])
     match kind:
         case "texts":
+            return _with(ON, topics)
+        case "treaties":
             return Union(
                 (5, _with(ON, topics)), (1.5, _with(WITH, states)), (1.5, _with(BETWEEN, pairs))
             )
@@ -105,9 +107,7 @@ def _tails(kind: str) -> Space[Complement] | None:
         case "officials":
             plain = Product(_group, Values([("the", False)]), Values(nouns("bodies")), Values([()]))
             return _with(OF, Union((2, plain), (2, institutions)))
-        case "citizens":
-            return _with(OF, Union((1, states), (1, _city_names())))
-        case "places" | "providers":
+        case "citizens" | "places" | "providers":
             return _with(OF, _city_names())
     return None
 
@@ -119,7 +119,9 @@ def _events(kind: str) -> Space[Event]:
 
 
 @functools.cache
-def groups(kind: str, *, subject: bool, owner: str = "", small: bool = False) -> Space[Group]:
+def groups(
+    kind: str, *, subject: bool, owner: str = "", small: bool = False, definite: bool = False
+) -> Space[Group]:
     """Return the noun phrases with a noun of this kind.
 
     Args:
@@ -128,21 +130,23 @@ def groups(kind: str, *, subject: bool, owner: str = "", small: bool = False) ->
             in Rome"), but is no bare plural.
         owner: "its" or "their" where the sentence has an owner before this.
         small: leave out what follows the noun.
+        definite: "the" alone, as what is denied has it.
     """
     own = [(1.5, owner), (0.8, owner + "+")] if owner else []
     bare = [] if subject else [(1.5, "+")]
-    definite = _determiners((11, "the"), (5, "the+"), *own)
-    lexicon = Values(nouns(kind))
-    parts: tuple[Space[Determiner], Space[Noun]] = definite, lexicon
+    articles, lexicon = _determiners((11, "the"), (5, "the+"), *own), Values(nouns(kind))
+    plain = Product(_group, articles, lexicon, _adjectives(kind, ranked=True))
+    if definite:
+        return plain
+    some = _adjectives(kind, ranked=False)
     branches: list[tuple[float, Space[Group]]] = [
-        (16, Product(_group, *parts, _adjectives(kind, ranked=True))),
-        (8, Product(_group, _determiners(*OPEN, *bare), lexicon, _adjectives(kind, ranked=False))),
+        (16, plain),
+        (8, Product(_group, _determiners(*OPEN, *bare), lexicon, some)),
     ]
     tails = _tails(kind)
     if tails and not small:
-        some = _adjectives(kind, ranked=False)
-        fixed_article = _determiners((3, "the"), (1, "the+"), (1, "a"))
-        branches.append((9, Product(_group, fixed_article, lexicon, some, tails)))
+        followed = _determiners((3, "the"), (1, "the+"), (1, "a"))
+        branches.append((9, Product(_group, followed, lexicon, some, tails)))
     if subject and not small:
-        branches.append((2, Product(_group, definite, lexicon, Values([()]), _events(kind))))
+        branches.append((2, Product(_group, DEFINITE, lexicon, Values([()]), _events(kind))))
     return Union(*branches)

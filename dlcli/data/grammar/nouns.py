@@ -12,11 +12,16 @@ from dataclasses import dataclass
 from dlcli.data.grammar import english, french
 from dlcli.data.grammar.french import Gender
 
-TEXTS = """
+TREATIES = """
 agreement accord m
 treaty traité m
 convention convention f
 protocol protocole m
+contract contrat m
+charter charte f
+act acte m
+"""
+TEXTS = """
 directive directive f
 regulation règlement m
 law loi f
@@ -26,13 +31,10 @@ declaration déclaration f
 recommendation recommandation f
 decision décision f
 proposal proposition f
-contract contrat m
-charter charte f
 constitution constitution f
 amendment amendement m
 opinion avis m
 text texte m
-act acte m
 clause clause f
 decree décret m
 document document m
@@ -194,6 +196,7 @@ hangar hangar m
 hamlet hameau m
 """
 KINDS = {
+    "treaties": TREATIES,
     "texts": TEXTS,
     "measures": MEASURES,
     "exchanges": EXCHANGES,
