@@ -21,11 +21,15 @@ import torch
 from torch import Tensor
 
 from dlcli.errors import UsageFault
-from dlcli.nmt.beam import Ended, Hypothesis, extended, first
+from dlcli.nmt.beam import Ended, Hypothesis, Live, extended, first
 from dlcli.nmt.tokenizer import EOS
 
 if TYPE_CHECKING:
+    from dlcli.nmt.decoder import Memory, State
     from dlcli.nmt.model import Translation
+
+LEAST_ROWS = 4
+"""Products of fewer rows are summed in another order, so a sentence would depend on its batch."""
 
 
 def longest(length: Tensor) -> Tensor:
@@ -69,8 +73,8 @@ def search(
     memory = model.encode(source, mask)
     live = first(model.start(memory), sentences=len(source), device=source.device)
     for length in itertools.count(1):
-        step = model.step(live.prefix[:, -1], live.state, memory, owner=live.owner)
-        live = extended(live, logits=step.logits, state=step.state, room=ended.room)
+        logits, state = _step(model, live, memory=memory)
+        live = extended(live, logits=logits, state=state, room=ended.room)
         over = live.prefix[:, -1] == EOS
         late = ~over & (limit[live.owner] <= length)
         ended.add(live.where(over), finished=True)
@@ -79,6 +83,18 @@ def search(
         if not len(live.owner):
             break
     return ended.ranked()
+
+
+def _step(model: Translation, live: Live, *, memory: Memory) -> tuple[Tensor, State]:
+    """Return logits (N, V) and states (N) after each hypothesis's last token."""
+    N = len(live.owner)
+    if N >= LEAST_ROWS:
+        step = model.step(live.prefix[:, -1], live.state, memory, owner=live.owner)
+        return step.logits, step.state
+    rows = torch.arange(LEAST_ROWS, device=live.owner.device).clamp(max=N - 1)
+    last, owner = live.prefix[rows, -1], live.owner[rows]
+    step = model.step(last, live.state.select(rows), memory, owner=owner)
+    return step.logits[:N], step.state.select(rows[:N])
 
 
 def check_search(*, beam_size: int, length_penalty: float, n_best: int) -> None:
