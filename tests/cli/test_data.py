@@ -149,3 +149,37 @@ def test_list_does_not_bring_torch() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.fixture
+def tsv(tmp_path: Path) -> Path:
+    rows = [f"sentence {n}\tphrase {n}\n" for n in range(30)]
+    (tmp_path / "x.tsv").write_text("no tab\n" + "".join(rows))
+    return tmp_path / "x.tsv"
+
+
+def test_show_prints_pairs_and_what_was_left_out(tsv: Path) -> None:
+    done = _dl("show", str(tsv), "--n", "2")
+    assert done.exit_code == 0
+    assert [line.split()[0::2] for line in done.stdout.splitlines()] == [["sentence", "phrase"]] * 2
+    assert "1 of 31 lines left out: line 1 (no tab)" in done.stderr
+    found = _json("show", str(tsv), "--n", "2", "--split", "valid", "--direction", "fr-en")
+    assert (found["split"], found["languages"], found["count"]) == ("valid", ["fr", "en"], 2)
+    assert found["pairs"][0]["source"].startswith("phrase")
+    assert found["sizes"] == {"train": 24, "valid": 3, "test": 3}
+    assert found["dropped"] == {"no tab": 1}
+    assert "links" not in found["pairs"][0]
+
+
+def test_show_prints_the_links_of_the_grammar() -> None:
+    found = _json("show", "grammar", "--n", "3")
+    assert [set(pair) for pair in found["pairs"]] == [{"source", "target", "links"}] * 3
+    assert all("-" in pair["links"] for pair in found["pairs"])
+
+
+@pytest.mark.parametrize("words", [["glyphs", "--split", "valid"], ["x.tsv", "--split", "dev"]])
+def test_show_refuses_a_split_that_is_not_there(words: list[str], tsv: Path) -> None:
+    words = [str(tsv) if word == "x.tsv" else word for word in words]
+    done = _dl("show", *words)
+    assert done.exit_code == 2
+    assert "no split" in done.stderr

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dlcli.data.catalogue import DATA_SETS, GLYPHS, MNIST, named, recommended
+from dlcli.data.catalogue import DATA_SETS, GLYPHS, MNIST, holds_pairs, named, recommended
 from dlcli.errors import ConfigError
 
 
@@ -45,3 +45,11 @@ def test_advice_is_a_copy_and_empty_for_what_is_unknown() -> None:
     assert recommended("mnist") == {}
     assert recommended("glyphs:50", "vae") == {}
     assert recommended("some/file.tsv", "nmt") == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("auto", False), ("mnist", False), ("glyphs:9", False), ("tatoeba", True), ("x.tsv", True)],
+)
+def test_names_tell_images_from_pairs(name: str, expected: bool) -> None:
+    assert holds_pairs(name) == expected

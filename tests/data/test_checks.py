@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import dataclasses
 import os
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from dlcli.data.catalogue import DataSet, FileCheck
-from dlcli.data.checks import check_file, check_set, find
+from dlcli.data.checks import check_file, check_set, find, open_checked, size_of
 from dlcli.errors import DataError
 from tests.data.conftest import write_files
 
@@ -130,3 +132,59 @@ def test_the_real_files_are_what_the_catalogue_says(real_data_dir: Path) -> None
     from dlcli.data.catalogue import MNIST
 
     assert {state.state for state in check_set(real_data_dir, MNIST)} == {"ok"}
+
+
+def _archive(folder: Path, members: dict[str, str]) -> Path:
+    (folder / "a").mkdir(exist_ok=True)
+    with zipfile.ZipFile(folder / "a" / "b", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, text in members.items():
+            archive.writestr(name, text)
+    return folder / "a" / "b"
+
+
+IN_ARCHIVE = dataclasses.replace(CHECK, member="inner/text")
+
+
+def test_a_check_may_be_of_what_an_archive_holds_however_it_is_packed(tmp_path: Path) -> None:
+    _archive(tmp_path, {"about": "other", "inner/text": "hello"})
+    assert check_file(tmp_path, IN_ARCHIVE).state == "ok"
+    assert size_of(tmp_path, IN_ARCHIVE) == 5
+    with open_checked(tmp_path, IN_ARCHIVE) as file:
+        assert file.read() == b"hello"
+
+
+@pytest.mark.parametrize(
+    ("members", "found"),
+    [
+        ({"other": "hello"}, "no zip archive with inner/text"),
+        ({"inner/text": "hell"}, "4 bytes"),
+        ({"inner/text": "jello"}, "md5 275876"),
+    ],
+)
+def test_an_archive_of_something_else_is_wrong(
+    members: dict[str, str], found: str, tmp_path: Path
+) -> None:
+    _archive(tmp_path, members)
+    state = check_file(tmp_path, IN_ARCHIVE)
+    assert state.state == "wrong"
+    assert found in state.found
+    assert state.expected.startswith("an archive with inner/text of 5 bytes")
+
+
+def test_a_damaged_archive_is_wrong_and_not_a_crash(tmp_path: Path) -> None:
+    path = _archive(tmp_path, {"inner/text": "hello"})
+    data = bytearray(path.read_bytes())
+    data[42] ^= 0xFF
+    path.write_bytes(bytes(data))
+    assert check_file(tmp_path, IN_ARCHIVE).state == "wrong"
+    path.write_bytes(data[:-9])
+    assert check_file(tmp_path, IN_ARCHIVE).state == "wrong"
+
+
+def test_a_size_need_not_be_known(tmp_path: Path) -> None:
+    check = dataclasses.replace(CHECK, size=0)
+    _write(tmp_path, b"hello")
+    assert check_file(tmp_path, check).state == "ok"
+    (tmp_path / "a" / "b").write_bytes(b"jello!")
+    state = check_file(tmp_path, check)
+    assert (state.state, state.expected) == ("wrong", CHECK.digest)

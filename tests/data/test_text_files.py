@@ -60,7 +60,7 @@ def test_a_tsv_is_read_and_split(data: bytes, tmp_path: Path) -> None:
     corpus, said = _load(tmp_path / "x.tsv")
     assert _pairs(corpus) == set(ROWS)
     assert [len(corpus.train), len(corpus.valid), len(corpus.tests["test"])] == [32, 4, 4]
-    assert corpus.valid.source[0] == "sentence 3"  # the same hash on every machine
+    assert corpus.valid.source[0] == "sentence 8"  # the same hash on every machine
     assert said == []
 
 
@@ -149,5 +149,5 @@ def test_files_that_are_not_there_or_no_files_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a,b,c", "a,", ",b"])
 def test_other_numbers_of_files_are_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match="names [23] files"):
+    with pytest.raises(ConfigError, match=r"names [23] files"):
         _load(name)
