@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from dlcli.nmt.attention import AdditiveAttention
 from dlcli.nmt.gru import gru_step
+from dlcli.nmt.recurrence import Source, attentive_gru
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +108,7 @@ class Decoder(nn.Module):
     ) -> None:
         super().__init__()
         self.embedding, self.attention_query = embedding, attention_query
+        self.fused = True
         self.bridge = nn.Linear(value_size, hidden)
         self.cell = nn.GRUCell(embedding + value_size, hidden)
         self.attention = (
@@ -157,6 +159,8 @@ class Decoder(nn.Module):
 
     def unroll(self, embedded: Tensor, memory: Memory) -> States:
         """Consume given words (B, T, E) one after the other."""
+        if self.fused and self.attention is not None:
+            return self._unroll_fused(embedded, memory, attention=self.attention)
         state = self.look(memory.initial, memory)
         seen: list[State] = []
         for t in range(embedded.size(1)):
@@ -166,4 +170,22 @@ class Decoder(nn.Module):
             hidden=torch.stack([one.hidden for one in seen], dim=1),
             contexts=torch.stack([one.context for one in seen], dim=1),
             attention=torch.stack([one.attention for one in seen], dim=1),
+        )
+
+    def _unroll_fused(
+        self, embedded: Tensor, memory: Memory, *, attention: AdditiveAttention
+    ) -> States:
+        hidden, contexts, weights = attentive_gru(
+            embedded.transpose(0, 1),
+            initial=memory.initial,
+            source=Source(keys=memory.keys, values=memory.values, mask=memory.mask),
+            cell=self.cell,
+            query=attention.query.weight,
+            v=attention.v,
+            updated=self.attention_query == "updated",
+        )
+        return States(
+            hidden=hidden.transpose(0, 1),
+            contexts=contexts.transpose(0, 1),
+            attention=weights.transpose(0, 1),
         )

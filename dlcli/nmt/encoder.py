@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dlcli.nmt.directions import run_directions
 from dlcli.nmt.gru import run_gru
 
 
@@ -25,7 +26,7 @@ class Encoder(nn.Module):
     def __init__(self, *, inputs: int, hidden: int, layers: int = 1, dropout: float = 0.0) -> None:
         super().__init__()
         sizes = [inputs] + [2 * hidden] * (layers - 1)
-        self.hidden, self.dropout = hidden, dropout
+        self.hidden, self.dropout, self.fused = hidden, dropout, True
         self.forwards = nn.ModuleList(nn.GRUCell(size, hidden) for size in sizes)
         self.backwards = nn.ModuleList(nn.GRUCell(size, hidden) for size in sizes)
 
@@ -44,11 +45,19 @@ class Encoder(nn.Module):
         for number, (ahead, back) in enumerate(zip(self.forwards, self.backwards, strict=True)):
             if number:
                 states = F.dropout(states, self.dropout, training=self.training)
-            left, left_end = run_gru(_cell(ahead), states, mask=mask)
-            right, right_end = run_gru(_cell(back), states, mask=mask, backward=True)
-            states = torch.cat([left, right], dim=2)
-            summary = torch.cat([left_end, right_end], dim=1)
+            states, summary = self._read(states, cells=[_cell(ahead), _cell(back)], mask=mask)
         return states, summary
+
+    def _read(
+        self, inputs: Tensor, *, cells: list[nn.GRUCell], mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Read one layer's inputs (B, S, I) from both sides."""
+        if self.fused:
+            states, last = run_directions(inputs.transpose(0, 1), cells=cells, mask=mask.t())
+            return states.transpose(0, 1), last
+        left, left_end = run_gru(cells[0], inputs, mask=mask)
+        right, right_end = run_gru(cells[1], inputs, mask=mask, backward=True)
+        return torch.cat([left, right], dim=2), torch.cat([left_end, right_end], dim=1)
 
 
 def _cell(module: nn.Module) -> nn.GRUCell:

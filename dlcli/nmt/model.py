@@ -16,9 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlcli.nmt.config import NmtModelConfig
-from dlcli.nmt.decoder import Decoder, Memory, State
+from dlcli.nmt.decoder import Decoder, Memory, State, States
 from dlcli.nmt.encoder import Encoder
 from dlcli.nmt.readout import Readout, smoothed_cross_entropy
+from dlcli.nmt.softmax_loss import softmax_loss
 from dlcli.nmt.tokenizer import PAD
 
 
@@ -74,7 +75,15 @@ class Translation(nn.Module):
             attention_query=config.attention_query,
         )
         self.readout = Readout(inputs=config.hidden + E + values, size=R, kind=config.readout)
+        self.use_kernels(True)
         initialise(self)
+
+    def use_kernels(self, wanted: bool) -> None:
+        """Switch between the fused functions and the plain operations that they are held against.
+
+        Both have the same results and gradients, to rounding; `step` is always plain.
+        """
+        self.fused = self.encoder.fused = self.decoder.fused = wanted
 
     @property
     def output_weight(self) -> Tensor:
@@ -117,8 +126,7 @@ class Translation(nn.Module):
 
     def force(self, source: Tensor, mask: Tensor, target_in: Tensor) -> Forced:
         """Read a given translation: `target_in` (B, T) is BOS y1 y2 …"""
-        embedded = self._embed_target(target_in)
-        states = self.decoder.unroll(embedded, self.encode(source, mask))
+        embedded, states = self._unroll(source, mask, target_in)
         features = self.readout(states.hidden, embedded=embedded, contexts=states.contexts)
         return Forced(features=features, attention=states.attention)
 
@@ -145,12 +153,38 @@ class Translation(nn.Module):
             target_out: (B, T) int64, y1 … EOS; padding is not counted.
             label_smoothing: ε in [0, 1).
         """
-        features = self.force(source, mask, target_in).features
-        real = target_out != PAD
-        loss, nll = smoothed_cross_entropy(
-            self.logits(features[real]), target_out[real], label_smoothing=label_smoothing
+        real = (target_out != PAD).flatten().nonzero()[:, 0]
+        embedded, states = self._unroll(source, mask, target_in)
+        features = self.readout(
+            _rows(states.hidden, real),
+            embedded=_rows(embedded, real),
+            contexts=_rows(states.contexts, real),
+        )
+        loss, nll = self._word_losses(
+            self._drop(features, self.config.dropout_readout),
+            targets=target_out.flatten()[real],
+            label_smoothing=label_smoothing,
         )
         return {"loss": loss, "nll": nll}
+
+    def _unroll(self, source: Tensor, mask: Tensor, target_in: Tensor) -> tuple[Tensor, States]:
+        embedded = self._embed_target(target_in)
+        return embedded, self.decoder.unroll(embedded, self.encode(source, mask))
+
+    def _word_losses(
+        self, features: Tensor, *, targets: Tensor, label_smoothing: float
+    ) -> tuple[Tensor, Tensor]:
+        weight, bias = self.output_weight, self.output_bias
+        if self.fused:
+            return softmax_loss(
+                features,
+                weight=weight,
+                bias=bias,
+                targets=targets,
+                label_smoothing=label_smoothing,
+            )
+        logits = F.linear(features, weight, bias)
+        return smoothed_cross_entropy(logits, targets, label_smoothing=label_smoothing)
 
     def _embed_target(self, ids: Tensor) -> Tensor:
         table = self.embedding if self.target_embedding is None else self.target_embedding
@@ -158,6 +192,11 @@ class Translation(nn.Module):
 
     def _drop(self, values: Tensor, rate: float) -> Tensor:
         return F.dropout(values, rate, training=self.training)
+
+
+def _rows(values: Tensor, rows: Tensor) -> Tensor:
+    """Pick rows of (B, T, F), counted through batch and time: (M, F)."""
+    return values.flatten(0, 1).index_select(0, rows)
 
 
 def initialise(model: Translation) -> None:

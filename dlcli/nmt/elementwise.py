@@ -1,0 +1,192 @@
+"""What lies between the products of the decoder's recurrence: gates and attention, there and back.
+
+Each operation fills buffers that the caller made. This is the form for every device and precision;
+`dlcli.nmt.native` has the same four compiled for a CPU.
+
+Legend: B batch, S source length, C context, N hidden, A attention size.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+
+class Elementwise(Protocol):
+    """The four operations."""
+
+    def attend(
+        self,
+        query: Tensor,
+        *,
+        keys: Tensor,
+        v: Tensor,
+        values: Tensor,
+        mask: Tensor,
+        weights: Tensor,
+        context: Tensor,
+        context_low: Tensor | None,
+    ) -> None:
+        """Fill weights (B, S), context (B, C) and its copy for products."""
+        ...
+
+    def attend_backward(
+        self,
+        query: Tensor,
+        *,
+        keys: Tensor,
+        v: Tensor,
+        values: Tensor,
+        weights: Tensor,
+        context_grad: Tensor,
+        query_grad: Tensor,
+        keys_sum: Tensor,
+        v_grad: Tensor,
+    ) -> None:
+        """Fill the query's gradient (B, A); add to v's and to the keys' (B, S, A) without v."""
+        ...
+
+    def gates(
+        self,
+        inputs: Tensor,
+        *,
+        contexts: Tensor | None,
+        state: Tensor,
+        bias_n: Tensor,
+        hidden: Tensor,
+        mask: Tensor | None,
+        gates: Tensor,
+        out: Tensor,
+        out_low: Tensor,
+    ) -> None:
+        """Fill gates (B, 4N), and the new state (B, N) with its copy for products.
+
+        Args:
+            inputs: of the word (B, 3N), all biases but the state's of n included.
+            contexts: of the context (B, 3N).
+            state: of the state (B, 3N), without biases.
+            bias_n: (D, N): of the first, second … of D equal groups of rows.
+            hidden: the old state (B, N).
+            mask: (B,) bool; where False the state stays as it is.
+            gates: r, z, n and the state's part of n.
+            out: the new state.
+            out_low: its copy; may be the same tensor.
+        """
+        ...
+
+    def gates_backward(
+        self,
+        grad: Tensor,
+        *,
+        gates: Tensor,
+        hidden: Tensor,
+        mask: Tensor | None,
+        gates_grad: Tensor,
+    ) -> None:
+        """Fill gates_grad (B, 4N), as n, r, z, n·r; turn grad (B, N) into the old state's.
+
+        What flows through the products is not in the latter.
+        """
+        ...
+
+
+class PlainElementwise:
+    """The operations in PyTorch."""
+
+    def attend(
+        self,
+        query: Tensor,
+        *,
+        keys: Tensor,
+        v: Tensor,
+        values: Tensor,
+        mask: Tensor,
+        weights: Tensor,
+        context: Tensor,
+        context_low: Tensor | None,
+    ) -> None:
+        """Attend, see `Elementwise`."""
+        scores = (query.to(keys.dtype)[:, None] + keys).tanh_() @ v
+        torch.softmax(scores.masked_fill_(~mask, -torch.inf), dim=1, out=weights)
+        torch.bmm(weights[:, None], values, out=context[:, None])
+        if context_low is not None:
+            context_low.copy_(context)
+
+    def attend_backward(
+        self,
+        query: Tensor,
+        *,
+        keys: Tensor,
+        v: Tensor,
+        values: Tensor,
+        weights: Tensor,
+        context_grad: Tensor,
+        query_grad: Tensor,
+        keys_sum: Tensor,
+        v_grad: Tensor,
+    ) -> None:
+        """Go back through `attend`."""
+        B, S, A = keys.size()
+        grad = torch.bmm(values, context_grad[:, :, None])[:, :, 0]  # (B, S), of the weights
+        scores_grad = weights * (grad - (weights * grad).sum(1, keepdim=True))
+        bent = (query.to(keys.dtype)[:, None] + keys).tanh_()
+        v_grad.addmv_(bent.view(B * S, A).t(), scores_grad.view(B * S))
+        slope = bent.square_().neg_().add_(1).mul_(scores_grad[:, :, None])
+        keys_sum.add_(slope)
+        query_grad.copy_(slope.sum(1).mul_(v))
+
+    def gates(
+        self,
+        inputs: Tensor,
+        *,
+        contexts: Tensor | None,
+        state: Tensor,
+        bias_n: Tensor,
+        hidden: Tensor,
+        mask: Tensor | None,
+        gates: Tensor,
+        out: Tensor,
+        out_low: Tensor,
+    ) -> None:
+        """Take a step of the GRU, see `Elementwise`."""
+        B, N = hidden.size()
+        both = inputs.to(hidden.dtype)
+        both = both if contexts is None else both + contexts
+        torch.sigmoid(both[:, : 2 * N] + state[:, : 2 * N], out=gates[:, : 2 * N])
+        reset, update, candidate, recurrent = gates.chunk(4, dim=1)
+        biases = bias_n.repeat_interleave(B // len(bias_n), dim=0) if len(bias_n) > 1 else bias_n
+        torch.add(state[:, 2 * N :], biases, out=recurrent)
+        torch.tanh(torch.addcmul(both[:, 2 * N :], reset, recurrent), out=candidate)
+        torch.lerp(candidate, hidden, update, out=out)
+        if mask is not None:
+            out.copy_(torch.where(mask[:, None], out, hidden))
+        if out_low is not out:
+            out_low.copy_(out)
+
+    def gates_backward(
+        self,
+        grad: Tensor,
+        *,
+        gates: Tensor,
+        hidden: Tensor,
+        mask: Tensor | None,
+        gates_grad: Tensor,
+    ) -> None:
+        """Go back through `gates`."""
+        reset, update, candidate, recurrent = gates.chunk(4, dim=1)
+        to_n, to_r, to_z, to_recurrent = gates_grad.chunk(4, dim=1)
+        flowing = grad if mask is None else grad * mask[:, None]
+        n = flowing * (1 - update) * (1 - candidate * candidate)
+        to_n.copy_(n)
+        to_recurrent.copy_(n * reset)
+        to_r.copy_(n.mul_(recurrent).mul_(reset).mul_(1 - reset))
+        to_z.copy_(flowing * (hidden - candidate) * update * (1 - update))
+        grad.mul_(update if mask is None else torch.where(mask[:, None], update, 1.0))
+
+
+def choose_elementwise(like: Tensor, *, low: torch.dtype) -> Elementwise:
+    """Return the compiled operations where there are any for this tensor, else the plain ones."""
+    del like, low
+    return PlainElementwise()
