@@ -60,6 +60,7 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, Entry]]] = {
         "Translation with attention (Questions 12-14).",
         {
             "train": Entry("nmt_train", "Train a translator and write a run folder."),
+            "eval": Entry("nmt_eval", "BLEU, chrF, intervals, BLEU by length, sentences/s."),
             "align": Entry("nmt_align", "Align words by attention: Pharaoh links, error rate."),
         },
     ),

@@ -93,16 +93,26 @@ def save_figure(figure: Figure, path: Path) -> Path:
         UsageFault: another suffix.
         RunFailed: the path cannot be written; what was there before is untouched.
     """
+    suffix = picture_suffix(path)
+    buffer = io.BytesIO()
+    with house_style():
+        figure.savefig(buffer, format=suffix[1:], metadata=METADATA[suffix])
+    return write_file(path, buffer.getvalue())
+
+
+def picture_suffix(path: Path) -> str:
+    """Return a picture's suffix in small letters; to be asked before hours of work go into it.
+
+    Raises:
+        UsageFault: it is none that a figure can be saved as.
+    """
     suffix = path.suffix.lower()
     if suffix not in METADATA:
         raise UsageFault(
             f"{path} does not say which picture format it wants.",
             hint=f"End it with {', '.join(METADATA)}.",
         )
-    buffer = io.BytesIO()
-    with house_style():
-        figure.savefig(buffer, format=suffix[1:], metadata=METADATA[suffix])
-    return write_file(path, buffer.getvalue())
+    return suffix
 
 
 def label(text: str, *, longest: int = LONGEST_LABEL) -> str:

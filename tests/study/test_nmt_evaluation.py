@@ -1,0 +1,142 @@
+"""Evaluating a translator whose words are known: sacreBLEU's scores, right order, right bins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import sacrebleu
+
+from dlcli.engine.config import resolve
+from dlcli.errors import UsageFault
+from dlcli.nmt.moses import moses_available
+from dlcli.nmt.trained import Trained
+from dlcli.nmt.translator import Translator
+from dlcli.study import nmt_evaluation
+from dlcli.study.nmt_eval_config import NmtEvalConfig
+from dlcli.study.nmt_evaluation import check_same_direction, compare_evaluations, evaluate
+from dlcli.study.parallel import Parallel
+from tests.nmt.sentences import pairs
+from tests.nmt.tiny_run import tiny_trained
+
+FOUND = pairs(0, 30)
+SENTENCES = Parallel(
+    data="toy", split="test", source=tuple(FOUND.source), reference=tuple(FOUND.target)
+)
+
+
+def config(**settings: object) -> NmtEvalConfig:
+    return resolve(NmtEvalConfig, [{"bins": [5, 6, 7], "resamples": 100, **settings}])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return tiny_trained(tmp_path_factory.mktemp("nmt") / "run")
+
+
+class Scripted(Translator):
+    """Translates by heart, with every `slip`-th sentence cut short."""
+
+    def __init__(self, trained: Trained, *, slip: int) -> None:
+        super().__init__(trained)
+        self.slip, self.asked = slip, list[str]()
+
+    def translate(self, lines: Sequence[str], **settings: Any) -> list[Any]:
+        self.asked += lines
+        return [SimpleNamespace(translation=self.of(line)) for line in lines]
+
+    def of(self, line: str) -> str:
+        row = SENTENCES.source.index(line)
+        whole = SENTENCES.reference[row]
+        return " ".join(whole.split()[:-2]) if row % self.slip == 0 else whole
+
+
+def test_scores_are_those_of_sacrebleu_in_the_right_order(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nmt_evaluation, "AT_ONCE", 7)
+    translator, shares = Scripted(trained, slip=3), list[float]()
+    found = evaluate(translator, SENTENCES, config(), at=lambda done, _: shares.append(done))
+    assert list(found.translations) == [translator.of(line) for line in SENTENCES.source]
+    references = [list(SENTENCES.reference)]
+    bleu = sacrebleu.corpus_bleu(list(found.translations), references)
+    chrf = sacrebleu.corpus_chrf(list(found.translations), references)
+    assert found.bleu.score == pytest.approx(bleu.score)
+    assert found.chrf.score == pytest.approx(chrf.score)
+    assert found.bleu.ci95[0] < found.bleu.score < found.bleu.ci95[1]
+    assert found.sentences == 30
+    assert found.sentences_per_s > 0
+    assert shares[-1] == 1
+    lengths = [len(line) for line in translator.asked]
+    assert lengths == sorted(lengths)
+    for part in ("data:toy", "split:test", "search:beam-5", "case:mixed", "checkpoint:last"):
+        assert part in found.signature.split("|")
+
+
+def test_bins_hold_the_sentences_of_their_lengths(trained: Trained) -> None:
+    found = evaluate(Scripted(trained, slip=2), SENTENCES, config())
+    assert sum(one.sentences for one in found.by_length) == 30
+    for one in (*found.by_length, *found.longer_than):
+        rows = [
+            row
+            for row, line in enumerate(SENTENCES.source)
+            if len(line.split()) >= one.low and (one.high is None or len(line.split()) <= one.high)
+        ]
+        assert one.sentences == len(rows)
+        wanted = sacrebleu.corpus_bleu(
+            [found.translations[row] for row in rows], [[SENTENCES.reference[row] for row in rows]]
+        )
+        assert one.bleu.score == pytest.approx(wanted.score)
+        assert one.low <= one.mean_words <= (one.high or 99)
+
+
+@pytest.mark.skipif(not moses_available(), reason="sacremoses is not installed")
+def test_tokenised_bleu_says_whose_tokens(trained: Trained) -> None:
+    found = evaluate(Scripted(trained, slip=3), SENTENCES, config(lowercase=True))
+    assert found.bleu_tokenized is not None
+    assert found.bleu_tokenized.signature.endswith(f"|tokens:moses-fr-sacremoses-{version()}")
+    assert "tok:none" in found.bleu_tokenized.signature
+    assert "case:lc" in found.signature
+
+
+def version() -> str:
+    from dlcli.nmt.moses import moses_version
+
+    return moses_version()
+
+
+def test_without_sacremoses_there_is_no_tokenised_bleu(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nmt_evaluation, "moses_available", lambda: False)
+    assert evaluate(Scripted(trained, slip=3), SENTENCES, config()).bleu_tokenized is None
+
+
+def test_two_translators_beside_each_other(trained: Trained) -> None:
+    first, other = (evaluate(Scripted(trained, slip=slip), SENTENCES, config()) for slip in (10, 2))
+    found = compare_evaluations(first, other, sentences=SENTENCES, config=config(), lowercase=False)
+    assert found.difference.value == pytest.approx(first.bleu.score - other.bleu.score)
+    assert 0 < found.difference.ci95[0] < found.difference.ci95[1]
+    assert [one.name for one in found.by_length] == [one.name for one in first.by_length]
+    for one, mine, theirs in zip(found.by_length, first.by_length, other.by_length, strict=True):
+        assert one.difference.value == pytest.approx(mine.bleu.score - theirs.bleu.score)
+        assert (one.bleu, one.other) == pytest.approx((mine.bleu.score, theirs.bleu.score))
+
+
+def test_a_real_model_runs_through(trained: Trained) -> None:
+    small = Parallel(data="toy", split="test", source=("The king.", ""), reference=("Le roi.", ""))
+    found = evaluate(Translator(trained), small, config(search={"beam_size": 1, "max_length": 5}))
+    assert found.translations[1] == ""
+    assert 0 <= found.bleu.score <= 100
+    assert "search:greedy" in found.signature
+
+
+def test_bins_must_rise_and_directions_agree(trained: Trained, tmp_path: Path) -> None:
+    with pytest.raises(UsageFault, match="--bins 9 3"):
+        evaluate(Scripted(trained, slip=2), SENTENCES, config(bins=[9, 3]))
+    turned = Translator(tiny_trained(tmp_path / "run", direction="fr-en"))
+    with pytest.raises(UsageFault, match="translates fr-en, not en-fr"):
+        check_same_direction(Translator(trained), turned)
