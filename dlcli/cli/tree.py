@@ -60,7 +60,14 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, Entry]]] = {
         "Translation with attention (Questions 12-14).",
         {
             "train": Entry("nmt_train", "Train a translator and write a run folder."),
+            "translate": Entry(
+                "nmt_translate", "Translate text, a file or a pipe, by beam search."
+            ),
+            "attend": Entry("nmt_attend", "Show the attention matrix, words on both axes."),
             "eval": Entry("nmt_eval", "BLEU, chrF, intervals, BLEU by length, sentences/s."),
+            "compare-forcing": Entry(
+                "nmt_compare_forcing", "Train with and without the teacher (Question 14)."
+            ),
             "align": Entry("nmt_align", "Align words by attention: Pharaoh links, error rate."),
         },
     ),

@@ -11,6 +11,7 @@ from dlcli.engine.signature import signature
 from dlcli.errors import UsageFault
 from dlcli.nmt.attention_map import AttentionMap, merged, unmerged
 from dlcli.nmt.beam import Hypothesis
+from dlcli.nmt.search_config import SearchConfig
 from dlcli.nmt.tidying import one_line, tidy
 from dlcli.nmt.tokenizer import BOS, EOS, UNK, Piece, Tokenizer
 from dlcli.nmt.trained import Trained
@@ -26,6 +27,7 @@ def attention_map(
     *,
     subwords: bool,
     best: Callable[[list[int]], Hypothesis],
+    how: SearchConfig,
 ) -> AttentionMap:
     """Force the decoder through a translation and keep where it looked.
 
@@ -35,6 +37,7 @@ def attention_map(
         target: its translation, or None for the model's own.
         subwords: leave the pieces as they are, instead of merging them to words.
         best: searches for the model's own translation of token ids.
+        how: the search's settings, for the signature.
 
     Raises:
         UsageFault: the model has no attention, or a text has no words or too many.
@@ -71,7 +74,7 @@ def attention_map(
         nll_per_token=nll,
         forced=given is not None,
         unit="subwords" if subwords else "words",
-        signature=_signature(trained, forced=given is not None, subwords=subwords),
+        signature=_signature(trained, how=None if given is not None else how, subwords=subwords),
     )
 
 
@@ -127,7 +130,7 @@ def _forced(
     return forced.attention[0].float().cpu(), float(nll)
 
 
-def _signature(trained: Trained, *, forced: bool, subwords: bool) -> str:
+def _signature(trained: Trained, *, how: SearchConfig | None, subwords: bool) -> str:
     config = trained.config
     return signature(
         model="nmt",
@@ -136,6 +139,8 @@ def _signature(trained: Trained, *, forced: bool, subwords: bool) -> str:
         data=config.data.name,
         direction=config.data.direction,
         query=config.model.attention_query,
-        target="given" if forced else "beam search",
+        target="given" if how is None else "own",
+        beam=how.beam_size if how else None,
+        length_penalty=how.length_penalty if how else None,
         unit="subwords" if subwords else "words",
     )

@@ -59,8 +59,8 @@ class AttentionMap:
     @property
     def entropy_nats(self) -> float:
         """Return the mean entropy of the rows, from 0 to log S; its exponential counts words."""
-        weights = self.matrix.clip(1e-300, 1.0)
-        return float(-(weights * np.log(weights)).sum(axis=1).mean()) + 0.0
+        weights = self.matrix[self.matrix > 0]
+        return max(0.0, -float((weights * np.log(weights)).sum()) / len(self.matrix))
 
     @property
     def steps_back(self) -> tuple[int, int]:

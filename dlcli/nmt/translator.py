@@ -9,6 +9,7 @@ Legend: B sentences, S source length.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,7 +164,7 @@ class Translator:
         def best(ids: list[int]) -> Hypothesis:
             return self.hypotheses([ids], config=config)[0][0]
 
-        return attention_map(self.trained, text, target, subwords=subwords, best=best)
+        return attention_map(self.trained, text, target, subwords=subwords, best=best, how=config)
 
     def hypotheses(
         self, sentences: Sequence[Sequence[int]], *, config: SearchConfig, n_best: int = 1
@@ -192,7 +193,7 @@ class Translator:
                 )
             for place, hypotheses in zip(chosen, made, strict=False):
                 found[place] = hypotheses
-        if not all(found):
+        if not all(many and math.isfinite(many[0].score) for many in found):
             raise RunFailed(
                 f"The probabilities of {self.trained.run.path} are no numbers.",
                 hint="Its training diverged: choose another run or checkpoint.",

@@ -1,0 +1,120 @@
+"""The translator: order, batches, and lines of every kind."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from dlcli.errors import RunFailed, UsageFault
+from dlcli.nmt import Translator
+from dlcli.nmt.search import search
+from dlcli.nmt.search_config import SearchConfig
+from dlcli.nmt.tokenizer import EOS
+from dlcli.nmt.translator import WIDTH, _batches, _width
+from tests.nmt.sentences import pairs
+from tests.nmt.tiny_run import tiny_trained
+
+LINES = [*pairs(0, 9).source, "", "The cat sees the dog here. The king hears the bird.", "The"]
+SHORT = SearchConfig(beam_size=3, max_length=6, batch_size=4)
+
+
+@pytest.fixture(scope="module")
+def translator(tmp_path_factory: pytest.TempPathFactory) -> Translator:
+    return Translator(tiny_trained(tmp_path_factory.mktemp("runs") / "tiny"))
+
+
+def test_answers_come_in_order_whatever_the_batch(translator: Translator) -> None:
+    together = translator.translate(LINES, config=SHORT)
+    assert [one.source for one in together] == LINES
+    alone = [translator.translate([line], config=SHORT)[0] for line in LINES]
+    turned = translator.translate(LINES[::-1], config=replace(SHORT, batch_size=100))[::-1]
+    for others in (alone, turned):
+        for one, other in zip(together, others, strict=True):
+            assert (one.source, one.translation) == (other.source, other.translation)
+            assert one.score == pytest.approx(other.score, abs=1e-5)
+
+
+def test_says_what_search_found(translator: Translator) -> None:
+    (one,) = translator.translate(["The cat"], config=SHORT, n_best=3)
+    ids = [*translator.trained.tokenizer.encode("The cat"), EOS]
+    (wanted,) = search(
+        translator.model, torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.bool),
+        beam_size=3, n_best=3, max_length=6,
+    )  # fmt: skip
+    for found, hypothesis in zip(one.candidates, wanted, strict=True):
+        assert found.score == pytest.approx(hypothesis.score, abs=1e-5)
+        assert found.log_prob == pytest.approx(hypothesis.log_prob, abs=1e-5)
+        assert found.finished == hypothesis.finished
+    assert one.translation == one.candidates[0].translation
+    assert one.score == one.candidates[0].score
+
+
+@pytest.mark.parametrize("line", ["", "  ", "\t", "\x00", "\ufeff"])
+def test_blank_lines_stay_blank(translator: Translator, line: str) -> None:
+    (one,) = translator.translate([line])
+    assert (one.source, one.translation, one.score, one.parts) == (line, "", 0.0, 0)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["🙂", "שלום עולם", "\x00The\x00cat", "汉字", "e\u0301", "The\ncat", "a" * 3000, "▁", "..."],
+)
+def test_any_line_has_a_translation_of_one_line(translator: Translator, line: str) -> None:
+    (one,) = translator.translate([line], config=replace(SHORT, beam_size=1, max_length=20))
+    assert one.source == line
+    assert len(one.translation.splitlines()) <= 1
+    assert math.isfinite(one.score)
+
+
+def test_five_thousand_words_are_translated_in_parts(translator: Translator) -> None:
+    line = "The cat sees the dog here. " * 834
+    (one,) = translator.translate([line], config=replace(SHORT, beam_size=1))
+    (part,) = translator.translate(
+        ["The cat sees the dog here."], config=replace(SHORT, beam_size=1)
+    )
+    assert one.parts == 834
+    assert one.translation == " ".join([part.translation] * 834)
+    assert one.score == pytest.approx(part.score, abs=1e-4)
+
+
+def test_sentences_of_one_width_stand_together() -> None:
+    lengths = [3, 40, 7, 0, 6, 8, 5, 1000]
+    batches = list(_batches(lengths, size=3))
+    assert sorted(place for batch in batches for place in batch) == list(range(8))
+    assert batches == [[3, 0, 6], [4, 2], [5], [1], [7]]
+    assert all(len({_width(lengths[place]) for place in batch}) == 1 for batch in batches)
+    assert [_width(tokens) for tokens in (0, WIDTH - 1, WIDTH)] == [WIDTH, WIDTH, 2 * WIDTH]
+
+
+def test_long_sentences_make_small_batches() -> None:
+    assert [len(batch) for batch in _batches([1000] * 3, size=16)] == [2, 1]
+    assert [len(batch) for batch in _batches([5000] * 2, size=16)] == [1, 1]
+
+
+def test_a_single_string_is_a_mistake(translator: Translator) -> None:
+    with pytest.raises(TypeError, match=r"translate\(\[text\]\)"):
+        translator.translate("The cat")
+
+
+def test_loads_a_run_by_its_folder_and_says_which(tmp_path: Path) -> None:
+    trained = tiny_trained(tmp_path / "run")
+    said: list[str] = []
+    config = replace(SHORT, device="cpu", precision="fp32")
+    loaded = Translator.load(trained.run.path, config=config, notice=said.append)
+    assert loaded.trained.run.path == trained.run.path
+    assert str(trained.run.path) in said[0]
+    with pytest.raises(UsageFault, match="no run 'nowhere'"):
+        Translator.load("nowhere")
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_a_model_that_diverged_is_refused(tmp_path: Path, beam: int) -> None:
+    translator = Translator(tiny_trained(tmp_path / "run"))
+    with torch.no_grad():
+        translator.model.output_bias.fill_(math.nan)
+    with pytest.raises(RunFailed, match="are no numbers"):
+        translator.translate(["The cat"], config=replace(SHORT, beam_size=beam))
