@@ -71,7 +71,7 @@ def train(
         config=config,
         compute=config.compute,
         place=place,
-        bf16_pays=False,
+        bf16_pays=True,
     ) as session:
         if session.world.is_main:
             data.tokenizer.save(session.folder.path)

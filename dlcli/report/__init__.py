@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from dlcli.report.curves import compare_curves as compare_curves
     from dlcli.report.curves import loss_curves as loss_curves
     from dlcli.report.download import DownloadProgress as DownloadProgress
+    from dlcli.report.forcing import forcing_figure as forcing_figure
+    from dlcli.report.forcing import forcing_table as forcing_table
     from dlcli.report.grids import image_grid as image_grid
     from dlcli.report.grids import snapshots as snapshots
     from dlcli.report.heatmap import HeatMap as HeatMap
@@ -61,6 +63,7 @@ _WHERE = {
     "console": "Consoles is_live say",
     "curves": "compare_curves loss_curves",
     "download": "DownloadProgress",
+    "forcing": "forcing_figure forcing_table",
     "grids": "image_grid snapshots",
     "heatmap": "HeatMap",
     "matrix": "matrix_figure",
