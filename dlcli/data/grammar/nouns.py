@@ -163,7 +163,7 @@ fisherman:fishermen pêcheur m
 driver chauffeur m
 victim victime f
 nurse infirmière f
-hero héros m
+hero:heroes héros m
 inhabitant habitant m
 trader commerçant m
 actress actrice f
