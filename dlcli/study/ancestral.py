@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dlcli.engine.seed import derive, generator
-from dlcli.errors import UsageFault
+from dlcli.errors import RunFailed, UsageFault
 from dlcli.vae.config import VaeModelConfig
 from dlcli.vae.evaluation import evaluating
 from dlcli.vae.gallery import Array, as_array, as_pictures, label_of, pixel_values
@@ -78,12 +78,17 @@ def ancestral_sample(
 
     Raises:
         UsageFault: fewer than one draw, more than fit into memory, or latents of another model.
+        RunFailed: the decoder returned NaN.
     """
     _check(model, z, draws=draws)
     device = next(model.parameters()).device
     with evaluating(model):
         parts = [model.decode(part.to(device)).float().cpu() for part in torch.split(z, 500)]
     logits = torch.cat(parts)[:, None]  # (N, 1, 784)
+    if not bool(logits.isfinite().all()):
+        raise RunFailed(
+            "The decoder returned NaN or infinity.", hint="Check its weights and the latents."
+        )
     pixels = pixel_values(
         logits.expand(-1, draws, -1),
         draw=True,

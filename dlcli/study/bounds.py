@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from dlcli.evidence.model import LatentModel, log_likelihood
+from dlcli.study.decoders import encoded
 from dlcli.vae.evaluation import LatentUse
 from dlcli.vae.model import VAE
 from dlcli.vae.objective import kl_standard_normal, log_weights
@@ -27,7 +28,6 @@ from dlcli.vae.objective import kl_standard_normal, log_weights
 ROWS_AT_ONCE = 100_000
 """Latents of a block, 8 MB for 20 dimensions; a GPU takes more at once."""
 GPU_ROWS_AT_ONCE = 2_000_000
-ENCODED_AT_ONCE = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,10 +125,10 @@ def stream_bounds(
         What is known after each block.
 
     Raises:
-        RunFailed: the decoder returned NaN.
+        RunFailed: the encoder or the decoder returned NaN.
     """
     N = len(pixels)
-    mean, logvar = _encode(model, pixels)
+    mean, logvar = encoded(model, pixels)
     kl = kl_standard_normal(mean, logvar).double().cpu()  # (N, D)
     wide = mean.double().cpu()
     rows = ROWS_AT_ONCE if pixels.device.type == "cpu" else GPU_ROWS_AT_ONCE
@@ -161,12 +161,6 @@ def stream_bounds(
             elapsed_s=time.monotonic() - began,
             total=N,
         )
-
-
-def _encode(model: VAE, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    parts = [model.encode(rows) for rows in torch.split(pixels, ENCODED_AT_ONCE)]
-    means, logvars = zip(*parts, strict=True)
-    return torch.cat(means).float(), torch.cat(logvars).float()
 
 
 def _block(

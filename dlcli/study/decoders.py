@@ -1,4 +1,4 @@
-"""A trained VAE as the evidence estimators want it: its decoder through their Protocol."""
+"""A trained VAE as the evidence estimators want it: its decoder, and its encoder's q(z|x)."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 from dlcli.engine.device import Compute
-from dlcli.errors import UsageFault
+from dlcli.errors import RunFailed, UsageFault
 from dlcli.evidence.bernoulli import BernoulliDecoder
 from dlcli.vae.model import VAE
 from dlcli.vae.trained import Trained
 
 GPU_ROWS = 65_536
+ENCODED_AT_ONCE = 500
 CONV_ROWS = 128
 """Rows of a convolutional decoder that are decoded at once on a CPU."""
 
@@ -39,6 +40,23 @@ def decoder_of(trained: Trained, *, compute: Compute) -> BernoulliDecoder:
         likelihood=config.objective.likelihood,
         block_rows=rows if device.type == "cpu" else GPU_ROWS,
     )
+
+
+def encoded(model: VAE, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and logvar of q(z|x), (N, D) in float32, of pixels (N, 784).
+
+    Raises:
+        RunFailed: the encoder returned NaN.
+    """
+    parts = [model.encode(rows) for rows in torch.split(pixels, ENCODED_AT_ONCE)]
+    mean, logvar = (torch.cat(part).float() for part in zip(*parts, strict=True))
+    bad = int((~(mean + logvar).isfinite()).any(1).sum())
+    if bad:
+        raise RunFailed(
+            f"The encoder returned NaN or infinity for {bad} of {len(pixels)} images.",
+            hint="Check its weights for NaN; an earlier --checkpoint may be sound.",
+        )
+    return mean, logvar
 
 
 class _Decoding:

@@ -11,7 +11,7 @@ from dlcli.evidence.cases import Case
 from dlcli.evidence.config import EvidenceConfig
 from dlcli.evidence.estimate import estimator_parts
 from dlcli.evidence.proposal import DiagonalGaussian
-from dlcli.study.decoders import decoder_of
+from dlcli.study.decoders import decoder_of, encoded
 from dlcli.study.eval_images import binarized, chosen_images, seen_pixels
 from dlcli.study.vae_evaluation import epochs_of, grey_run
 from dlcli.vae.pixels import DESCRIPTIONS
@@ -35,6 +35,7 @@ def trained_cases(
     Raises:
         UsageFault: there are not so many images, or the run was trained with --skip.
         DataError: the run's data set cannot be had.
+        RunFailed: the encoder returned NaN.
     """
     compute = prepare(config.compute.resolved())
     rows, numbers = chosen_images(trained, count=images, notice=notice)
@@ -45,7 +46,7 @@ def trained_cases(
     decoder = decoder_of(trained, compute=compute)
     for number, as_seen, pixels in zip(numbers.tolist(), seen, dense, strict=True):
         with torch.no_grad():
-            mean, logvar = model.encode(as_seen[None].to(compute.device))
+            mean, logvar = encoded(model, as_seen[None].to(compute.device))
         yield Case(
             model=decoder,
             precise=decoder,

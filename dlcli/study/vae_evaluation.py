@@ -84,7 +84,7 @@ def run(trained: Trained, config: VaeEvalConfig, *, notice: Notice) -> Iterator[
     Raises:
         UsageFault: more images than there are, or a model without p(x|z).
         DataError: the run's data set cannot be had.
-        RunFailed: the decoder returned NaN.
+        RunFailed: the encoder or the decoder returned NaN.
     """
     subject = _subject(trained, config, notice=notice)
     stages = _further(config, notice=notice)
@@ -227,7 +227,9 @@ def _signature(subject: _Subject, *, images: int) -> str:
         estimator="iwae",
         k=config.k,
         nll_pixels=DESCRIPTIONS["dynamic"] if subject.is_grey else None,
+        ais_images=config.ais_images if config.ais else None,
         ais_chains=config.ais_chains if config.ais else None,
+        ais_temperatures=(config.ais_temperatures or "auto") if config.ais else None,
         epochs=epochs_of(trained),
         sampling_seed=config.seed,
         precision=subject.compute.precision,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -157,6 +158,26 @@ def test_an_interruption_before_any_result(monkeypatch: pytest.MonkeyPatch):
     done = dl("--json")
     assert done.exit_code == 130
     assert json.loads(done.stdout)["error"]["kind"] == "interrupted"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_real_signal_leaves_a_partial_result(number: int):
+    words = ["mc-estimate", "--dims", "2", "3", "--estimators", "importance", "prior", "--json"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dlcli", *words, "--samples", "1000000000", "--threads", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert "importance done" in process.stderr.readline()
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 130
+    found = json.loads(out)
+    assert found["partial"] is True
+    assert [each["name"] for each in found["results"][0]["estimators"]] == ["importance"]
 
 
 def test_print_config_needs_no_torch():

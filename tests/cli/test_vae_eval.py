@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +15,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from dlcli.cli.app import app
+from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dlcli.study import bounds as bounds_module
 from dlcli.study import vae_evaluation
 from tests.cli import test_pictures
@@ -121,3 +126,38 @@ def test_a_run_of_another_kind_is_refused(tmp_path: Path) -> None:
     done = dl(str(other), "--json")
     assert done.exit_code == 2
     assert "nmt" in json.loads(done.stdout)["error"]["message"]
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_weights_that_are_nan_are_named(tiny_run: Path, tmp_path: Path, part: str) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_run, broken)
+    file = broken / "checkpoints" / "last.pt"
+    state = load_checkpoint(file, kind="vae")
+    for name, weight in state["model"].items():
+        if part in name and weight.is_floating_point():
+            weight.fill_(float("nan"))
+    save_checkpoint(file, state, kind="vae")
+    done = dl(str(broken), *SMALL, "--json")
+    assert done.exit_code == 1
+    assert f"The {part}" in json.loads(done.stdout)["error"]["message"]
+    assert "returned NaN" in json.loads(done.stdout)["error"]["message"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_real_signal_leaves_a_partial_result(tiny_run: Path, number: int) -> None:
+    words = ["vae", "eval", str(tiny_run), "--k", "1000000", "--images", "8", "--ais", "--json"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dlcli", *words, "--ais-chains", "10000", "--threads", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    while "%" not in process.stderr.readline():  # the first line of progress
+        assert process.poll() is None
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert json.loads(out)["partial"] is True

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.distributions import Bernoulli, ContinuousBernoulli, Normal
 
-from dlcli.errors import UsageFault
+from dlcli.errors import RunFailed, UsageFault
 from dlcli.study.ancestral import (
     MOST_PIXELS,
     ancestral_sample,
@@ -87,3 +87,9 @@ def test_refuses_what_cannot_be(model: VAE) -> None:
     for latents, draws in ((z, 0), (z[:, :2], 1), (z, MOST_PIXELS)):
         with pytest.raises(UsageFault):
             ancestral_sample(model, latents, draws=draws, seed=0)
+
+
+def test_a_decoder_that_returns_nan_is_no_sample() -> None:
+    model = untrained_model(VaeModelConfig(latent_dim=3, hidden=(7,)), seed=0)
+    with pytest.raises(RunFailed, match="decoder returned NaN"):
+        ancestral_sample(model, torch.full((2, 3), torch.nan), draws=1, seed=0)

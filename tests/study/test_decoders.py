@@ -9,8 +9,8 @@ import torch
 
 from dlcli.engine.device import Compute
 from dlcli.engine.seed import generator
-from dlcli.errors import UsageFault
-from dlcli.study.decoders import decoder_of
+from dlcli.errors import RunFailed, UsageFault
+from dlcli.study.decoders import decoder_of, encoded
 from dlcli.vae.objective import log_likelihood
 from dlcli.vae.trained import Trained
 
@@ -51,3 +51,12 @@ def test_a_decoder_that_sees_x_is_refused(trained: Trained) -> None:
     config = dataclasses.replace(trained.config, model=model)
     with pytest.raises(UsageFault, match="feature maps"):
         decoder_of(dataclasses.replace(trained, config=config), compute=compute())
+
+
+def test_an_encoder_that_returns_nan_is_named(trained: Trained) -> None:
+    x = torch.zeros(3, 784)
+    x[1] = torch.nan
+    with pytest.raises(RunFailed, match="encoder returned NaN or infinity for 1 of 3 images"):
+        encoded(trained.model, x)
+    mean, logvar = encoded(trained.model, x[:1])
+    assert mean.shape == logvar.shape == (1, 3)
