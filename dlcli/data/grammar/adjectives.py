@@ -147,17 +147,14 @@ class Adjective:
         slot: its place, a key of `SLOTS`.
         kinds: initials of the noun kinds it goes with.
         french: words by gender and number: m, m plural, f, f plural.
+        before: whether the French adjective stands before its noun.
     """
 
     lemma: str
     slot: str
     kinds: str
     french: tuple[tuple[str, ...], ...]
-
-    @property
-    def before(self) -> bool:
-        """Whether the French adjective stands before its noun."""
-        return self.slot in BEFORE
+    before: bool
 
     @property
     def agrees(self) -> bool:
@@ -169,12 +166,12 @@ def _adjective(line: str, *, slot: str) -> Adjective:
     lemma, dit, kinds = line.split()
     if "_" in dit:
         phrase = tuple(dit.replace("d'", "de").split("_"))
-        return Adjective(lemma=lemma, slot=slot, kinds=kinds, french=(phrase,) * 4)
+        return Adjective(lemma, slot, kinds, french=(phrase,) * 4, before=slot in BEFORE)
     masculine, *given = dit.split("/")
     woman = given[0] if given else french.feminine(masculine)
     men = given[1] if len(given) > 1 else french.plural(masculine)
     forms = tuple((form,) for form in (masculine, men, woman, french.plural(woman)))
-    return Adjective(lemma=lemma, slot=slot, kinds=kinds, french=forms)
+    return Adjective(lemma, slot, kinds, french=forms, before=slot in BEFORE)
 
 
 @functools.cache

@@ -51,15 +51,16 @@ class Draft:
     def finish(self) -> Example:
         """Join the words: contraction, elision, capitals, spaces."""
         words = self.english
-        for at, word in enumerate(words):
-            if word == "a":
-                words[at] = english.indefinite(words[at + 1])
+        if "a" in words:
+            following = [*words[1:], ""]
+            pairs = zip(words, following, strict=True)
+            words = [english.indefinite(after) if word == "a" else word for word, after in pairs]
         tokens = elide(contract(self.french))
-        links = sorted((place, at) for at, (_, places, _) in enumerate(tokens) for place in places)
+        links = sorted([(place, at) for at, token in enumerate(tokens) for place in token[1]])
         return Example(
             source=_written(words),
             target=_written([word for word, _, _ in tokens]),
-            links=" ".join(f"{source}-{target}" for source, target in links),
+            links=" ".join([f"{source}-{target}" for source, target in links]),
             lengths=(len(words), len(tokens)),
         )
 

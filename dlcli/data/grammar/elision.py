@@ -26,6 +26,7 @@ CONTRACTED = {
     ("de", "des"): "de",  # de + des lois: "de lois"
     ("de", "de"): "de",
 }
+PREPOSITIONS = frozenset(first for first, _ in CONTRACTED)
 ASPIRATED = frozenset(
     {"hausse", "hausses", "hiérarchie", "hiérarchies", "héros", "hall", "halls", "hangar"}
     | {"hangars", "hameau", "hameaux", "Hongrie", "hongrois", "hongroise", "hongroises"}
@@ -52,20 +53,24 @@ def contract(tokens: Iterable[Token]) -> list[Token]:
     """
     words = list(tokens)
     done: list[Token] = []
-    for at, (word, links, borrowed) in enumerate(words):
-        joined = CONTRACTED.get((done[-1][0], word)) if done else None
+    last = ""
+    for at, token in enumerate(words):
+        word, links, borrowed = token
+        joined = CONTRACTED.get((last, word)) if last in PREPOSITIONS else None
         if joined and not (word == "le" and elides(words[at + 1][0])):
             kept = done[-1][1] if borrowed else done[-1][1] + links
             done[-1] = (joined, kept, False)
+            last = joined
         else:
-            done.append((word, links, borrowed))
+            done.append(token)
+            last = word
     return done
 
 
 def elide(tokens: list[Token]) -> list[Token]:
     """Shorten words before a vowel or a mute h, and choose cet, son and nouvel there."""
-    following = [word for word, _, _ in tokens[1:]] + ["."]
-    return [
-        (ELIDED[word] if word in ELIDED and elides(after) else word, links, borrowed)
-        for (word, links, borrowed), after in zip(tokens, following, strict=True)
-    ]
+    done = tokens[:]
+    for at, (word, links, borrowed) in enumerate(tokens[:-1]):
+        if word in ELIDED and elides(tokens[at + 1][0]):
+            done[at] = ELIDED[word], links, borrowed
+    return done

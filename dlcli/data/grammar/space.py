@@ -46,7 +46,7 @@ class Values(Generic[T_co]):
 
     def draw(self, chance: Chance) -> T_co:
         """Draw one value."""
-        return self.values[int(chance() * self.size)]
+        return self.values[int(chance() * self.size)] if self.size > 1 else self.values[0]
 
     def __iter__(self) -> Iterator[T_co]:
         return iter(self.values)
@@ -68,17 +68,30 @@ class Product(Generic[T_co]):
 
 
 class Union(Generic[T_co]):
-    """Disjoint spaces, drawn by weight."""
+    """Disjoint spaces, drawn by weight; a union inside a union is opened, which saves draws."""
 
     def __init__(self, *branches: tuple[float, Space[T_co]]) -> None:
-        self.branches = [branch for _, branch in branches]
+        opened = [(weight, inner) for pair in branches for weight, inner in _opened(*pair)]
+        self.branches = [branch for _, branch in opened]
+        self.weights = [weight for weight, _ in opened]
         self.size = sum(branch.size for branch in self.branches)
-        self._bounds = list(itertools.accumulate(weight for weight, _ in branches))
+        self._bounds = list(itertools.accumulate(self.weights))[:-1]
+        self._total = sum(self.weights)
 
     def draw(self, chance: Chance) -> T_co:
         """Draw a branch by weight, then one of its elements."""
-        at = bisect.bisect_right(self._bounds, chance() * self._bounds[-1])
-        return self.branches[min(at, len(self.branches) - 1)].draw(chance)
+        at = bisect.bisect_right(self._bounds, chance() * self._total)
+        return self.branches[at].draw(chance)
 
     def __iter__(self) -> Iterator[T_co]:
         return itertools.chain.from_iterable(self.branches)
+
+
+def _opened(weight: float, space: Space[T_co]) -> list[tuple[float, Space[T_co]]]:
+    if not isinstance(space, Union):
+        return [(weight, space)]
+    total = sum(space.weights)
+    return [
+        (weight * part / total, branch)
+        for part, branch in zip(space.weights, space.branches, strict=True)
+    ]
