@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
+from dlcli.data.catalogue import EUROPARL, EUROPARL_DEV
 from dlcli.data.corpora import load_corpus
 from dlcli.data.pairs import Pairs
+from dlcli.data.text_files import is_path
 from dlcli.engine.config import load_yaml
 from dlcli.engine.resuming import check_unchanged
 from dlcli.engine.runs import RunFolder
@@ -125,12 +129,24 @@ def _encode(
 
 
 def with_saved_data(config: NmtTrainConfig, run: RunFolder) -> NmtTrainConfig:
-    """Let "auto" mean the corpus that the run was started on."""
+    """Let what the run was started with, such as "auto" or a file, mean the corpus that it was."""
     saved = load_yaml(run.config_file).get("data")
     name = saved.get("name") if isinstance(saved, dict) else None
-    if config.data.name != "auto" or not isinstance(name, str):
+    if not isinstance(name, str) or not _may_mean(config.data.name, name):
         return config
     return dataclasses.replace(config, data=dataclasses.replace(config.data, name=name))
+
+
+def _may_mean(given: str, true: str) -> bool:
+    if is_path(given):
+        return _paths(given) == _paths(true)
+    return given == "auto" or (given, true) == (EUROPARL.name, EUROPARL_DEV.name)
+
+
+def _paths(name: str) -> list[str]:
+    """Return the files in a corpus's name, without the digest of what was in them."""
+    words = re.sub(r"#[0-9a-f]{8}$", "", name).split(",")
+    return sorted(str(Path(word).expanduser().absolute()) for word in words)
 
 
 def finished_result(config: NmtTrainConfig, run: RunFolder) -> NmtResult | None:
