@@ -22,8 +22,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dlcli.vae.first_stage import first_stage
+from dlcli.vae.products import ProductConv2d, ProductTranspose2d
+
 Norm = Literal["batch", "none"]
 SIDE = 28
+PRODUCT_FROM = 32
+"""Input maps from which the weight gradient of a 3×3 convolution is quicker as a product."""
 SKIPPED = (0, 1)
 """Encoder stages that `skip` leads to the decoder: their maps are 14 and 7 pixels wide."""
 
@@ -41,12 +46,24 @@ class ConvStage(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, *, norm: Norm) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=norm == "none")
+        layer = ProductConv2d if inputs >= PRODUCT_FROM else nn.Conv2d
+        self.conv = layer(inputs, outputs, 3, padding=1, bias=norm == "none")
         self.norm = normalisation(outputs, norm=norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, H) to (B, C', ⌊H/2⌋, ⌊H/2⌋)."""
         return F.relu(F.max_pool2d(self.norm(self.conv(x)), 2))
+
+
+class FirstStage(ConvStage):
+    """The stage that reads the image; in training on a CPU, see `dlcli.vae.first_stage`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, 1, 28, 28) to (B, C', 14, 14)."""
+        plain = x.requires_grad or x.device.type != "cpu" or torch.compiler.is_compiling()
+        if self.training and not plain and type(self.norm) is nn.BatchNorm2d:
+            return first_stage(x[:, 0], self.conv, self.norm)
+        return super().forward(x)
 
 
 class ConvEncoder(nn.Module):
@@ -61,7 +78,10 @@ class ConvEncoder(nn.Module):
         super().__init__()
         self.features = channels[-1]
         sizes = [1, *channels]
-        self.stages = nn.ModuleList(ConvStage(i, o, norm=norm) for i, o in pairwise(sizes))
+        self.stages = nn.ModuleList(
+            (ConvStage if number else FirstStage)(*size, norm=norm)
+            for number, size in enumerate(pairwise(sizes))
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Map pixels (B, 784) to features (B, C), and to the maps that a skip would lead on."""
@@ -97,9 +117,9 @@ class ConvDecoder(nn.Module):
         bias = norm == "none"
         self.to4 = FromOnePixel(latent_dim, at4, 4, bias=bias)
         self.norm4 = normalisation(at4, norm=norm)
-        self.to7 = nn.ConvTranspose2d(at4, at7, 4, bias=bias)
+        self.to7 = ProductTranspose2d(at4, at7, 4, bias=bias)
         self.norm7 = normalisation(at7, norm=norm)
-        self.to14 = nn.ConvTranspose2d(at7 + skipped[1], at14, 4, stride=2, padding=1, bias=bias)
+        self.to14 = ProductTranspose2d(at7 + skipped[1], at14, 4, stride=2, padding=1, bias=bias)
         self.norm14 = normalisation(at14, norm=norm)
         self.to28 = FoldedTranspose(at14 + skipped[0], 1)
 
