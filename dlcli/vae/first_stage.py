@@ -59,7 +59,8 @@ def first_stage(images: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor
         _keep(norm, mean=mean, variance=variance, count=4 * len(rows))
         scale = norm.weight * torch.rsqrt(variance + norm.eps)
         shift = norm.bias - mean * scale
-        maps = _PooledProduct.apply(rows.to(dtype), (kernels * scale).to(dtype), shift.to(dtype))
+        apply: Any = _PooledProduct.apply
+        maps: Tensor = apply(rows.to(dtype), (kernels * scale).to(dtype), shift.to(dtype))
     return maps.view(len(images), POOLED, POOLED, -1).permute(0, 3, 1, 2)
 
 

@@ -27,7 +27,8 @@ class ProductConv2d(nn.Conv2d):
         weight = narrow_weight(self, x)
         if weight is None:
             return super().forward(x)
-        maps: Tensor = _Convolve.apply(x.to(weight.dtype), weight, self.stride, self.padding)
+        apply: Any = _Convolve.apply
+        maps: Tensor = apply(x.to(weight.dtype), weight, self.stride, self.padding)
         return maps
 
 
@@ -39,7 +40,8 @@ class ProductTranspose2d(nn.ConvTranspose2d):
         weight = narrow_weight(self, x)
         if weight is None or output_size is not None:
             return super().forward(x, output_size)
-        maps: Tensor = _Transpose.apply(x.to(weight.dtype), weight, self.stride, self.padding)
+        apply: Any = _Transpose.apply
+        maps: Tensor = apply(x.to(weight.dtype), weight, self.stride, self.padding)
         return maps
 
 
