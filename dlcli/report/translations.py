@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 
-from dlcli.report.numbers import count, duration, interval
+from dlcli.report.numbers import count, duration
 from dlcli.report.plots import Line, lines
 from dlcli.report.strict_json import to_plain
 from dlcli.report.tables import ResultTable, facts
@@ -86,7 +86,7 @@ def _score(score: Score) -> str:
 
 
 def _interval(bounds: tuple[float, float]) -> str:
-    return interval(round(bounds[0], 2), round(bounds[1], 2))
+    return f"[{bounds[0]:.2f}, {bounds[1]:.2f}]"
 
 
 def _length_table(rows: Sequence[LengthScore]) -> ResultTable:

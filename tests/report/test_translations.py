@@ -65,7 +65,7 @@ def test_every_number_has_its_interval_and_signature() -> None:
 
 def test_a_comparison_shows_every_bin() -> None:
     text = words(evaluation(), against=comparison())
-    for part in ("/runs/two", "+6.25", "[4.500, 8.000]", "> 15", "0.001", "signature other other"):
+    for part in ("/runs/two", "+6.25", "[4.50, 8.00]", "> 15", "0.001", "signature other other"):
         assert part in text, part
 
 
