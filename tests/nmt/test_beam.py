@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from dlcli.nmt.beam import Ended, Live, extended, first
+from dlcli.nmt.beam import BLOCK, NEVER, Ended, Live, best_tokens, extended, first
 from dlcli.nmt.decoder import State
 from dlcli.nmt.tokenizer import BOS, EOS, PAD
 
@@ -57,6 +57,22 @@ def test_padding_and_a_second_beginning_are_never_chosen() -> None:
         made = extended(live, logits=logits, state=state_of(1), room=torch.tensor([room]))
         assert made.prefix[:, 1].tolist() == [4, EOS][:room]
         assert made.log_prob[0].exp() == pytest.approx(0.06)
+
+
+@pytest.mark.parametrize("vocabulary", [11, BLOCK, 3 * BLOCK, 40 * BLOCK, 40 * BLOCK + 7])
+@pytest.mark.parametrize("most", [1, 2, 5, 11])
+def test_the_largest_are_found_block_by_block(vocabulary: int, most: int) -> None:
+    generator = torch.Generator().manual_seed(most)
+    rows = torch.randn(7, vocabulary, generator=generator)
+    rows[0, -1] = rows[1, BLOCK - 1 if vocabulary > BLOCK else 3] = 9.0
+    rows[2, -4:] = torch.tensor([6.0, 7.0, 8.0, 9.0])
+    wanted = rows.clone()
+    wanted[:, NEVER] = -math.inf
+    values, tokens = best_tokens(rows, most=most)
+    expected, places = wanted.topk(most, dim=1)
+    assert torch.equal(values, expected)
+    seen = expected > -math.inf
+    assert torch.equal(tokens[seen], places[seen])
 
 
 def test_places_are_kept_by_what_has_finished() -> None:
