@@ -8,11 +8,14 @@ of Och & Ney 2003 and Koehn, Och & Marcu 2003, as in Moses and fast_align. All l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 from torch import Tensor
 
-from dlcli.nmt.alignment import Link, Links, attention_links, swapped
+from dlcli.nmt.alignment import Link, Links, swapped
+from dlcli.nmt.detokenize import Span
+from dlcli.nmt.token_links import token_links
 
 Heuristic = Literal[
     "intersection", "union", "grow-diag", "grow-diag-final-and", "forward", "backward"
@@ -67,19 +70,28 @@ def combine(forward: Tensor, backward: Tensor, *, how: Combination) -> tuple[Ten
 
 
 def symmetric_links(
-    forward: Tensor, backward: Tensor, *, heuristic: Heuristic, how: Combination = "none"
+    forward: Tensor,
+    backward: Tensor,
+    *,
+    source: Sequence[Span],
+    target: Sequence[Span],
+    heuristic: Heuristic,
+    how: Combination = "none",
 ) -> Links:
-    """Link words by two attention matrices of opposite directions.
+    """Link tokens by two attention matrices of opposite directions.
 
     Args:
-        forward: (T, S), rows of target words.
-        backward: (S, T), rows of source words.
+        forward: (T, S), rows of target tokens.
+        backward: (S, T), rows of source tokens.
+        source: the characters of each source token, see `token_links`.
+        target: the characters of each target token.
         heuristic: see `symmetrize`.
         how: see `combine`.
     """
     by_target, by_source = combine(forward, backward, how=how)
-    links = swapped(attention_links(by_source))
-    return symmetrize(attention_links(by_target), links, heuristic=heuristic)
+    one = token_links(by_target, source=source, target=target)
+    other = swapped(token_links(by_source, source=target, target=source))
+    return symmetrize(one, other, heuristic=heuristic)
 
 
 def _grow_diag(start: Links, union: Links) -> Links:

@@ -21,7 +21,6 @@ from dlcli.nmt.alignment import (
     AlignmentScore,
     GoldLinks,
     Links,
-    attention_links,
     check_links,
     format_pharaoh,
     parse_gold,
@@ -31,6 +30,7 @@ from dlcli.nmt.detokenize import Detokenized, as_given, detokenize
 from dlcli.nmt.forced_attention import forced_attention
 from dlcli.nmt.symmetrize import symmetric_links
 from dlcli.nmt.token_attention import token_attention
+from dlcli.nmt.token_links import token_links
 from dlcli.nmt.trained import Trained
 from dlcli.study.nmt_align_config import NmtAlignConfig
 
@@ -179,11 +179,20 @@ def _links(
     shift = int(config.shift)
     forward = _matrices(trained, pairs, shift=shift)
     if backward is None:
-        yield from map(attention_links, forward)
+        for pair, one in zip(pairs, forward, strict=True):
+            yield token_links(one, source=pair.source.spans, target=pair.target.spans)
         return
     turned = [Sides(source=pair.target, target=pair.source) for pair in pairs]
-    for one, other in zip(forward, _matrices(backward, turned, shift=shift), strict=True):
-        yield symmetric_links(one, other, heuristic=config.heuristic, how=config.combine)
+    others = _matrices(backward, turned, shift=shift)
+    for pair, one, other in zip(pairs, forward, others, strict=True):
+        yield symmetric_links(
+            one,
+            other,
+            source=pair.source.spans,
+            target=pair.target.spans,
+            heuristic=config.heuristic,
+            how=config.combine,
+        )
 
 
 def _matrices(trained: Trained, pairs: Sequence[Sides], *, shift: int) -> Iterator[Tensor]:
