@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import math
 import time
 
 import pytest
 import torch
 
 from dlcli.engine.seed import generator
-from dlcli.evidence.annealing import anneal, anneal_backwards
+from dlcli.evidence.annealing import Annealed, anneal, anneal_backwards
 from dlcli.evidence.bernoulli import random_decoder
 from dlcli.evidence.diagnostics import assess
+from dlcli.evidence.hmc import State
 from dlcli.evidence.model import draw_pairs
 from dlcli.evidence.quadrature import integrate_evidence
 from dlcli.evidence.schedule import choose_schedule
@@ -87,3 +89,13 @@ def test_the_worst_of_ten_seeds(dim: int, allowed: float):
         print(dim, seed, *errors[-1], schedule.temperatures, f"{time.process_time() - began:.1f} s")
     assert max(abs(error) for error, _, _ in errors) <= allowed
     assert max(abs(off) for _, off, _ in errors) <= 4
+
+
+def test_the_posteriors_likelihood_is_averaged_with_the_chains_weights():
+    log_likelihood = torch.tensor([[1.0, 7.0], [5.0, 7.0]], dtype=torch.float64)
+    final = State(torch.zeros(2, 2, 1), log_likelihood, torch.zeros(2, 2, 1))
+    log_weight = torch.tensor([[-900.0, 0.0], [-900.0 + math.log(3), 5.0]], dtype=torch.float64)
+    found = Annealed(log_weight, final, torch.ones(2), 4)
+    torch.testing.assert_close(
+        found.posterior_log_likelihood(), torch.tensor([4.0, 7.0], dtype=torch.float64)
+    )

@@ -76,3 +76,9 @@ def test_covers_the_mean_of_weights_like_the_priors(expected_ess: float):
         covered += found.low <= gap <= found.high
     coverage = covered / trials
     assert 0.938 < coverage < (0.992 if expected_ess < 30 else 0.978)
+
+
+def test_few_effective_samples_widen_the_interval_like_students_t():
+    few, many = (log_interval(1e-3, 0.0, degrees=degrees) for degrees in (4, 1e9))
+    assert abs(few.high / many.high - student_quantile(4) / Z) < 2e-3
+    assert few.std_error > 1.3 * many.std_error
