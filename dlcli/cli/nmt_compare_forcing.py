@@ -82,6 +82,8 @@ def compare_forcing(
     plot: PlotFlag = None,
 ) -> None:
     """Train with and without the teacher, and compare losses, BLEU, and BLEU by length."""
+    edges = [int(edge) for edge in _numbers(bins, int, flag="--bins", example="5 10 15")]
+    _check_before_the_work(edges, plot)
     with training_listeners(show) as listeners:
         from dlcli.study import nmt_forcing
 
@@ -91,7 +93,7 @@ def compare_forcing(
         rows = nmt_forcing.compare_forcing(
             cells,
             place=chosen_place(show, out=out, resume=resume, force=force, several=True),
-            bins=[int(edge) for edge in _numbers(bins, int, flag="--bins", example="5 10 15")],
+            bins=edges,
             beam_size=beam,
             listeners=listeners,
             notice=show.consoles.notice,
@@ -108,6 +110,15 @@ def compare_forcing(
             "files": [str(figure)],
         }
         show.consoles.result(found, forcing_table(rows), f"figure {figure}")
+
+
+def _check_before_the_work(edges: list[int], plot: Path | None) -> None:
+    from dlcli.nmt.lengths import length_bins
+    from dlcli.report.canvas import picture_suffix
+
+    length_bins([], edges=edges)
+    if plot is not None:
+        picture_suffix(plot)
 
 
 def _numbers(text: str, kind: type[float], *, flag: str, example: str) -> list[float]:

@@ -1,0 +1,147 @@
+"""`dl nmt train`: what it says and writes, what it refuses, and how it goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from dlcli.engine.config import load_yaml
+from dlcli.engine.runs import RunFolder
+from tests.cli.tiny import TRAIN, contents, dl, dl_json, error_of
+from tests.cli.tiny_nmt import NMT_WHERE, nmt_train
+
+pytestmark = pytest.mark.usefixtures("no_figures")
+
+FIELDS = {"run", "data", "updates", "tokens_per_s", "valid", "signature"}
+
+
+def test_json_has_the_fields_that_scripts_rely_on(tmp_path: Path) -> None:
+    done = dl(*nmt_train(), "--out", "ici été/a b", "--json")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.count("\n") == 1
+    found = json.loads(done.stdout)
+    assert set(found) >= FIELDS
+    assert set(found["valid"]) >= {"nll_per_token", "bleu", "chrf"}
+    assert found["run"] == str(tmp_path / "ici été" / "a b")
+    assert found["updates"] == 8
+    assert found["tokens_per_s"] > 0
+    record = RunFolder(Path(found["run"])).record()
+    assert (record["status"], record["kind"], record["result"]) == ("done", "nmt", found)
+
+
+def test_without_json_the_result_is_a_table_and_progress_is_a_line_an_epoch() -> None:
+    done = dl(*nmt_train(), "--out", "a")
+    assert done.exit_code == 0
+    assert "validation BLEU" in done.stdout
+    assert "signature" in done.stdout
+    epochs = [line for line in done.stderr.splitlines() if line.startswith("epoch ")]
+    assert len(epochs) == 2
+    assert all("tokens/s" in line and "bleu" in line and "free_loss" in line for line in epochs)
+
+
+def test_what_goes_on_ends_like_what_was_never_stopped(tmp_path: Path) -> None:
+    words = nmt_train()
+    dl_json(*words, "--out", "whole")
+    assert dl(*words, "--out", "cut", "--max-minutes", "1e-9", "--json").exit_code == 0
+    assert RunFolder(tmp_path / "cut").status == "stopped"
+    found = dl_json("nmt", "train", "--resume", "cut", "--max-minutes", "0")
+    assert found["updates"] == 8
+    assert found["valid"] == dl_json(*words, "--out", "whole", "--resume")["valid"]
+
+
+def test_a_finished_run_is_told_again_and_nothing_is_touched(tmp_path: Path) -> None:
+    words = nmt_train()
+    first = dl_json(*words, "--out", "run")
+    before = contents(tmp_path / "run")
+    assert dl_json(*words, "--out", "run", "--resume") == first
+    assert contents(tmp_path / "run") == before
+    done = dl(*words, "--out", "run", "--json")
+    assert done.exit_code == 2
+    assert "exists already" in error_of(done)["message"]
+
+
+def test_seeds_are_means_of_runs(tmp_path: Path) -> None:
+    found = dl_json(*nmt_train(), "--seeds", "2", "--out", "s")
+    assert found["seeds"] == 2
+    assert [Path(run["run"]).name for run in found["runs"]] == ["seed-0", "seed-1"]
+    mean = sum(run["valid"]["nll_per_token"] for run in found["runs"]) / 2
+    assert found["valid"]["nll_per_token"] == pytest.approx(mean)
+    assert found["valid_std"]["bleu"] >= 0
+    done = dl("nmt", "train", "--resume", "s", "--seeds", "2")
+    assert done.exit_code == 0, done.output
+    assert "validation BLEU over 2 seeds" in done.stdout
+
+
+def test_flags_reach_the_settings_and_the_data_set_is_named(tmp_path: Path) -> None:
+    words = [*nmt_train(), "--direction", "fr-en", "--lowercase", "--attention", "none"]
+    words += ["--teacher-forcing", "0.5", "--teacher-forcing-unit", "sentence", "--out", "run"]
+    found = dl_json(*words)
+    saved = load_yaml(tmp_path / "run/config.yaml")
+    assert saved["data"]["name"].startswith(str(tmp_path / "toy.tsv#"))
+    assert saved["model"]["attention"] == "none"
+    assert saved["objective"]["teacher_forcing"] == 0.5
+    for part in ("direction:fr-en", "lowercase:yes", "attention:none", "forcing:0.5/sentence"):
+        assert part in found["signature"]
+
+
+REFUSED: list[tuple[list[str], int, str]] = [
+    (["--vocabulary", "100"], 2, "--vocabulary 100 is too small"),
+    (["--data", "nowhere.tsv"], 1, "nowhere.tsv"),
+    (["--data", "mnist"], 2, "mnist"),
+    (["--average", "1"], 2, "--average 1"),
+    (["--dropout-context", "1.0"], 2, "dropout_context"),
+    (["--max-length", "1"], 1, "at most 1 tokens"),
+    (["--lr", "1e6", "--optimizer", "sgd", "--clip-norm", "0", "--epochs", "30"], 1, "finite"),
+    (["--init-from", "nothing"], 2, "nothing"),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "message"), REFUSED, ids=lambda value: str(value)[:40])
+def test_what_cannot_be_is_said_in_a_sentence(words: list[str], code: int, message: str) -> None:
+    done = dl(*nmt_train(), *words, "--out", "run", "--json")
+    assert done.exit_code == code, done.output
+    error = error_of(done)
+    assert message in error["message"]
+    assert error["hint"]
+
+
+def test_a_corpus_of_one_line_is_said_in_a_sentence() -> None:
+    done = dl(*nmt_train(count=1), "--out", "run", "--json")
+    assert done.exit_code == 1
+    assert error_of(done)["hint"]
+    assert not Path("run").exists()
+
+
+def test_a_run_of_the_vae_gives_no_weights(tmp_path: Path) -> None:
+    dl_json(*TRAIN, "--out", "vae")
+    done = dl(*nmt_train(), "--init-from", "vae", "--out", "run", "--json")
+    assert done.exit_code == 2
+    assert "is a vae run" in error_of(done)["message"]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_vocabulary_beyond_the_corpus_is_shrunk_with_a_notice() -> None:
+    done = dl(*nmt_train(), "--vocabulary", "9000", "--out", "run")
+    assert done.exit_code == 0
+    assert "instead of 9000" in done.stderr
+
+
+def test_the_grammar_recommends_its_own_settings() -> None:
+    printed = dl("nmt", "train", "--data", "grammar", "--print-config")
+    assert printed.exit_code == 0, printed.output
+    other = dl("nmt", "train", "--data", "multi30k", "--print-config")
+    assert "name: grammar" in printed.stdout
+    assert "name: multi30k" in other.stdout
+
+
+def test_auto_takes_what_there_is_and_says_so(tmp_path: Path) -> None:
+    words = ["nmt", "train", "--offline", "--train-pairs", "40", "--validation", "5", *NMT_WHERE]
+    words += ["--embedding", "7", "--encoder-hidden", "5", "--hidden", "9", "--epochs", "1"]
+    done = dl(*words, "--out", "run", "--json")
+    assert done.exit_code == 0, done.output
+    assert "grammar" in json.loads(done.stdout)["data"]
+    assert "grammar" in done.stderr
+    assert os.fspath(tmp_path) in json.loads(done.stdout)["run"]
