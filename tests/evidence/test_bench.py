@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 
 from dlcli.errors import UsageFault
 from dlcli.evidence.bench import Bench, nats_to_log10
@@ -86,3 +87,27 @@ def test_importance_stops_at_its_own_limit():
 
 def test_units():
     assert abs(nats_to_log10(2.302585) - 1) < 1e-6
+
+
+def test_chains_that_hardly_move_are_doubted():
+    found = bench(replace(CONFIG, annealing=AnnealingConfig(chains=64, temperatures=200)))
+    assert found.run("ais").estimate.verdict == "trust"
+    found.__dict__["annealed"] = replace(found.annealed, acceptance=torch.tensor([0.1]))
+    estimate = found.run("ais").estimate
+    assert (estimate.verdict, estimate.reason) == (
+        "doubt",
+        "only 10% of the chains' moves were accepted",
+    )
+
+
+def test_evaluations_are_the_chains_and_the_pilots():
+    found = bench()
+    estimate = found.run("ais").estimate
+    assert estimate.evaluations == found.annealed.evaluations + found.schedule.evaluations
+
+
+def test_a_price_known_from_the_divergence_alone_is_a_lower_bound():
+    config = replace(CONFIG, model="bernoulli", hidden=6, target_se=1e-5)
+    target = bench(config).run("prior").target
+    assert target is not None
+    assert "would take at least 10^" in target.reason

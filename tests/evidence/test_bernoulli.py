@@ -117,3 +117,11 @@ def test_scale_sets_the_spread_of_logits():
     logits = model.decode(torch.randn(500, 20, generator=generator(6)))
     assert logits.shape == (500, 784)
     assert 1.7 < float(logits.std()) < 2.4
+
+
+@pytest.mark.parametrize("logit", [-0.0099, 0.004, 0.02, 3.0])
+def test_the_continuous_constant_is_smooth_across_its_series(logit: float):
+    fine = torch.linspace(0, 1, 20_001, dtype=torch.float64)
+    mass = torch.trapezoid((logit * fine - math.log1p(math.exp(logit))).exp(), fine)
+    found = log_continuous_constant(torch.tensor(logit, dtype=torch.float64))
+    assert abs(float(found) + float(mass.log())) < 1e-8

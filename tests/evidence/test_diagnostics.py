@@ -134,3 +134,9 @@ def test_intervals_cover_over_2000_seeds():
     print(text + f"below: {sum(few) / len(few):.4f} of {len(few)}")
     assert 0.935 <= sum(many) / len(many) <= 0.965
     assert sum(few) / len(few) >= 0.935
+
+
+def test_few_but_even_samples_are_trusted():
+    """Forty annealing chains that agree are worth forty, and more cannot be asked of them."""
+    found = assess(summarize(lognormal(0.1, 40)), name="test")
+    assert (found.verdict, found.ess > 35) == ("trust", True)

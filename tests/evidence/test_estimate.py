@@ -79,3 +79,12 @@ def test_a_decoder_that_returns_nan_ends_the_run():
     case = Case(model=broken, precise=broken, x=torch.ones(1, 3))
     with pytest.raises(RunFailed, match="'my-decoder' returned NaN"):
         list(run(SMALL, cases=[case]))
+
+
+def test_the_price_of_a_standard_error_falls_with_its_square():
+    *_, last = run(replace(SMALL, estimators=("prior",)))
+    first = last.results[0]
+    assert first.truth is not None
+    assert first.truth.log_rho is not None
+    expected = first.truth.log_rho / math.log(10) + 4
+    assert abs(first.samples_for_se_log10(0.01) - expected) < 1e-9

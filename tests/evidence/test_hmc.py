@@ -84,3 +84,12 @@ def test_cached_values_belong_to_the_state():
     again = state_at(turned, x, kept[-1].u)
     torch.testing.assert_close(again.log_likelihood, kept[-1].log_likelihood)
     torch.testing.assert_close(again.gradient, kept[-1].gradient)
+
+
+def test_the_kicks_are_as_weak_as_the_temperature_says():
+    """With a wrong reference at β = 0.02 there is next to nothing to correct."""
+    model, x, _ = linear_case(0, dim=2, pixels=6)
+    right = find_reference(model, x, generator=generator(1))
+    wrong = Reference(right.axes, 0.5 * right.curvatures, 0.8 * right.slope)
+    _, acceptance = walk(Turned(model, wrong), x, beta=0.02, moves=40, angle=0.5, steps=2)
+    assert acceptance > 0.97

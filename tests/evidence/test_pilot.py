@@ -36,3 +36,9 @@ def test_a_path_without_end_is_a_failure(monkeypatch: pytest.MonkeyPatch):
     reference = find_reference(model, x, generator=generator(1))
     with pytest.raises(RunFailed, match="after 3 stages"):
         run_pilot(model, x, reference=reference, steps=1, generator=generator(2))
+
+
+def test_correlated_moves_cost_more():
+    zero = torch.zeros(1)
+    assert pilot_module.Pilot(1, zero, zero, zero, 0.5, 0).inefficiency == 3.0
+    assert pilot_module.Pilot(1, zero, zero, zero, 0.0, 0).inefficiency == 1.0

@@ -56,3 +56,14 @@ def test_an_encoders_gaussian_matches_torch():
     normal = torch.distributions.Normal(mean, (0.5 * logvar).exp())
     torch.testing.assert_close(q.log_density(z), normal.log_prob(z).sum(-1))
     assert bool(((z.mean(0) - mean).abs() < 4 * normal.stddev / 20_000**0.5).all())
+
+
+def test_draws_are_as_wide_as_the_density():
+    """E_q‖z‖², which the share of the wide copies and of the prior decides."""
+    points, area = grid()
+    q = mixture(1)
+    squares = points.square().sum(-1)
+    density = q.log_density(points).exp()
+    expected = float((density * squares).sum() * area)
+    found = q.draw(60_000, generator=generator(4)).square().sum(-1)
+    assert abs(float(found.mean()) - expected) < 4 * float(found.std()) / 60_000**0.5

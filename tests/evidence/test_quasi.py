@@ -63,3 +63,11 @@ def test_several_images_are_refused():
 
 def test_spread_of_equal_replicates_is_zero():
     assert replicate_spread(torch.full((16,), -3.0)).relative_error == 0.0
+
+
+def test_the_replicates_leave_fifteen_degrees_of_freedom():
+    spread = replicate_spread(torch.linspace(-3, -2.9, 16, dtype=torch.float64))
+    assert spread.degrees == 15
+    means = torch.linspace(-3, -2.9, 16, dtype=torch.float64).exp()
+    expected = float(means.std() / means.mean()) / 4
+    assert abs(spread.relative_error - expected) < 1e-12

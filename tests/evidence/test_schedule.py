@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from dlcli.engine.seed import generator
+from dlcli.evidence import schedule as schedule_module
 from dlcli.evidence.annealing import anneal
+from dlcli.evidence.pilot import Pilot
 from dlcli.evidence.schedule import choose_schedule, interpolate
 from tests.evidence.calibration import linear_case
 
@@ -39,3 +42,29 @@ def test_length_follows_the_wanted_spread():
     assert 1.9 < tight.temperatures / loose.temperatures < 2.2
     capped = choose_schedule(model, x, generator=generator(1), target_sd=0.01, most=300)
     assert capped.temperatures == 300
+
+
+def test_a_chosen_length_gives_the_wanted_spread():
+    model, x, _ = linear_case(0, dim=10)
+    found = choose_schedule(model, x, generator=generator(1), target_sd=0.5)
+    assert found.temperatures > schedule_module.FEWEST_TEMPERATURES
+    assert abs(found.predicted_sd / 0.5 - 1) < 0.01
+
+
+@pytest.mark.parametrize(("correlations", "steps"), [((0.6, 0.5), 1), ((0.8, 0.3, 0.3), 2)])
+def test_longer_moves_are_made_only_where_they_pay(
+    correlations: tuple[float, ...], steps: int, monkeypatch: pytest.MonkeyPatch
+):
+    """(1 + r)/(1 − r) times the steps: 4 against 6 evaluations, or 9 against 3.7 and 7.4."""
+    model, x, _ = linear_case(0, dim=2, pixels=9)
+    left = list(correlations)
+
+    def pilot(*_: object, steps: int, **__: object) -> Pilot:
+        betas = torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)
+        angles = torch.ones(3, 1, 1)
+        return Pilot(steps, betas, torch.ones(3, dtype=torch.float64), angles, left.pop(0), 7)
+
+    monkeypatch.setattr(schedule_module, "run_pilot", pilot)
+    found = choose_schedule(model, x, generator=generator(1))
+    assert found.steps == steps
+    assert found.evaluations == 7 * len(correlations)

@@ -91,3 +91,14 @@ def test_chunks_end_at_every_checkpoint(counts: list[int], most: int):
         if is_checkpoint:
             reached.append(done)
     assert reached == counts
+
+
+def test_moments_follow_a_maximum_that_rises():
+    """Of widely spread weights the largest alone makes up all moments; of these it does not."""
+    log_weight = torch.linspace(0, 2, 50, dtype=torch.float64)[:, None]
+    running = RunningWeights(1, capacity=50)
+    for row in log_weight:
+        running.update(row[None])
+    w = (log_weight - 2).exp()
+    expected = torch.stack([w.sum(0), (w**2).sum(0), (w**3).sum(0)])
+    torch.testing.assert_close(running.summary().sums, expected)

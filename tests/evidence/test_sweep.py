@@ -6,6 +6,7 @@ import torch
 
 from dlcli.engine.seed import generator
 from dlcli.evidence.estimators import prior_weights
+from dlcli.evidence.stream import summarize
 from dlcli.evidence.sweep import fit_slope, run_sweep, run_to_target
 from tests.evidence.calibration import linear_case
 
@@ -104,3 +105,45 @@ def test_an_unknown_price_is_extrapolated():
     assert not target.reached
     assert 8 < target.samples_needed_log10 < 13
     assert "at least 10^" in target.reason
+
+
+def test_a_wish_is_met_by_a_trusted_estimate_alone():
+    """Ten samples may have a small spread; they are not asked whether they know it."""
+    seen = []
+
+    def stream(source: torch.Generator, counts):
+        for count in (10, 5000):
+            seen.append(count)
+            draws = 0.1 * torch.randn(count, 1, generator=source, dtype=torch.float64)
+            yield summarize(draws), None
+
+    found, target = run_to_target(
+        stream, name="test", target_se=0.5, most=10**6, generator=generator(0)
+    )
+    assert seen == [10, 5000]
+    assert target.reached
+    assert found.points[0].estimate.verdict == "doubt"
+
+
+def test_a_tenth_of_the_error_costs_a_hundred_times_the_samples():
+    stream, _, _ = easy()
+    needed = [
+        run_to_target(stream, name="prior", target_se=se, most=2000, generator=generator(0))[1]
+        for se in (1e-5, 1e-6)
+    ]
+    assert abs(needed[1].samples_needed_log10 - needed[0].samples_needed_log10 - 2) < 1e-9
+
+
+def test_the_asymptotic_slope_is_of_counts_of_ten_rho_alone():
+    stream, truth, _ = easy()
+    found = run_sweep(
+        stream,
+        name="prior",
+        counts=[10, 100, 1000, 10_000],
+        generators=[generator(i) for i in range(3)],
+        repeat_up_to=10_000,
+        truth=truth,
+        log_rho=math.log(60),
+    )
+    assert found.slope_asymptotic == fit_slope(found.points[2:])
+    assert found.slope == fit_slope(found.points)
