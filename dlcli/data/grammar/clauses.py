@@ -46,7 +46,7 @@ def say_sentence(sentence: Sentence) -> Example:
         conjunction, clause = sentence.joint
         draft.both(conjunction)
         _say_clause(draft, clause)
-    draft.dire(".", draft.say("."))
+    draft.dire(sentence.stop, draft.say(sentence.stop))
     return draft.finish()
 
 

@@ -9,7 +9,7 @@ from dlcli.data.grammar.clauses import say_sentence
 from dlcli.data.grammar.draft import Example
 from dlcli.data.grammar.holdout import Split, split_of_all
 from dlcli.data.grammar.meaning import Clause, Complement, Group, Sentence, combinations
-from dlcli.data.grammar.names import TOPICS, fixed, named
+from dlcli.data.grammar.names import common_spaces, fixed
 from dlcli.data.grammar.nouns import nouns
 from dlcli.data.grammar.statements import sentences
 from dlcli.data.grammar.verbs import transitive
@@ -24,7 +24,7 @@ def famous() -> Sentence:
     "The agreement on the European Economic Area was signed in August 1992." Its combination of
     verb and subject is held out, so that it is in the test set and never in training.
     """
-    area = next(topic for topic in named(TOPICS) if topic.english[-1] == "Area")
+    area = next(name for name in common_spaces() if name.lemma == "the European Economic Area")
     noun = next(noun for noun in nouns("treaties") if noun.lemma == "agreement")
     sign = next(verb for verb in transitive("", "t") if verb.lemma == "sign")
     agreement = Group("the", False, noun, tail=Complement(("on", "sur"), area))

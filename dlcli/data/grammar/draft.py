@@ -59,13 +59,17 @@ class Draft:
         links = sorted([(place, at) for at, token in enumerate(tokens) for place in token[1]])
         return Example(
             source=_written(words),
-            target=_written([word for word, _, _ in tokens]),
+            target=_written([word for word, _, _ in tokens], french=True),
             links=" ".join([f"{source}-{target}" for source, target in links]),
             lengths=(len(words), len(tokens)),
         )
 
 
-def _written(words: list[str]) -> str:
-    """Write words as a sentence: no space before punctuation, nor behind an apostrophe."""
-    text = " ".join(words).replace("' ", "'").replace(" ,", ",").replace(" .", ".")
+def _written(words: list[str], *, french: bool = False) -> str:
+    """Write words as a sentence: no space before punctuation, nor behind an apostrophe.
+
+    French has a space before a semicolon and an exclamation mark.
+    """
+    text = " ".join(words).replace(" ,", ",").replace(" .", ".")
+    text = text.replace("' ", "'") if french else text.replace(" ;", ";").replace(" !", "!")
     return text[0].upper() + text[1:]

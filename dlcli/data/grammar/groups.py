@@ -8,7 +8,7 @@ from itertools import permutations
 from dlcli.data.grammar import names
 from dlcli.data.grammar.adjectives import Adjective, adjectives
 from dlcli.data.grammar.meaning import Complement, Couple, Event, Group, Phrase
-from dlcli.data.grammar.names import CITIES, Fixed, fixed, named, places
+from dlcli.data.grammar.names import CITIES, Fixed, common_spaces, fixed, named, places
 from dlcli.data.grammar.nouns import Noun, nouns
 from dlcli.data.grammar.space import Product, Space, Union, Values
 from dlcli.data.grammar.verbs import transitive
@@ -88,7 +88,8 @@ def _city_names() -> Values[Fixed]:
 @functools.cache
 def _tails(kind: str) -> Space[Complement] | None:
     """Return what may follow a noun of this kind."""
-    states, topics = Values(named(names.STATES)), Values(named(names.TOPICS))
+    states = Values(named(names.STATES))
+    topics = Union((3, Values(named(names.TOPICS))), (2, Values(common_spaces())))
     institutions = Values(named(names.INSTITUTIONS))
     pairs = Values([Couple(a, b) for a, b in permutations(states.values, 2)])
     match kind:

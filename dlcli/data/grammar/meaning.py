@@ -97,12 +97,14 @@ class Sentence:
         first: a date in front: "In August 1992, …".
         reporter: who said so, with the verb: "The minister said that …".
         joint: a conjunction of both languages and a second clause.
+        stop: the sign it ends with. Where it is always the same no reader need look at it.
     """
 
     clause: Clause
     first: Fixed | None = None
     reporter: tuple[Phrase, Verb] | None = None
     joint: tuple[Fixed, Clause] | None = None
+    stop: str = "."
 
 
 def combinations(sentence: Sentence) -> Iterator[Combination]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from itertools import product
 
 from dlcli.data.grammar.elision import Token, elides
-from dlcli.data.grammar.french import Gender
+from dlcli.data.grammar.french import Gender, feminine
 
 INSTITUTIONS = """
 the European Commission | la:0 Commission:2 européenne:1
@@ -109,8 +110,6 @@ coal | *le:0 charbon:0
 water | *la:0 eau:0
 the environment | le:0 environnement:1
 the economy | la:0 économie:1
-the European Economic Area | la:0 zone:3 économique:2 européenne:1
-the European Monetary System | le:0 Système:3 monétaire:2 européen:1
 the European Social Fund | le:0 Fonds:3 social:2 européen:1
 the Economic and Monetary Union | la:0 Union:4 économique:1 et:2 monétaire:3
 the common agricultural policy | la:0 politique:3 agricole:2 commune:1
@@ -131,6 +130,31 @@ public health | *la:1 santé:1 publique:0
 air transport | *le:1 transport:1 aérien:0
 organised crime | *la:1 criminalité:1 organisée:0
 """
+REGIONS = (
+    ("European", "européen"),
+    ("African", "africain"),
+    ("Arab", "arabe"),
+    ("Asian", "asiatique"),
+    ("Nordic", "nordique"),
+    ("Caribbean", "caribéen"),
+)
+FIELDS = (
+    ("Economic", "économique"),
+    ("Monetary", "monétaire"),
+    ("Agricultural", "agricole"),
+    ("Industrial", "industriel"),
+    ("Customs", "douanier"),
+    ("Cultural", "culturel"),
+)
+COMMON_SPACES = (
+    ("Area", "la", "zone"),
+    ("Community", "la", "communauté"),
+    ("Market", "le", "marché"),
+    ("System", "le", "système"),
+    ("Fund", "le", "fonds"),
+)
+"""What "the European Economic Area" is made of: each word comes with others too, so that it can be
+told which of the three French words is whose. French writes it small, as the paper does."""
 CITIES = """
 Paris Berlin Madrid Rome Oslo Strasbourg Maastricht Nice Munich Lyon Helsinki Dublin Stockholm
 Prague Amsterdam Tokyo Budapest Florence Milan Naples Cologne Marseille Washington Toronto Turin
@@ -196,6 +220,18 @@ def fixed(line: str) -> Fixed:
 def named(table: str) -> tuple[Fixed, ...]:
     """Return the phrases of a table."""
     return tuple(map(fixed, table.strip().splitlines()))
+
+
+@functools.cache
+def common_spaces() -> tuple[Fixed, ...]:
+    """Return "the European Economic Area", "la zone économique européenne", and its like."""
+    found = []
+    for (region, r), (field, f), (space, article, s) in product(REGIONS, FIELDS, COMMON_SPACES):
+        if article == "la":
+            r, f = feminine(r), feminine(f)
+        line = f"the {region} {field} {space} | {article}:0 {s}:3 {f}:2 {r}:1"
+        found.append(fixed(line))
+    return tuple(found)
 
 
 def _in_state(state: Fixed) -> Fixed:

@@ -219,16 +219,20 @@ def _short(context: Context) -> Space[Clause]:
     )
 
 
-def _dated(first: Fixed, clause: Clause) -> Sentence:
-    return Sentence(clause, first=first)
+def _plain(clause: Clause, stop: str) -> Sentence:
+    return Sentence(clause, stop=stop)
 
 
-def _reported(subject: Phrase, verb: Verb, clause: Clause) -> Sentence:
-    return Sentence(clause, reporter=(subject, verb))
+def _dated(first: Fixed, clause: Clause, stop: str) -> Sentence:
+    return Sentence(clause, first=first, stop=stop)
 
 
-def _joint(clause: Clause, conjunction: Fixed, other: Clause) -> Sentence:
-    return Sentence(clause, joint=(conjunction, other))
+def _reported(subject: Phrase, verb: Verb, clause: Clause, stop: str) -> Sentence:
+    return Sentence(clause, reporter=(subject, verb), stop=stop)
+
+
+def _joint(clause: Clause, conjunction: Fixed, other: Clause, stop: str) -> Sentence:
+    return Sentence(clause, joint=(conjunction, other), stop=stop)
 
 
 @functools.cache
@@ -239,14 +243,16 @@ def sentences() -> Space[Sentence]:
     )
     reported = Union((5, _short("reported")), (1, _states(past=True)))
     conjunctions = Values([fixed(line) for line in CONJUNCTIONS])
+    stop = Union((8, Values(["."])), (1, Values([";"])), (1, Values(["!"])))
+    past, future = past_dates(), future_dates()
     return Union(
-        (24, Product(Sentence, _passive("main", small=False))),
-        (20, Product(Sentence, _active("main", small=False))),
-        (8, Product(Sentence, _intransitive("main"))),
-        (7, Product(Sentence, _states(past=False))),
-        (6, Product(Sentence, _deciding())),
-        (7, Product(_dated, past_dates(), _short("after past"))),
-        (4, Product(_dated, future_dates(), _short("after future"))),
-        (14, Product(_reported, reporters, Values(reporting()), reported)),
-        (8, Product(_joint, _short("joint"), conjunctions, _short("joint"))),
+        (24, Product(_plain, _passive("main", small=False), stop)),
+        (20, Product(_plain, _active("main", small=False), stop)),
+        (8, Product(_plain, _intransitive("main"), stop)),
+        (7, Product(_plain, _states(past=False), stop)),
+        (6, Product(_plain, _deciding(), stop)),
+        (7, Product(_dated, past, _short("after past"), stop)),
+        (4, Product(_dated, future, _short("after future"), stop)),
+        (14, Product(_reported, reporters, Values(reporting()), reported, stop)),
+        (8, Product(_joint, _short("joint"), conjunctions, _short("joint"), stop)),
     )

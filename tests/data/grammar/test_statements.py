@@ -108,8 +108,10 @@ def test_sentences_begin_with_a_capital_and_end_with_a_stop(said: Said) -> None:
     for _, example in said:
         for text in (example.source, example.target):
             assert text[0].isupper()
-            assert text.endswith(".")
+            assert text[-1] in ".;!"
             assert "  " not in text
+        assert example.source[-2] != " "
+        assert (example.target[-2] == " ") == (example.target[-1] in ";!")
 
 
 def test_lengths_are_within_bounds_nearly_always(said: Said) -> None:
