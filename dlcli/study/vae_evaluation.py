@@ -230,6 +230,7 @@ def _signature(subject: _Subject, *, images: int) -> str:
         ais_images=config.ais_images if config.ais else None,
         ais_chains=config.ais_chains if config.ais else None,
         ais_temperatures=(config.ais_temperatures or "auto") if config.ais else None,
+        judge_images=config.judge_images if config.judge else None,
         epochs=epochs_of(trained),
         sampling_seed=config.seed,
         precision=subject.compute.precision,

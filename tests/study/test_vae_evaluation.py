@@ -110,7 +110,10 @@ def test_every_stage_adds_to_the_result(trained: Trained, monkeypatch: pytest.Mo
     assert [row.epoch for row in last.checkpoints] == [0, 2]
     assert all(row.gap.value >= 0 for row in last.checkpoints)
     assert last.checkpoints[1].elbo.value > last.checkpoints[0].elbo.value
+    for part in ("ais-images:2", "ais-chains:3", "ais-temperatures:20", "judge-images:7"):
+        assert part in last.signature.split("|")
     assert last.ambiguity is not None
+    assert last.ambiguity.real.images == 20
     assert last.ambiguity.generated.images == 7
     assert last.nll == found[0].nll
 
