@@ -13,7 +13,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlcli.vae import continuous_bernoulli
+from dlcli.vae import continuous_bernoulli, fused_mlp
 from dlcli.vae.config import VaeObjectiveConfig
 from dlcli.vae.likelihood import bernoulli_nll_sum
 from dlcli.vae.model import VAE
@@ -127,6 +127,9 @@ class VaeNetwork(nn.Module):
         """
         if self.objective.objective == "iwae":
             return self._iwae(pixels, eps)
+        if fused_mlp.applies(self.vae, self.objective, pixels):
+            loss, reconstruction, kl = fused_mlp.negative_elbo(self.vae, pixels, eps=eps, beta=beta)
+            return {"loss": loss, "reconstruction": reconstruction, "kl": kl}
         logits, mean, logvar = self.vae(pixels, eps)
         reconstruction = self._nll_sum(logits, pixels)
         per_dim = kl_standard_normal(_wide(mean), _wide(logvar))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any, Literal
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from dlcli.engine.optim import build_optimizer, learning_rate, set_learning_rate
+from dlcli.engine.optim import LeanAdam, build_optimizer, learning_rate, set_learning_rate
 from dlcli.engine.settings import OptimConfig
 
 Schedule = Literal["constant", "cosine", "linear"]
@@ -43,6 +44,46 @@ def test_the_fused_optimisers_take_the_steps_of_the_plain_ones(
             optimizer.step()
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
     assert not torch.allclose(ours, start)
+
+
+def _adams() -> list[tuple[list[nn.Parameter], torch.optim.Optimizer]]:
+    """Build ours and torch's, each for the same two weights."""
+    found = []
+    for kind in (LeanAdam, torch.optim.Adam):
+        torch.manual_seed(0)
+        weights = [nn.Parameter(torch.randn(3, 5)), nn.Parameter(torch.randn(7))]
+        found.append((weights, kind(weights, 0.1, weight_decay=0.3, fused=True)))
+    return found
+
+
+def _train(weights: list[nn.Parameter], optimizer: torch.optim.Optimizer, steps: int) -> None:
+    for _ in range(steps):
+        for weight in weights:
+            weight.grad = weight.detach() ** 3
+        optimizer.step()
+
+
+def test_lean_adam_takes_torchs_steps_to_the_bit_also_after_loading() -> None:
+    (ours, lean), (theirs, plain) = _adams()
+    for optimizer, weights in ((lean, ours), (plain, theirs)):
+        _train(weights, optimizer, 3)
+        optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+        _train(weights, optimizer, 3)
+        weights[1].grad = None
+        optimizer.step()
+        _train(weights, optimizer, 2)
+    for mine, other in zip(ours, theirs, strict=True):
+        assert torch.equal(mine, other)
+    state, expected = (o.state_dict()["state"] for o in (lean, plain))
+    for number in (0, 1):
+        for name, tensor in expected[number].items():
+            assert torch.equal(state[number][name], tensor)
+
+
+def test_weights_of_two_types_are_left_to_torch() -> None:
+    weights = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2, dtype=torch.float64))]
+    assert type(build_optimizer(OptimConfig(), weights)) is torch.optim.Adam
+    assert type(build_optimizer(OptimConfig(), weights[:1])) is LeanAdam
 
 
 def _rates(config: OptimConfig, total: int) -> list[float]:
