@@ -202,7 +202,9 @@ def _import_everything() -> None:
     import rich.live
     import torch._dynamo
 
+    import dlcli.cli.nmt_train
     import dlcli.cli.vae_train
+    import dlcli.nmt.training
     import dlcli.report.run_figures
     import dlcli.study.repeat
     import dlcli.vae.training

@@ -15,7 +15,9 @@ import pytest
 import torch
 
 from dlcli.engine.runs import RunFolder
+from dlcli.engine.weights import load_model
 from tests.cli.tiny import CONV, SIZES, dl_json, weights_of
+from tests.cli.tiny_nmt import nmt_train
 from tests.launcher import ROOT
 
 # 41 images in batches of 13: the last has 2, and the shards of 13 are 6 and 7.
@@ -93,6 +95,30 @@ def test_two_half_batches_take_the_steps_of_one_whole_and_one_process_speaks(
     for a, b in zip(*rows, strict=True):
         assert b["train_loss"] == pytest.approx(a["train_loss"], rel=1e-5)
         assert b["step"] == a["step"]
+    assert RunFolder(tmp_path / "two").record()["processes"] == 2
+
+
+def test_two_half_batches_of_sentences_take_the_steps_of_one_whole(tmp_path: Path) -> None:
+    """Without dropout, which each process draws for itself; uneven batches, some of one pair."""
+    words = [*nmt_train(count=53), "--epochs", "3"]
+    for name in ("embedding", "context", "readout"):
+        words += [f"--dropout-{name}", "0"]
+    words += ["--teacher-forcing", "0.8"]
+    code, out, err = _run([*words, "--out", "two"])
+    assert code == 0, err
+    assert out.count("\n") == 1
+    two, one = json.loads(out), dl_json(*words, "--out", "one")
+    assert two["updates"] == one["updates"]
+    models = [
+        load_model(RunFolder(tmp_path / name), kind="nmt", checkpoint="last")
+        for name in ("one", "two")
+    ]
+    for name, weight in models[0].weights.items():
+        torch.testing.assert_close(models[1].weights[name], weight, rtol=1e-3, atol=1e-4)
+    assert two["valid"]["nll_per_token"] == pytest.approx(one["valid"]["nll_per_token"], abs=1e-3)
+    rows = [RunFolder(tmp_path / name).metrics() for name in ("one", "two")]
+    for a, b in zip(*rows, strict=True):
+        assert b["train_loss"] == pytest.approx(a["train_loss"], rel=1e-4)
     assert RunFolder(tmp_path / "two").record()["processes"] == 2
 
 
