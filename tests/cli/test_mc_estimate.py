@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typer.testing import CliRunner, Result
 
 import dlcli.evidence.bench as bench
 from dlcli.cli.app import app
+from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
 from tests.cli import test_pictures
 
 tiny_run = test_pictures.tiny_run
@@ -129,6 +131,26 @@ def test_runs_that_cannot_be_estimated(tmp_path: Path, settings: dict[str, str],
     done = dl("--run", str(tmp_path / "other"), "--json")
     assert done.exit_code in (1, 2)
     assert message in json.loads(done.stdout)["error"]["message"]
+
+
+@pytest.mark.parametrize("command", [["mc-estimate", "--run"], ["vae", "eval"]])
+def test_another_data_set_than_the_runs_is_refused(
+    tiny_run: Path, tmp_path: Path, command: list[str]
+):
+    """The run says `auto`, and `auto` is another data set here than it was there."""
+    moved = tmp_path / "moved"
+    shutil.copytree(tiny_run, moved)
+    file = moved / "checkpoints" / "last.pt"
+    state = load_checkpoint(file, kind="vae")
+    state["config"]["data"] |= {"name": "auto", "offline": True}
+    save_checkpoint(file, state, kind="vae")
+    record = json.loads((moved / "run.json").read_text())
+    record["result"]["data"] = "mnist"
+    (moved / "run.json").write_text(json.dumps(record))
+    done = CliRunner().invoke(app, [*command, str(moved), "--json"])
+    assert done.exit_code == 1
+    error = json.loads(done.stdout)["error"]
+    assert (error["kind"], "was trained on mnist" in error["message"]) == ("data", True)
 
 
 def test_an_interruption_prints_what_there_is(monkeypatch: pytest.MonkeyPatch):
