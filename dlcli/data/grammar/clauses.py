@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dlcli.data.grammar.draft import Draft, Example
-from dlcli.data.grammar.meaning import Clause, Sentence, Tense
+from dlcli.data.grammar.meaning import Clause, Negation, Sentence, Tense
 from dlcli.data.grammar.phrases import Agreement, say_complement, say_phrase
 from dlcli.data.grammar.verbs import Verb
 
@@ -23,6 +23,7 @@ BEEN: dict[Tense, tuple[str, str]] = {"past": ("was|were", "a:0 été:0|ont:0 é
 HAVING = {"past": "a|ont", "pluperfect": "avait|avaient"}
 MOVING = {"past": "est|sont", "pluperfect": "était|étaient"}
 MODALS = {"must": "doit|doivent", "should": "devrait|devraient", "can": "peut|peuvent"}
+NEGATIONS: dict[Negation, str] = {"not": "pas", "never": "jamais"}
 ENDINGS = {"future": ("will", "a|ont"), "conditional": ("would", "ait|aient")}
 
 
@@ -38,9 +39,9 @@ def say_sentence(sentence: Sentence) -> Example:
         draft.both(sentence.first)
         draft.dire(",", draft.say(","))
     if sentence.reporter:
-        subject, verb = sentence.reporter
+        subject, verb, conjunction = sentence.reporter
         _say_active(draft, Clause("active", "past", subject, verb), verb)
-        draft.dire("que", draft.say("that"))
+        draft.both(conjunction)
     _say_clause(draft, sentence.clause)
     if sentence.joint:
         conjunction, clause = sentence.joint
@@ -74,12 +75,12 @@ def _say_being(draft: Draft, clause: Clause) -> None:
     said, dit = table[clause.tense]
     first, *others = _number(said, many=subject.said_many).split()
     places = [draft.say(first)]
-    denied = draft.say("not") if clause.negated else None
+    denied = _deny(draft, clause)
     places += map(draft.say, others)
     tokens = [part.partition(":") for part in _number(dit, many=subject.many).split()]
     auxiliaries = [(word, [places[int(at)] for at in ats.split(",")]) for word, _, ats in tokens]
     adverb = draft.say(clause.manner.english[0]) if clause.manner else None
-    _negate(draft, denied, *auxiliaries[0])
+    _negate(draft, clause, denied, *auxiliaries[0])
     for word, linked in auxiliaries[1:]:
         draft.dire(word, *linked)
     _add_adverb(draft, clause, adverb)
@@ -89,13 +90,18 @@ def _say_being(draft: Draft, clause: Clause) -> None:
         draft.dire(clause.verb.french[subject.form][0], draft.say(clause.verb.lemma))
 
 
-def _negate(draft: Draft, denied: int | None, word: str, places: list[int]) -> None:
-    """Say a French finite verb, between ne and pas where it is denied."""
+def _deny(draft: Draft, clause: Clause) -> int | None:
+    """Say "not" or "never", and where it stands."""
+    return draft.say(clause.negation) if clause.negation else None
+
+
+def _negate(draft: Draft, clause: Clause, denied: int | None, word: str, places: list[int]) -> None:
+    """Say a French finite verb, between ne and pas or jamais where it is denied."""
     if denied is not None:
         draft.dire("ne", denied)
     draft.dire(word, *places)
     if denied is not None:
-        draft.dire("pas", denied)
+        draft.dire(NEGATIONS[clause.negation], denied)
 
 
 def _add_adverb(draft: Draft, clause: Clause, place: int | None) -> None:
@@ -134,14 +140,15 @@ def _say_active(draft: Draft, clause: Clause, verb: Verb) -> None:
 def _say_past(draft: Draft, clause: Clause, verb: Verb, subject: Agreement) -> None:
     """Say "adopted" and "a adopté", "did not adopt", "had adopted"; être where a verb moves."""
     past = clause.tense == "past"
-    auxiliary = None if past and not clause.negated else draft.say("did" if past else "had")
-    denied = draft.say("not") if clause.negated else None
+    bare = past and clause.negation != "not"  # "adopted", "never adopted", but "did not adopt"
+    auxiliary = None if bare else draft.say("did" if past else "had")
+    denied = _deny(draft, clause)
     adverb = draft.say(clause.manner.english[0]) if clause.manner else None
-    form = (0 if clause.negated else 1) if past else 2
+    form = (1 if bare else 0) if past else 2
     place = draft.say(verb.english[form])
     table = MOVING if verb.moves else HAVING
     finite = _number(table[clause.tense], many=subject.many)
-    _negate(draft, denied, finite, [place if auxiliary is None else auxiliary])
+    _negate(draft, clause, denied, finite, [place if auxiliary is None else auxiliary])
     _add_adverb(draft, clause, adverb)
     draft.dire(verb.participles[subject.form if verb.moves else 0], place)
     _say_after(draft, verb, place)
@@ -151,16 +158,16 @@ def _say_modal(draft: Draft, clause: Clause, verb: Verb, subject: Agreement) -> 
     """Say "must adopt" and "doit adopter", "will adopt" and "adoptera", and their like."""
     bent = ENDINGS.get(clause.tense)
     auxiliary = draft.say(bent[0] if bent else clause.tense)
-    denied = draft.say("not") if clause.negated else None
+    denied = _deny(draft, clause)
     adverb = draft.say(clause.manner.english[0]) if clause.manner else None
     place = draft.say(verb.english[0])
     if bent:
         finite = verb.stem + _number(bent[1], many=subject.many)
-        _negate(draft, denied, finite, [auxiliary, place])
+        _negate(draft, clause, denied, finite, [auxiliary, place])
         _add_adverb(draft, clause, adverb)
     else:
         finite = _number(MODALS[clause.tense], many=subject.many)
-        _negate(draft, denied, finite, [auxiliary])
+        _negate(draft, clause, denied, finite, [auxiliary])
         _add_adverb(draft, clause, adverb)
         draft.dire(verb.infinitive, place)
     _say_after(draft, verb, place)

@@ -17,6 +17,7 @@ from dlcli.data.grammar.verbs import Verb
 
 Tense = Literal["past", "present", "future", "pluperfect", "conditional", "must", "should", "can"]
 Voice = Literal["active", "passive", "state"]
+Negation = Literal["", "not", "never"]
 Combination = tuple[str, str]
 
 
@@ -70,7 +71,7 @@ class Clause:
         verb: what happens, or the adjective of a state.
         other: the object of an active verb, the agent of a passive one.
         deciding: a verb such as "decided to" that governs the other.
-        negated: whether it is denied.
+        negation: how it is denied, if it is.
         manner: an adverb.
         when_and_where: phrases behind it.
         during: a preposition of both languages and an event.
@@ -82,7 +83,7 @@ class Clause:
     verb: Verb | Adjective
     other: Phrase | None = None
     deciding: Verb | None = None
-    negated: bool = False
+    negation: Negation = ""
     manner: Fixed | None = None
     when_and_where: tuple[Fixed, ...] = ()
     during: Complement | None = None
@@ -95,14 +96,14 @@ class Sentence:
     Attributes:
         clause: what is said.
         first: a date in front: "In August 1992, …".
-        reporter: who said so, with the verb: "The minister said that …".
+        reporter: who said so, with the verb and the conjunction: "The minister said that …".
         joint: a conjunction of both languages and a second clause.
         stop: the sign it ends with. Where it is always the same no reader need look at it.
     """
 
     clause: Clause
     first: Fixed | None = None
-    reporter: tuple[Phrase, Verb] | None = None
+    reporter: tuple[Phrase, Verb, Fixed] | None = None
     joint: tuple[Fixed, Clause] | None = None
     stop: str = "."
 
@@ -110,7 +111,7 @@ class Sentence:
 def combinations(sentence: Sentence) -> Iterator[Combination]:
     """Yield noun and adjective, subject and verb, as lemmas, wherever they meet."""
     if sentence.reporter:
-        subject, verb = sentence.reporter
+        subject, verb, _ = sentence.reporter
         yield from _of_phrase(subject)
         yield from ((head, verb.lemma) for head in _heads(subject))
     yield from _of_clause(sentence.clause)

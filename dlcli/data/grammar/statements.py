@@ -88,7 +88,7 @@ def _act(
         subject=subject,
         verb=verb,
         other=other,
-        negated=way.negated,
+        negation=way.negation,
         manner=way.manner,
         when_and_where=where,
         during=during,
@@ -227,8 +227,10 @@ def _dated(first: Fixed, clause: Clause, stop: str) -> Sentence:
     return Sentence(clause, first=first, stop=stop)
 
 
-def _reported(subject: Phrase, verb: Verb, clause: Clause, stop: str) -> Sentence:
-    return Sentence(clause, reporter=(subject, verb), stop=stop)
+def _reported(
+    subject: Phrase, verb: Verb, conjunction: Fixed, clause: Clause, stop: str
+) -> Sentence:
+    return Sentence(clause, reporter=(subject, verb, conjunction), stop=stop)
 
 
 def _joint(clause: Clause, conjunction: Fixed, other: Clause, stop: str) -> Sentence:
@@ -242,6 +244,10 @@ def sentences() -> Space[Sentence]:
         *((weight, _agents(agent).said) for agent, weight in AGENTS if agent in "bocN")
     )
     reported = Union((5, _short("reported")), (1, _states(past=True)))
+    that, why, how = (
+        Values([fixed(line)]) for line in ("that | que:0", "why | pourquoi:0", "how | comment:0")
+    )
+    asked = Union((4, that), (3, why), (2, how))
     conjunctions = Values([fixed(line) for line in CONJUNCTIONS])
     stop = Union((8, Values(["."])), (1, Values([";"])), (1, Values(["!"])))
     past, future = past_dates(), future_dates()
@@ -250,9 +256,9 @@ def sentences() -> Space[Sentence]:
         (20, Product(_plain, _active("main", small=False), stop)),
         (8, Product(_plain, _intransitive("main"), stop)),
         (7, Product(_plain, _states(past=False), stop)),
-        (6, Product(_plain, _deciding(), stop)),
+        (3, Product(_plain, _deciding(), stop)),
         (7, Product(_dated, past, _short("after past"), stop)),
         (4, Product(_dated, future, _short("after future"), stop)),
-        (14, Product(_reported, reporters, Values(reporting()), reported, stop)),
+        (14, Product(_reported, reporters, Values(reporting()), asked, reported, stop)),
         (8, Product(_joint, _short("joint"), conjunctions, _short("joint"), stop)),
     )

@@ -109,7 +109,7 @@ confirm confirmer
 explain expliquer
 repeat répéter
 recall rappeler
-think:thought penser
+indicate indiquer
 """
 DECIDING = """
 decide_to décider_de

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from dlcli.data.grammar import names
 from dlcli.data.grammar.dates import future_dates, past_dates
 from dlcli.data.grammar.groups import groups
-from dlcli.data.grammar.meaning import Complement, Tense, Voice
+from dlcli.data.grammar.meaning import Complement, Negation, Tense, Voice
 from dlcli.data.grammar.names import Fixed, named, places
 from dlcli.data.grammar.space import Product, Space, Union, Values
 
@@ -16,6 +16,8 @@ Context = Literal["main", "reported", "after past", "after future", "joint"]
 """Where a clause stands: alone, behind "said that", behind a date, beside another clause."""
 Circumstance = tuple[tuple[Fixed, ...], Complement | None]
 """What stands behind a clause: places and dates, or an event."""
+DENIALS: Space[Negation] = Union((2, Values(["not"])), (1, Values(["never"])))
+AFFIRMED: Space[Negation] = Values([""])
 NOTHING: Space[Circumstance] = Values([((), None)])
 
 
@@ -23,7 +25,7 @@ class Way(NamedTuple):
     """How something is said; `behind` is where and when."""
 
     tense: Tense
-    negated: bool
+    negation: Negation
     manner: Fixed | None
     behind: Circumstance
 
@@ -105,18 +107,18 @@ def _time(tense: Tense, behind: Circumstance) -> tuple[Tense, Circumstance]:
     return tense, behind
 
 
-def _way(time: tuple[Tense, Circumstance], negated: bool, manner: Fixed | None) -> Way:
-    return Way(time[0], negated, manner, time[1])
+def _way(time: tuple[Tense, Circumstance], negation: Negation, manner: Fixed | None) -> Way:
+    return Way(time[0], negation, manner, time[1])
 
 
 @functools.cache
 def ways(context: Context, *, voice: Voice, denied: bool, manners: bool = True) -> Space[Way]:
     """Return the ways to say, or to deny, that something is done; adverbs only where `manners`."""
     times = _times(context, active=voice == "active", denied=denied)
-    plain = Product(_way, times, Values([denied]), Values([None]))
+    plain = Product(_way, times, DENIALS if denied else AFFIRMED, Values([None]))
     if denied or not manners:
         return plain
-    adverbs = Product(_way, times, Values([False]), Values(named(names.MANNERS)))
+    adverbs = Product(_way, times, AFFIRMED, Values(named(names.MANNERS)))
     return Union((10, plain), (1, adverbs))
 
 
@@ -124,4 +126,4 @@ def ways(context: Context, *, voice: Voice, denied: bool, manners: bool = True) 
 def state_ways(*, past: bool, denied: bool) -> Space[Way]:
     """Return the ways to say, or to deny, that something is so."""
     tenses = _tenses((1, "past")) if past else _tenses((5, "present"), (1, "past"))
-    return Product(Way, tenses, Values([denied]), Values([None]), NOTHING)
+    return Product(Way, tenses, DENIALS if denied else AFFIRMED, Values([None]), NOTHING)

@@ -6,7 +6,7 @@ import pytest
 
 from dlcli.data.grammar.clauses import say_sentence
 from dlcli.data.grammar.corpus import famous
-from dlcli.data.grammar.meaning import Clause, Group, Sentence, Tense
+from dlcli.data.grammar.meaning import Clause, Group, Negation, Sentence, Tense
 from dlcli.data.grammar.names import fixed
 from tests.data.grammar.lexicon import adjective, name, noun, verb
 
@@ -26,37 +26,40 @@ def test_the_famous_sentence() -> None:
 
 
 @pytest.mark.parametrize(
-    ("tense", "negated", "english", "french"),
+    ("tense", "negation", "english", "french"),
     [
-        ("past", False, "were signed", "ont été signées"),
-        ("past", True, "were not signed", "n'ont pas été signées"),
-        ("future", False, "will be signed", "seront signées"),
-        ("future", True, "will not be signed", "ne seront pas signées"),
-        ("pluperfect", True, "had not been signed", "n'avaient pas été signées"),
-        ("conditional", False, "would be signed", "seraient signées"),
-        ("must", False, "must be signed", "doivent être signées"),
-        ("can", False, "can be signed", "peuvent être signées"),
+        ("past", "", "were signed", "ont été signées"),
+        ("past", "not", "were not signed", "n'ont pas été signées"),
+        ("future", "", "will be signed", "seront signées"),
+        ("future", "not", "will not be signed", "ne seront pas signées"),
+        ("pluperfect", "not", "had not been signed", "n'avaient pas été signées"),
+        ("conditional", "", "would be signed", "seraient signées"),
+        ("must", "", "must be signed", "doivent être signées"),
+        ("can", "", "can be signed", "peuvent être signées"),
     ],
 )
-def test_passives_agree(tense: Tense, negated: bool, english: str, french: str) -> None:
-    example = say_sentence(Sentence(Clause("passive", tense, LAWS, verb("sign"), negated=negated)))
+def test_passives_agree(tense: Tense, negation: Negation, english: str, french: str) -> None:
+    example = say_sentence(
+        Sentence(Clause("passive", tense, LAWS, verb("sign"), negation=negation))
+    )
     assert example.source == f"The laws {english}."
     assert example.target == f"Les lois {french}."
 
 
 @pytest.mark.parametrize(
-    ("tense", "negated", "english", "french"),
+    ("tense", "negation", "english", "french"),
     [
-        ("past", False, "adopted", "a adopté"),
-        ("past", True, "did not adopt", "n'a pas adopté"),
-        ("future", False, "will adopt", "adoptera"),
-        ("future", True, "will not adopt", "n'adoptera pas"),
-        ("pluperfect", False, "had adopted", "avait adopté"),
-        ("should", False, "should adopt", "devrait adopter"),
+        ("past", "", "adopted", "a adopté"),
+        ("past", "not", "did not adopt", "n'a pas adopté"),
+        ("past", "never", "never adopted", "n'a jamais adopté"),
+        ("future", "", "will adopt", "adoptera"),
+        ("future", "not", "will not adopt", "n'adoptera pas"),
+        ("pluperfect", "", "had adopted", "avait adopté"),
+        ("should", "", "should adopt", "devrait adopter"),
     ],
 )
-def test_actives(tense: Tense, negated: bool, english: str, french: str) -> None:
-    clause = Clause("active", tense, name("the Senate"), verb("adopt"), LAWS, negated=negated)
+def test_actives(tense: Tense, negation: Negation, english: str, french: str) -> None:
+    clause = Clause("active", tense, name("the Senate"), verb("adopt"), LAWS, negation=negation)
     example = say_sentence(Sentence(clause))
     assert example.source == f"The Senate {english} the laws."
     assert example.target == f"Le Sénat {french} les lois."
@@ -92,7 +95,7 @@ def test_adverbs_stand_where_each_language_has_them() -> None:
 def test_longer_sentences() -> None:
     state = Clause("state", "past", LAWS, adjective("necessary"))
     judges = Group("some", True, noun("judge"))
-    said = say_sentence(Sentence(state, reporter=(judges, verb("say"))))
+    said = say_sentence(Sentence(state, reporter=(judges, verb("say"), fixed("that | que:0"))))
     assert said.source == "Some judges said that the laws were necessary."
     assert said.target == "Certains juges ont dit que les lois étaient nécessaires."
     decided = Clause(

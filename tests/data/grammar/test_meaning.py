@@ -25,7 +25,7 @@ def test_combinations_are_found_wherever_they_stand() -> None:
     both = Couple(name("France"), Group("the", False, noun("court"), (adjective("new"),)))
     first = Clause("active", "past", both, verb("try to"), deciding=verb("decide to"))
     second = Clause("state", "present", treaty, adjective("important"))
-    reporter = (Group("a", False, noun("judge")), verb("say"))
+    reporter = (Group("a", False, noun("judge")), verb("say"), fixed("that | que:0"))
     joint = (fixed("and | et:0"), second)
     found = set(combinations(Sentence(first, reporter=reporter, joint=joint)))
     assert found == {

@@ -144,7 +144,7 @@ def _form(phrase: Phrase) -> int:
 def test_denial_has_definite_phrases_only(said: Said) -> None:
     for meaning, _ in said:
         clause = meaning.clause
-        if clause.negated:
+        if clause.negation:
             for phrase in (clause.subject, clause.other):
                 if isinstance(phrase, Group):
                     assert phrase.determiner in ("the", "its", "their")
