@@ -13,6 +13,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+LEAST_GROUP = 4
+
 
 class AdditiveAttention(nn.Module):
     """Weights over the source, given the decoder's state.
@@ -35,22 +37,50 @@ class AdditiveAttention(nn.Module):
         return keys.to(values.dtype)
 
     def forward(
-        self, hidden: Tensor, *, keys: Tensor, values: Tensor, mask: Tensor
+        self,
+        hidden: Tensor,
+        *,
+        keys: Tensor,
+        values: Tensor,
+        mask: Tensor,
+        owner: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Look at the source.
+        """Look at the source, of one sentence each or as hypotheses of the same ones.
 
         Args:
-            hidden: s (B, N).
+            hidden: the states s, N of them.
             keys: (B, S, A), from `project`.
             values: (B, S, 2H).
             mask: (B, S) bool; at least one True a row.
+            owner: (N,) int64, rising: the sentence that each state looks at; by default each at
+                its own, and then N = B.
 
         Returns:
-            The context (B, 2H) and the weights (B, S): they sum to one and are zero on padding.
+            The context (N, 2H) and the weights (N, S): they sum to one and are zero on padding.
         """
         query = self.query(hidden).to(hidden.dtype)
-        scores = torch.tanh(query[:, None] + keys) @ self.v  # (B, S)
+        if owner is None:
+            scores = torch.tanh(query[:, None] + keys) @ self.v  # (B, S)
+        else:
+            scores = keys.index_select(0, owner).add_(query[:, None]).tanh_() @ self.v
+            mask = mask[owner]
         scores = scores.to(hidden.dtype).masked_fill(~mask, -torch.inf)
         weights = torch.softmax(scores, dim=1)
-        context = (weights[:, None] @ values)[:, 0]
+        if owner is None:
+            context = (weights[:, None] @ values)[:, 0]
+        else:
+            context = _contexts(weights, values, owner=owner)
         return context.to(hidden.dtype), weights
+
+
+def _contexts(weights: Tensor, values: Tensor, *, owner: Tensor) -> Tensor:
+    """Average values (B, S, 2H) by weights (N, S), without a copy of them for each hypothesis.
+
+    Sentences are given LEAST_GROUP rows or more: fewer would be summed in another order.
+    """
+    place = torch.arange(len(owner), device=owner.device) - torch.searchsorted(owner, owner)
+    G = max(LEAST_GROUP, int(place.max()) + 1)
+    table = weights.new_zeros(len(values), G, weights.size(1))
+    table[owner, place] = weights
+    contexts: Tensor = (table @ values)[owner, place]
+    return contexts

@@ -92,7 +92,8 @@ def extended(live: Live, *, logits: Tensor, state: State, room: Tensor) -> Live:
     values, tokens = best_tokens(logits.float().log_softmax(dim=1), most=most)  # (N, K)
     total = live.log_prob[:, None] + values
     if most == 1:
-        row, rank, log_prob = torch.arange(len(total), device=total.device), 0, total[:, 0]
+        row = torch.arange(len(total), device=total.device)
+        rank, log_prob = torch.zeros_like(row), total[:, 0]
     else:
         row, rank, log_prob = _best_of_each(total, owner=live.owner, room=room)
     token = tokens[row, rank]

@@ -126,23 +126,27 @@ class Decoder(nn.Module):
         keys = values[:, :, :0] if self.attention is None else self.attention.project(values)
         return Memory(values=values, keys=keys, mask=mask, summary=summary, initial=initial)
 
-    def look(self, hidden: Tensor, memory: Memory) -> State:
-        """Attend to the source from state `hidden` (B, N)."""
+    def look(self, hidden: Tensor, memory: Memory, *, owner: Tensor | None = None) -> State:
+        """Attend to the source from N states; `owner`: see `AdditiveAttention`."""
         if self.attention is None:
-            nowhere = memory.values.new_zeros(memory.mask.size())
-            return State(hidden=hidden, context=memory.summary, attention=nowhere)
+            summary = memory.summary if owner is None else memory.summary[owner]
+            nowhere = memory.values.new_zeros(len(summary), memory.mask.size(1))
+            return State(hidden=hidden, context=summary, attention=nowhere)
         context, weights = self.attention(
-            hidden, keys=memory.keys, values=memory.values, mask=memory.mask
+            hidden, keys=memory.keys, values=memory.values, mask=memory.mask, owner=owner
         )
         return State(hidden=hidden, context=context, attention=weights)
 
-    def advance(self, embedded: Tensor, *, state: State, memory: Memory) -> tuple[State, State]:
+    def advance(
+        self, embedded: Tensor, *, state: State, memory: Memory, owner: Tensor | None = None
+    ) -> tuple[State, State]:
         """Consume one word.
 
         Args:
-            embedded: E y (B, E).
+            embedded: E y (N, E).
             state: from `look`, or from the step before.
             memory: of the source.
+            owner: see `AdditiveAttention`.
 
         Returns:
             What the output of this step sees, and the state to go on with; both have the new hidden
@@ -151,7 +155,7 @@ class Decoder(nn.Module):
         inputs = torch.cat([embedded, state.context], dim=1)
         projected = F.linear(inputs, self.cell.weight_ih, self.cell.bias_ih)
         hidden = gru_step(self.cell, projected, hidden=state.hidden)
-        following = self.look(hidden, memory)
+        following = self.look(hidden, memory, owner=owner)
         if self.attention_query == "updated":
             return following, following
         seen = State(hidden=hidden, context=state.context, attention=state.attention)

@@ -115,12 +115,11 @@ class Translation(nn.Module):
             previous: ids (N,) int64; BOS first.
             state: of these N hypotheses.
             memory: of B sentences.
-            owner: (N,) int64, which sentence each hypothesis translates; by default row i is of
-                sentence i and N = B.
+            owner: (N,) int64, rising: which sentence each hypothesis translates; by default row i
+                is of sentence i and N = B.
         """
-        memory = memory if owner is None else memory.select(owner)
         embedded = self._embed_target(previous)
-        seen, following = self.decoder.advance(embedded, state=state, memory=memory)
+        seen, following = self.decoder.advance(embedded, state=state, memory=memory, owner=owner)
         features = self.readout(seen.hidden, embedded=embedded, contexts=seen.context)
         return Step(logits=self.logits(features), attention=seen.attention, state=following)
 

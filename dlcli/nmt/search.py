@@ -37,7 +37,7 @@ def longest(length: Tensor) -> Tensor:
     return 2 * length + 10
 
 
-@torch.inference_mode()
+@torch.no_grad()  # in inference mode, autocast would cast the weights anew at each step
 def search(
     model: Translation,
     source: Tensor,

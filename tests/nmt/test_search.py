@@ -145,9 +145,10 @@ def test_a_beam_of_one_is_greedy() -> None:
             assert list(one.ids) == (ids[:-1] if one.finished else ids)
 
 
+@pytest.mark.parametrize("attention", ["additive", "none"])
 @pytest.mark.parametrize("beam", [1, 3])
-def test_a_sentence_does_not_depend_on_its_batch(beam: int) -> None:
-    model = tiny_model(seed=3)
+def test_a_sentence_does_not_depend_on_its_batch(beam: int, attention: str) -> None:
+    model = tiny_model(seed=3, attention=attention)
     together = search(model, *padded(*SENTENCES, width=9), beam_size=beam, n_best=beam)
     for sentence, hypotheses in zip(SENTENCES, together, strict=True):
         (alone,) = search(model, *padded(sentence), beam_size=beam, n_best=beam)
@@ -195,6 +196,22 @@ def test_what_has_ended_takes_no_more_work(monkeypatch: pytest.MonkeyPatch) -> N
     assert rows[0] == len(SENTENCES)
     for step, count in enumerate(rows[1:], start=2):
         assert count == max(LEAST_ROWS, sum(length >= step for length in lengths))
+
+
+@pytest.mark.parametrize("query", ["updated", "previous"])
+def test_hypotheses_see_what_copies_of_their_sentence_would_see(query: str) -> None:
+    model = tiny_model(attention_query=query)
+    memory = model.encode(*padded(*SENTENCES))
+    owner = torch.tensor([0, 0, 0, 2, 3, 3])
+    copies = memory.select(owner)
+    state, previous = model.start(copies), torch.tensor([4, 5, 6, 7, 8, 4])
+    for _ in range(3):
+        shared = model.step(previous, state, memory, owner=owner)
+        apart = model.step(previous, state, copies)
+        torch.testing.assert_close(shared.logits, apart.logits)
+        torch.testing.assert_close(shared.attention, apart.attention)
+        torch.testing.assert_close(shared.state.context, apart.state.context)
+        state = shared.state
 
 
 def test_projections_of_the_source_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
