@@ -1,7 +1,8 @@
 """What lies between the products of the decoder's recurrence: gates and attention, there and back.
 
 Each operation fills buffers that the caller made. This is the form for every device and precision;
-`dlcli.nmt.native` has the same four compiled for a CPU.
+`dlcli.nmt.native` has the same four
+compiled for a CPU.
 
 Legend: B batch, S source length, C context, N hidden, A attention size.
 """
@@ -43,9 +44,12 @@ class Elementwise(Protocol):
         context_grad: Tensor,
         query_grad: Tensor,
         keys_sum: Tensor,
-        v_grad: Tensor,
+        v_rows: Tensor,
     ) -> None:
-        """Fill the query's gradient (B, A); add to v's and to the keys' (B, S, A) without v."""
+        """Fill the query's gradient (B, A); add to the keys' (B, S, A), but for the factor v.
+
+        v's own gradient is added up by rows, v_rows (B, A).
+        """
         ...
 
     def gates(
@@ -125,14 +129,13 @@ class PlainElementwise:
         context_grad: Tensor,
         query_grad: Tensor,
         keys_sum: Tensor,
-        v_grad: Tensor,
+        v_rows: Tensor,
     ) -> None:
         """Go back through `attend`."""
-        B, S, A = keys.size()
         grad = torch.bmm(values, context_grad[:, :, None])[:, :, 0]  # (B, S), of the weights
         scores_grad = weights * (grad - (weights * grad).sum(1, keepdim=True))
         bent = (query.to(keys.dtype)[:, None] + keys).tanh_()
-        v_grad.addmv_(bent.view(B * S, A).t(), scores_grad.view(B * S))
+        v_rows.add_(torch.bmm(scores_grad[:, None], bent)[:, 0])
         slope = bent.square_().neg_().add_(1).mul_(scores_grad[:, :, None])
         keys_sum.add_(slope)
         query_grad.copy_(slope.sum(1).mul_(v))
@@ -187,6 +190,12 @@ class PlainElementwise:
 
 
 def choose_elementwise(like: Tensor, *, low: torch.dtype) -> Elementwise:
-    """Return the compiled operations where there are any for this tensor, else the plain ones."""
-    del like, low
-    return PlainElementwise()
+    """Return the compiled operations where there are any for such tensors, else the plain ones.
+
+    Args:
+        like: a tensor in full precision.
+        low: the precision of products.
+    """
+    from dlcli.nmt.native import native
+
+    return native(like, low=low) or PlainElementwise()

@@ -226,7 +226,7 @@ def _run_back(
     back[T].zero_()
     contexts = torch.zeros_like(tape.contexts)  # c_i's gradients, whole
     contexts[int(updated) : T + int(updated)] = context_grads
-    keys_sum, v_grad = torch.zeros_like(source.keys), torch.zeros_like(weights.v)
+    keys_sum, v_rows = torch.zeros_like(source.keys), source.keys.new_zeros(B, len(weights.v))
     grad = tape.hidden.new_zeros(B, N)  # of the state at hand
     from_state, from_context = back.new_empty(B, N), back.new_empty(B, C)
     for i in reversed(range(T + updated)):
@@ -250,7 +250,7 @@ def _run_back(
             context_grad=contexts[i],
             query_grad=back[i, :, 4 * N :],
             keys_sum=keys_sum,
-            v_grad=v_grad,
+            v_rows=v_rows,
         )
         torch.mm(back[i, :, N:], weights.state, out=from_state)
         grad += from_state
@@ -261,7 +261,7 @@ def _run_back(
         weights.inputs[:, : width - C].roll(N, 0),
     ).view(T, B, width - C)
     flowing = (embedded_grad, grad, keys_grad, values_grad, None)
-    return (*flowing, *_weight_grads(back, tape=tape, full=grad.dtype), v_grad, None)
+    return (*flowing, *_weight_grads(back, tape=tape, full=grad.dtype), v_rows.sum(0), None)
 
 
 def _weight_grads(back: Tensor, *, tape: Tape, full: torch.dtype) -> tuple[Tensor, ...]:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from dlcli.nmt.native import native
 from dlcli.nmt.precision import product_dtype
 
 BLOCK_BYTES = 2**25
@@ -57,13 +58,14 @@ class _SoftmaxLoss(Function):
         with torch.autocast(weight.device.type, enabled=False):
             few, rows, columns = features.to(low), weight.to(low), bias.to(low)
             sums = features.new_zeros(2, dtype=full)
-            wanted = any(ctx.needs_input_grad)
+            compiled, wanted = native(weight, low=low), any(ctx.needs_input_grad)
+            turn = turn_to_grads if compiled is None else compiled.softmax_grads
             grads = _Grads(few, rows=rows, full=full) if wanted else None
             size = max(ROWS, BLOCK_BYTES // (rows.size(0) * rows.element_size()))
             for start in range(0, len(few), size):
                 block = slice(start, start + size)
                 logits = torch.addmm(columns, few[block], rows.t())  # (≤ size, V)
-                sums += turn_to_grads(logits, targets=targets[block], smoothing=smoothing)
+                sums += turn(logits, targets=targets[block], smoothing=smoothing)
                 if grads is not None:
                     grads.add(logits, few=few, rows=rows, block=block)
         ctx.grads = grads
@@ -85,7 +87,7 @@ class _Grads:
 
     def __init__(self, few: Tensor, *, rows: Tensor, full: torch.dtype) -> None:
         self.features = torch.empty_like(few)
-        self.weight: Tensor | None = None
+        self.weight = torch.zeros_like(rows) if not len(few) else None
         self.bias = rows.new_zeros(len(rows), dtype=full)
         self._full = full
 
@@ -98,7 +100,10 @@ class _Grads:
             self.weight = weight if whole else weight.to(self._full)
         else:
             self.weight += weight
-        self.bias += logits_grad.sum(0, dtype=self._full)
+        if compiled := native(self.bias, low=few.dtype):
+            compiled.add_columns(logits_grad, self.bias)
+        else:
+            self.bias += logits_grad.sum(0, dtype=self._full)
 
 
 def turn_to_grads(logits: Tensor, *, targets: Tensor, smoothing: float) -> Tensor:
