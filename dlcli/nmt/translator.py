@@ -34,8 +34,9 @@ WIDTH = 8
 """Sources are padded to a multiple of it, whatever batch they are in."""
 USUAL_TOKENS = 128
 """A batch has room for its number of sentences of this length, and for fewer longer ones."""
-BF16_PAYS = False
-"""Whether bfloat16 was measured to be faster without hurting the translations."""
+BF16_PAYS = True
+"""Measured on Multi30k with a beam of 5: 1.45 times as fast by processor time, 283 of 300 captions
+translated alike, BLEU 52.1 against 51.9 of a model after a few epochs."""
 
 
 @dataclass(frozen=True, kw_only=True)
