@@ -90,7 +90,7 @@ def _tails(kind: str) -> Space[Complement] | None:
     """Return what may follow a noun of this kind."""
     states = Values(named(names.STATES))
     topics = Union((3, Values(named(names.TOPICS))), (2, Values(common_spaces())))
-    institutions = Values(named(names.INSTITUTIONS))
+    offices = Values(names.institutions())
     pairs = Values([Couple(a, b) for a, b in permutations(states.values, 2)])
     match kind:
         case "texts":
@@ -104,10 +104,10 @@ def _tails(kind: str) -> Space[Complement] | None:
         case "exchanges":
             return Union((4, _with(ON, topics)), (1.5, _with(BETWEEN, pairs)))
         case "bodies":
-            return _with(OF, Union((1, states), (1, institutions)))
+            return _with(OF, Union((1, states), (1, offices)))
         case "officials":
             plain = Product(_group, Values([("the", False)]), Values(nouns("bodies")), Values([()]))
-            return _with(OF, Union((2, plain), (2, institutions)))
+            return _with(OF, Union((2, plain), (2, offices)))
         case "citizens" | "places" | "providers":
             return _with(OF, _city_names())
     return None

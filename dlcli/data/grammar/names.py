@@ -17,21 +17,17 @@ from dlcli.data.grammar.french import Gender, feminine
 INSTITUTIONS = """
 the European Commission | la:0 Commission:2 européenne:1
 the European Parliament | le:0 Parlement:2 européen:1
-the European Council | le:0 Conseil:2 européen:1
 the European Union | la:0 Union:2 européenne:1
 the Council of Ministers | le:0 Conseil:1 des:2 ministres:3
 the Council of Europe | le:0 Conseil:1 de:2 *la:3 Europe:3
 the Security Council | le:0 Conseil:2 de:1 sécurité:1
 the European Central Bank | la:0 Banque:3 centrale:2 européenne:1
 the European Investment Bank | la:0 Banque:3 européenne:1 de:2 investissement:2
-the World Bank | la:0 Banque:2 mondiale:1
 the Court of Justice | la:0 Cour:1 de:2 justice:3
 the Court of Auditors | la:0 Cour:1 des:2 comptes:3
-the Supreme Court | la:0 Cour:2 suprême:1
 the Committee of the Regions | le:0 Comité:1 de:2 les:3 régions:4
 the Economic and Social Committee | le:0 Comité:4 économique:1 et:2 social:3
 the International Monetary Fund | le:0 Fonds:3 monétaire:2 international:1
-the National Assembly | la:0 Assemblée:2 nationale:1
 the Senate | le:0 Sénat:1
 the World Trade Organization | la:0 Organisation:3 mondiale:1 du:2 commerce:2
 the World Health Organization | la:0 Organisation:3 mondiale:1 de:2 *la:2 santé:2
@@ -130,6 +126,23 @@ public health | *la:1 santé:1 publique:0
 air transport | *le:1 transport:1 aérien:0
 organised crime | *la:1 criminalité:1 organisée:0
 """
+RANKS = (
+    ("European", "européen"),
+    ("National", "national"),
+    ("Federal", "fédéral"),
+    ("Supreme", "suprême"),
+    ("World", "mondial"),
+    ("African", "africain"),
+)
+OFFICES = (
+    ("Council", "le", "Conseil"),
+    ("Committee", "le", "Comité"),
+    ("Assembly", "la", "Assemblée"),
+    ("Court", "la", "Cour"),
+    ("Bank", "la", "Banque"),
+    ("Organization", "la", "Organisation"),
+)
+"""Institutions whose names come apart: "the World Bank", "the National Assembly"."""
 REGIONS = (
     ("European", "européen"),
     ("African", "africain"),
@@ -220,6 +233,16 @@ def fixed(line: str) -> Fixed:
 def named(table: str) -> tuple[Fixed, ...]:
     """Return the phrases of a table."""
     return tuple(map(fixed, table.strip().splitlines()))
+
+
+@functools.cache
+def institutions() -> tuple[Fixed, ...]:
+    """Return the institutions, those with names of their own and those of a rank and an office."""
+    found = list(named(INSTITUTIONS))
+    for (rank, r), (office, article, o) in product(RANKS, OFFICES):
+        form = feminine(r) if article == "la" else r
+        found.append(fixed(f"the {rank} {office} | {article}:0 {o}:2 {form}:1"))
+    return tuple(found)
 
 
 @functools.cache

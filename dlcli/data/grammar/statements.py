@@ -53,7 +53,7 @@ def _same(phrases: Space[Phrase]) -> Who:
 def _agents(agent: str) -> Who:
     """Return who can act: nouns of a kind (by initial), names of institutions or states."""
     if agent in "NS":
-        return _same(Values(named(names.INSTITUTIONS if agent == "N" else names.STATES)))
+        return _same(Values(names.institutions() if agent == "N" else named(names.STATES)))
     return _things(agent, subject=True, small=True, agents=True)
 
 
@@ -139,13 +139,13 @@ def _active(context: Context, *, small: bool) -> Space[Clause]:
 
 
 def _single() -> Who:
-    return _same(Values([name for name in named(names.INSTITUTIONS) if not name.many]))
+    return _same(Values([name for name in names.institutions() if not name.many]))
 
 
 @functools.cache
 def _couples() -> Who:
     """Return two actors at once: an institution or a state and something else."""
-    known = Values((*named(names.INSTITUTIONS), *named(names.STATES)))
+    known = Values((*names.institutions(), *named(names.STATES)))
     said, denied = (
         Product(Couple, known, Union((1, bodies), (1, officials)))
         for bodies, officials in zip(_agents("b"), _agents("o"), strict=True)

@@ -5,14 +5,27 @@ from __future__ import annotations
 import pytest
 
 from dlcli.data.grammar import names
-from dlcli.data.grammar.names import Fixed, named, places
+from dlcli.data.grammar.names import Fixed, common_spaces, institutions, named, places
 
 TABLES = (names.INSTITUTIONS, names.STATES, names.TOPICS, names.MANNERS)
 
 
 @pytest.mark.parametrize("table", TABLES)
 def test_every_word_is_linked_inside_its_phrase(table: str) -> None:
-    for phrase in named(table):
+    _check(*named(table))
+
+
+def test_names_that_come_apart_are_linked_and_different() -> None:
+    _check(*institutions(), *common_spaces())
+    every = [phrase.lemma for phrase in (*institutions(), *common_spaces())]
+    assert len(set(every)) == len(every)
+    french = {p.lemma: " ".join(word for word, _, _ in p.french) for p in institutions()}
+    assert french["the World Bank"] == "la Banque mondiale"
+    assert french["the European Council"] == "le Conseil européen"
+
+
+def _check(*phrases: Fixed) -> None:
+    for phrase in phrases:
         linked = {place for _, links, _ in phrase.french for place in links}
         assert linked == set(range(len(phrase.english))), phrase
         assert all(links for _, links, _ in phrase.french)

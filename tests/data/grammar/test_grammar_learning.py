@@ -1,0 +1,106 @@
+"""What a fresh training on the grammar reaches; minutes, so only run with `-m slow`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+import sacrebleu
+import torch
+from typer.testing import CliRunner
+
+from dlcli.cli.app import app
+from dlcli.data.grammar import load_grammar
+from dlcli.data.grammar.names import STATES, TOPICS, common_spaces, institutions, named
+from dlcli.data.grammar.nouns import KINDS, nouns
+from dlcli.data.pairs import Pairs
+from dlcli.data.wordsplit import Word, split_words
+from dlcli.nmt.alignment import GoldLinks, attention_links, parse_pharaoh, score_alignments
+from dlcli.nmt.forced_attention import forced_attention
+from dlcli.nmt.search_config import SearchConfig
+from dlcli.nmt.token_attention import token_attention
+from dlcli.nmt.trained import Trained, find_trained
+from dlcli.nmt.translator import Translator
+
+ARTICLES = frozenset(
+    {"le", "la", "l'", "les", "un", "une", "ce", "cet", "cette", "ces", "des", "du", "au", "aux"}
+    | {"son", "sa", "ses"}
+)
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The set's own advice and nothing else: about three minutes on two idle cores."""
+    out = tmp_path_factory.mktemp("grammar") / "run"
+    words = ["nmt", "train", "--data", "grammar", "--out", str(out), "--json", "--quiet"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.output
+    print({key: json.loads(result.stdout)[key] for key in ("updates", "tokens_per_s", "valid")})
+    return find_trained(str(out), notice=print)
+
+
+@pytest.fixture(scope="module")
+def test_pairs() -> Pairs:
+    return load_grammar(train=1, valid=1).tests["test"]
+
+
+def test_held_out_sentences_are_translated(trained: Trained, test_pairs: Pairs) -> None:
+    lines = Translator(trained).translate(test_pairs.source, config=SearchConfig(beam_size=1))
+    said = [line.translation for line in lines]
+    assert sacrebleu.corpus_bleu(said, [list(test_pairs.target)]).score >= 98
+    assert said[0] == "L'accord sur la zone économique européenne a été signé en août 1992."
+
+
+def _matrices(
+    trained: Trained, pairs: Pairs
+) -> Iterator[tuple[list[Word], frozenset[tuple[int, int]], torch.Tensor]]:
+    assert pairs.links is not None
+    sentences = zip(pairs.source, pairs.target, strict=True)
+    read = forced_attention(trained.model, trained.tokenizer, sentences)
+    for found, source, target, links in zip(
+        read, pairs.source, pairs.target, pairs.links, strict=True
+    ):
+        english, french = split_words(source), split_words(target)
+        spans = [[(word.start, word.end) for word in words] for words in (english, french)]
+        matrix = token_attention(found, source=spans[0], target=spans[1])
+        yield french, frozenset(parse_pharaoh(links)), matrix
+
+
+def test_attention_is_the_alignment(trained: Trained, test_pairs: Pairs) -> None:
+    found = list(_matrices(trained, test_pairs))
+    predicted = [attention_links(matrix) for _, _, matrix in found]
+    gold = [GoldLinks(sure=links, possible=links) for _, links, _ in found]
+    assert score_alignments(predicted, gold).aer <= 0.05
+    famous = {target: source for source, target in predicted[0]}
+    assert [famous[target] for target in (4, 5, 6)] == [6, 5, 4]
+
+
+def test_articles_look_at_their_noun(trained: Trained, test_pairs: Pairs) -> None:
+    """The gender of a French article is in the English noun alone; its mass there is printed."""
+    masses = []
+    for french, links, matrix in _matrices(trained, test_pairs):
+        words = [word.text[0].lower() + word.text[1:] for word in french]
+        for article, noun in _articles(words):
+            heads = {source for source, target in links if target == noun}
+            if not heads & {source for source, target in links if target == article}:
+                masses.append(sum(float(matrix[article, head]) for head in heads))
+    print(
+        f"mean attention of {len(masses)} articles on their noun: {sum(masses) / len(masses):.3f}"
+    )
+    assert len(masses) > 1_000
+
+
+def _articles(words: list[str]) -> Iterator[tuple[int, int]]:
+    """Yield where an article and its noun stand."""
+    known = {form for kind in KINDS for noun in nouns(kind) for form in noun.french}
+    names = (*institutions(), *named(STATES), *named(TOPICS), *common_spaces())
+    known |= {name.french[1][0] for name in names}
+    for at, word in enumerate(words):
+        if word in ARTICLES:
+            near = (place for place in range(at + 1, min(at + 4, len(words))))
+            noun = next((place for place in near if words[place] in known), None)
+            if noun is not None:
+                yield at, noun
