@@ -125,3 +125,9 @@ def test_the_continuous_constant_is_smooth_across_its_series(logit: float):
     mass = torch.trapezoid((logit * fine - math.log1p(math.exp(logit))).exp(), fine)
     found = log_continuous_constant(torch.tensor(logit, dtype=torch.float64))
     assert abs(float(found) + float(mass.log())) < 1e-8
+
+
+def test_the_ceiling_is_reached_by_the_image_itself():
+    x = torch.rand(1, 7, generator=generator(7), dtype=torch.float64)
+    perfect = BernoulliDecoder(lambda z: torch.logit(x).expand(len(z), 7), 3, dtype=torch.float64)
+    torch.testing.assert_close(perfect.log_likelihood(x, points(1, 1))[0], perfect.ceiling(x))

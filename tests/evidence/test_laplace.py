@@ -108,3 +108,19 @@ def test_curvature_of_a_relu_network_is_taken_at_the_posteriors_width():
     q = laplace_proposal(model, x, generator=generator(5))
     (found,) = importance_weights(model, x, proposal=q, samples=[4000], generator=generator(6))
     assert float(found.ess) > 800
+
+
+class Kink:
+    """log p(x | z) = −100 |z|, as at the fold of a ReLU."""
+
+    name, latent_dim, dtype, device = "kink", 1, torch.float64, torch.device("cpu")
+
+    def log_likelihood(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        return -100 * z.abs().sum(-1).expand(-1, x.shape[0])
+
+
+def test_a_kink_is_as_sharp_as_it_looks_from_one_standard_deviation():
+    """λ = 1 + 100 √λ at ±1/√λ, so 10,200; differences over ±0.1 say 1,001."""
+    x = torch.zeros(1, 1, dtype=torch.float64)
+    found = float(curvature(Kink(), x, torch.zeros(1, 1, dtype=torch.float64)))
+    assert 5000 < found < 10_500

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -49,3 +51,19 @@ def test_many_dimensions_are_refused():
     model, x, _ = linear_case(0, dim=3)
     with pytest.raises(UsageFault, match="over 3"):
         integrate_evidence(model, x, generator=generator(1))
+
+
+class Needle:
+    """p(x | z) is one bump at 0.77, a thousandth wide: it lies between the first nodes."""
+
+    name, latent_dim, dtype, device = "needle", 1, torch.float64, torch.device("cpu")
+
+    def log_likelihood(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        return -0.5 * ((z - 0.77) / 1e-3).square().sum(-1).expand(-1, x.shape[0])
+
+
+def test_a_peak_between_the_nodes_is_not_missed():
+    x = torch.zeros(1, 1, dtype=torch.float64)
+    found = integrate_evidence(Needle(), x, generator=generator(1))
+    expected = math.log(1e-3) - 0.5 * math.log1p(1e-6) - 0.5 * 0.77**2 / (1 + 1e-6)
+    assert abs(found.log_evidence - expected) < 1e-6
