@@ -28,6 +28,7 @@ def attention_map(
     subwords: bool,
     best: Callable[[list[int]], Hypothesis],
     how: SearchConfig,
+    precision: str = "fp32",
 ) -> AttentionMap:
     """Force the decoder through a translation and keep where it looked.
 
@@ -38,6 +39,7 @@ def attention_map(
         subwords: leave the pieces as they are, instead of merging them to words.
         best: searches for the model's own translation of token ids.
         how: the search's settings, for the signature.
+        precision: of that search; what is forced is computed in the weights' own.
 
     Raises:
         UsageFault: the model has no attention, or a text has no words or too many.
@@ -74,7 +76,9 @@ def attention_map(
         nll_per_token=nll,
         forced=given is not None,
         unit="subwords" if subwords else "words",
-        signature=_signature(trained, how=None if given is not None else how, subwords=subwords),
+        signature=_signature(
+            trained, how=None if given is not None else how, subwords=subwords, precision=precision
+        ),
     )
 
 
@@ -130,7 +134,9 @@ def _forced(
     return forced.attention[0].float().cpu(), float(nll)
 
 
-def _signature(trained: Trained, *, how: SearchConfig | None, subwords: bool) -> str:
+def _signature(
+    trained: Trained, *, how: SearchConfig | None, subwords: bool, precision: str
+) -> str:
     config = trained.config
     return signature(
         model="nmt",
@@ -143,4 +149,5 @@ def _signature(trained: Trained, *, how: SearchConfig | None, subwords: bool) ->
         beam=how.beam_size if how else None,
         length_penalty=how.length_penalty if how else None,
         unit="subwords" if subwords else "words",
+        precision=precision if how else "fp32",
     )

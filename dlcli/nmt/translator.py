@@ -165,7 +165,15 @@ class Translator:
         def best(ids: list[int]) -> Hypothesis:
             return self.hypotheses([ids], config=config)[0][0]
 
-        return attention_map(self.trained, text, target, subwords=subwords, best=best, how=config)
+        return attention_map(
+            self.trained,
+            text,
+            target,
+            subwords=subwords,
+            best=best,
+            how=config,
+            precision=self.compute.precision,
+        )
 
     def hypotheses(
         self, sentences: Sequence[Sequence[int]], *, config: SearchConfig, n_best: int = 1
