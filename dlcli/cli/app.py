@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -29,15 +30,22 @@ class Root(LazyGroup):
             return None
         return result
 
-    def main(  # type: ignore[override]  # the rest is passed on as it comes
-        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
     ) -> Any:
         """Run a command line; in standalone mode, exit with one of the documented codes."""
         words = list(sys.argv[1:] if args is None else args)
-        if not extra.pop("standalone_mode", True):
-            return super().main(words, prog_name, standalone_mode=False, **extra)
+        run = partial(super().main, words, prog_name, complete_var, False, windows_expand_args)
+        if not standalone_mode:
+            return run(**extra)
         try:
-            code = super().main(words, prog_name, standalone_mode=False, **extra)
+            code = run(**extra)
         except Exception as error:
             if "--debug" in words:
                 raise

@@ -12,6 +12,8 @@ from typing import Any
 import typer
 import typer.core
 
+from dlcli.engine.config import choices_of
+
 ItemTest = Callable[[str], bool]
 
 
@@ -33,6 +35,14 @@ def is_one_of(choices: Sequence[str]) -> ItemTest:
 def is_assignment(word: str) -> bool:
     """Say whether a word looks like `key.path=value`."""
     return "=" in word and not word.startswith("-")
+
+
+def item_test(item: Any) -> ItemTest:
+    """Return the test for items of a type: int, float, a `Literal`, or any word."""
+    if item in (int, float):
+        return is_int if item is int else is_float
+    words = choices_of(item)
+    return is_one_of(words) if words else lambda word: not word.startswith("-")
 
 
 def gather(

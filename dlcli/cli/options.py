@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import itertools
-import re
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dlcli.cli import lists
+from dlcli.cli.assignments import grid_of, parse_assignments
 from dlcli.engine.config import (
     DataclassType,
     Key,
@@ -158,7 +157,7 @@ def list_flags(cls: type[DataclassType], **more: lists.ItemTest) -> dict[str, li
     for key in keys(cls):
         item = _item_type(key)
         if key.flag and item is not None:
-            found[key.flag] = _item_test(item)
+            found[key.flag] = lists.item_test(item)
     return found | {"--" + name.replace("_", "-"): test for name, test in more.items()}
 
 
@@ -175,42 +174,6 @@ def add_command(
     found = list_flags(cls) if cls is not None else {}
     found |= list_options or {}
     app.command(name, cls=lists.command_class(lists=found, optional=optional))(function)
-
-
-def parse_assignments(text: str | None) -> dict[str, Any]:
-    """Read `--set a.b=1 c=x` into nested settings; values are YAML."""
-    import yaml
-
-    merged: dict[str, Any] = {}
-    for item in lists.split(text or ""):
-        path, equals, value = item.partition("=")
-        if not equals or not path:
-            raise ConfigError(
-                f"--set cannot read '{item}'.",
-                hint="Write --set KEY=VALUE, such as optim.lr=1.0e-4.",
-            )
-        try:
-            merged = merge(merged, nest(path, yaml.safe_load(value)))
-        except (yaml.YAMLError, ValueError):
-            raise ConfigError(
-                f"--set cannot read the value of '{item}'.",
-                hint="Quote it, or write a plain number or word.",
-            ) from None
-    return merged
-
-
-def grid_of(text: str | None) -> dict[str, dict[str, Any]]:
-    """Read `a.b=1,2 c=x,y` into every combination: label → nested settings."""
-    axes: list[list[str]] = []
-    for item in lists.split(text or ""):
-        path, equals, values = item.partition("=")
-        axes.append([path + equals + value for value in _commas_outside_brackets(values)])
-    cells = itertools.product(*axes)
-    return {" ".join(cell): parse_assignments(lists.SEPARATOR.join(cell)) for cell in cells}
-
-
-def _commas_outside_brackets(text: str) -> list[str]:
-    return re.findall(r"(?:\[[^\]]*\]|[^,\[])+", text) or [text]
 
 
 def _assemble(
@@ -267,15 +230,6 @@ def _item_type(key: Key) -> Any:
     """Return the item type of a list setting, or None for a single value."""
     inner = bare(key.type)
     return bare(typing.get_args(inner)[0]) if typing.get_origin(inner) is tuple else None
-
-
-def _item_test(item: Any) -> lists.ItemTest:
-    if item is int:
-        return lists.is_int
-    if item is float:
-        return lists.is_float
-    words = choices_of(item)
-    return lists.is_one_of(words) if words else lambda word: not word.startswith("-")
 
 
 def _python_name(key: Key) -> str:

@@ -85,6 +85,7 @@ class Training:
         self.updates_per_epoch = -(-self.batches // plan.optim.accumulate)
         self.total_steps = self.updates_per_epoch * plan.loop.epochs
         self._items = self._updates = 0
+        self._kept = state is not None
         self._session_s = 0.0
         self._tick = self._began = self._saved_at = self._shown_at = clock()
 
@@ -201,7 +202,7 @@ class Training:
             raise RunFailed(
                 f"The loss stopped being a finite number at update {self.position.step} "
                 f"(epoch {self.position.epoch + 1}).",
-                hint="Lower --lr or set --clip-norm 1; the last good checkpoint was kept.",
+                hint=self._way_out(),
             )
         return votes
 
@@ -283,9 +284,14 @@ class Training:
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise RunFailed(
                     f"The weights stopped being finite by update {self.position.step}.",
-                    hint="Lower --lr or set --clip-norm 1; the last good checkpoint was kept.",
+                    hint=self._way_out(),
                 )
         state = self.position.state(
             network=self.learner.network, optimizer=self.stepper.optimizer, world=self.plan.world
         )
+        self._kept = self._kept or name == "last"
         return StateDue(name=name, step=self.position.step, state=state)
+
+    def _way_out(self) -> str:
+        advice = "Lower --lr or set --clip-norm 1"
+        return f"{advice}; the last good checkpoint was kept." if self._kept else f"{advice}."

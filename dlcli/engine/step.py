@@ -77,9 +77,9 @@ class Stepper:
         return sums
 
     def _backward(self, batch: Batch, *, scale: float, last: bool) -> Tensor:
-        network = self.network
+        network: Any = self.network
         waits = isinstance(network, DistributedDataParallel) and not last
-        with network.no_sync() if waits else nullcontext():  # type: ignore[operator]
+        with network.no_sync() if waits else nullcontext():
             with self.compute.autocast():
                 parts: dict[str, Tensor] = network(*batch.payload)
             torch.autograd.backward(parts["loss"] * scale)

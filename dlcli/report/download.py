@@ -8,13 +8,12 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import RenderableType
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from dlcli.report.bar import BAR_WIDTH, LiveBar
 from dlcli.report.console import Consoles, is_live, say
 from dlcli.report.numbers import duration, size
-from dlcli.report.progress import BAR_WIDTH, REFRESH_S
 
 LINE_EVERY_S = 10.0
 
@@ -35,7 +34,7 @@ class DownloadProgress:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._consoles, self._label, self._clock = consoles, label, clock
-        self._live: Live | None = None
+        self._bar = LiveBar(consoles, clock=clock)
         self._done, self._total = 0, 0
         self._first: tuple[float, int] | None = None
         self._shown_at = float("-inf")
@@ -51,9 +50,7 @@ class DownloadProgress:
         traceback: TracebackType | None,
     ) -> None:
         """Take the bar away, and say what came unless something went wrong."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        self._bar.stop()
         if self._first is not None and kind is None and not self._consoles.quiet:
             seconds = self._clock() - self._first[0]
             say(self._consoles.err, f"{self._label}: {size(self._done)} in {duration(seconds)}")
@@ -67,23 +64,10 @@ class DownloadProgress:
         if self._consoles.quiet:
             return
         if is_live(self._consoles.err):
-            self._draw(now)
+            self._bar.draw(lambda: self._frame(now), now=done == self._total)
         elif now - self._shown_at >= LINE_EVERY_S:
             self._shown_at = now
             say(self._consoles.err, f"{self._label}: {self._amount()}")
-
-    def _draw(self, now: float) -> None:
-        if self._live is None:
-            self._live = Live(
-                console=self._consoles.err,
-                auto_refresh=False,
-                redirect_stdout=False,
-                transient=True,
-            )
-            self._live.start()
-        if now - self._shown_at >= REFRESH_S or self._done == self._total:
-            self._shown_at = now
-            self._live.update(self._frame(now), refresh=True)
 
     def _frame(self, now: float) -> RenderableType:
         began, had = self._first or (now, 0)

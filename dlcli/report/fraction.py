@@ -8,13 +8,12 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import RenderableType
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from dlcli.report.bar import BAR_WIDTH, LiveBar
 from dlcli.report.console import Consoles, is_live, say
 from dlcli.report.numbers import duration
-from dlcli.report.progress import BAR_WIDTH, REFRESH_S
 
 LINE_EVERY_S = 15.0
 
@@ -34,7 +33,7 @@ class FractionProgress:
         self, consoles: Consoles, *, label: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._consoles, self._label, self._clock = consoles, label, clock
-        self._live: Live | None = None
+        self._bar = LiveBar(consoles, clock=clock)
         self._began = self._shown_at = clock()
 
     def __enter__(self) -> Self:
@@ -49,9 +48,7 @@ class FractionProgress:
         traceback: TracebackType | None,
     ) -> None:
         """Take the bar away."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        self._bar.stop()
 
     def __call__(self, done: float, note: str = "") -> None:
         """Take note that `done` (0 to 1) of the work is there; `note` says what it is at."""
@@ -59,25 +56,11 @@ class FractionProgress:
         if self._consoles.quiet:
             return
         if is_live(self._consoles.err):
-            self._draw(done, note, now)
+            self._bar.draw(lambda: self._frame(done, note, now))
         elif now - self._shown_at >= LINE_EVERY_S:
             self._shown_at = now
             parts = [f"{self._label}: {done:.0%}", note, self._left(done, now)]
             say(self._consoles.err, ", ".join(part for part in parts if part))
-
-    def _draw(self, done: float, note: str, now: float) -> None:
-        if self._live is None:
-            self._live = Live(
-                console=self._consoles.err,
-                auto_refresh=False,
-                redirect_stdout=False,
-                transient=True,
-            )
-            self._live.start()
-        elif now - self._shown_at < REFRESH_S:
-            return
-        self._shown_at = now
-        self._live.update(self._frame(done, note, now), refresh=True)
 
     def _frame(self, done: float, note: str, now: float) -> RenderableType:
         grid = Table.grid(padding=(0, 2))

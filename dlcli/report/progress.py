@@ -13,18 +13,16 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Group, RenderableType
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from dlcli.engine.events import Evaluated, Event, Finished, Notice, Pictures, Progress, RunStarted
+from dlcli.report.bar import BAR_WIDTH, LiveBar
 from dlcli.report.console import Consoles, is_live, say
 from dlcli.report.numbers import count, duration, number
 from dlcli.report.terminal import PictureRows, Still
 
-REFRESH_S = 1 / 8
-BAR_WIDTH = 28
 UNSAID = ("lr", "rate", "train_s", "elapsed_s", "epoch", "step")
 """Metrics that are in metrics.jsonl but not in the line of an evaluation."""
 REASONS = {
@@ -54,9 +52,8 @@ class TrainingProgress:
         pictures: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._consoles, self._pictures, self._clock = consoles, pictures, clock
-        self._live: Live | None = None
-        self._drawn_at = float("-inf")
+        self._consoles, self._pictures = consoles, pictures
+        self._live = LiveBar(consoles, clock=clock, transient=False)
         self._started: RunStarted | None = None
         self._latest: Progress | None = None
         self._evaluated = ""
@@ -73,7 +70,7 @@ class TrainingProgress:
         traceback: TracebackType | None,
     ) -> None:
         """Leave the last picture of the bar standing and give the cursor back."""
-        self._stop()
+        self._live.stop()
 
     def __call__(self, event: Event) -> None:
         """Take an event; those of no interest are passed over."""
@@ -89,7 +86,7 @@ class TrainingProgress:
                 self._draw()
             case Evaluated():
                 self._evaluation(event)
-            case Pictures() if self._pictures and self._live is not None:
+            case Pictures() if self._pictures and self._live.shown:
                 self._gallery = _gallery(event)
                 self._draw(now=True)
             case Finished():
@@ -104,25 +101,18 @@ class TrainingProgress:
             self._consoles.notice(event.message)
 
     def _start(self, event: RunStarted) -> None:
-        self._stop()
+        self._live.stop()
         self._started, self._latest, self._evaluated, self._gallery = event, None, "", None
         say(self._consoles.err, started_line(event))
         if is_live(self._consoles.err):
-            # Standard output stays as it is: Rich would send it to standard error.
-            self._live = Live(
-                self._frame(),
-                console=self._consoles.err,
-                auto_refresh=False,
-                redirect_stdout=False,
-            )
-            self._live.start(refresh=True)
+            self._live.draw(self._frame, now=True)
 
     def _evaluation(self, event: Evaluated) -> None:
         epochs = self._started.epochs if self._started else None
         unit = self._started.unit if self._started else "items"
         remaining = _remaining(self._latest, step=event.step)
         line = evaluated_line(event, epochs=epochs, unit=unit, remaining_s=remaining)
-        if self._live is None:
+        if not self._live.shown:
             say(self._consoles.err, line)
         else:
             self._evaluated = evaluated_line(event, epochs=epochs)
@@ -132,22 +122,13 @@ class TrainingProgress:
         if self._latest is not None:
             self._latest = replace(self._latest, step=event.step, remaining_s=None)
         self._draw(now=True)
-        self._stop()
+        self._live.stop()
         unit = self._started.unit if self._started else "items"
         say(self._consoles.err, finished_line(event, unit=unit))
 
-    def _stop(self) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
-
     def _draw(self, *, now: bool = False) -> None:
-        if self._live is None:
-            return
-        moment = self._clock()
-        if now or moment - self._drawn_at >= REFRESH_S:
-            self._drawn_at = moment
-            self._live.update(self._frame(), refresh=True)
+        if self._live.shown:
+            self._live.draw(self._frame, now=now)
 
     def _frame(self) -> RenderableType:
         parts: list[RenderableType] = [self._bar()]

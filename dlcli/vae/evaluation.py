@@ -19,6 +19,8 @@ from dlcli.vae.objective import iwae_bound, kl_standard_normal, log_likelihood, 
 from dlcli.vae.pixels import flat, model_input
 
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016, section 5.2
+DIVERGED_KL = 1.0
+"""Nats a unit: more, where none is active, is a posterior gone astray, not a collapsed one."""
 COLLAPSED_KL = 1.0  # nats; a VAE that uses its latents on MNIST spends 20 to 30
 
 
@@ -57,8 +59,9 @@ def collapse_sentence(*, active: int, kl_per_dim: Sequence[float]) -> str:
         active: number of active units.
         kl_per_dim: nats an image.
     """
-    kl = math.fsum(kl_per_dim)
-    if active and kl >= COLLAPSED_KL:
+    kl = sum(kl_per_dim)
+    idle = not active and kl < DIVERGED_KL * len(kl_per_dim)
+    if not math.isfinite(kl) or not (idle or kl < COLLAPSED_KL):
         return ""
     return (
         f"The posterior has collapsed: {active} of {len(kl_per_dim)} latent units are active and "

@@ -98,7 +98,7 @@ class _NegativeElbo(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor, *_unused: Tensor) -> tuple[Tensor | None, ...]:
         with torch.autocast("cpu", enabled=False):
             beta, mean, noise, spread, inside, difference, posterior, *rest = ctx.saved_tensors
             layers = (len(rest) - 1) // 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pytest
 import typer
@@ -19,6 +19,7 @@ from dlcli.cli.lists import (
     is_float,
     is_int,
     is_one_of,
+    item_test,
     split,
 )
 
@@ -197,3 +198,12 @@ def test_a_list_without_a_value_is_a_usage_error() -> None:
     result = CliRunner().invoke(_toy(), ["--dims"])
     assert result.exit_code == 2
     assert "--dims needs at least one value" in result.output
+
+
+def test_items_of_a_type_have_their_test() -> None:
+    assert item_test(int)("3")
+    assert not item_test(int)("0.5")
+    assert item_test(float)("0.5")
+    assert not item_test(Literal["a", "b"])("c")
+    assert item_test(str)("c")
+    assert not item_test(str)("-c")

@@ -20,14 +20,11 @@ from dlcli.cli.options import (
     Show,
     add_command,
     configured,
-    grid_of,
     list_flags,
-    parse_assignments,
     plain,
 )
 from dlcli.cli.tree import lazy
 from dlcli.engine.config import STRICT, dump_yaml, resolve, setting, to_dict
-from dlcli.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,19 +249,6 @@ def test_a_grid_is_every_combination() -> None:
     ]
     assert next(iter(found)) == "lr=1.0 inner.dims=[1,2]"
     assert list(json.loads(_invoke("compare").stdout)) == [""]
-
-
-def test_grids_of_odd_words() -> None:
-    assert grid_of(None) == {"": {}}
-    assert grid_of("name=a b,c") == {"name=a b": {"name": "a b"}, "name=c": {"name": "c"}}
-    with pytest.raises(ConfigError, match="--set cannot read 'lr'"):
-        grid_of("lr")
-
-
-def test_assignments_are_merged_into_groups() -> None:
-    text = lists.SEPARATOR.join(["a.b=1", "a.c={d: 2}", "a.c.e=x=y", "f="])
-    assert parse_assignments(text) == {"a": {"b": 1, "c": {"d": 2, "e": "x=y"}}, "f": None}
-    assert parse_assignments(None) == parse_assignments("") == {}
 
 
 def test_list_flags_are_those_of_the_class_and_of_the_command() -> None:

@@ -217,8 +217,10 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_checkpoin
 
     learner.on_batch = poison
     plan = make_plan(optim=OptimConfig(accumulate=accumulate))
-    with pytest.raises(RunFailed, match=r"stopped being a finite number at update \d+ \(epoch 2\)"):
+    words = r"stopped being a finite number at update \d+ \(epoch 2\)"
+    with pytest.raises(RunFailed, match=words) as failure:
         list(session(run, learner, plan=plan))
+    assert "last good checkpoint was kept" in failure.value.hint
     state = outcome(run)
     assert state["last.pt"]["position"]["epoch"] == 0
     assert len(state["metrics"]) == 1
@@ -235,8 +237,9 @@ def test_a_huge_learning_rate_is_a_clear_failure(tmp_path: Path) -> None:
 def test_weights_that_are_no_numbers_are_never_saved() -> None:
     learner = Toy(dropout=0.5)
     learner.network.get_buffer("norm.running_mean").fill_(float("inf"))
-    with pytest.raises(RunFailed, match="weights"):
+    with pytest.raises(RunFailed, match="weights") as failure:
         _events(learner, plan=make_plan())
+    assert "checkpoint" not in failure.value.hint, "there is none yet"
 
 
 def test_a_stop_asked_for_while_saving_comes_before_the_evaluation() -> None:

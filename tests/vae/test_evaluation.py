@@ -112,3 +112,9 @@ def test_collapse_is_said_in_words() -> None:
     idle = LatentUse(images=9, kl_per_dim=(0.001, 0.0), mean_variance=(0.001, 0.0))
     assert "0 of 2 latent units" in idle.collapse
     assert "collapsed" in collapse_sentence(active=1, kl_per_dim=[0.2, 0.1])
+
+
+@pytest.mark.parametrize("kl", [math.nan, math.inf, 1e9])
+def test_a_diverged_kl_is_not_called_a_collapse(kl: float) -> None:
+    assert collapse_sentence(active=0, kl_per_dim=[kl, 0.0]) == ""
+    assert collapse_sentence(active=2, kl_per_dim=[kl, 0.0]) == ""
