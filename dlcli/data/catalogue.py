@@ -218,7 +218,7 @@ GRAMMAR = DataSet(
                 "hidden": 256,
                 "attention_size": 128,
                 "dropout_embedding": 0.1,
-                "dropout_context": 0.2,
+                "dropout_context": 0.3,
                 "dropout_readout": 0.1,
             },
             "objective": {"label_smoothing": 0.0},

@@ -50,7 +50,7 @@ def test_held_out_combinations_are_where_they_belong(split: str) -> None:
 
 
 def test_every_word_of_the_test_occurs_in_training(corpus: Corpus) -> None:
-    """In the default corpus of 60,000 pairs none is rarer than a handful; here it is a fifth."""
+    """In the default corpus none is rarer than a handful; this one is a quarter of it."""
     known = _words(corpus.train)
     unknown = [word for word in _words(corpus.tests["test"]) if not known[word]]
     assert len(unknown) < 0.02 * len(_words(corpus.tests["test"]))
