@@ -208,6 +208,11 @@ void softmax_grads(int threads, long M, long V, float smoothing, Low* logits,
 #pragma omp for schedule(static)
         for (long m = 0; m < M; ++m) {
             Low* x = logits + m * V;
+            if (targets[m] < 0) {  // a row that only fills up
+                std::memset((void*)x, 0, V * sizeof(Low));
+                losses[m] = nlls[m] = 0;
+                continue;
+            }
             float largest = -INFINITY, total = 0, sum = 0;
 #pragma omp simd reduction(+ : total) reduction(max : largest)
             for (long i = 0; i < V; ++i) {

@@ -19,7 +19,7 @@ from dlcli.nmt.config import NmtModelConfig
 from dlcli.nmt.decoder import Decoder, Memory, State, States
 from dlcli.nmt.encoder import Encoder
 from dlcli.nmt.readout import Readout, smoothed_cross_entropy
-from dlcli.nmt.softmax_loss import softmax_loss
+from dlcli.nmt.softmax_loss import NO_WORD, ROWS, softmax_loss
 from dlcli.nmt.tokenizer import PAD
 
 
@@ -153,6 +153,10 @@ class Translation(nn.Module):
             label_smoothing: ε in [0, 1).
         """
         real = (target_out != PAD).flatten().nonzero()[:, 0]
+        targets = target_out.flatten()[real]
+        if self.fused:
+            spare = -len(real) % ROWS
+            real, targets = F.pad(real, (0, spare)), F.pad(targets, (0, spare), value=NO_WORD)
         embedded, states = self._unroll(source, mask, target_in)
         features = self.readout(
             _rows(states.hidden, real),
@@ -161,7 +165,7 @@ class Translation(nn.Module):
         )
         loss, nll = self._word_losses(
             self._drop(features, self.config.dropout_readout),
-            targets=target_out.flatten()[real],
+            targets=targets,
             label_smoothing=label_smoothing,
         )
         return {"loss": loss, "nll": nll}

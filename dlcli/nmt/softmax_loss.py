@@ -21,7 +21,10 @@ from dlcli.nmt.precision import product_dtype
 BLOCK_BYTES = 2**25
 """Logits of so many rows are alive at once: most of a last-level cache."""
 ROWS = 64
-"""Rows whose softmax is computed at once in full precision."""
+"""Rows whose softmax is computed at once in full precision. Callers fill up to a multiple of it:
+oneDNN compiles, and keeps, a product for every new number of rows."""
+NO_WORD = -1
+"""The target of a row that only fills up: it counts for nothing."""
 
 
 def softmax_loss(
@@ -38,7 +41,7 @@ def softmax_loss(
         features: (M, R).
         weight: (V, R).
         bias: (V,).
-        targets: (M,) int64.
+        targets: (M,) int64; `NO_WORD` where a row is not to be counted.
         label_smoothing: ε in [0, 1).
 
     Returns:
@@ -113,12 +116,13 @@ def turn_to_grads(logits: Tensor, *, targets: Tensor, smoothing: float) -> Tenso
     sums = logits.new_zeros(2, dtype=full)
     for start in range(0, len(logits), ROWS):
         part = logits[start : start + ROWS]
-        wanted = targets[start : start + ROWS, None]
-        log_p = torch.log_softmax(part, dim=1, dtype=full)
+        counted = targets[start : start + ROWS, None] != NO_WORD
+        wanted = targets[start : start + ROWS, None].clamp(min=0)
+        log_p = torch.log_softmax(part, dim=1, dtype=full) * counted
         nll = -log_p.gather(1, wanted).sum()
         uniform = -log_p.sum() / V
         sums += torch.stack([(1 - smoothing) * nll + smoothing * uniform, nll])
         grad = log_p.exp_().sub_(smoothing / V)
         grad.scatter_add_(1, wanted, grad.new_full((1, 1), smoothing - 1).expand(len(part), 1))
-        part.copy_(grad)
+        part.copy_(grad.mul_(counted))
     return sums

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dlcli.nmt import softmax_loss as module
-from dlcli.nmt.softmax_loss import softmax_loss
+from dlcli.nmt.softmax_loss import NO_WORD, softmax_loss
 
 
 def inputs(dtype: torch.dtype, *, words: int = 7) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -63,6 +63,23 @@ def test_no_words_cost_nothing_and_have_no_gradient() -> None:
     assert bias.grad is not None
     assert not weight.grad.any()
     assert not bias.grad.any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rows_that_fill_up_count_for_nothing(dtype: torch.dtype) -> None:
+    features, weight, bias, targets = inputs(dtype)
+    given = {"weight": weight, "bias": bias, "label_smoothing": 0.1}
+    few = softmax_loss(features[:5], targets=targets[:5], **given)[0]
+    filled = torch.cat([targets[:5], torch.full((2,), NO_WORD)])
+    whole, nll = softmax_loss(features, targets=filled, **given)
+    torch.testing.assert_close(whole, few)
+    assert nll > 0
+    for one, other in zip(
+        torch.autograd.grad(whole, [features, weight, bias]),
+        torch.autograd.grad(few, [features, weight, bias]),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other)
 
 
 def test_a_network_that_is_only_measured_keeps_no_gradients() -> None:
