@@ -84,33 +84,24 @@ class NmtNetwork(nn.Module):
         self.model = model
         self.label_smoothing = label_smoothing
 
-    def forward(
-        self,
-        source: Tensor,
-        mask: Tensor,
-        target_in: Tensor,
-        target_out: Tensor,
-        keep: Tensor | None = None,
-    ) -> dict[str, Tensor]:
+    def forward(self, batch: SentenceBatch, keep: Tensor | None = None) -> dict[str, Tensor]:
         """Return sums over this process's target tokens, in nats.
 
         Args:
-            source: (B, S) int64.
-            mask: (B, S) bool.
-            target_in: (B, T) int64, BOS y1 …
-            target_out: (B, T) int64, y1 … EOS.
+            batch: sentences and their translations.
             keep: (B, T) bool, where the true word is fed; None: everywhere.
 
         Returns:
             `loss`, which is minimised, and `nll`, without label smoothing.
         """
+        target_in = batch.target_in
         if keep is not None:
-            target_in = feed(self.model, source, mask, true=target_in, keep=keep)
+            target_in = feed(self.model, batch.source, batch.mask, true=target_in, keep=keep)
         return self.model.loss(
-            source,
-            mask,
+            batch.source,
+            batch.mask,
             target_in=target_in,
-            target_out=target_out,
+            target_out=batch.target_out,
             label_smoothing=self.label_smoothing,
         )
 

@@ -97,7 +97,7 @@ class NmtLearner:
             rows = drawn[:1] if idle else drawn[begin:end]
             keep = rows[:, : mine.target_in.size(1)].to(self.train.device)
         return Batch(
-            payload=(mine.source, mine.mask, mine.target_in, mine.target_out, keep),
+            payload=(mine, keep),
             items=mine.tokens,
             weight=float(self.train.target_lengths[chosen].sum()),
         )

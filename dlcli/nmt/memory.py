@@ -72,8 +72,7 @@ def _can_train(learner: NmtLearner, chosen: np.ndarray[tuple[int], np.dtype[np.i
     try:
         for parameter in network.parameters():
             parameter.grad = None
-        batch = learner.train.batch(chosen)
-        found = network(batch.source, batch.mask, batch.target_in, batch.target_out)
+        found = network(learner.train.batch(chosen))
         found["loss"].backward()
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):

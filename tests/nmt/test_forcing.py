@@ -17,7 +17,9 @@ TARGETS = [[5, 7, 9, 4, EOS], [6, EOS], [10, 8, EOS]]
 T = max(map(len, TARGETS))
 OUT = torch.tensor([[*ids, *[PAD] * (T - len(ids))] for ids in TARGETS])
 IN = torch.tensor([[BOS, *ids[:-1], *[PAD] * (T - len(ids))] for ids in TARGETS])
-TOKENS = sum(map(len, TARGETS))
+BATCH = SentenceBatch(
+    source=SOURCE, mask=MASK, target_in=IN, target_out=OUT, tokens=sum(map(len, TARGETS))
+)
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +73,11 @@ def test_the_choice_leaves_the_model_in_its_mode(model: Translation) -> None:
 def test_the_network_returns_sums_and_their_gradients(model: Translation) -> None:
     network = NmtNetwork(model, label_smoothing=0.1)
     for keep in (None, _keep(True)):
-        found = network(SOURCE, MASK, IN, OUT, keep)
+        found = network(BATCH, keep)
         expected = model.loss(SOURCE, MASK, target_in=IN, target_out=OUT, label_smoothing=0.1)
         torch.testing.assert_close(found["loss"], expected["loss"])
         torch.testing.assert_close(found["nll"], expected["nll"])
-    found = network(SOURCE, MASK, IN, OUT, _keep(False))
+    found = network(BATCH, _keep(False))
     fed = feed(model, SOURCE, MASK, true=IN, keep=_keep(False))
     again = model.loss(SOURCE, MASK, target_in=fed, target_out=OUT, label_smoothing=0.1)
     torch.testing.assert_close(found["loss"], again["loss"])
@@ -85,13 +87,12 @@ def test_the_network_returns_sums_and_their_gradients(model: Translation) -> Non
 
 
 def test_validation_sums_are_negative_log_likelihoods(model: Translation) -> None:
-    batch = SentenceBatch(source=SOURCE, mask=MASK, target_in=IN, target_out=OUT, tokens=TOKENS)
     log_p = model.logits(model.force(SOURCE, MASK, IN).features).log_softmax(-1)
     picked = log_p.gather(2, OUT[:, :, None])[:, :, 0][OUT != PAD]
-    assert validation_sums(model, batch, free=False) == pytest.approx(-float(picked.sum().detach()))
+    assert validation_sums(model, BATCH, free=False) == pytest.approx(-float(picked.sum().detach()))
     own = feed(model, SOURCE, MASK, true=IN, keep=_keep(False))
     free = model.loss(SOURCE, MASK, target_in=own, target_out=OUT)["nll"]
-    assert validation_sums(model, batch, free=True) == pytest.approx(float(free.detach()))
+    assert validation_sums(model, BATCH, free=True) == pytest.approx(float(free.detach()))
 
 
 @pytest.mark.parametrize("unit", ["token", "sentence"])
