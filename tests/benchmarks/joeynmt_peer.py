@@ -1,0 +1,99 @@
+"""Train with JoeyNMT 2.3 and say how fast; `nmt_speed` runs this with JoeyNMT's own Python.
+
+    python joeynmt_peer.py CONFIG.yaml RESULT.json
+
+Two calls that today's libraries no longer know are replaced. The result holds, for each update, its
+target tokens without padding, its loss in nats, and the seconds from its beginning to the next
+one's; and the loss on the validation sentences at the end, `valid_nll_per_token`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from joeynmt import builders, tokenizers, training
+from joeynmt.config import load_config
+from joeynmt.helpers import make_model_dir
+
+
+class Watch:
+    """Notes what each update did, and measures the model when its training ends."""
+
+    def __init__(self) -> None:
+        self.begun: list[float] = []
+        self.tokens: list[int] = []
+        self.nll: list[float] = []
+        self.valid_nll_per_token = 0.0
+
+    def attach(self) -> None:
+        """Stand between JoeyNMT's training and its steps."""
+        manager = training.TrainManager
+        step, train = manager._train_step, manager.train_and_validate
+
+        def watched_step(trainer: Any, batch: Any) -> Any:
+            self.begun.append(time.perf_counter())
+            loss, correct = step(trainer, batch)
+            self.tokens.append(int(batch.ntokens))
+            self.nll.append(loss * batch.nseqs)
+            return loss, correct
+
+        def watched_train(trainer: Any, train_data: Any, valid_data: Any) -> None:
+            train(trainer, train_data, valid_data)
+            self.begun.append(time.perf_counter())
+            self.valid_nll_per_token = measure(trainer, valid_data)
+
+        manager._train_step, manager.train_and_validate = watched_step, watched_train
+
+
+def measure(trainer: Any, data: Any) -> float:
+    """Return the loss per target token, in nats, without dropout."""
+    trainer.model.eval()
+    batches = data.make_iter(
+        batch_size=64,
+        batch_type="sentence",
+        shuffle=False,
+        device=trainer.device,
+        eos_index=trainer.model.eos_index,
+        pad_index=trainer.model.pad_index,
+    )
+    total, tokens = 0.0, 0
+    with torch.no_grad():
+        for batch in batches:
+            batch.sort_by_src_length()
+            total += float(trainer.model(return_type="loss", **vars(batch))[0])
+            tokens += int(batch.ntokens)
+    return total / tokens
+
+
+def plateau(*arguments: Any, verbose: object = None, **named: Any) -> Any:
+    """Make torch's scheduler, which no longer takes `verbose`."""
+    del verbose
+    return torch.optim.lr_scheduler.ReduceLROnPlateau(*arguments, **named)
+
+
+def main(config: Path, result: Path) -> None:
+    """Train as the configuration says."""
+    tokenizers.SentencePieceTokenizer.set_vocab = tokenizers.BasicTokenizer.set_vocab
+    builders.ReduceLROnPlateau = plateau
+    settings = load_config(config)
+    make_model_dir(Path(settings["model_dir"]), overwrite=True)
+    watch = Watch()
+    watch.attach()
+    training.train(rank=0, world_size=0, cfg=settings, skip_test=True)
+    seconds = [after - before for before, after in zip(watch.begun, watch.begun[1:], strict=False)]
+    found = {
+        "tokens": watch.tokens,
+        "nll": watch.nll,
+        "seconds": seconds,
+        "valid_nll_per_token": watch.valid_nll_per_token,
+    }
+    result.write_text(json.dumps(found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
