@@ -30,22 +30,17 @@ class Root(LazyGroup):
             return None
         return result
 
-    def main(
-        self,
-        args: Sequence[str] | None = None,
-        prog_name: str | None = None,
-        complete_var: str | None = None,
-        standalone_mode: bool = True,
-        windows_expand_args: bool = True,
-        **extra: Any,
-    ) -> Any:
+    def main(self, *given: Any, **named: Any) -> Any:
         """Run a command line; in standalone mode, exit with one of the documented codes."""
+        options = dict(zip(("args", "prog_name", "complete_var"), given, strict=False)) | named
+        args: Sequence[str] | None = options.pop("args", None)
         words = list(sys.argv[1:] if args is None else args)
-        run = partial(super().main, words, prog_name, complete_var, False, windows_expand_args)
-        if not standalone_mode:
-            return run(**extra)
+        standalone = options.pop("standalone_mode", True)
+        run = partial(super().main, words, standalone_mode=False, **options)
+        if not standalone:
+            return run()
         try:
-            code = run(**extra)
+            code = run()
         except Exception as error:
             if "--debug" in words:
                 raise

@@ -88,7 +88,8 @@ class _PooledProduct(torch.autograd.Function):
     """relu(shift + max over four kernels of rows @ kernel); among equals the last one learns."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, kernels: Tensor, shift: Tensor) -> Tensor:
+    def forward(ctx: Any, *arguments: Tensor) -> Tensor:
+        rows, kernels, shift = arguments
         a, b, c, d = (rows @ kernel for kernel in kernels)  # each (N, C)
         top, bottom = torch.maximum(a, b), torch.maximum(c, d)
         out = torch.maximum(top, bottom)

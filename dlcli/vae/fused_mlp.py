@@ -64,15 +64,8 @@ def _linears(half: nn.Module) -> list[nn.Linear]:
 
 class _NegativeElbo(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        dtype: torch.dtype,
-        depth: int,
-        pixels: Tensor,
-        eps: Tensor,
-        beta: Tensor,
-        *w: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+        dtype, depth, pixels, eps, beta, *w = arguments
         post = 2 * depth  # of encoder, posterior, decoder: the weight of the posterior's layer
         narrow = [*(t.to(dtype) for t in w[:post]), *(t.to(dtype) for t in w[post + 2 :])]
         hidden = _forward(pixels.to(dtype), narrow[:post])

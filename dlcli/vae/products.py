@@ -79,12 +79,12 @@ def weight_gradient(small: Tensor, large: Tensor, *, like: Tensor, stride: int, 
 
 class _Convolve(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, stride: tuple[int, int], pad: tuple[int, int]
-    ) -> Tensor:
+    def forward(ctx: Any, *arguments: Any) -> Tensor:
+        x, weight, stride, pad = arguments
         ctx.save_for_backward(x, weight)
         ctx.stride, ctx.pad = stride, pad
-        return F.conv2d(x, weight, stride=stride, padding=pad)
+        maps: Tensor = F.conv2d(x, weight, stride=stride, padding=pad)
+        return maps
 
     @staticmethod
     @once_differentiable
@@ -103,12 +103,12 @@ class _Convolve(torch.autograd.Function):
 
 class _Transpose(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor, stride: tuple[int, int], pad: tuple[int, int]
-    ) -> Tensor:
+    def forward(ctx: Any, *arguments: Any) -> Tensor:
+        x, weight, stride, pad = arguments
         ctx.save_for_backward(x, weight)
         ctx.stride, ctx.pad = stride, pad
-        return F.conv_transpose2d(x, weight, stride=stride, padding=pad)
+        maps: Tensor = F.conv_transpose2d(x, weight, stride=stride, padding=pad)
+        return maps
 
     @staticmethod
     @once_differentiable
