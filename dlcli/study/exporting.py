@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from dlcli.errors import UsageFault
 MACHINE = ("command", "started", "machine", "git", "device", "precision", "threads", "processes")
 KEPT = ("kind", "title", "status", "seed", "result", "signature", "metrics", *MACHINE)
 """What an export keeps of run.json."""
+PLACES = ("--out", "-o", "--resume")
+"""Flags whose value is a folder of the machine that trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,8 @@ def export_run(
         shutil.copyfile(file, folder.path / file.name)
     save_exported(folder, saved.weights, kind=kind, half=half)
     kept = {name: record[name] for name in KEPT if name in record}
+    if "command" in kept:
+        kept["command"] = _command(kept["command"])
     if isinstance(kept.get("result"), Mapping):
         kept["result"] = {k: v for k, v in kept["result"].items() if k != "run"}
     folder.update_record(**kept, exported={"checkpoint": saved.name, "half": half})
@@ -76,7 +80,7 @@ def card(*, record: Mapping[str, Any], half: bool) -> str:
     place = f"{record.get('device')}, {machine.get('platform')}, {record.get('threads')} threads"
     facts = {
         "Data": f"{data}: {about}",
-        "Command": f"`{_command(record)}`, settings in `config.yaml`",
+        "Command": f"`{' '.join(_command(record.get('command', [])))}`, settings in `config.yaml`",
         "Trained": f"{record.get('started')}, {result.get('train_s', 0) / 3600:.2f} hours of "
         f"updates in {record.get('precision')} ({place}, torch {machine.get('torch')})",
         "Weights": f"{'float16' if half else 'float32'} matrices, float32 elsewhere",
@@ -95,9 +99,15 @@ def card(*, record: Mapping[str, Any], half: bool) -> str:
     return "\n".join(lines)
 
 
-def _command(record: Mapping[str, Any]) -> str:
-    command = [str(word) for word in record.get("command", [])]
-    return " ".join([Path(command[0]).name, *command[1:]]) if command else "unknown"
+def _command(words: Sequence[object]) -> list[str]:
+    """Return a recorded command as anyone would type it: `dl …`, without this machine's folders."""
+    kept: list[str] = []
+    skip = True  # the first word is the program's path
+    for word in map(str, words):
+        if not skip and word not in PLACES and not word.startswith("--out="):
+            kept.append(word)
+        skip = word in PLACES
+    return ["dl", *kept]
 
 
 def _number(value: object) -> str:

@@ -48,7 +48,26 @@ def test_it_holds_weights_settings_record_and_card_only(run: RunFolder, tmp_path
     names = {path.name for path in (tmp_path / "out").rglob("*")} - {".lock"}
     assert names == {"README.md", "config.yaml", "model.safetensors", "run.json"}
     assert done.size < run.checkpoint().stat().st_size / 4
-    assert "run" not in RunFolder(done.folder).record()["result"]  # no path of this machine
+    assert str(run.path.parent) not in "".join(
+        file.read_text() for file in done.files if file.suffix != ".safetensors"
+    )
+
+
+def test_the_command_is_as_anyone_would_type_it(run: RunFolder, tmp_path: Path) -> None:
+    words = [
+        "/home/me/bin/dl",
+        "vae",
+        "train",
+        "--out",
+        "/home/me/x",
+        "--seed",
+        "2",
+        "--out=/home/y",
+    ]
+    run.update_record(command=words)
+    done = export_run(run, out=tmp_path / "out")
+    assert RunFolder(done.folder).record()["command"] == ["dl", "vae", "train", "--seed", "2"]
+    assert "`dl vae train --seed 2`" in (done.folder / "README.md").read_text()
 
 
 def test_the_card_names_data_licence_signature_and_metrics(run: RunFolder, tmp_path: Path) -> None:
