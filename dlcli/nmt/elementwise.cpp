@@ -64,6 +64,20 @@ inline float exp_(float x) {
     return p * __builtin_bit_cast(float, (int32_t(n) + 127) << 23);
 }
 
+// tanh(q + k) is 1 − 2 / (e^2q · e^2k + 1), and neither factor depends on the other's index: keys
+// come as e^2k, once a sentence, and a query is turned into e^2q once a step. Beyond ±43 the
+// exponential leaves float's range and is cut; the product may overflow or vanish, as it should.
+inline float twice_exp(float x) {
+    x = x < -43.0f ? -43.0f : x;
+    x = x > 43.0f ? 43.0f : x;
+    return exp_(2 * x);
+}
+
+void bend(int threads, long count, float* keys) {
+#pragma omp parallel for num_threads(threads) schedule(static)
+    for (long i = 0; i < count; ++i) keys[i] = twice_exp(keys[i]);
+}
+
 template <typename Low>
 void attend(int threads, long B, long S, long A, long C, const Low* query, long query_row,
             const float* keys, const float* v, const float* values, const uint8_t* mask,
@@ -71,7 +85,7 @@ void attend(int threads, long B, long S, long A, long C, const Low* query, long 
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (long b = 0; b < B; ++b) {
         std::vector<float> q(A);
-        for (long a = 0; a < A; ++a) q[a] = load(query[b * query_row + a]);
+        for (long a = 0; a < A; ++a) q[a] = twice_exp(load(query[b * query_row + a]));
         float* w = weights + b * S;
         float largest = -INFINITY;
         for (long s = 0; s < S; ++s) {
@@ -79,7 +93,7 @@ void attend(int threads, long B, long S, long A, long C, const Low* query, long 
             if (!mask[b * S + s]) continue;
             const float* k = keys + (b * S + s) * A;
             float score = 0;
-            for (long a = 0; a < A; ++a) score += v[a] * tanh_(q[a] + k[a]);
+            for (long a = 0; a < A; ++a) score += v[a] * (1 - 2 / (q[a] * k[a] + 1));
             w[s] = score;
             largest = score > largest ? score : largest;
         }
@@ -109,7 +123,7 @@ void attend_backward(int threads, long B, long S, long A, long C, const Low* que
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (long b = 0; b < B; ++b) {
         std::vector<float> q(A), sum(A, 0.0f), grads(S);
-        for (long a = 0; a < A; ++a) q[a] = load(query[b * query_row + a]);
+        for (long a = 0; a < A; ++a) q[a] = twice_exp(load(query[b * query_row + a]));
         const float* w = weights + b * S;
         const float* dc = context_grad + b * C;
         float* v_row = v_rows + b * A;
@@ -128,7 +142,7 @@ void attend_backward(int threads, long B, long S, long A, long C, const Low* que
             const float* k = keys + (b * S + s) * A;
             float* into = keys_sum + (b * S + s) * A;
             for (long a = 0; a < A; ++a) {
-                float t = tanh_(q[a] + k[a]);
+                float t = 1 - 2 / (q[a] * k[a] + 1);
                 float slope = g - g * t * t;
                 v_row[a] += g * t;
                 into[a] += slope;
@@ -251,6 +265,8 @@ void add_columns(int threads, long M, long V, const Low* rows, float* sums) {
 // Functions with C names; `low` says whether Low is bfloat16.
 
 extern "C" {
+
+void dl_bend(int, int threads, long count, float* keys) { bend(threads, count, keys); }
 
 void dl_attend(int low, int threads, long B, long S, long A, long C, const void* query,
                long query_row, const float* keys, const float* v, const float* values,

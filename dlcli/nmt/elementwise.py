@@ -16,7 +16,11 @@ from torch import Tensor
 
 
 class Elementwise(Protocol):
-    """The four operations."""
+    """The four operations, and how they want the keys."""
+
+    def bend(self, keys: Tensor) -> Tensor:
+        """Prepare keys (B, S, A) once for all steps: what the others take as `keys`."""
+        ...
 
     def attend(
         self,
@@ -98,6 +102,10 @@ class Elementwise(Protocol):
 
 class PlainElementwise:
     """The operations in PyTorch."""
+
+    def bend(self, keys: Tensor) -> Tensor:
+        """Leave the keys as they are."""
+        return keys.contiguous()
 
     def attend(
         self,

@@ -97,7 +97,7 @@ class Translation(nn.Module):
             source: ids (B, S) int64, each sentence with its EOS.
             mask: (B, S) bool, True where there is a token.
         """
-        embedded = self._drop(self.embedding(source), self.config.dropout_embedding)
+        embedded = self._embed(self.embedding, source)
         values, summary = self.encoder(embedded, mask=mask)
         values = self._drop(values, self.config.dropout_context)
         return self.decoder.remember(values, summary=summary, mask=mask)
@@ -152,8 +152,9 @@ class Translation(nn.Module):
             target_out: (B, T) int64, y1 … EOS; padding is not counted.
             label_smoothing: ε in [0, 1).
         """
-        real = (target_out != PAD).flatten().nonzero()[:, 0]
-        targets = target_out.flatten()[real]
+        in_time = target_out.t().flatten()
+        real = (in_time != PAD).nonzero()[:, 0]
+        targets = in_time[real]
         if self.fused:
             spare = -len(real) % ROWS
             real, targets = F.pad(real, (0, spare)), F.pad(targets, (0, spare), value=NO_WORD)
@@ -191,15 +192,20 @@ class Translation(nn.Module):
 
     def _embed_target(self, ids: Tensor) -> Tensor:
         table = self.embedding if self.target_embedding is None else self.target_embedding
-        return self._drop(table(ids), self.config.dropout_embedding)
+        return self._embed(table, ids)
+
+    def _embed(self, table: nn.Embedding, ids: Tensor) -> Tensor:
+        """Map ids (…) to (…, E); of sentences, time comes first in memory, as recurrences want."""
+        embedded: Tensor = table(ids.t()).transpose(0, -2) if ids.dim() == 2 else table(ids)
+        return self._drop(embedded, self.config.dropout_embedding)
 
     def _drop(self, values: Tensor, rate: float) -> Tensor:
         return F.dropout(values, rate, training=self.training)
 
 
 def _rows(values: Tensor, rows: Tensor) -> Tensor:
-    """Pick rows of (B, T, F), counted through batch and time: (M, F)."""
-    return values.flatten(0, 1).index_select(0, rows)
+    """Pick rows of (B, T, F), counted through time and batch: (M, F)."""
+    return values.transpose(0, 1).flatten(0, 1).index_select(0, rows)
 
 
 def initialise(model: Translation) -> None:

@@ -45,6 +45,12 @@ class NativeElementwise:
     def __init__(self, library: ctypes.CDLL, *, low: torch.dtype) -> None:
         self.library, self.low = library, int(low == torch.bfloat16)
 
+    def bend(self, keys: Tensor) -> Tensor:
+        """Return e^2k: tanh(q + k) is 1 − 2 / (e^2q · e^2k + 1)."""
+        bent = keys.contiguous().clone()
+        self.library.dl_bend(self.low, torch.get_num_threads(), bent.numel(), bent.data_ptr())
+        return bent
+
     def attend(
         self,
         query: Tensor,
@@ -232,6 +238,7 @@ def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
     """
     sizes, pointers = ctypes.c_long, ctypes.c_void_p
     signatures = {
+        "dl_bend": "n p",
         "dl_attend": "nnnn pn ppppppp n",
         "dl_attend_backward": "nnnn pn ppppp pn pp",
         "dl_gates": "nnn pn p pn pppppp",

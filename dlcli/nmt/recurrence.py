@@ -123,7 +123,10 @@ class _AttentiveGru(Function):
         low = product_dtype(initial)
         with torch.autocast(initial.device.type, enabled=False):
             weights = _prepare(parameters, low=low, words=embedded.size(2))
-            source = Source(keys=keys.contiguous(), values=values.contiguous(), mask=mask)
+            steps = choose_elementwise(initial, low=low)
+            source = Source(
+                keys=steps.bend(keys), values=values.contiguous(), mask=mask.contiguous()
+            )
             tape = _start(embedded, initial, source=source, weights=weights)
             _run(tape, source=source, weights=weights, updated=updated)
         ctx.kept = (tape, source, weights, updated)

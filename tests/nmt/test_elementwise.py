@@ -30,10 +30,10 @@ def test_compiled_attention_is_the_plain_one(low: torch.dtype) -> None:
     query = torch.randn(B, 3 * A, dtype=low)[:, A : 2 * A]  # a slice, as in the recurrence
     keys, v, values = torch.randn(B, S, A), torch.randn(A), torch.randn(B, S, C)
     mask = torch.arange(S) < torch.tensor([5, 1, 3, 4, 2, 5])[:, None]
-    given = {"keys": keys, "v": v, "values": values}
     found: list[list[Tensor]] = []
     grad = torch.randn(B, C)
     for steps in (PlainElementwise(), compiled(low)):
+        given = {"keys": steps.bend(keys), "v": v, "values": values}
         weights, context = torch.full((B, S), 9.0), torch.full((B, C), 9.0)
         wide = torch.zeros(B, 2 * C, dtype=low)
         steps.attend(
