@@ -108,7 +108,7 @@ def sentences(text: str | None, *, consoles: Consoles) -> Iterator[str]:
 def default_file(found: AttentionMap, *, translator: Translator) -> Path:
     """Return where a figure goes: into the run, or here if the run came packaged."""
     run = translator.trained.run
-    folder = run.figures if run.checkpoints.is_dir() else Path()
+    folder = run.gallery
     words = re.findall(r"\w+", found.text.lower())
     stem = "-".join(["attend", *words])[:60].rstrip("-")
     return folder / f"{stem}{'-subwords' if found.unit == 'subwords' else ''}.png"

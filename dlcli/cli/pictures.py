@@ -88,7 +88,7 @@ def deliver(sheet: Sheet, trained: Trained, *, wanted: Wanted, show: Show) -> No
     """Write the files and say where they are."""
     from dlcli.report import PictureRows
 
-    files = [write(sheet, path) for path in paths(wanted, folder=trained.run.figures)]
+    files = [write(sheet, path) for path in paths(wanted, folder=trained.run.gallery)]
     result = {
         "run": str(trained.run.path),
         "checkpoint": trained.checkpoint,

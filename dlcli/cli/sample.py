@@ -173,4 +173,4 @@ def side_by_side(made: AncestralSample, *, what: str) -> Sheet:
 
 
 def _folder(trained: Trained | None) -> Path:
-    return trained.run.figures if trained is not None else Path()
+    return trained.run.gallery if trained is not None else Path()

@@ -55,7 +55,7 @@ def evaluate(
     with FractionProgress(show.consoles, label="vae eval") as at:
         results = evaluations(trained, config, notice=show.consoles.notice)
         result = measured(results, told=lambda found: at(found.done, found.stage))
-    files = _figure(result, plot or trained.run.figures / "bounds.png")
+    files = _figure(result, plot or trained.run.gallery / "bounds.png")
     words = [*evaluation_words(result), *(f"figure: {file}" for file in files)]
     show.consoles.result(as_json(result, files=files), *words)
     leave_if_partial(result, show, during=result.stage)

@@ -49,6 +49,11 @@ class RunFolder:
         return self.path / "figures"
 
     @property
+    def gallery(self) -> Path:
+        """Where pictures of it go: its figures; of an exported run, which stays as it is, here."""
+        return self.figures if self.checkpoints.is_dir() else Path()
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of checkpoints."""
         return self.path / "checkpoints"

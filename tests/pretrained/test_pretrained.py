@@ -9,6 +9,7 @@ import pytest
 
 from dlcli import pretrained
 from dlcli.engine.runs import find_run
+from dlcli.engine.weights import load_model
 from dlcli.errors import UsageFault
 
 
@@ -62,3 +63,21 @@ def test_of_another_kind_is_refused(shelf: Path) -> None:
 def test_a_name_never_leads_out_of_the_package(shelf: Path, name: str) -> None:
     with pytest.raises(UsageFault, match="no packaged model"):
         find_run(f"pretrained:{name}")
+
+
+def test_its_pictures_go_to_the_working_folder(shelf: Path) -> None:
+    assert find_run("pretrained:vae-conv").gallery == Path()
+    (shelf / "toy-one" / "checkpoints").mkdir()
+    assert find_run("pretrained:toy-one").gallery == shelf / "toy-one" / "figures"
+
+
+def test_the_packaged_models_are_whole() -> None:
+    for name in pretrained.names():
+        folder = pretrained.folder(name)
+        assert folder is not None
+        kind = find_run(f"pretrained:{name}").record()["kind"]
+        assert load_model(find_run(f"pretrained:{name}"), kind=kind).weights
+        card = (folder / "README.md").read_text(encoding="utf-8")
+        assert all(word in card for word in ("Data:", "licence", "Command:", "Signature:"))
+    sizes = [path.stat().st_size for path in Path(pretrained.__file__).parent.rglob("*")]
+    assert sum(sizes) < 30e6
