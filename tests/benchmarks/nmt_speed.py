@@ -129,6 +129,7 @@ class JoeyNmt:
         (model,) = folder.glob("*.model")
         (folder / "voc.txt").write_text(_names(model), encoding="utf-8")
         data = self.settings["data"]
+        data.pop("sample_dev_subset", None)
         for part, name in (("train", "train"), ("dev", "valid"), ("test", "valid")):
             data[part] = str(folder / name)
             _write(corpus, name, folder=folder)
@@ -156,6 +157,7 @@ class JoeyNmt:
             cwd=self.folder,
             env={"OMP_NUM_THREADS": str(self.threads), "PATH": "/usr/bin:/bin"},
             stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
         return found
