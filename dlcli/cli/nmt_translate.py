@@ -62,7 +62,7 @@ def translate(
     translator = Translator.load(run, checkpoint=checkpoint, config=config, notice=consoles.notice)
     if waits_for_typing(text, file):
         consoles.notice("Type sentences, one a line; Ctrl-D ends.")
-    count, spent = 0, 0.0
+    count, strange, spent = 0, 0, 0.0
     for lines in groups:
         began = time.perf_counter()
         found = translator.translate(lines, config=config, n_best=n_best)
@@ -71,8 +71,14 @@ def translate(
             words = [one.translation] if n_best == 1 else ranked_words(one, number=count)
             consoles.result(as_json(one, n_best=n_best), *words)
             count += 1
+            strange += not translator.knows_words_of(one.source)
             for message in remarks(one, translator=translator):
                 consoles.notice(f"Line {count:,} {message}")
+    if strange:
+        consoles.warning(
+            f"Lines with words that this model has never seen: {strange:,} of {count:,}. Expect "
+            "nonsense there, and train a model on more with `dl nmt train`."
+        )
     if count > 1:
         consoles.notice(f"{count:,} lines in {spent:.1f} s: {count / spent:.1f} a second.")
 

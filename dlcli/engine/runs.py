@@ -115,7 +115,7 @@ class RunFolder:
 
     def sweep(self) -> None:
         """Remove the temporary files of a process that was killed while it wrote; lock first."""
-        for folder in (self.path, self.checkpoints):
+        for folder in (self.path, self.checkpoints, self.figures):
             for left in folder.glob(".*.tmp"):
                 left.unlink(missing_ok=True)
 

@@ -27,7 +27,7 @@ from dlcli.nmt.passages import cut_passage
 from dlcli.nmt.search import LEAST_ROWS, check_search, search
 from dlcli.nmt.search_config import SearchConfig
 from dlcli.nmt.tidying import one_line, tidy
-from dlcli.nmt.tokenizer import EOS, PAD
+from dlcli.nmt.tokenizer import EOS, PAD, UNK
 from dlcli.nmt.trained import Trained, find_trained
 
 WIDTH = 8
@@ -115,6 +115,10 @@ class Translator:
         name = None if run is None else str(run)
         trained = find_trained(name, checkpoint=checkpoint, notice=notice)
         return cls(trained, compute=prepare(place, bf16_pays=BF16_PAYS))
+
+    def knows_words_of(self, line: str) -> bool:
+        """Whether every word of a line is in the vocabulary (subwords can spell any)."""
+        return UNK not in self.trained.tokenizer.encode(tidy(line))
 
     def translate(
         self, lines: Sequence[str], *, config: SearchConfig | None = None, n_best: int = 1

@@ -232,7 +232,7 @@ def test_without_runs_the_way_to_one_is_shown() -> None:
         find_run(None)
     assert failure.value.message == f"There is no trained run under {RUNS.absolute()}."
     with _fault() as failure:
-        find_run(None, kind="nmt")
+        find_run("latest", kind="nmt")
     assert failure.value.message.startswith("There is no trained nmt run under")
     assert "dl nmt train" in failure.value.hint
 
