@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import nn
 
 from dlcli.engine.checkpoint import load_checkpoint
 from dlcli.engine.config import load_yaml
@@ -108,6 +109,28 @@ def save_exported(
         metadata={"kind": kind, "format": FORMAT},
     )
     write_whole(folder.exported_file, data)
+
+
+def load_weights_into(
+    network: nn.Module, weights: Mapping[str, Any], *, source: str, hint: str
+) -> None:
+    """Load a run's weights.
+
+    Args:
+        network: takes them.
+        weights: see `SavedModel.weights`.
+        source: where they are from, for the message.
+        hint: what to do where they do not fit.
+
+    Raises:
+        CheckpointError: they are those of another network.
+    """
+    try:
+        network.load_state_dict(weights)
+    except (RuntimeError, TypeError, AttributeError):
+        raise CheckpointError(
+            f"The weights in {source} are not those of this network.", hint=hint
+        ) from None
 
 
 def _load_exported(run: RunFolder, *, kind: str) -> SavedModel:

@@ -12,7 +12,7 @@ from torch import nn
 from dlcli.engine.config import resolve
 from dlcli.engine.runs import RunFolder, find_run
 from dlcli.engine.weights import load_model
-from dlcli.errors import CheckpointError
+from dlcli.engine.weights import load_weights_into as weights_into
 from dlcli.nmt.config import NmtTrainConfig
 from dlcli.nmt.forcing import NmtNetwork
 from dlcli.nmt.model import Translation, build_model
@@ -96,10 +96,9 @@ def load_weights_into(network: nn.Module, weights: Mapping[str, Any], *, source:
     Raises:
         CheckpointError: they are those of another network.
     """
-    try:
-        network.load_state_dict(weights)
-    except (RuntimeError, TypeError, AttributeError):
-        raise CheckpointError(
-            f"The weights in {source} are not those of this network.",
-            hint="Use the sizes, --attention and --vocabulary that it was trained with.",
-        ) from None
+    weights_into(
+        network,
+        weights,
+        source=source,
+        hint="Use the sizes, --attention and --vocabulary that it was trained with.",
+    )

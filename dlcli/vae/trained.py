@@ -12,7 +12,7 @@ from torch import nn
 from dlcli.engine.config import resolve
 from dlcli.engine.runs import RunFolder, find_run
 from dlcli.engine.weights import load_model
-from dlcli.errors import CheckpointError
+from dlcli.engine.weights import load_weights_into as weights_into
 from dlcli.vae.config import VaeTrainConfig
 from dlcli.vae.model import VAE, build_model
 from dlcli.vae.objective import VaeNetwork
@@ -80,10 +80,9 @@ def load_weights_into(network: nn.Module, weights: Mapping[str, Any], *, source:
     Raises:
         CheckpointError: they are those of another network.
     """
-    try:
-        network.load_state_dict(weights)
-    except (RuntimeError, TypeError, AttributeError):
-        raise CheckpointError(
-            f"The weights in {source} are not those of this network.",
-            hint="Use the --arch, --latent-dim and sizes that it was trained with.",
-        ) from None
+    weights_into(
+        network,
+        weights,
+        source=source,
+        hint="Use the --arch, --latent-dim and sizes that it was trained with.",
+    )

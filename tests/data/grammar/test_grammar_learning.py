@@ -69,24 +69,41 @@ def _matrices(
         yield french, frozenset(parse_pharaoh(links)), matrix
 
 
-def test_attention_is_the_alignment(trained: Trained, test_pairs: Pairs) -> None:
-    """An article may look at its noun: "la" has its meaning from "the", its gender from "Area".
+def _predicted(
+    trained: Trained, pairs: Pairs
+) -> tuple[list[frozenset[tuple[int, int]]], list[frozenset[tuple[int, int]]]]:
+    """Return the links of the attention, and the known ones."""
+    found = list(_matrices(trained, pairs))
+    return [attention_links(matrix) for _, _, matrix in found], [links for _, links, _ in found]
 
-    That link is a possible one, as where people align; the rate without it is printed beside.
-    The aim is 0.05. Measured: 0.037 (0.040 without) after 1,876 updates on 60,000 pairs, 0.055
-    (0.067) after the 1,408 that are advised; hence the bound.
-    """
+
+def test_the_famous_sentence_runs_against_the_diagonal(trained: Trained, test_pairs: Pairs) -> None:
+    links, _ = _predicted(trained, test_pairs.first(1))
+    famous = {target: source for source, target in links[0]}
+    assert [famous[target] for target in (4, 5, 6)] == [6, 5, 4]
+
+
+@pytest.mark.xfail(reason="measured 0.067; 0.040 with 60,000 pairs, beyond 3 minutes", strict=False)
+def test_attention_is_the_alignment(trained: Trained, test_pairs: Pairs) -> None:
+    """The aim is an error of at most 0.05 against the known links."""
+    predicted, known = _predicted(trained, test_pairs)
+    gold = [GoldLinks(sure=links, possible=links) for links in known]
+    error = score_alignments(predicted, gold).aer
+    print(f"AER {error:.4f}")
+    assert error <= 0.05
+
+
+def test_few_links_lead_elsewhere_than_to_the_noun(trained: Trained, test_pairs: Pairs) -> None:
+    """An article may look at its noun: "la" has its meaning from "the", its gender from "Area"."""
     found = list(_matrices(trained, test_pairs))
     predicted = [attention_links(matrix) for _, _, matrix in found]
-    sure = [links for _, links, _ in found]
-    possible = [links | _noun_links(french, links) for french, links, _ in found]
-    gold = [GoldLinks(sure=a, possible=b) for a, b in zip(sure, possible, strict=True)]
-    strict = [GoldLinks(sure=links, possible=links) for links in sure]
-    print(f"AER {score_alignments(predicted, gold).aer:.4f}", end=", ")
-    print(f"{score_alignments(predicted, strict).aer:.4f} where no article may look at its noun")
-    assert score_alignments(predicted, gold).aer <= 0.07
-    famous = {target: source for source, target in predicted[0]}
-    assert [famous[target] for target in (4, 5, 6)] == [6, 5, 4]
+    gold = [
+        GoldLinks(sure=links, possible=links | _noun_links(french, links))
+        for french, links, _ in found
+    ]
+    error = score_alignments(predicted, gold).aer
+    print(f"AER {error:.4f} where an article may look at its noun (0.055 measured)")
+    assert error <= 0.07
 
 
 def test_articles_look_at_their_noun(trained: Trained, test_pairs: Pairs) -> None:
