@@ -1,10 +1,12 @@
-"""Train with JoeyNMT 2.3 and say how fast; `nmt_speed` runs this with JoeyNMT's own Python.
+"""Train or translate with JoeyNMT 2.3 and say how fast; run by `nmt_sides` with JoeyNMT's Python.
 
-    python joeynmt_peer.py CONFIG.yaml RESULT.json
+    python joeynmt_peer.py train CONFIG.yaml RESULT.json
+    python joeynmt_peer.py translate CONFIG.yaml RESULT.json
 
-Two calls that today's libraries no longer know are replaced. The result holds, for each update, its
-target tokens without padding, its loss in nats, and the seconds from its beginning to the next
-one's; and the loss on the validation sentences at the end, `valid_nll_per_token`.
+Two calls that today's libraries no longer know are replaced. The result of a training holds, for
+each update, its target tokens without padding, its loss in nats, and the seconds from its beginning
+to the next one's; and the loss on the validation sentences at the end, `valid_nll_per_token`. That
+of a translation holds the `seconds` of the search, loading aside, and the `translations`.
 """
 
 from __future__ import annotations
@@ -16,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from joeynmt import builders, tokenizers, training
-from joeynmt.config import load_config
+from joeynmt import builders, prediction, tokenizers, training
+from joeynmt.config import load_config, parse_global_args
 from joeynmt.helpers import make_model_dir
+
+WEIGHTS = "trained.ckpt"
 
 
 class Watch:
@@ -46,6 +50,7 @@ class Watch:
             train(trainer, train_data, valid_data)
             self.begun.append(time.perf_counter())
             self.valid_nll_per_token = measure(trainer, valid_data)
+            torch.save({"model_state": trainer.model.state_dict()}, trainer.model_dir / WEIGHTS)
 
         manager._train_step, manager.train_and_validate = watched_step, watched_train
 
@@ -76,24 +81,41 @@ def plateau(*arguments: Any, verbose: object = None, **named: Any) -> Any:
     return torch.optim.lr_scheduler.ReduceLROnPlateau(*arguments, **named)
 
 
-def main(config: Path, result: Path) -> None:
+def train(settings: dict[str, Any]) -> dict[str, Any]:
     """Train as the configuration says."""
-    tokenizers.SentencePieceTokenizer.set_vocab = tokenizers.BasicTokenizer.set_vocab
-    builders.ReduceLROnPlateau = plateau
-    settings = load_config(config)
     make_model_dir(Path(settings["model_dir"]), overwrite=True)
     watch = Watch()
     watch.attach()
     training.train(rank=0, world_size=0, cfg=settings, skip_test=True)
     seconds = [after - before for before, after in zip(watch.begun, watch.begun[1:], strict=False)]
-    found = {
+    return {
         "tokens": watch.tokens,
         "nll": watch.nll,
         "seconds": seconds,
         "valid_nll_per_token": watch.valid_nll_per_token,
     }
+
+
+def translate(settings: dict[str, Any]) -> dict[str, Any]:
+    """Translate the configuration's test sentences with the weights last trained."""
+    settings["testing"]["load_model"] = str(Path(settings["model_dir"]) / WEIGHTS)
+    args = parse_global_args(settings, rank=0, mode="test")
+    model, _, _, sentences = prediction.prepare(args, rank=0, mode="test")
+    sentences.reset_indices(random_subset=-1)
+    began = time.perf_counter()
+    found = prediction.predict(
+        model=model, data=sentences, device=args.device, n_gpu=0, args=args.test
+    )
+    return {"seconds": time.perf_counter() - began, "translations": found[2]}
+
+
+def main(task: str, config: Path, result: Path) -> None:
+    """Do one of the two."""
+    tokenizers.SentencePieceTokenizer.set_vocab = tokenizers.BasicTokenizer.set_vocab
+    builders.ReduceLROnPlateau = plateau
+    found = {"train": train, "translate": translate}[task](load_config(config))
     result.write_text(json.dumps(found), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
