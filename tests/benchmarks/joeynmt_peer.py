@@ -104,7 +104,12 @@ def translate(settings: dict[str, Any]) -> dict[str, Any]:
     sentences.reset_indices(random_subset=-1)
     began = time.perf_counter()
     found = prediction.predict(
-        model=model, data=sentences, device=args.device, n_gpu=0, args=args.test
+        model=model,
+        data=sentences,
+        device=args.device,
+        n_gpu=0,
+        args=args.test,
+        autocast=args.autocast,
     )
     return {"seconds": time.perf_counter() - began, "translations": found[2]}
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +22,7 @@ import torch
 from dlcli.data.corpora import load_corpus
 from dlcli.engine.device import prepare
 from dlcli.engine.runs import RunFolder
-from dlcli.engine.settings import ComputeConfig
+from dlcli.engine.settings import ComputeConfig, Precision
 from dlcli.nmt.search_config import SearchConfig
 from dlcli.nmt.trained import Trained
 from dlcli.nmt.translator import Translator
@@ -74,8 +75,8 @@ def main() -> None:
     test = sentences.corpus.split("test_2016_flickr").first(args.sentences)
     made: dict[str, list[str]] = {}
 
-    def ours(precision: str) -> float:
-        place = ComputeConfig(device="cpu", precision=precision, threads=args.threads)  # type: ignore[arg-type]
+    def ours(precision: Precision) -> float:
+        place = ComputeConfig(device="cpu", precision=precision, threads=args.threads)
         translator = Translator(trained, compute=prepare(place))
         began = time.perf_counter()
         lines = translator.translate(list(test.source), config=SearchConfig(beam_size=BEAM))
@@ -87,7 +88,8 @@ def main() -> None:
         spent, made["JoeyNMT"] = joeynmt.translate(list(test.source), beam_size=BEAM)
         return len(test) / spent
 
-    sides = {"JoeyNMT": theirs, "dl fp32": partial(ours, "fp32"), "dl bf16": partial(ours, "bf16")}
+    sides: dict[str, Callable[[], float]] = {"JoeyNMT": theirs}
+    sides |= {f"dl {name}": partial(ours, name) for name in ("fp32", "bf16")}
     print(f"translating {len(test)} sentences, beam {BEAM}, {args.threads} threads", flush=True)
     found = alternate(sides, runs=args.runs)
     report(found, unit="sentences/s", against="JoeyNMT", faster=True)
