@@ -7,7 +7,8 @@ import re
 from typing import Any
 
 from dlcli.cli import lists
-from dlcli.engine.config import merge, nest
+from dlcli.engine.config import MAX_SHOWN, merge, nest
+from dlcli.engine.config_file import parse_yaml
 from dlcli.errors import ConfigError
 
 
@@ -24,10 +25,11 @@ def parse_assignments(text: str | None) -> dict[str, Any]:
                 hint="Write --set KEY=VALUE, such as optim.lr=1.0e-4.",
             )
         try:
-            merged = merge(merged, nest(path, yaml.safe_load(value)))
-        except (yaml.YAMLError, ValueError):
+            merged = merge(merged, nest(path, parse_yaml(value)[0]))
+        except (yaml.YAMLError, ValueError, RecursionError):
+            shown = item if len(item) <= MAX_SHOWN else item[:MAX_SHOWN] + "…"
             raise ConfigError(
-                f"--set cannot read the value of '{item}'.",
+                f"--set cannot read the value of '{shown}'.",
                 hint="Quote it, or write a plain number or word.",
             ) from None
     return merged

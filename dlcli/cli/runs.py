@@ -42,7 +42,7 @@ def list_(show: Show, *, kind: KindFlag = None) -> None:
 @plain
 def show_(show: Show, *, run: NameArgument = None) -> None:
     """Show one run: its record, its settings that differ from the defaults, its metrics."""
-    from dlcli.engine.runs import find_run
+    from dlcli.engine.finding import find_run
     from dlcli.report import record_table
     from dlcli.study.runs import details
 
@@ -60,7 +60,7 @@ def compare(
     ] = Path("runs/compare.png"),
 ) -> None:
     """Compare runs: metrics, settings that differ, learning curves in one figure."""
-    from dlcli.engine.runs import find_run
+    from dlcli.engine.finding import find_run
     from dlcli.errors import UsageFault
     from dlcli.report import compare_curves, runs_table
     from dlcli.study.runs import curves_of, differences, signature_warning, summarise
@@ -99,7 +99,7 @@ def export(
     ] = None,
 ) -> None:
     """Write a run's weights (safetensors), settings and model card into a folder to hand on."""
-    from dlcli.engine.runs import find_run
+    from dlcli.engine.finding import find_run
     from dlcli.report import size
     from dlcli.study.exporting import export_run
 

@@ -55,7 +55,7 @@ def resumed_folder(resume: str | None, out: Path | None) -> Path | None:
         named = Path(resume)
         if named.is_dir():
             return named
-        from dlcli.engine.runs import find_run
+        from dlcli.engine.finding import find_run
 
         return find_run(resume).path
     if out is None:

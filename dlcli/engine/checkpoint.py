@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import stat
 import warnings
 import zipfile
 from pathlib import Path
@@ -64,6 +65,9 @@ def load_checkpoint(path: Path, *, kind: str, device: torch.device | str = "cpu"
             holds anything but tensors and plain values.
     """
     try:
+        kind_of_file = stat.S_IFMT(path.stat().st_mode)
+        if kind_of_file not in (stat.S_IFREG, stat.S_IFDIR):  # a pipe waits, a device never ends
+            raise CheckpointError(f"The checkpoint {path} is not a regular file.", hint=_REPLACE)
         data = path.read_bytes()
     except OSError as error:
         raise CheckpointError(

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from dlcli.engine.config import DataclassType
 
 
+MOST_VALUES = 100_000
+"""Of a file of settings, its aliases written out."""
+
+
 def dump_yaml(config: DataclassType, *, comments: bool = True) -> str:
     """Write every value in force as YAML that `load_yaml` reads back.
 
@@ -75,8 +79,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
             hint="Check the path given to --config.",
         ) from None
     try:
-        twice = _key_twice(yaml.compose(text, yaml.SafeLoader))
-        data = yaml.safe_load(text)
+        data, twice = parse_yaml(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
@@ -90,6 +93,34 @@ def load_yaml(path: Path) -> dict[str, Any]:
             hint="Keep one of them: YAML would silently forget the first.",
         )
     return _mapping(data if data is not None else {}, path=path)
+
+
+def parse_yaml(text: str) -> tuple[Any, str]:
+    """Return what YAML says, and a key that one of its mappings has twice, or an empty string.
+
+    Raises:
+        yaml.YAMLError: it is none.
+        ValueError: it is far longer than it looks: a few lines of anchors and aliases can stand for
+            more values than fit into any memory.
+        RecursionError: its brackets are nested beyond reason.
+    """
+    import yaml
+
+    node = yaml.compose(text, yaml.SafeLoader)
+    if _values(node, counted={}) > MOST_VALUES:
+        raise ValueError(f"more than {MOST_VALUES:,} values")
+    return yaml.safe_load(text), _key_twice(node)
+
+
+def _values(node: Any, *, counted: dict[int, int]) -> int:
+    """Count the values below a node of a YAML document, each alias as all that it stands for."""
+    if id(node) not in counted:
+        counted[id(node)] = 0  # a list within itself is told apart later
+        found = getattr(node, "value", None)
+        pairs = found if isinstance(found, list) else []
+        below = [part for pair in pairs for part in (pair if isinstance(pair, tuple) else (pair,))]
+        counted[id(node)] = 1 + sum(_values(part, counted=counted) for part in below)
+    return counted[id(node)]
 
 
 def _key_twice(node: Any) -> str:

@@ -75,17 +75,57 @@ class Position:
         """
         try:
             network.load_state_dict(state["model"])
-            optimizer.load_state_dict(state["optimizer"])
+            _restore_optimizer(optimizer, state["optimizer"])
             restore_random_states(state["random"])
             at = cls(**state["position"])
+            at.check()
             if at.sums is not None:
                 at.sums = _own_sums(at.sums, world=world, device=next(network.parameters()).device)
-        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError):
+        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError):
             raise CheckpointError(
                 "The checkpoint does not fit this run's network and optimiser.",
                 hint="Resume with the configuration it was trained with, or use --init-from.",
             ) from None
         return at
+
+    def check(self) -> None:
+        """Make sure that this is a place where a training can stand.
+
+        Raises:
+            TypeError: something is of another kind than it must be.
+            ValueError: a number is negative, or the sums are not those of the names.
+        """
+        counts = (self.epoch, self.batch, self.step, self.stale, self.evaluated + 1)
+        whole = all(isinstance(count, int) for count in counts)
+        timed = isinstance(self.train_s, int | float) and isinstance(self.best, float | int | None)
+        named = isinstance(self.names, list) and all(isinstance(n, str) for n in self.names)
+        if not (whole and timed and named and isinstance(self.sums, Tensor | None)):
+            raise TypeError("the position holds something else than numbers")
+        columns = [None, len(self.names) + 1]
+        if (self.sums.shape[-1] if self.sums is not None else None) not in columns:
+            raise ValueError("the sums are not those of the names")
+        if min(*counts, self.train_s) < 0:
+            raise ValueError("the position lies before the beginning")
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+    """Take over an optimiser's running means; but for the rate, its settings stay the config's.
+
+    Raises:
+        ValueError: the means are not those of these weights.
+    """
+    settings = [
+        {name: value for name, value in group.items() if name not in ("params", "lr")}
+        for group in optimizer.param_groups
+    ]
+    optimizer.load_state_dict(dict(state))
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        group.update(own, lr=float(group["lr"]))
+    kept = [(weight, found) for weight, found in optimizer.state.items() if found]
+    for weight, found in kept:
+        shapes = {tuple(v.shape) for v in found.values() if v is not None}
+        if found.keys() != kept[0][1].keys() or not shapes <= {tuple(weight.shape), ()}:
+            raise ValueError("the means of another optimiser")
 
 
 def _own_sums(rows: Tensor, *, world: World, device: torch.device) -> Tensor:

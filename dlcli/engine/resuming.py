@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
 
 from dlcli.engine.config import DataclassType, keys, load_yaml, to_dict
 from dlcli.engine.device import Compute
@@ -52,6 +52,48 @@ def check_precision(where: Compute, folder: RunFolder) -> None:
             f"{where.precision} here.",
             hint=f"Add --precision {before}.",
         )
+
+
+class Result(Protocol):
+    """What a training leaves in run.json, as far as resuming looks at it."""
+
+    @property
+    def epochs(self) -> int:
+        """Epochs trained."""
+
+    @property
+    def reason(self) -> str:
+        """Why it ended: `done`, `early-stop`, …"""
+
+
+R = TypeVar("R", bound=Result)
+
+
+def recorded_result(
+    config: DataclassType, folder: RunFolder, *, read: Callable[[Mapping[str, Any]], R]
+) -> R | None:
+    """Return the recorded result of a run with nothing left to do, else None.
+
+    Args:
+        config: with `loop.epochs` and `loop.patience`, as it is to be resumed.
+        folder: the run.
+        read: makes a result of its fields.
+
+    Raises:
+        ConfigError: see `check_unchanged`.
+    """
+    record = folder.record()
+    if record.get("status") != "done":
+        return None
+    check_unchanged(config, folder)
+    try:
+        result = read(record["result"])
+    except (KeyError, TypeError):
+        return None
+    loop = to_dict(config)["loop"]
+    same_patience = load_yaml(folder.config_file)["loop"].get("patience") == loop["patience"]
+    ended = result.reason == "early-stop" and same_patience
+    return result if ended or result.epochs >= loop["epochs"] else None
 
 
 _MISSING = object()

@@ -15,9 +15,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from dlcli import pretrained
 from dlcli.engine.files import write_whole
-from dlcli.errors import RunFailed, UsageFault, nearest
+from dlcli.errors import RunFailed, UsageFault
 
 RUNS = Path("runs")
 
@@ -204,61 +203,6 @@ def list_runs(root: Path = RUNS, *, kind: str | None = None) -> list[RunFolder]:
     found = [RunFolder(config.parent.absolute()) for config in configs]
     wanted = [run for run in found if kind is None or run.record().get("kind") == kind]
     return sorted(wanted, key=lambda run: (run.touched_ns, run.path.name))
-
-
-def find_run(text: str | None, *, kind: str | None = None) -> RunFolder:
-    """Find the run that `--run` names: a folder, a name under `runs/`, `latest`, or a packaged one.
-
-    Args:
-        text: what was given; `pretrained:NAME` is a model that ships with the package; None means
-            the newest trained run, and where there is none the packaged model of that kind.
-        kind: the kind it must be, such as `vae`.
-
-    Raises:
-        UsageFault: there is no such run, or it is of another kind.
-    """
-    if text in (None, "latest"):
-        trained = [run for run in list_runs(kind=kind) if run.is_trained]
-        packaged = pretrained.default(kind) if text is None else None
-        if trained or packaged:
-            return trained[-1] if trained else RunFolder(packaged or Path())
-        raise UsageFault(
-            f"There is no trained {kind or ''} run under {RUNS.absolute()}.".replace("  ", " "),
-            hint=f"Train one with `dl {kind or 'vae'} train`, or name one with --run FOLDER.",
-        )
-    assert text is not None
-    if text.startswith(pretrained.PREFIX):
-        return _of_kind(_packaged(text.removeprefix(pretrained.PREFIX)), text, kind=kind)
-    for candidate in (Path(text), RUNS / text):
-        if (candidate / "config.yaml").is_file():
-            return _of_kind(RunFolder(candidate.absolute()), str(candidate), kind=kind)
-    near = nearest(text, [run.path.name for run in list_runs(kind=kind)])
-    raise UsageFault(
-        f"There is no run '{text}'.",
-        hint=near[:1].upper() + near[1:] or "`dl runs list` shows the runs there are.",
-    )
-
-
-def _packaged(name: str) -> RunFolder:
-    folder = pretrained.folder(name)
-    if folder is None:
-        known = pretrained.names()
-        near = nearest(name, known)
-        raise UsageFault(
-            f"There is no packaged model '{name}'.",
-            hint=near[:1].upper() + near[1:] or f"There are {', '.join(known) or 'none'}.",
-        )
-    return RunFolder(folder)
-
-
-def _of_kind(run: RunFolder, text: str, *, kind: str | None) -> RunFolder:
-    found = run.record().get("kind")
-    if kind is not None and found not in (kind, None):
-        raise UsageFault(
-            f"{text} is a {found} run, and this command needs a {kind} run.",
-            hint=f"`dl runs list --kind {kind}` shows those there are.",
-        )
-    return run
 
 
 def fresh_path(title: str) -> Path:

@@ -15,12 +15,10 @@ from dlcli.data.corpora import load_corpus
 from dlcli.data.pairs import Pairs
 from dlcli.data.text_files import is_path
 from dlcli.engine.config import load_yaml
-from dlcli.engine.resuming import check_unchanged
 from dlcli.engine.runs import RunFolder
 from dlcli.errors import CheckpointError, DataError
 from dlcli.nmt.batching import Bitext
 from dlcli.nmt.config import NmtDataConfig, NmtTrainConfig
-from dlcli.nmt.result import NmtResult, read_result
 from dlcli.nmt.subwords import Subwords
 from dlcli.nmt.tokenizer import Tokenizer, load_tokenizer
 from dlcli.nmt.words import Words
@@ -147,20 +145,3 @@ def _paths(name: str) -> list[str]:
     """Return the files in a corpus's name, without the digest of what was in them."""
     words = re.sub(r"#[0-9a-f]{8}$", "", name).split(",")
     return sorted(str(Path(word).expanduser().absolute()) for word in words)
-
-
-def finished_result(config: NmtTrainConfig, run: RunFolder) -> NmtResult | None:
-    """Return the recorded result of a run with nothing left to do."""
-    record = run.record()
-    if record.get("status") != "done":
-        return None
-    check_unchanged(config, run)
-    try:
-        result = read_result(record["result"])
-    except (KeyError, TypeError):
-        return None
-    same_patience = load_yaml(run.config_file)["loop"].get("patience") == config.loop.patience
-    ended = result.reason == "early-stop" and same_patience
-    if not ended and result.epochs < config.loop.epochs:
-        return None
-    return dataclasses.replace(result, run=str(run.path))  # the folder may have been moved

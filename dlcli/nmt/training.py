@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from dlcli.engine.events import Event, Finished, Notice
-from dlcli.engine.runs import RunFolder, find_run, open_run
+from dlcli.engine.finding import find_run
+from dlcli.engine.resuming import recorded_result
+from dlcli.engine.runs import RunFolder, open_run
 from dlcli.engine.session import Place, Session, open_session
 from dlcli.engine.weights import load_model
 from dlcli.errors import Interrupted
@@ -21,8 +23,8 @@ from dlcli.nmt.learner import NmtLearner
 from dlcli.nmt.memory import explain_memory
 from dlcli.nmt.model import build_model
 from dlcli.nmt.result import NmtResult as NmtResult
-from dlcli.nmt.result import describe
-from dlcli.nmt.splits import NmtData, finished_result, load_data, with_saved_data
+from dlcli.nmt.result import describe, read_result
+from dlcli.nmt.splits import NmtData, load_data, with_saved_data
 from dlcli.nmt.trained import KIND, load_weights_into
 from dlcli.nmt.validation import Validation, ValidResult
 
@@ -41,7 +43,7 @@ def train(
     Args:
         config: all settings.
         place: where the run goes, or which one to go on with.
-        init_from: a run (see `dlcli.engine.runs.find_run`) whose weights and vocabulary to start
+        init_from: a run (see `dlcli.engine.finding.find_run`) whose weights and vocabulary to start
             from.
 
     Raises:
@@ -56,8 +58,9 @@ def train(
     resumed = open_run(place.resume) if place.resume is not None else None
     if resumed is not None:
         config = with_saved_data(config, resumed)
-        if done := finished_result(config, resumed):
-            return done
+        if done := recorded_result(config, resumed, read=read_result):
+            # The folder may have been moved.
+            return dataclasses.replace(done, run=str(resumed.path))
     origin = _origin(init_from, resumed)
     notes: list[str] = []
     data = load_data(config.data, resumed=resumed, origin=origin, notice=notes.append)

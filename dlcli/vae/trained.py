@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from dlcli.engine.config import resolve
-from dlcli.engine.runs import RunFolder, find_run
+from dlcli.engine.finding import find_run
+from dlcli.engine.runs import RunFolder
 from dlcli.engine.weights import load_model
 from dlcli.engine.weights import load_weights_into as weights_into
 from dlcli.vae.config import VaeTrainConfig
@@ -61,7 +62,7 @@ def find_trained(
     """Read back the VAE that `--run` names, on the CPU, and tell `notice` which one that is.
 
     Args:
-        text: see `dlcli.engine.runs.find_run`; None is the newest trained VAE.
+        text: see `dlcli.engine.finding.find_run`; None is the newest trained VAE.
         checkpoint: see `load_trained`.
         notice: told one sentence.
 

@@ -12,8 +12,9 @@ from torch import nn
 from dlcli.engine.config import load_yaml
 from dlcli.engine.distributed import launched_world
 from dlcli.engine.events import Evaluated, Event, Finished, Notice, Pictures, Saved
-from dlcli.engine.resuming import check_unchanged
-from dlcli.engine.runs import RunFolder, find_run, open_run
+from dlcli.engine.finding import find_run
+from dlcli.engine.resuming import recorded_result
+from dlcli.engine.runs import RunFolder, open_run
 from dlcli.engine.seed import generator
 from dlcli.engine.session import Place, Session, open_session
 from dlcli.engine.weights import load_model
@@ -49,7 +50,7 @@ def train(
     Args:
         config: all settings.
         place: where the run goes, or which one to go on with.
-        init_from: a run (see `dlcli.engine.runs.find_run`) whose weights to start from.
+        init_from: a run (see `dlcli.engine.finding.find_run`) whose weights to start from.
 
     Raises:
         ConfigError: the settings contradict each other, or the data.
@@ -61,9 +62,11 @@ def train(
     check_model(config.model)
     place = place or Place()
     if place.resume is not None:
-        config = _with_saved_data(config, open_run(place.resume))
-        if done := _finished(config, open_run(place.resume)):
-            return done
+        resumed = open_run(place.resume)
+        config = _with_saved_data(config, resumed)
+        if done := recorded_result(config, resumed, read=read_result):
+            # The folder may have been moved.
+            return dataclasses.replace(done, run=str(resumed.path))
     if init_from is not None:  # a run that does not fit is refused before a folder is made
         start_from(VaeNetwork(build_model(config.model), objective=config.objective), init_from)
     notes: list[str] = []
@@ -267,20 +270,3 @@ def _with_saved_data(config: VaeTrainConfig, run: RunFolder) -> VaeTrainConfig:
     if config.data.name != "auto" or not isinstance(name, str):
         return config
     return _with_data(config, name)
-
-
-def _finished(config: VaeTrainConfig, run: RunFolder) -> TrainResult | None:
-    """Return the recorded result of a run with nothing left to do."""
-    record = run.record()
-    if record.get("status") != "done":
-        return None
-    check_unchanged(config, run)
-    try:
-        result = read_result(record["result"])
-    except (KeyError, TypeError):
-        return None
-    same_patience = load_yaml(run.config_file)["loop"].get("patience") == config.loop.patience
-    ended = result.reason == "early-stop" and same_patience
-    if not ended and result.epochs < config.loop.epochs:
-        return None
-    return dataclasses.replace(result, run=str(run.path))  # the folder may have been moved

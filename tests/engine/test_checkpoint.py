@@ -160,6 +160,16 @@ def test_missing_it_is_a_sentence(tmp_path: Path) -> None:
         load_checkpoint(tmp_path, kind="vae")
 
 
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="a file without an end")
+@pytest.mark.timeout(60)
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "endless.pt").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "silent.pt")
+    for name in ("endless.pt", "silent.pt"):
+        with pytest.raises(CheckpointError, match="is not a regular file"):
+            load_checkpoint(tmp_path / name, kind="vae")
+
+
 class Attack:
     """Unpickled by Python's own pickle, this makes a folder named `owned`."""
 

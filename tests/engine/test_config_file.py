@@ -98,3 +98,23 @@ def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
     for path, reason in ((tmp_path / "none.yaml", "No such file"), (tmp_path, "Is a directory")):
         with pytest.raises(ConfigError, match=f"cannot be read: {reason}"):
             load_yaml(path)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("inner", ["[*{0}, *{0}]", "{{p: *{0}, q: *{0}}}", "{{<<: [*{0}, *{0}]}}"])
+def test_a_few_lines_that_stand_for_more_than_any_memory_are_refused(
+    inner: str, tmp_path: Path
+) -> None:
+    lines = ["a0: &a0 {x: 1}", *(f"a{i + 1}: &a{i + 1} {inner.format(f'a{i}')}" for i in range(60))]
+    (tmp_path / "bomb.yaml").write_text("\n".join(lines))
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_yaml(tmp_path / "bomb.yaml")
+
+
+def test_anchors_and_aliases_are_welcome(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("a: &a {x: 1}\nb:\n  <<: *a\n  y: 2\nc: [*a, *a]\n")
+    assert load_yaml(tmp_path / "a.yaml") == {
+        "a": {"x": 1},
+        "b": {"x": 1, "y": 2},
+        "c": [{"x": 1}, {"x": 1}],
+    }

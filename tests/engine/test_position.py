@@ -115,3 +115,44 @@ def test_another_number_of_processes_shares_the_sums_out() -> None:
     state = _state()
     state["position"]["sums"] = torch.tensor([[6.0, 2.0, 1.0], [5.0, 4.0, 2.0]])
     assert _restore(state)["position"]["sums"].tolist() == [[11.0, 6.0, 3.0]]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("epoch", "3"), ("batch", None), ("step", [14]), ("stale", 0.5), ("evaluated", -7)],
+        *[("train_s", "1"), ("train_s", -1.0), ("best", [0.5]), ("names", "ab"), ("names", ["a"])],
+        *[("sums", [1.0]), ("sums", torch.ones(1, 7))],
+    ],
+)
+def test_a_position_that_cannot_be_is_refused(name: str, value: object) -> None:
+    state = _state()
+    state["position"][name] = value
+    with pytest.raises(CheckpointError, match="does not fit"):
+        _restore(state)
+
+
+def test_settings_of_the_optimiser_are_the_configurations_but_for_the_rate() -> None:
+    state = _state()
+    state["optimizer"]["param_groups"][0] |= {"betas": "fast", "eps": None, "weight_decay": 9}
+    network = ToyNetwork(dropout=0.5)
+    optimizer = torch.optim.Adam(network.parameters(), 0.9, fused=True)
+    Position.restore(state, network=network, optimizer=optimizer, world=WORLD)
+    group = optimizer.param_groups[0]
+    assert (group["betas"], group["eps"], group["weight_decay"]) == ((0.9, 0.999), 1e-8, 0)
+    assert group["lr"] == 0.1
+    state["optimizer"]["param_groups"][0]["lr"] = "quick"
+    with pytest.raises(CheckpointError, match="does not fit"):
+        _restore(state)
+
+
+@pytest.mark.parametrize("change", ["shape", "lost"])
+def test_means_of_other_weights_are_refused(change: str) -> None:
+    state = _state()
+    means = state["optimizer"]["state"][0]
+    if change == "shape":
+        means["exp_avg"] = torch.zeros(2, 2, 2)
+    else:
+        del means["exp_avg"]
+    with pytest.raises(CheckpointError, match="does not fit"):
+        _restore(state)

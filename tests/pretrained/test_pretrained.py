@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dlcli import pretrained
-from dlcli.engine.runs import find_run
+from dlcli.engine.finding import find_run
 from dlcli.engine.weights import load_model
 from dlcli.errors import UsageFault
 

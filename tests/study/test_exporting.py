@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from dlcli.engine.config import resolve
-from dlcli.engine.runs import RunFolder, find_run
+from dlcli.engine.finding import find_run
+from dlcli.engine.runs import RunFolder
 from dlcli.engine.session import Place
 from dlcli.errors import UsageFault
 from dlcli.study.exporting import export_run
