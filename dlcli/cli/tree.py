@@ -38,6 +38,7 @@ TOP: Mapping[str, Entry] = {
     "ln-gradients": Entry(
         "ln_gradients", "Gradients of deep post- and pre-norm stacks (Questions 15-16)."
     ),
+    "report": Entry("report", "One HTML page that answers Questions 1-16, with figures."),
     "env": Entry("env", "Show versions, devices and precision support."),
 }
 """Commands directly under `dl`."""

@@ -1,0 +1,199 @@
+"""`dl report`."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dlcli import __version__
+from dlcli.cli import lists
+from dlcli.cli.options import Show, add_command, plain
+from dlcli.cli.pictures import OfflineFlag, SeedFlag, integers
+from dlcli.engine.stopping import StopFlag
+from dlcli.errors import RunFailed, UsageFault
+
+if TYPE_CHECKING:
+    from dlcli.study.questions.cache import Cache
+    from dlcli.study.questions.lab import Lab
+    from dlcli.study.questions.question import Question, Section
+
+ENDINGS = (".html", ".htm")
+
+FullFlag = Annotated[
+    bool,
+    typer.Option(
+        "--full/--quick",
+        help="full trains everything on this machine, which takes hours; quick takes the packaged "
+        "models and experiments of seconds.",
+    ),
+]
+HtmlFlag = Annotated[Path, typer.Option("--out", "-o", help="The page, an .html file.")]
+OnlyFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--only",
+        metavar="<int>…",
+        help="Questions to answer, such as 2 12. (default: all)",
+        show_default=False,
+    ),
+]
+DataFlag = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        help="Images to test on: mnist, glyphs, or auto, which is what a model was trained on if "
+        "that is on this machine, else glyphs.",
+    ),
+]
+FreshFlag = Annotated[
+    bool, typer.Option("--fresh", help="Answer anew what an earlier report has answered.")
+]
+ThreadsFlag = Annotated[
+    int, typer.Option("--threads", min=0, help="CPU threads; 0 leaves torch's own choice.")
+]
+DeviceFlag = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add `report`."""
+    add_command(app, "report", report, list_options={"--only": lists.is_int})
+
+
+@plain
+def report(
+    show: Show,
+    *,
+    full: FullFlag = False,
+    out: HtmlFlag = Path("report.html"),
+    only: OnlyFlag = None,
+    data: DataFlag = "auto",
+    offline: OfflineFlag = False,
+    fresh: FreshFlag = False,
+    seed: SeedFlag = 0,
+    threads: ThreadsFlag = 0,
+    device: DeviceFlag = "auto",
+) -> None:
+    """Write one HTML page that answers all questions: figures, numbers, signatures, commands."""
+    _check_place(out)
+    numbers = integers(only, flag="--only") or []
+    with StopFlag().watching():
+        from dlcli.report.output import write_file
+        from dlcli.report.page.page import Heading, render
+        from dlcli.study.questions.cache import Cache, report_folder
+        from dlcli.study.questions.catalogue import QUESTIONS
+        from dlcli.study.questions.question import select
+
+        questions = select(QUESTIONS, numbers)
+        cache = Cache(report_folder(), fresh=fresh)
+        cache.sweep()
+        lab = _lab(show, cache, full=full, data=data, offline=offline, seed=seed,
+                   threads=threads, device=device)  # fmt: skip
+        sections = _sections(questions, lab, show, cache=cache)
+        command = " ".join(["dl report", *(["--full"] if full else [])])
+        heading = Heading(version=f"dlcli {__version__}", mode=lab.sizes.mode, command=command)
+        page = write_file(out, render(sections, heading=heading).encode())
+    _tell(sections, show, page=page, mode=lab.sizes.mode)
+
+
+def _check_place(out: Path) -> None:
+    """Refuse a path that cannot be written before the work, not after it.
+
+    Raises:
+        UsageFault: it does not end as a page does.
+        RunFailed: it cannot be written.
+    """
+    if out.suffix.lower() not in ENDINGS:
+        raise UsageFault(f"{out} is no name of a page.", hint="End it with .html.")
+    whole = out.absolute()
+    if whole.is_dir():
+        raise RunFailed(f"{whole} is a folder.", hint="Name a file in it, such as report.html.")
+    try:
+        whole.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=whole.parent):
+            pass
+    except OSError as error:
+        raise RunFailed(
+            f"{whole} cannot be written: {error.strerror or error}.",
+            hint="Choose a path in a folder you may write to with --out.",
+        ) from None
+
+
+def _lab(
+    show: Show,
+    cache: Cache,
+    *,
+    full: bool,
+    data: str,
+    offline: bool,
+    seed: int,
+    threads: int,
+    device: str,
+) -> Lab:
+    from dlcli.data.catalogue import named
+    from dlcli.study.questions.lab import Lab
+    from dlcli.study.questions.sizes import FULL, QUICK
+
+    if data != "auto":
+        named(data)
+    return Lab(
+        sizes=FULL if full else QUICK,
+        runs=Path("runs", "report").absolute() if full else cache.folder / "runs",
+        data=data,
+        offline=offline,
+        seed=seed,
+        threads=threads,
+        device=device,
+        notice=show.consoles.notice,
+    )
+
+
+def _sections(questions: list[Question], lab: Lab, show: Show, *, cache: Cache) -> list[Section]:
+    from dlcli.report.fraction import FractionProgress
+    from dlcli.study.questions.walk import answered
+
+    with FractionProgress(show.consoles, label="report") as at:
+
+        def begin(place: int, question: Question) -> None:
+            at(place / len(questions), f"Question {question.number}: {question.title}")
+
+        return list(answered(questions, lab, cache=cache, begin=begin))
+
+
+def _tell(sections: list[Section], show: Show, *, page: Path, mode: str) -> None:
+    """Show what was written, and end with 1 where a section is missing.
+
+    Raises:
+        typer.Exit: a section could not be made.
+    """
+    kept = sum(section.kept for section in sections)
+    failed = [section for section in sections if section.answer is None]
+    value = {
+        "mode": mode,
+        "questions": [_fields(section) for section in sections],
+        "failed": [section.question.number for section in failed],
+        "kept": kept,
+        "files": [page],
+    }
+    counts = f"{len(sections) - len(failed)} of {len(sections)} sections, {kept} of them kept"
+    show.consoles.result(value, f"{page} ({counts} from an earlier report)")
+    for section in failed:
+        show.consoles.warning(f"Question {section.question.number}: {section.failure}")
+    if failed:
+        raise typer.Exit(RunFailed.exit_code)
+
+
+def _fields(section: Section) -> dict[str, Any]:
+    question, answer = section.question, section.answer
+    status = "failed" if answer is None else "kept" if section.kept else "done"
+    found: dict[str, Any] = {
+        "number": question.number,
+        "title": question.title,
+        "status": status,
+        "elapsed_s": section.elapsed_s,
+    }
+    if answer is None:
+        return {**found, "error": {"message": section.failure, "hint": section.hint}}
+    return {**found, "numbers": answer.numbers, "commands": answer.commands, "notes": answer.notes}

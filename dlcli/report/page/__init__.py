@@ -1,0 +1,1 @@
+"""The page of `dl report`: templates, typography, and the figures that only it has."""

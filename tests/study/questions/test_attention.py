@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import pytest
+
+from dlcli.study.questions.attention import QUESTION, interval_of_aer
+from dlcli.study.questions.lab import Lab
+from tests.study.questions.answers import number
+
+
+def test_the_paper_s_example_runs_against_the_diagonal(lab: Lab) -> None:
+    answer = QUESTION.answer(lab)
+    assert number(answer, "steps against the diagonal").value == 2
+    rate = number(answer, "alignment error rate, 12 sentences")
+    assert rate.value is not None
+    assert rate.ci95 is not None
+    low, high = rate.ci95
+    assert low is not None
+    assert high is not None
+    assert 0 <= low <= rate.value <= high < 20
+    assert "measure:alignment-error-rate|data:grammar" in rate.signature
+
+
+def test_the_interval_of_a_rate_is_around_it() -> None:
+    known = [frozenset({(0, 0), (1, 1)})] * 100
+    half = [frozenset({(0, 0), (1, 0)}) if place % 2 else known[0] for place in range(100)]
+    low, high = interval_of_aer(half, known)
+    assert low < 0.25 < high
+    assert interval_of_aer(known, known) == (0, 0)
+    assert interval_of_aer(half, known) == pytest.approx((low, high))

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from dlcli.study.questions.answer import Answer, Number
+from dlcli.study.questions.cache import Cache, digest_of_files, package_stamp, settled
+
+KEY = {"question": 1, "seed": 0}
+
+
+def _answer(value: float = 1.0) -> Answer:
+    number = Number(name="n", value=value, signature="s")
+    return Answer(words=("w",), numbers=(number,), figures=(), commands=("dl env",))
+
+
+def test_an_answer_is_found_under_what_it_was_made_from(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    assert cache.find(KEY) is None
+    assert cache.keep(KEY, _answer())
+    assert cache.find(KEY) == _answer()
+    assert cache.find({**KEY, "seed": 1}) is None
+    assert Cache(tmp_path, fresh=True).find(KEY) is None
+
+
+def test_a_damaged_answer_counts_for_nothing(tmp_path: Path) -> None:
+    cache = Cache(tmp_path)
+    cache.keep(KEY, _answer())
+    (file,) = cache.folder.glob("answers/*.json")
+    file.write_text(file.read_text()[:-20])
+    assert cache.find(KEY) is None
+
+
+def test_a_folder_that_cannot_be_written_is_no_failure(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert not Cache(tmp_path / "file").keep(KEY, _answer())
+
+
+def test_what_other_versions_left_is_swept_away(tmp_path: Path) -> None:
+    (tmp_path / "0.0.1-1-abc" / "runs").mkdir(parents=True)
+    cache = Cache(tmp_path)
+    cache.keep(KEY, _answer())
+    cache.sweep()
+    assert [path.name for path in tmp_path.iterdir()] == [package_stamp()]
+    assert cache.find(KEY) is not None
+
+
+def test_a_digest_sees_contents_and_names(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("1")
+    first = digest_of_files(tmp_path, pattern="*")
+    (tmp_path / "a").write_text("2")
+    second = digest_of_files(tmp_path, pattern="*")
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert len({first, second, digest_of_files(tmp_path, pattern="*")}) == 3
+
+
+def test_a_new_answer_reads_like_a_kept_one(tmp_path: Path) -> None:
+    answer = settled(_answer(math.inf))
+    Cache(tmp_path).keep(KEY, answer)
+    assert answer.numbers[0].value is None
+    assert Cache(tmp_path).find(KEY) == answer

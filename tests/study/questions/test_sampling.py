@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import math
+
+from dlcli.study.questions.lab import Lab
+from dlcli.study.questions.sampling import QUESTION
+from tests.study.questions.answers import number
+
+
+def test_the_draws_agree_with_what_is_known_exactly(lab: Lab) -> None:
+    answer = QUESTION.answer(lab)
+    prior = number(answer, "log N(z; 0, I)")
+    assert prior.value is not None
+    assert prior.error is not None
+    exact = -10 * math.log(2 * math.pi * math.e)
+    assert abs(prior.value - exact) < 4 * prior.error
+    ink = number(answer, "share of white pixels")
+    assert ink.value is not None
+    assert ink.error is not None
+    assert abs(ink.value - float(ink.reference.split()[0])) < 4 * ink.error + 1e-3
