@@ -75,7 +75,7 @@ class RunFolder:
         """Read run.json; an unreadable one is an empty record."""
         try:
             found = json.loads(self.record_file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return found if isinstance(found, dict) else {}
 
@@ -108,7 +108,7 @@ class RunFolder:
         rows: list[object] = []
         with contextlib.suppress(OSError):
             for line in self.metrics_file.read_bytes().split(b"\n"):
-                with contextlib.suppress(ValueError):
+                with contextlib.suppress(ValueError, RecursionError):
                     rows.append(json.loads(line))
         return [row for row in rows if isinstance(row, dict)]
 

@@ -6,10 +6,10 @@ that carry no code, no optimiser and no way to go on training.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -27,6 +27,8 @@ EXPORTED = "exported"
 AVERAGE = "average"
 """The checkpoint of averaged weights, which is kept only where it is a run's result."""
 FORMAT = "1"
+
+N = TypeVar("N", bound=nn.Module)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +113,37 @@ def save_exported(
     write_whole(folder.exported_file, data)
 
 
+def build_from(build: Callable[[], N], weights: Mapping[str, Any], *, source: str) -> N:
+    """Build the network that weights are of, and load them.
+
+    Its shapes are looked at first, where they take no room: settings may ask for a network larger
+    than any memory, whatever the weights beside them are of.
+
+    Args:
+        build: builds the network from the settings beside the weights.
+        weights: see `SavedModel.weights`.
+        source: where they are from, for the message.
+
+    Raises:
+        CheckpointError: the weights are those of another network.
+    """
+    with torch.device("meta"):
+        wanted = {name: _form(tensor) for name, tensor in build().state_dict().items()}
+    hint = "The file was changed: use another checkpoint of the run, or train again."
+    if {name: _form(value) for name, value in weights.items()} != wanted:
+        raise _of_another_network(source, hint=hint)
+    network = build()
+    load_weights_into(network, weights, source=source, hint=hint)
+    return network
+
+
+def _form(value: object) -> tuple[tuple[int, ...], bool] | None:
+    """Return the shape of a tensor and whether it holds real numbers."""
+    if not isinstance(value, torch.Tensor):
+        return None
+    return tuple(value.shape), value.is_floating_point()
+
+
 def load_weights_into(
     network: nn.Module, weights: Mapping[str, Any], *, source: str, hint: str
 ) -> None:
@@ -128,9 +161,11 @@ def load_weights_into(
     try:
         network.load_state_dict(weights)
     except (RuntimeError, TypeError, AttributeError):
-        raise CheckpointError(
-            f"The weights in {source} are not those of this network.", hint=hint
-        ) from None
+        raise _of_another_network(source, hint=hint) from None
+
+
+def _of_another_network(source: str, *, hint: str) -> CheckpointError:
+    return CheckpointError(f"The weights in {source} are not those of this network.", hint=hint)
 
 
 def _load_exported(run: RunFolder, *, kind: str) -> SavedModel:

@@ -12,7 +12,7 @@ from torch import nn
 from dlcli.engine.config import resolve
 from dlcli.engine.finding import find_run
 from dlcli.engine.runs import RunFolder
-from dlcli.engine.weights import load_model
+from dlcli.engine.weights import build_from, load_model
 from dlcli.engine.weights import load_weights_into as weights_into
 from dlcli.nmt.config import NmtTrainConfig
 from dlcli.nmt.forcing import NmtNetwork
@@ -58,11 +58,14 @@ def load_trained(
     saved = load_model(run, kind=KIND, checkpoint=checkpoint)
     config = resolve(NmtTrainConfig, [saved.config], source=str(saved.path))
     tokenizer = load_tokenizer(run)
-    network = NmtNetwork(
-        build_model(config.model, vocabulary=tokenizer.size),
-        label_smoothing=config.objective.label_smoothing,
-    )
-    load_weights_into(network, saved.weights, source=str(saved.path))
+
+    def build() -> NmtNetwork:
+        return NmtNetwork(
+            build_model(config.model, vocabulary=tokenizer.size),
+            label_smoothing=config.objective.label_smoothing,
+        )
+
+    network = build_from(build, saved.weights, source=str(saved.path))
     return Trained(
         model=network.model.to(device).eval(),
         tokenizer=tokenizer,

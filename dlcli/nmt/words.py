@@ -42,7 +42,7 @@ class Words:
             found = json.loads(path.read_text(encoding="utf-8"))
             words, lowercase = found["words"], found["lowercase"]
             fits = tuple(words[:4]) == SPECIALS and all(isinstance(word, str) for word in words)
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             fits = False
         if not fits:
             raise CheckpointError(

@@ -12,7 +12,7 @@ from torch import nn
 from dlcli.engine.config import resolve
 from dlcli.engine.finding import find_run
 from dlcli.engine.runs import RunFolder
-from dlcli.engine.weights import load_model
+from dlcli.engine.weights import build_from, load_model
 from dlcli.engine.weights import load_weights_into as weights_into
 from dlcli.vae.config import VaeTrainConfig
 from dlcli.vae.model import VAE, build_model
@@ -49,8 +49,11 @@ def load_trained(
     """
     saved = load_model(run, kind=KIND, checkpoint=checkpoint)
     config = resolve(VaeTrainConfig, [saved.config], source=str(saved.path))
-    network = VaeNetwork(build_model(config.model), objective=config.objective)
-    load_weights_into(network, saved.weights, source=str(saved.path))
+
+    def build() -> VaeNetwork:
+        return VaeNetwork(build_model(config.model), objective=config.objective)
+
+    network = build_from(build, saved.weights, source=str(saved.path))
     return Trained(
         model=network.vae.to(device).eval(), config=config, run=run, checkpoint=saved.name
     )
