@@ -9,6 +9,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -62,6 +63,22 @@ METADATA: dict[str, dict[str, Any]] = {
 """Suffix → what is left out of a file so that the same figure has the same bytes."""
 
 
+_scale: ContextVar[float] = ContextVar("scale", default=1.0)
+
+
+@contextmanager
+def scaled(scale: float) -> Iterator[None]:
+    """Make figures smaller (or larger) around text of the same size, as a narrow page wants them.
+
+    Figures that measure themselves by their contents, such as grids of images, stay as they are.
+    """
+    token = _scale.set(scale)
+    try:
+        yield
+    finally:
+        _scale.reset(token)
+
+
 @contextmanager
 def house_style() -> Iterator[None]:
     """Draw in this package's style whatever the user's matplotlibrc says, then restore that."""
@@ -81,7 +98,8 @@ def new_figure(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout=layout)
+    scale = _scale.get()
+    figure = Figure(figsize=(scale * width, scale * height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
 

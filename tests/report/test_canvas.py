@@ -8,7 +8,15 @@ import matplotlib
 import pytest
 
 from dlcli.errors import DlError, UsageFault
-from dlcli.report.canvas import OKABE_ITO, colour, house_style, label, new_figure, save_figure
+from dlcli.report.canvas import (
+    OKABE_ITO,
+    colour,
+    house_style,
+    label,
+    new_figure,
+    save_figure,
+    scaled,
+)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf", ".PNG"])
@@ -60,3 +68,10 @@ def test_words_without_a_glyph_do_not_warn() -> None:
 def test_the_palette_repeats() -> None:
     assert len(set(OKABE_ITO)) == 8
     assert colour(8) == colour(0)
+
+
+def test_a_scaled_figure_is_smaller_and_the_next_one_is_not() -> None:
+    with scaled(0.5):
+        small = new_figure(4, 2)
+    assert small.get_size_inches().tolist() == [2, 1]
+    assert new_figure(4, 2).get_size_inches().tolist() == [4, 2]

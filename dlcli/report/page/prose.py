@@ -48,5 +48,6 @@ def _words(text: str) -> Markup:
 
 
 def _raised(escaped: str) -> Markup:
-    low = _INDEX.sub(lambda m: f"<sub>{m[1] or m[2]}</sub>", escaped)
+    true = _MINUS.sub("−", escaped)
+    low = _INDEX.sub(lambda m: f"<sub>{m[1] or m[2]}</sub>", true)
     return Markup(_POWER.sub(r"<sup>\1</sup>", low))

@@ -10,7 +10,7 @@ import re
 
 from markupsafe import Markup, escape
 
-from dlcli.report.canvas import FAINT, INK
+from dlcli.report.canvas import FAINT, INK, OKABE_ITO
 
 _HEAD = re.compile(r"^.*?(?=<svg\b)", re.DOTALL)
 _METADATA = re.compile(r"\s*<metadata>.*?</metadata>", re.DOTALL)
@@ -19,7 +19,12 @@ _VIEW = re.compile(r'viewBox="0 0 ([\d.]+) ([\d.]+)"')
 _ID = re.compile(r'(\bid="|href="#|url\(#)')
 PIXELS_PER_POINT = 96 / 72
 
-INKS = {INK: "var(--ink)", FAINT.lower(): "var(--rule)", "#000000": "var(--ink)"}
+INKS = {
+    INK: "var(--ink)",
+    FAINT.lower(): "var(--rule)",
+    "#000000": "var(--ink)",
+    **{colour.lower(): f"var(--series-{place})" for place, colour in enumerate(OKABE_ITO[:4])},
+}
 """Colours of the canvas → those of the page, in figures of lines."""
 
 

@@ -84,7 +84,7 @@ def _both(found: KlResult, *, name: str, exact: str) -> tuple[Number, Number]:
             signature=found.signature,
         ),
         Number(
-            name=f"the same by {sampled.samples:,} draws",
+            name=f"by {sampled.samples:,} draws, {name}",
             value=sampled.value,
             error=sampled.std_error,
             unit="nats",

@@ -119,7 +119,7 @@ class Lab:
         """Trained VAEs, the one that commands take by default first."""
         if self.sizes.trained_here:
             runs = [RunFolder(Path(self.published(arch).run)) for arch in ("conv", "mlp")]
-            names = [str(run.path) for run in runs]
+            names = [shown_path(run) for run in runs]
         else:
             chosen = packaged("vae")
             names = [f"{pretrained.PREFIX}{name}" for name in chosen]
@@ -148,7 +148,7 @@ class Lab:
         """A trained translator, and how `--run` names it."""
         if self.sizes.trained_here:
             run = self.train_translator("nmt", {})
-            return load_nmt(run), str(run.path)
+            return load_nmt(run), shown_path(run)
         chosen = packaged("nmt")
         if not chosen:
             raise RunFailed("No translator ships with this package.", hint="Use --full.")
@@ -214,6 +214,12 @@ def packaged(kind: str) -> list[str]:
         if RunFolder(pretrained.folder(name) or Path()).record().get("kind") == kind
     ]
     return sorted(names, key=lambda name: (name != usual, name))
+
+
+def shown_path(run: RunFolder) -> str:
+    """Return a run's folder as one types it: from the working folder, where it lies below."""
+    here = Path.cwd()
+    return str(run.path.relative_to(here) if run.path.is_relative_to(here) else run.path)
 
 
 def _place(folder: Path) -> Place:

@@ -85,7 +85,7 @@ def answer(lab: Lab) -> Answer:
         figures=(
             figure(
                 functools.partial(compare_curves, curves=curves, title="training loss of the grid"),
-                alt="Training loss against updates for Adam and SGD at three learning rates each.",
+                alt="Training loss against epochs for Adam and SGD at three learning rates each.",
                 caption=f"Training loss of the six cells ({data}, {sizes.grid_epochs} epochs).",
             ),
         ),
