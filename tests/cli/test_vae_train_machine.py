@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from pathlib import Path
 
@@ -36,6 +37,26 @@ def test_a_disk_that_fills_up_keeps_the_last_checkpoint_and_goes_on_with_more_ro
     dl_json(*go_on)
     dl_json(*first[:-3], "3", "--out", str(tmp_path / "b"))
     assert same(weights_of(run.path), weights_of(tmp_path / "b"))
+
+
+def test_a_disk_that_became_read_only_is_a_sentence_and_its_run_is_still_of_use(
+    tiny_disk: Path,
+) -> None:
+    run = str(tiny_disk / "a")
+    dl_json(*TRAIN, "--snapshots", "", "--epochs", "1", "--out", run)
+    subprocess.run(["mount", "-o", "remount,ro", str(tiny_disk)], check=True)
+    for words in (
+        ["vae", "train", "--resume", run, "--epochs", "3"],
+        [*TRAIN, "--out", str(tiny_disk / "b")],
+        [*TRAIN, "--out", run, "--force"],
+        ["vae", "generate", "--run", run, "--n", "1"],
+        ["runs", "export", run, "--out", str(tiny_disk / "c")],
+    ):
+        done = dl(*words, "--json")
+        assert done.exit_code == 1
+        assert "Read-only file system" in error_of(done)["message"]
+    dl_json("vae", "generate", "--run", run, "--n", "1", "--out", "here.png")
+    assert dl_json("runs", "show", run)["status"] == "done"
 
 
 def test_a_clock_that_goes_back_changes_neither_latest_nor_the_result(
