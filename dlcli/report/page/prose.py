@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 _CODE = re.compile(r"`([^`]+)`")
 _EMPHASIS = re.compile(r"\*([^*\s][^*]*)\*")
 _POWER = re.compile(r"\^\{?([-−]?\d+)\}?")
-_INDEX = re.compile(r"(?<=[A-Za-zμσα∂)])_(?:\{([^}]+)\}|([A-Za-z]+))")
+_INDEX = re.compile(r"(?<=[A-Za-zμσαΣ∂)])_(?:\{([^}]+)\}|([A-Za-z]+))")
 _EXPONENT = re.compile(r"e([+-])0*(\d+)\b")
 _MINUS = re.compile(r"(?<![\w.])-(?=[\d.∞i])")
 

@@ -32,7 +32,7 @@ TUNED = (
     "The settings of the packaged translator were chosen with an eye on this error rate, so take "
     "it for what such a network can reach rather than for a blind test."
 )
-OTHERS = "on Hansards, other data: fast_align 16.4 % one way, 10.5 % both ways; eflomal 8.2 %"
+OTHERS = "on Hansards, other data: `fast_align` 16.4 % one way, 10.5 % both ways; eflomal 8.2 %"
 
 
 def answer(lab: Lab) -> Answer:

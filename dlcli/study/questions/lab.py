@@ -54,9 +54,9 @@ class Subject:
         if data == self.own:
             return ""
         return (
-            f"`{self.name}` was trained on {self.own}, which is not on this machine, and is tested "
-            f"here on {data}, digits that the package draws itself: read these numbers as those of "
-            f"a model away from home. `dl data fetch {self.own}` and a second report mend it."
+            f"`{self.name}` was trained on {self.own} and is tested here on {data}: read these "
+            f"numbers as those of a model away from home. Where {self.own} is on the machine "
+            f"(`dl data fetch {self.own}`), `dl report` tests on it."
         )
 
     def signed(self, signature: str) -> str:

@@ -19,7 +19,7 @@ from dlcli.vae.trained import load_trained
 
 NETWORKS: dict[str, tuple[dict[str, object], str]] = {
     "with batch norm": ({}, ""),
-    "without": ({"norm": "none"}, " --norm none"),
+    "no batch norm": ({"norm": "none"}, " --norm none"),
     "with skips (cheating)": ({"skip": True}, " --skip"),
 }
 """Name → what differs from `--arch conv`, as settings and as flags."""
@@ -63,8 +63,8 @@ def answer(lab: Lab) -> Answer:
                 functools.partial(
                     snapshots, panels={name: _samples(lab, one) for name, one in found.items()}
                 ),
-                alt="Three panels of generated pictures: digits with batch normalisation, vaguer "
-                "ones without, and with skip connections pictures without any form.",
+                alt="Three panels of generated pictures, one a network: with batch normalisation, "
+                "without it, and with skip connections.",
                 caption=f"Means of p(x|z) for the same {PICTURES} draws from the prior ({data}, "
                 f"{sizes.conv_images or 'all'} images, {sizes.conv_epochs} epochs).",
                 is_picture=True,
@@ -83,7 +83,7 @@ def _note(lab: Lab) -> tuple[str, ...]:
         return ()
     return (
         f"A quick report trains the three on {lab.sizes.conv_images:,} images for "
-        f"{lab.sizes.conv_epochs} epochs, which is enough to see what skips do, and no more.",
+        f"{lab.sizes.conv_epochs} epochs, a first look; `dl report --full` gives them more.",
     )
 
 

@@ -43,8 +43,8 @@ def answer(lab: Lab) -> Answer:
         figures=(
             figure(
                 functools.partial(snapshots, panels=panels),
-                alt="Three panels of generated digits: blobs and strokes without form for β = 0, "
-                "digits for β = 1, blurred look-alikes for β = 10.",
+                alt="Three panels of generated pictures, one for each weight β of the second term: "
+                "0, 1 and 10.",
                 caption=f"Means of p(x|z) for the same {PICTURES} draws of z from the prior "
                 f"({data}, {sizes.beta_epochs} epochs).",
                 is_picture=True,
