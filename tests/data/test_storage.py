@@ -57,15 +57,22 @@ def test_notices_of_library_users_go_to_stderr(capsys: pytest.CaptureFixture[str
 def test_waiting_for_another_process_is_said(target: Path) -> None:
     said: list[str] = []
     code = (
-        "import pathlib, time\n"
+        "import pathlib, sys\n"
         "from dlcli.data.storage import locked\n"
         f"with locked(pathlib.Path({str(target)!r}), notice=print):\n"
         "    print('held', flush=True)\n"
-        "    time.sleep(0.5)"
+        "    sys.stdin.readline()"
     )
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+
+        def hear(sentence: str) -> None:
+            said.append(sentence)
+            other.communicate(b"let go\n")
+
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"
-        with locked(target, notice=said.append):
+        with locked(target, notice=hear):
             pass
     assert said == ["Waiting for another process that is fetching file.tgz."]
