@@ -18,6 +18,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+PATIENCE_S = 900.0
+"""For what takes a second or ten, but minutes on a machine that many others are using."""
+PAUSE_S = "DL_TEST_PAUSE_S"
+"""Variable that has a command rest before each update, so that a signal cannot come too late."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +66,14 @@ class Child:
         lines = self._trace.read_text().splitlines()
         return [(int(step), float(when)) for step, when in map(str.split, lines)]
 
-    def wait_for_updates(self, count: int, *, seconds: float = 60) -> None:
+    def wait_for_updates(self, count: int, *, seconds: float = PATIENCE_S) -> None:
         """Wait until it has begun so many updates, or has ended."""
         until = time.monotonic() + seconds
         while len(self.updates) < count and self.poll() is None:
             assert time.monotonic() < until, self.stderr
             time.sleep(0.002)
 
-    def wait(self, *, seconds: float = 120) -> Done:
+    def wait(self, *, seconds: float = PATIENCE_S) -> Done:
         """Wait for its end; a command that does not end is killed and fails the test."""
         until = time.monotonic() + seconds
         while self.poll() is None:
@@ -108,7 +112,7 @@ class Launcher:
         assert self._server.stdout is not None
         self._server.stdin.close()
         self._server.stdout.close()
-        self._server.wait(30)
+        self._server.wait(PATIENCE_S)
 
     def ask(self, **request: object) -> int | None:
         """Send the server one request and return its answer."""
@@ -166,7 +170,7 @@ def _become(request: dict[str, Any]) -> None:
     os.dup2(handle, 0)
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
-    _trace_updates(request["trace"])
+    trace_updates(request["trace"], pause_s=float(os.environ.get(PAUSE_S, "0")))
     _leave_out_figures()
     sys.argv = ["dl", *request["words"]]
     from dlcli.__main__ import main
@@ -175,7 +179,7 @@ def _become(request: dict[str, Any]) -> None:
     sys.exit(0)
 
 
-def _trace_updates(path: str) -> None:
+def trace_updates(path: str, *, pause_s: float) -> None:
     """Write down the beginning of every update, so that a killed process leaves word of it."""
     from dlcli.engine.step import Stepper
 
@@ -184,6 +188,7 @@ def _trace_updates(path: str) -> None:
 
     def update(self: Stepper, batches: Any, *, step: int, total_steps: int) -> Any:
         os.write(handle, f"{step} {time.perf_counter()}\n".encode())
+        time.sleep(pause_s)
         return real(self, batches, step=step, total_steps=total_steps)
 
     Stepper.update = update  # type: ignore[method-assign]

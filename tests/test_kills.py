@@ -20,8 +20,10 @@ from dlcli.engine.runs import RunFolder
 from tests.cli.tiny import CONV, SIZES, TRAIN, dl, dl_json, error_of
 from tests.cli.tiny_nmt import NMT_SIZES
 from tests.engine.toy import TIMINGS, differences
-from tests.launcher import ROOT, Child, Launcher
+from tests.launcher import PATIENCE_S, PAUSE_S, ROOT, Child, Launcher
 from tests.nmt.sentences import write_tsv
+
+pytestmark = pytest.mark.timeout(2 * PATIENCE_S)
 
 INTERVAL_S = 0.05
 UPDATES = 22
@@ -145,6 +147,7 @@ def test_killed_at_random_and_resumed_it_ends_with_the_same_bits(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("arch", TRAININGS)
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_twenty_times_it_ends_with_the_same_bits(
@@ -174,7 +177,7 @@ def test_the_program_itself_killed_three_times_ends_with_the_same_bits(
             process.stderr.readline()  # "vae-mlp: 8 epochs …": training begins
             time.sleep(rng.random() * 0.2)
             process.kill()
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, err
     assert json.loads(out)["epochs"] == 8
     assert not differences(outcome(folder), whole("mlp"))
@@ -185,7 +188,7 @@ def test_a_signal_saves_and_leaves_with_130(
     number: signal.Signals, launcher: Launcher, whole: Callable[[str], dict[str, Any]]
 ) -> None:
     folder = launcher.folder / f"stopped by {number.name}"
-    child = launcher.start(_going_on("mlp", folder))
+    child = launcher.start(_going_on("mlp", folder), env={PAUSE_S: "0.1"})
     child.wait_for_updates(7)
     child.signal(number)
     done = child.wait()

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,10 @@ from dlcli.engine.runs import RunFolder
 from dlcli.engine.weights import load_model
 from tests.cli.tiny import CONV, SIZES, dl_json, weights_of
 from tests.cli.tiny_nmt import nmt_train
-from tests.launcher import ROOT
+from tests.launcher import PATIENCE_S, PAUSE_S
+from tests.torchrun import kill_all, needs_proc, start, workers
+
+pytestmark = pytest.mark.timeout(2 * PATIENCE_S)
 
 # 41 images in batches of 13: the last has 2, and the shards of 13 are 6 and 7.
 TRAIN = [
@@ -28,21 +30,9 @@ TRAIN = [
 ENDLESS = [*TRAIN, "--epochs", "100000"]
 
 
-def _start(words: list[str], *options: str) -> subprocess.Popen[str]:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    return subprocess.Popen(
-        [*launcher, "--nproc-per-node", "2", *options, "-m", "dlcli", *words, "--json"],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-
-
 def _run(words: list[str], *options: str) -> tuple[int, str, str]:
-    process = _start(words, *options)
-    out, err = process.communicate(timeout=200)
+    process = start(words, *options)
+    out, err = process.communicate(timeout=PATIENCE_S)
     return process.returncode, out, err
 
 
@@ -52,31 +42,15 @@ def started() -> Iterator[list[subprocess.Popen[str]]]:
     found: list[subprocess.Popen[str]] = []
     yield found
     for process in found:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+        kill_all(process)
 
 
 def _wait_for(path: Path, process: subprocess.Popen[str]) -> None:
-    until = time.monotonic() + 120
+    until = time.monotonic() + PATIENCE_S
     while not path.exists():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < until, f"{path} did not come"
         time.sleep(0.02)
-
-
-def _worker(launcher: int, rank: int) -> int:
-    """Return the process of one rank among the launcher's children."""
-    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
-    for child in children:
-        if f"\0RANK={rank}\0".encode() in b"\0" + Path(f"/proc/{child}/environ").read_bytes():
-            return int(child)
-    raise AssertionError(f"no rank {rank} among {children}")
-
-
-needs_proc = pytest.mark.skipif(
-    not Path("/proc/self/task").is_dir(), reason="finds the workers in /proc"
-)
 
 
 def test_two_half_batches_take_the_steps_of_one_whole_and_one_process_speaks(
@@ -127,12 +101,12 @@ def test_two_half_batches_of_sentences_take_the_steps_of_one_whole(tmp_path: Pat
 def test_a_worker_that_dies_ends_the_job_and_leaves_a_run_that_goes_on(
     rank: int, started: list[subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    process = _start([*ENDLESS, "--out", "run"])
+    process = start([*ENDLESS, "--out", "run"])
     started.append(process)
     run = RunFolder(tmp_path / "run")
     _wait_for(run.checkpoint(), process)
-    os.kill(_worker(process.pid, rank), signal.SIGKILL)
-    out, err = process.communicate(timeout=120)
+    os.kill(workers(process.pid)[rank], signal.SIGKILL)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode != 0
     assert out.count("\n") <= 1
     if rank == 1:
@@ -154,11 +128,12 @@ def test_a_restart_goes_on_after_a_worker_died(
     started: list[subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     words = [*TRAIN, "--epochs", "60", "--out", "run"]
-    process = _start(words, "--max-restarts", "1")
+    slow = {"module": "tests.torchrun", PAUSE_S: "0.2"}
+    process = start(words, "--max-restarts", "1", **slow)
     started.append(process)
     _wait_for(RunFolder(tmp_path / "run").checkpoint(), process)
-    os.kill(_worker(process.pid, 1), signal.SIGKILL)
-    out, err = process.communicate(timeout=200)
+    os.kill(workers(process.pid)[1], signal.SIGKILL)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, err
     assert out.count("\n") == 1, "the first attempt leaves stdout to the second"
     assert json.loads(out)["epochs"] == 60
@@ -170,11 +145,11 @@ def test_a_restart_goes_on_after_a_worker_died(
 def test_a_signal_to_the_launcher_saves(
     started: list[subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    process = _start([*ENDLESS, "--out", "run"])
+    process = start([*ENDLESS, "--out", "run"])
     started.append(process)
     _wait_for(RunFolder(tmp_path / "run").checkpoint(), process)
     process.terminate()
-    out, _ = process.communicate(timeout=120)
+    out, _ = process.communicate(timeout=PATIENCE_S)
     assert json.loads(out)["error"]["kind"] == "interrupted"
     assert RunFolder(tmp_path / "run").status == "interrupted"
 

@@ -25,6 +25,7 @@ from dlcli.errors import (
     RunFailed,
     UsageFault,
 )
+from tests.launcher import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 DL = [sys.executable, "-m", "dlcli"]
@@ -180,7 +181,9 @@ def test_python_callers_get_the_exceptions_themselves() -> None:
 
 def _run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     env = os.environ | {"PYTHONPATH": str(ROOT)} | environment
-    return subprocess.run(words, capture_output=True, text=True, env=env, check=False, timeout=120)
+    return subprocess.run(
+        words, capture_output=True, text=True, env=env, check=False, timeout=PATIENCE_S
+    )
 
 
 def test_the_module_is_the_program() -> None:
@@ -232,7 +235,7 @@ def _on_a_terminal(*words: str, **environment: str) -> str:
             seen += chunk
     except OSError:  # Linux says so when the other side has closed
         pass
-    process.wait(60)
+    process.wait(PATIENCE_S)
     os.close(leader)
     return seen.decode()
 

@@ -22,7 +22,7 @@ from dlcli.engine.events import Notice
 from dlcli.engine.session import Place
 from dlcli.errors import Interrupted, UsageFault
 from tests.cli.tiny import TRAIN
-from tests.launcher import ROOT
+from tests.launcher import PATIENCE_S, ROOT
 
 
 def _run(path: Path, *, seed: int = 0) -> Path:
@@ -112,6 +112,7 @@ def test_listeners_are_told() -> None:
             listener(Notice(message="x"))
 
 
+@pytest.mark.timeout(2 * PATIENCE_S)
 @pytest.mark.parametrize("pipe", ["2>&1 >/dev/null | head -1", "2>/dev/null | head -c 1", "2>&-"])
 def test_a_reader_that_leaves_does_not_stop_the_training(pipe: str, tmp_path: Path) -> None:
     words = " ".join([*TRAIN, "--snapshots", "9", "--out", "a", "--json"])
@@ -122,7 +123,7 @@ def test_a_reader_that_leaves_does_not_stop_the_training(pipe: str, tmp_path: Pa
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0
     assert "Traceback" not in done.stderr + done.stdout

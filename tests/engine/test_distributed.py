@@ -18,6 +18,9 @@ from dlcli.engine.runs import RunFolder
 from dlcli.engine.session import Place
 from tests.engine.toy import differences, outcome
 from tests.engine.two_processes import CONFIGS, train
+from tests.launcher import PATIENCE_S
+
+pytestmark = pytest.mark.timeout(2 * PATIENCE_S)
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[2]
@@ -73,10 +76,10 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[
         text=True,
     )
     try:
-        _, said = process.communicate(timeout=240)
+        _, said = process.communicate(timeout=PATIENCE_S)
     finally:
         process.terminate()  # the launcher ends its workers; killed itself, it would leave them
-        process.communicate(timeout=60)
+        process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, said
     return folder, [json.loads((folder / f"rank {r}.json").read_text()) for r in range(2)]
 

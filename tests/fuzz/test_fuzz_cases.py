@@ -85,7 +85,7 @@ def test_two_hundred_real_processes(launcher: Launcher) -> None:
         family = list(MAKERS)[number % len(MAKERS)]
         given = MAKERS[family][0](random.Random(f"process {number}"))
         before = _own(snapshot(launcher.folder))
-        done = launcher.start(given, env=environment).wait(seconds=60)
+        done = launcher.start(given, env=environment).wait()
         check(given, code=done.code, out=done.stdout, err=done.stderr)
         assert _own(snapshot(launcher.folder)) == before, given
 
