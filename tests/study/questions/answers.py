@@ -22,6 +22,9 @@ def numbers(answer: Answer) -> dict[str, Number]:
 
 
 def number(answer: Answer, beginning: str) -> Number:
-    """Return the number whose name begins so."""
-    (found,) = (one for name, one in numbers(answer).items() if name.startswith(beginning))
+    """Return the number of this name, or the only one whose name begins so."""
+    named = numbers(answer)
+    if beginning in named:
+        return named[beginning]
+    (found,) = (one for name, one in named.items() if name.startswith(beginning))
     return found
