@@ -36,7 +36,7 @@ def answer(lab: Lab) -> Answer:
             "met. It is a regulariser, and it is what turns an auto-encoder into a generator.",
             "Weighing it by β shows both. With β = 0 reconstructions are best, yet q has wandered "
             "so far from the prior that samples are debris. With β = 10 nothing costs more than it "
-            "must: few latents speak, and all pictures resemble their mean.",
+            "must: the latents say next to nothing, and all pictures resemble their mean.",
         ),
         formula="L = −E_q[log p(x|z)] + β · KL(q(z|x) ‖ p(z)),   β = 1 for the bound",
         numbers=tuple(number for beta in BETAS for number in _terms(found[beta], beta)),
