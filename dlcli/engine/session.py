@@ -27,7 +27,7 @@ from dlcli.engine.resuming import check_precision, check_unchanged
 from dlcli.engine.runs import RunFolder, create_run, open_run
 from dlcli.engine.seed import seed_everything
 from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig
-from dlcli.engine.stopping import StopFlag
+from dlcli.engine.stopping import StopFlag, ignore_signals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +151,8 @@ def open_session(
         try:
             yield session
         except BaseException as error:
+            if world.size > 1:
+                ignore_signals()
             lost = _lost_peer(session, error)
             _note_failure(session, lost or error)
             if lost is not None:

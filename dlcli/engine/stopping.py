@@ -7,9 +7,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 _SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
+_ignored: dict[int, Any] = {}
+"""Signals that `ignore_signals` has switched off, and the handlers to come back."""
 
 
 class StopFlag:
@@ -55,6 +58,7 @@ class StopFlag:
         if threading.current_thread() is not threading.main_thread():
             yield self
             return
+        _heed_signals()
         foreign = (signal.SIG_IGN, None)
         watched = [number for number in _SIGNALS if signal.getsignal(number) not in foreign]
         before = {number: signal.signal(number, self._handle) for number in watched}
@@ -62,4 +66,24 @@ class StopFlag:
             yield self
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                if number in _ignored:
+                    _ignored[number] = handler
+                else:
+                    signal.signal(number, handler)
+
+
+def ignore_signals() -> None:
+    """Ignore what would stop this process, until something is watched again (main thread only).
+
+    For a worker of a job that has failed: `torchrun` sends SIGTERM to all of them once one has
+    ended, and must not cut off the sentence that says why. It kills what is left after half a
+    minute.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in _SIGNALS:
+            _ignored.setdefault(number, signal.signal(number, signal.SIG_IGN))
+
+
+def _heed_signals() -> None:
+    while _ignored:
+        signal.signal(*_ignored.popitem())

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from dlcli.engine.stopping import StopFlag
+from dlcli.engine.stopping import StopFlag, ignore_signals
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
@@ -90,3 +90,23 @@ def test_an_ignored_signal_stays_ignored() -> None:
         assert not stop.requested
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_failure_that_is_being_reported_is_not_cut_off_by_torchrun() -> None:
+    before = [signal.getsignal(number) for number in SIGNALS]
+    outer = StopFlag()
+    with outer.watching():
+        with StopFlag().watching() as failing:
+            ignore_signals()
+            for number in SIGNALS:
+                _send(number)
+        _send(signal.SIGTERM)
+        assert not failing.requested
+        assert not outer.requested
+        with StopFlag().watching() as following, pytest.raises(KeyboardInterrupt):
+            _send(signal.SIGTERM)
+        assert following.requested
+        with pytest.raises(KeyboardInterrupt):
+            _send(signal.SIGTERM)
+        assert outer.requested
+    assert [signal.getsignal(number) for number in SIGNALS] == before
