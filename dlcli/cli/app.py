@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from dlcli.cli.tree import GROUPS, MARKUP, TOP, LazyGroup, lazy
+from dlcli.engine.stopping import ignore_signals
 from dlcli.errors import DlError, Interrupted, RunFailed
 
 
@@ -50,6 +51,8 @@ class Root(LazyGroup):
 
 def report_failure(error: Exception, *, as_json: bool) -> int:
     """Say what went wrong, on stderr and for `--json` on stdout too; return the exit code."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        ignore_signals()
     known = as_known(error)
     if not known.message and not as_json:  # a group without a command has shown its help
         return known.exit_code

@@ -49,7 +49,10 @@ DataFlag = Annotated[
     ),
 ]
 FreshFlag = Annotated[
-    bool, typer.Option("--fresh", help="Answer anew what an earlier report has answered.")
+    bool,
+    typer.Option(
+        "--fresh", help="Answer anew what an earlier report has answered; trainings stay."
+    ),
 ]
 ThreadsFlag = Annotated[
     int, typer.Option("--threads", min=0, help="CPU threads; 0 leaves torch's own choice.")
@@ -140,7 +143,7 @@ def _lab(
         named(data)
     return Lab(
         sizes=FULL if full else QUICK,
-        runs=Path("runs", "report").absolute() if full else cache.folder / "runs",
+        runs=Path("runs", "report", "trained").absolute() if full else cache.folder / "runs",
         data=data,
         offline=offline,
         seed=seed,
@@ -177,6 +180,13 @@ def _tell(sections: list[Section], show: Show, *, page: Path, mode: str) -> None
         "kept": kept,
         "files": [page],
     }
+    if failed:
+        these = ", ".join(str(section.question.number) for section in failed)
+        value["error"] = {
+            "kind": RunFailed.kind,
+            "message": f"No answer to {these}: {failed[0].failure}",
+            "hint": failed[0].hint,
+        }
     counts = f"{len(sections) - len(failed)} of {len(sections)} sections, {kept} of them kept"
     show.consoles.result(value, f"{page} ({counts} from an earlier report)")
     for section in failed:

@@ -81,7 +81,8 @@ def ignore_signals() -> None:
     """
     if threading.current_thread() is threading.main_thread():
         for number in _SIGNALS:
-            _ignored.setdefault(number, signal.signal(number, signal.SIG_IGN))
+            if signal.getsignal(number) is not None:  # installed by something that is not Python
+                _ignored.setdefault(number, signal.signal(number, signal.SIG_IGN))
 
 
 def _heed_signals() -> None:

@@ -59,6 +59,8 @@ def test_a_section_that_fails_costs_its_place_only(monkeypatch: pytest.MonkeyPat
     assert result.exit_code == 1
     found = _json(result)
     assert found["failed"] == [4]
+    assert found["error"]["message"] == "No answer to 4: MNIST cannot be had."
+    assert found["error"]["hint"] == "Run `dl data fetch mnist`."
     assert found["questions"][1]["error"]["message"] == "MNIST cannot be had."
     assert "Question 4: MNIST cannot be had." in result.stderr
     page = Path("report.html").read_text(encoding="utf-8")

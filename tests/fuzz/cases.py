@@ -238,6 +238,7 @@ def words(noise: random.Random) -> list[str]:
     has = {flag for one in parameters for flag in getattr(one, "opts", [])}
     first = ["--print-config"] if "--print-config" in has else []
     first += ["--out", "out/picture.png"] if "--out" in has else []
+    first += ["--offline"] if "--offline" in has else []
     return [*command, "--json", *first, *(word.replace("\x00", "") for word in given)]
 
 

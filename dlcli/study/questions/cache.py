@@ -6,10 +6,12 @@ another version of the package are swept away when a report begins.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,8 @@ from dlcli.report.strict_json import to_json
 from dlcli.study.questions.answer import Answer, read_answer
 
 FORMAT = "1"
+UNUSED_S = 7 * 24 * 3600
+"""What another version has not touched for so long may go."""
 
 
 def report_folder() -> Path:
@@ -72,10 +76,10 @@ class Cache:
         return self.root / package_stamp()
 
     def sweep(self) -> None:
-        """Remove what other versions of the package left."""
+        """Remove what other versions of the package left, if none of it is in use."""
         if self.root.is_dir():
             for left in self.root.iterdir():
-                if left.is_dir() and left != self.folder:
+                if left.is_dir() and left != self.folder and _age_s(left) > UNUSED_S:
                     shutil.rmtree(left, ignore_errors=True)
 
     def find(self, key: Mapping[str, object]) -> Answer | None:
@@ -85,7 +89,7 @@ class Cache:
         try:
             fields = json.loads(self._file(key).read_text(encoding="utf-8"))
             return read_answer(cast(Mapping[str, object], fields))
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
 
     def keep(self, key: Mapping[str, object], answer: Answer) -> bool:
@@ -100,3 +104,11 @@ class Cache:
 
     def _file(self, key: Mapping[str, object]) -> Path:
         return self.folder / "answers" / f"{digest(key)}.json"
+
+
+def _age_s(folder: Path) -> float:
+    """Return the seconds since something was last put into a folder or the folders in it."""
+    times = [time.time()]
+    with contextlib.suppress(OSError):
+        times = [path.stat().st_mtime for path in (folder, *folder.glob("*/"), *folder.glob("*/*"))]
+    return time.time() - max(times)

@@ -9,7 +9,6 @@ from dlcli.report.forcing import forcing_figure
 from dlcli.report.page.figures import losses_figure
 from dlcli.study.nmt_forcing import ForcingRow, compare_forcing, forcing_cells
 from dlcli.study.questions.answer import Answer, Figure, Number
-from dlcli.study.questions.cache import digest
 from dlcli.study.questions.drawing import figure
 from dlcli.study.questions.lab import Lab
 from dlcli.study.questions.question import Question
@@ -92,7 +91,7 @@ def _numbers(forced: float, free: float, *, signature: str, name: str) -> tuple[
 def _trained(lab: Lab) -> Answer:
     """Train with the teacher always, half of the time, and never."""
     cells = forcing_cells(lab.translator_config({}), RATIOS)
-    base = lab.runs / f"nmt-forcing-{digest(lab.translator_config({}))}"
+    base = lab.folder("nmt-forcing", lab.translator_config({}))
     place = Place(resume=base) if any(base.glob("*/config.yaml")) else Place(out=base)
     rows = compare_forcing(
         cells,

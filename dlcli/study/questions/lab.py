@@ -6,6 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,17 +14,18 @@ import torch
 
 from dlcli import pretrained
 from dlcli.data import recommended
-from dlcli.data.catalogue import named
+from dlcli.data.catalogue import DATA_SETS, named
 from dlcli.data.checks import find
+from dlcli.data.obtain import fetch
 from dlcli.engine.config import DataclassType, resolve, to_dict
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.session import Place
-from dlcli.errors import RunFailed
+from dlcli.errors import DataError, RunFailed
 from dlcli.nmt.config import NmtTrainConfig
 from dlcli.nmt.trained import Trained as TrainedNmt
 from dlcli.nmt.trained import load_trained as load_nmt
 from dlcli.nmt.training import train as train_nmt
-from dlcli.study.questions.cache import digest, digest_of_files
+from dlcli.study.questions.cache import digest, digest_of_files, package_stamp
 from dlcli.study.questions.question import Need
 from dlcli.study.questions.sizes import Sizes
 from dlcli.study.repeat import Listener, Train, train_once
@@ -96,9 +98,14 @@ class Lab:
             "sizes": self.sizes,
             "data": self.data,
             "seed": self.seed,
+            "threads": self.threads,
             "device": self.device,
+            "gpu": torch.cuda.is_available(),
             "torch": torch.__version__,
+            "matplotlib": version("matplotlib"),
         }
+        if self.sizes.trained_here:
+            found |= {"trained-on": self.train_images, "runs": str(self.runs)}
         for need in needs:
             if need in ("vae", "nmt") and not self.sizes.trained_here:
                 folders = {name: pretrained.folder(name) or Path() for name in packaged(need)}
@@ -107,12 +114,29 @@ class Lab:
                 }
         if "images" in needs:
             found["images"] = "mnist" if self.has("mnist") else STAND_IN
+        if "sentences" in needs:
+            found["sentences"] = [each.name for each in DATA_SETS if self.has(each.name)]
         return found
 
     def has(self, data: str) -> bool:
         """Say whether a data set is on this machine."""
         data_set = named(data)
         return data_set.name in ("glyphs", "grammar") or find(data_set) is not None
+
+    @functools.cached_property
+    def train_images(self) -> str:
+        """The data set that VAEs are trained on, by its true name."""
+        asked = self.sizes.train_data
+        if self.sizes.trained_here and self.data != "auto":
+            asked = self.data
+        if asked != "auto" or self.has("mnist"):
+            return "mnist" if asked == "auto" else asked
+        try:
+            fetch(named("mnist"), offline=self.offline, notice=self.notice)
+        except DataError as error:
+            self.notice(f"{error.message} Taking 'glyphs' in its place.")
+            return "glyphs"
+        return "mnist"
 
     @functools.cached_property
     def subjects(self) -> tuple[Subject, ...]:
@@ -157,9 +181,7 @@ class Lab:
 
     def vae_config(self, changes: Mapping[str, Any]) -> VaeTrainConfig:
         """Return the settings of `dl vae train --data …` with these changes."""
-        data = self.sizes.train_data
-        if self.sizes.trained_here and self.data != "auto":
-            data = self.data
+        data = self.train_images
         base = {
             "data": {"name": data, "offline": self.offline},
             "compute": {"seed": self.seed, "threads": self.threads, "device": self.device},
@@ -182,9 +204,13 @@ class Lab:
         Raises:
             Interrupted: a signal came; the next report goes on from the last checkpoint.
         """
-        folder = self.runs / f"{label}-{digest(to_dict(config))}"
-        found = train_once(config, train=train_vae, place=_place(folder), listeners=self.listeners)
+        place = _place(self.folder(label, config))
+        found = train_once(config, train=train_vae, place=place, listeners=self.listeners)
         return _whole(found)
+
+    def folder(self, label: str, config: DataclassType) -> Path:
+        """Return where a training with these settings, by this code, belongs."""
+        return self.runs / f"{label}-{digest([package_stamp(), to_dict(config)])}"
 
     def translator_config(self, changes: Mapping[str, Any]) -> NmtTrainConfig:
         """Return the settings of `dl nmt train --data …` with these changes."""
@@ -198,8 +224,7 @@ class Lab:
     def train_translator(self, label: str, changes: Mapping[str, Any]) -> RunFolder:
         """Train a translator, or go on with it, or find it done."""
         config = self.translator_config(changes)
-        folder = self.runs / f"{label}-{digest(to_dict(config))}"
-        place = _place(folder)
+        place = _place(self.folder(label, config))
         train: Train[NmtTrainConfig, Any] = train_nmt
         found = _whole(train_once(config, train=train, place=place, listeners=self.listeners))
         return RunFolder(Path(found.run))

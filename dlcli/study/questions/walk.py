@@ -59,7 +59,7 @@ def _section(question: Question, lab: Lab, *, cache: Cache) -> Section:
         raise
     except DlError as error:
         return _failed(question, error.message, hint=error.hint, began=began)
-    except (OSError, ValueError, RuntimeError, ArithmeticError, LookupError, TypeError) as error:
+    except Exception as error:
         text = f"{type(error).__name__}: {error}"
         return _failed(question, text, hint="Please report it.", began=began)
     cache.keep(key, answer)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import math
+import os
+import time
 from pathlib import Path
 
 from dlcli.study.questions.answer import Answer, Number
-from dlcli.study.questions.cache import Cache, digest_of_files, package_stamp, settled
+from dlcli.study.questions.cache import UNUSED_S, Cache, digest_of_files, package_stamp, settled
 
 KEY = {"question": 1, "seed": 0}
 
@@ -36,12 +38,18 @@ def test_a_folder_that_cannot_be_written_is_no_failure(tmp_path: Path) -> None:
     assert not Cache(tmp_path / "file").keep(KEY, _answer())
 
 
-def test_what_other_versions_left_is_swept_away(tmp_path: Path) -> None:
-    (tmp_path / "0.0.1-1-abc" / "runs").mkdir(parents=True)
+def test_what_another_version_left_and_no_longer_uses_is_swept_away(tmp_path: Path) -> None:
+    old, used = tmp_path / "0.0.1-1-abc", tmp_path / "0.0.2-1-abc"
+    for folder in (old, used):
+        (folder / "runs").mkdir(parents=True)
+    long_ago = time.time() - 2 * UNUSED_S
+    os.utime(old / "runs", (long_ago, long_ago))
+    os.utime(old, (long_ago, long_ago))
+    os.utime(used, (long_ago, long_ago))
     cache = Cache(tmp_path)
     cache.keep(KEY, _answer())
     cache.sweep()
-    assert [path.name for path in tmp_path.iterdir()] == [package_stamp()]
+    assert {path.name for path in tmp_path.iterdir()} == {package_stamp(), used.name}
     assert cache.find(KEY) is not None
 
 

@@ -48,6 +48,26 @@ def test_a_full_report_does_not_depend_on_packaged_models(lab: Lab) -> None:
     assert "vae" not in dataclasses.replace(lab, sizes=FULL).inputs(("vae", "nmt"))
 
 
+def test_a_full_report_trains_on_what_there_is_by_its_true_name(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = dataclasses.replace(lab, sizes=FULL, data="auto")
+    assert full.vae_config({}).data.name == "glyphs"
+    assert full.inputs(())["trained-on"] == "glyphs"
+    monkeypatch.setattr(Lab, "has", lambda *_: True)
+    later = dataclasses.replace(full)
+    assert later.vae_config({}).data.name == "mnist"
+    assert later.inputs(())["trained-on"] == "mnist"
+    places = {one.folder("vae", one.vae_config({})) for one in (full, later)}
+    assert len(places) == 2
+
+
+def test_trainings_of_other_code_are_others(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = lab.folder("vae", lab.vae_config({}))
+    monkeypatch.setattr("dlcli.study.questions.lab.package_stamp", lambda: "later")
+    assert lab.folder("vae", lab.vae_config({})) != before
+
+
 def test_an_unknown_data_set_is_refused(lab: Lab) -> None:
     assert lab.has("glyphs:20")
     assert not lab.has("mnist")
