@@ -133,17 +133,18 @@ def stream_bounds(
     wide = mean.double().cpu()
     rows = ROWS_AT_ONCE if pixels.device.type == "cpu" else GPU_ROWS_AT_ONCE
     B = max(1, rows // k)
-    found: list[tuple[Tensor, ...]] = []
+    # One table from the start: small tensors kept from every block lie between the large buffers
+    # of the next, and the heap then grows by a buffer a block.
+    table = torch.empty((3 + len(group_sizes(k)), N), dtype=torch.float64)
     began = time.monotonic()
     for start in range(0, N, B):
         cut = slice(start, start + B)
-        found.append(
-            _block(
-                decoder, pixels[cut], posterior=(mean[cut], logvar[cut]), k=k, generator=generator
-            )
+        found = _block(
+            decoder, pixels[cut], posterior=(mean[cut], logvar[cut]), k=k, generator=generator
         )
+        table[:, cut] = torch.stack(found)
         seen = min(start + B, N)
-        columns = [torch.cat(parts) for parts in zip(*found, strict=True)]
+        columns = list(table[:, :seen])
         use = LatentUse(
             images=seen,
             kl_per_dim=tuple(kl[:seen].mean(0).tolist()),
