@@ -54,7 +54,8 @@ def load_images(name: str = "auto", *, offline: bool = False, notice: Notice = t
         ConfigError: there is no data set of images of that name.
         DataError: it cannot be had, or a file of it is wrong.
     """
-    data_set = named("mnist" if name == "auto" else name)
+    name = true_name(name, offline=offline, notice=notice)
+    data_set = named(name)
     if data_set.kind != "images":
         raise ConfigError(
             f"The data set '{name}' holds {data_set.kind} of sentences, not images.",
@@ -62,16 +63,29 @@ def load_images(name: str = "auto", *, offline: bool = False, notice: Notice = t
         )
     if data_set.name == "glyphs":
         return _glyphs(*_glyphs_asked_for(name))
-    place = find(data_set)
-    if place is None:
-        try:
-            place = fetch(data_set, offline=offline, notice=notice)
-        except DataError as error:
-            if name != "auto":
-                raise
-            notice(f"{error.message} Taking 'glyphs' in its place.")
-            return _glyphs(GLYPHS_TRAIN, 0)
+    place = find(data_set) or fetch(data_set, offline=offline, notice=notice)
     return _mnist(place.folder)
+
+
+def true_name(name: str, *, offline: bool = False, notice: Notice = tell) -> str:
+    """Say what "auto" is here, fetching it if need be; any other name is its own.
+
+    Args:
+        name: see `load_images`.
+        offline: never ask the network.
+        notice: called with one sentence where the second best is taken.
+    """
+    if name != "auto":
+        return name
+    mnist = named("mnist")
+    if find(mnist) is not None:
+        return mnist.name
+    try:
+        fetch(mnist, offline=offline, notice=notice)
+    except DataError as error:
+        notice(f"{error.message} Taking 'glyphs' in its place.")
+        return "glyphs"
+    return mnist.name
 
 
 def _mnist(folder: Path) -> ImageData:

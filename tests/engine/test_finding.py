@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -10,17 +9,7 @@ import pytest
 from dlcli.engine.finding import find_run
 from dlcli.engine.runs import RUNS, RunFolder, create_run, list_runs
 from dlcli.errors import DlError, UsageFault
-
-
-def _trained(path: Path, *, kind: str = "vae", at: int | None = None) -> RunFolder:
-    """Make a run with a record and a checkpoint, its config written at a given second."""
-    run = create_run("toy", out=path, force=False)
-    run.config_file.write_text("epochs: 1\n")
-    run.update_record(kind=kind, status="done")
-    run.checkpoint().write_bytes(b"weights")
-    if at is not None:
-        os.utime(run.config_file, (at, at))
-    return run
+from tests.engine.trained_run import trained_run
 
 
 def _fault(kind: type[DlError] = UsageFault) -> pytest.RaisesExc[DlError]:
@@ -28,9 +17,9 @@ def _fault(kind: type[DlError] = UsageFault) -> pytest.RaisesExc[DlError]:
 
 
 def test_a_run_is_found_by_folder_by_name_or_as_the_latest(tmp_path: Path) -> None:
-    _trained(RUNS / "old", at=100)
-    new = _trained(RUNS / "new été", at=200)
-    elsewhere = _trained(tmp_path / "else where" / "run", at=300)
+    trained_run(RUNS / "old", at=100)
+    new = trained_run(RUNS / "new été", at=200)
+    elsewhere = trained_run(tmp_path / "else where" / "run", at=300)
     untrained = create_run("toy", out=RUNS / "untrained", force=False)
     untrained.config_file.write_text("epochs: 1\n")
     assert find_run(None).path == find_run("latest").path == new.path
@@ -41,15 +30,15 @@ def test_a_run_is_found_by_folder_by_name_or_as_the_latest(tmp_path: Path) -> No
 
 
 def test_the_latest_run_is_the_latest_of_its_kind() -> None:
-    vae = _trained(RUNS / "a", at=100)
-    nmt = _trained(RUNS / "b", kind="nmt", at=200)
+    vae = trained_run(RUNS / "a", at=100)
+    nmt = trained_run(RUNS / "b", kind="nmt", at=200)
     assert find_run(None, kind="vae").path == vae.path
     assert find_run("latest", kind="nmt").path == nmt.path
     assert [run.path.name for run in list_runs(kind="nmt")] == ["b"]
 
 
 def test_a_run_that_is_not_there_is_named_with_the_nearest() -> None:
-    _trained(RUNS / "2026-11-23_vae-Conv")
+    trained_run(RUNS / "2026-11-23_vae-Conv")
     with _fault() as failure:
         find_run("2026-11-23_vae-conv")
     assert failure.value.message == "There is no run '2026-11-23_vae-conv'."
@@ -66,7 +55,7 @@ def test_odd_names_are_no_runs(text: str) -> None:
 
 
 def test_a_run_of_another_kind_is_refused() -> None:
-    _trained(RUNS / "a", kind="nmt")
+    trained_run(RUNS / "a", kind="nmt")
     with pytest.raises(UsageFault, match="is a nmt run, and this command needs a vae run"):
         find_run("a", kind="vae")
 
@@ -83,8 +72,8 @@ def test_without_runs_the_way_to_one_is_shown() -> None:
 
 def test_runs_are_listed_oldest_first_whatever_their_names_say() -> None:
     for name, at in (("2030-01-01", 100), ("2020-01-01", 300), ("2025-01-01", 200)):
-        _trained(RUNS / name, at=at)
-    _trained(RUNS / "seeds" / "seed-1", at=150)
+        trained_run(RUNS / name, at=at)
+    trained_run(RUNS / "seeds" / "seed-1", at=150)
     (RUNS / "no run").mkdir()
     (RUNS / "a file").write_text("x")
     found = [run.path.name for run in list_runs()]
@@ -94,7 +83,7 @@ def test_runs_are_listed_oldest_first_whatever_their_names_say() -> None:
 def test_a_clock_that_goes_backwards_does_not_change_the_order() -> None:
     ahead = 4_000_000_000
     for name, at in (("first", ahead), ("second", 1000), ("third", 900)):
-        _trained(RUNS / name, at=at).mark_newest()
+        trained_run(RUNS / name, at=at).mark_newest()
     assert [run.path.name for run in list_runs()] == ["first", "second", "third"]
 
 

@@ -15,7 +15,6 @@ from dlcli.engine import runs
 from dlcli.engine.finding import find_run
 from dlcli.engine.runs import (
     RUNS,
-    RunFolder,
     create_run,
     finite,
     fresh_path,
@@ -23,19 +22,9 @@ from dlcli.engine.runs import (
     open_run,
 )
 from dlcli.errors import DlError, RunFailed, UsageFault
+from tests.engine.trained_run import trained_run
 
 NAMES = ["runs", "un été à Noël", "with spaces/and 'quotes'", "深い/フォルダ", "-dash"]
-
-
-def _trained(path: Path, *, kind: str = "vae", at: int | None = None) -> RunFolder:
-    """Make a run with a record and a checkpoint, its config written at a given second."""
-    run = create_run("toy", out=path, force=False)
-    run.config_file.write_text("epochs: 1\n")
-    run.update_record(kind=kind, status="done")
-    run.checkpoint().write_bytes(b"weights")
-    if at is not None:
-        os.utime(run.config_file, (at, at))
-    return run
 
 
 def _fault(kind: type[DlError] = UsageFault) -> pytest.RaisesExc[DlError]:
@@ -88,7 +77,7 @@ def test_runs_that_start_together_get_a_folder_each(monkeypatch: pytest.MonkeyPa
 def test_an_empty_folder_may_be_used_and_any_other_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     create_run("toy", out=tmp_path / "empty", force=False)
-    run = _trained(tmp_path / "run")
+    run = trained_run(tmp_path / "run")
     with _fault() as failure:
         create_run("toy", out=run.path, force=False)
     assert failure.value.message == f"{run.path} exists already."
@@ -108,7 +97,7 @@ def test_what_was_killed_before_its_settings_were_written_is_empty(tmp_path: Pat
 
 
 def test_force_replaces_a_run_and_leaves_nothing_of_it(tmp_path: Path) -> None:
-    run = _trained(tmp_path / "run")
+    run = trained_run(tmp_path / "run")
     run.metrics_file.write_text("{}\n")
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -131,7 +120,7 @@ def test_force_replaces_nothing_but_runs(tmp_path: Path) -> None:
 
 
 def test_force_does_not_pull_the_floor_from_under_a_training(tmp_path: Path) -> None:
-    run = _trained(tmp_path / "run")
+    run = trained_run(tmp_path / "run")
     with run.locked(), pytest.raises(RunFailed, match="Another process is training"):
         create_run("toy", out=run.path, force=True)
     assert run.checkpoint().exists()
@@ -184,7 +173,7 @@ def test_runs_is_a_file(tmp_path: Path) -> None:
 
 
 def test_open_run_wants_a_run(tmp_path: Path) -> None:
-    run = _trained(tmp_path / "run")
+    run = trained_run(tmp_path / "run")
     assert open_run(run.path) == run
     with pytest.raises(UsageFault, match="There is no run at"):
         open_run(tmp_path)
@@ -192,7 +181,7 @@ def test_open_run_wants_a_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b"null", b'"a"'])
 def test_an_unreadable_record_is_an_empty_one(content: bytes) -> None:
-    run = _trained(RUNS / "a")
+    run = trained_run(RUNS / "a")
     run.record_file.write_bytes(content)
     assert run.record() == {}
     assert find_run("a", kind="vae").path == run.path
@@ -231,7 +220,7 @@ def test_metrics_are_read_without_what_was_cut_off(tmp_path: Path) -> None:
 
 
 def test_sweeping_removes_what_a_killed_process_was_writing(tmp_path: Path) -> None:
-    run = _trained(tmp_path / "run")
+    run = trained_run(tmp_path / "run")
     for left in (run.path / ".run.json.x1.tmp", run.checkpoints / ".last.pt.y2.tmp"):
         left.write_bytes(b"half")
     run.sweep()

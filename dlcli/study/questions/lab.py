@@ -16,11 +16,11 @@ from dlcli import pretrained
 from dlcli.data import recommended
 from dlcli.data.catalogue import DATA_SETS, named
 from dlcli.data.checks import find
-from dlcli.data.obtain import fetch
+from dlcli.data.images import true_name
 from dlcli.engine.config import DataclassType, resolve, to_dict
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.session import Place
-from dlcli.errors import DataError, RunFailed
+from dlcli.errors import RunFailed
 from dlcli.nmt.config import NmtTrainConfig
 from dlcli.nmt.trained import Trained as TrainedNmt
 from dlcli.nmt.trained import load_trained as load_nmt
@@ -129,14 +129,7 @@ class Lab:
         asked = self.sizes.train_data
         if self.sizes.trained_here and self.data != "auto":
             asked = self.data
-        if asked != "auto" or self.has("mnist"):
-            return "mnist" if asked == "auto" else asked
-        try:
-            fetch(named("mnist"), offline=self.offline, notice=self.notice)
-        except DataError as error:
-            self.notice(f"{error.message} Taking 'glyphs' in its place.")
-            return "glyphs"
-        return "mnist"
+        return true_name(asked, offline=self.offline, notice=self.notice)
 
     @functools.cached_property
     def subjects(self) -> tuple[Subject, ...]:
