@@ -8,6 +8,7 @@ from pathlib import Path
 from dlcli.data.catalogue import EUROPARL, EUROPARL_DEV, TATOEBA, DataSet, named
 from dlcli.data.checks import find
 from dlcli.data.europarl import read_europarl, read_europarl_dev
+from dlcli.data.joining import HELD_OUT, is_joined, join, parts_of
 from dlcli.data.multi30k import read_multi30k
 from dlcli.data.obtain import fetch
 from dlcli.data.pairs import DIRECTIONS, Corpus
@@ -35,7 +36,8 @@ def load_corpus(
     """Load a parallel corpus by name.
 
     Args:
-        name: "tatoeba", "multi30k", "europarl", "europarl-dev500k", "grammar"; a path of
+        name: "tatoeba", "multi30k", "europarl", "europarl-dev500k", "grammar"; several of these
+            with `+` between ("europarl+tatoeba", see `dlcli.data.joining.join`); a path of
             tab-separated pairs ("pairs.tsv") or two paths ("a.en,b.fr"); "auto" is tatoeba where it
             can be had, else grammar with a notice.
         direction: "en-fr", or "fr-en" with the sides changed.
@@ -53,9 +55,23 @@ def load_corpus(
         )
     if is_path(name):
         corpus = read_text_files(name, notice=notice)
+    elif is_joined(name):
+        corpus = _joined(parts_of(name), offline=offline, notice=notice, seed=seed)
     else:
         corpus = _named(name, offline=offline, notice=notice, seed=seed)
     return corpus if direction == "en-fr" else corpus.swapped()
+
+
+def _joined(names: list[str], *, offline: bool, notice: Notice, seed: int) -> Corpus:
+    if "auto" in names or len(set(names)) < len(names):
+        raise ConfigError(
+            f"'{'+'.join(names)}' does not name different corpora.",
+            hint="Name each of them once, such as europarl+tatoeba.",
+        )
+    corpus = join([_named(name, offline=offline, notice=notice, seed=seed) for name in names])
+    if count := corpus.dropped.get(HELD_OUT):
+        notice(f"{corpus.name}: {count:,} training pairs left out: {HELD_OUT}.")
+    return corpus
 
 
 def _named(name: str, *, offline: bool, notice: Notice, seed: int) -> Corpus:

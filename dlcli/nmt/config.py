@@ -82,8 +82,8 @@ class NmtDataConfig:
     name: str = setting(
         "auto",
         flag="--data",
-        help="tatoeba, multi30k, europarl, grammar, a TSV, two text files a.en,b.fr, or auto "
-        "(tatoeba where it can be had)",
+        help="tatoeba, multi30k, europarl, grammar, several (europarl+tatoeba), a TSV, two text "
+        "files a.en,b.fr, or auto (tatoeba where it can be had)",
     )
     direction: Literal["en-fr", "fr-en"] = setting(
         "en-fr", flag="--direction", help="from which language into which"
