@@ -57,5 +57,6 @@ def join(corpora: Sequence[Corpus]) -> Corpus:
 
 
 def _held_out(corpus: Corpus) -> set[str]:
-    pairs = (corpus.valid, *corpus.tests.values())
-    return {sentence_key(text) for one in pairs for side in (one.source, one.target) for text in side}
+    splits = (corpus.valid, *corpus.tests.values())
+    sides = (side for pairs in splits for side in (pairs.source, pairs.target))
+    return {sentence_key(text) for side in sides for text in side}

@@ -74,6 +74,8 @@ def test_a_corpus_of_one_line_says_why_it_is_too_small(tmp_path: Path) -> None:
         ("auto", "grammar", "grammar"),
         ("europarl", "europarl-dev500k", "europarl-dev500k"),
         ("tatoeba", "grammar", "tatoeba"),
+        ("europarl+tatoeba", "europarl-dev500k+tatoeba", "europarl-dev500k+tatoeba"),
+        ("europarl+tatoeba", "europarl-dev500k", "europarl+tatoeba"),
         ("toy.tsv", "{here}/toy.tsv#0123abcd", "{here}/toy.tsv#0123abcd"),
         ("b.fr,a.en", "{here}/a.en,{here}/b.fr#0123abcd", "{here}/a.en,{here}/b.fr#0123abcd"),
         ("other.tsv", "{here}/toy.tsv#0123abcd", "other.tsv"),
