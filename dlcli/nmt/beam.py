@@ -15,15 +15,20 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from dlcli.nmt.native_search import native_search
+from dlcli.nmt.products import Scaled
 from dlcli.nmt.tokenizer import BOS, PAD
 
 if TYPE_CHECKING:
     from dlcli.nmt.decoder import State
+    from dlcli.nmt.stepping import Logits
 
 NEVER = (PAD, BOS)
 """Tokens that no translation has; the others keep the probabilities that the model gives them."""
 BLOCK = 64
 """Tokens among which a row is searched first."""
+MOST_COMPILED = 128
+"""Above so many tokens of a row, sorting is as good as the compiled search."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +82,7 @@ def first(state: State, *, sentences: int, device: torch.device) -> Live:
     )
 
 
-def extended(live: Live, *, logits: Tensor, state: State, room: Tensor) -> Live:
+def extended(live: Live, *, logits: Logits, state: State, room: Tensor) -> Live:
     """Return the best extensions of each sentence's hypotheses, as many as it has room for.
 
     A sentence's best k are among the best k of each of its hypotheses.
@@ -89,7 +94,7 @@ def extended(live: Live, *, logits: Tensor, state: State, room: Tensor) -> Live:
         room: (B,) places.
     """
     most = min(int(room.max()), logits.shape[1])
-    values, tokens = best_tokens(logits.float().log_softmax(dim=1), most=most)  # (N, K)
+    values, tokens = best_tokens(logits, most=most)  # (N, K)
     total = live.log_prob[:, None] + values
     if most == 1:
         row = torch.arange(len(total), device=total.device)
@@ -105,8 +110,30 @@ def extended(live: Live, *, logits: Tensor, state: State, room: Tensor) -> Live:
     )
 
 
-def best_tokens(log_probs: Tensor, *, most: int) -> tuple[Tensor, Tensor]:
-    """Return the `most` largest of each row, the largest first: values (N, K) and tokens (N, K).
+def best_tokens(logits: Logits, *, most: int) -> tuple[Tensor, Tensor]:
+    """Return the `most` likeliest tokens of each row, the likeliest first.
+
+    Args:
+        logits: (N, V).
+        most: K ≤ V.
+
+    Returns:
+        Their log-probabilities (N, K) in float32, −inf for what is never chosen, and the tokens
+        (N, K).
+    """
+    few = most + len(NEVER) <= min(logits.shape[1], MOST_COMPILED)
+    if isinstance(logits, Scaled):
+        if few:
+            return logits.best(most, never=NEVER)
+        logits = logits.whole()
+    compiled = native_search(logits) if logits.dtype in (torch.float32, torch.bfloat16) else None
+    if few and compiled is not None:
+        return compiled.best_tokens(logits.contiguous(), most=most, never=NEVER)
+    return _best_plainly(logits.float().log_softmax(dim=1), most=most)
+
+
+def _best_plainly(log_probs: Tensor, *, most: int) -> tuple[Tensor, Tensor]:
+    """Do the same in PyTorch.
 
     The K largest lie in the K blocks of tokens with the largest maxima, and finding these takes one
     pass over the row: three times as fast as sorting it (measured: 320 rows, 8,000 tokens, K = 5).

@@ -3,66 +3,16 @@
 // `dlcli.nmt.elementwise` and `dlcli.nmt.softmax_loss` say what each function computes; this is the
 // same in one pass over memory. Rows are shared out among OpenMP threads and every sum stays within
 // a row, or runs through rows in order: results do not depend on the number of threads.
-// `dlcli.nmt.native` compiles this file; there is no torch in it.
+// There is no torch in it; `dlcli.nmt.native` says what the functions take.
 //
 // A `long` after a pointer is the distance between its rows. Low is float or bfloat16.
 
-#include <cmath>
-#include <cstdint>
 #include <cstring>
 #include <vector>
 
+#include "floats.h"
+
 namespace {
-
-struct BFloat16 {
-    uint16_t bits;
-};
-
-inline float load(float x) { return x; }
-inline float load(BFloat16 x) { return __builtin_bit_cast(float, uint32_t(x.bits) << 16); }
-
-inline void store(float& out, float x) { out = x; }
-inline void store(BFloat16& out, float x) {
-    uint32_t bits = __builtin_bit_cast(uint32_t, x);  // rounds to nearest, ties to even
-    out.bits = uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
-
-// A rational approximation, good to about 1e-7 (as in Eigen).
-inline float tanh_(float x) {
-    x = x < -7.90531110763549805f ? -7.90531110763549805f : x;
-    x = x > 7.90531110763549805f ? 7.90531110763549805f : x;
-    float y = x * x;
-    float p = -2.76076847742355e-16f;
-    p = p * y + 2.00018790482477e-13f;
-    p = p * y - 8.60467152213735e-11f;
-    p = p * y + 5.12229709037114e-08f;
-    p = p * y + 1.48572235717979e-05f;
-    p = p * y + 6.37261928875436e-04f;
-    p = p * y + 4.89352455891786e-03f;
-    float q = 1.19825839466702e-06f;
-    q = q * y + 1.18534705686654e-04f;
-    q = q * y + 2.26843463243900e-03f;
-    q = q * y + 4.89352518554385e-03f;
-    return x * p / q;
-}
-
-inline float sigmoid_(float x) { return 0.5f + 0.5f * tanh_(0.5f * x); }
-
-// 2^n · e^r with |r| ≤ ln 2 / 2 (as in Cephes).
-inline float exp_(float x) {
-    x = x < -87.0f ? -87.0f : x;
-    float n = __builtin_rintf(x * 1.44269504088896341f);
-    float r = x - n * 0.693359375f;
-    r = r + n * 2.12194440e-4f;
-    float p = 1.9875691500e-4f;
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * r * r + r + 1.0f;
-    return p * __builtin_bit_cast(float, (int32_t(n) + 127) << 23);
-}
 
 // tanh(q + k) is 1 − 2 / (e^2q · e^2k + 1), and neither factor depends on the other's index: keys
 // come as e^2k, once a sentence, and a query is turned into e^2q once a step. Beyond ±43 the
@@ -81,17 +31,21 @@ void bend(int threads, long count, float* keys) {
 template <typename Low>
 void attend(int threads, long B, long S, long A, long C, const Low* query, long query_row,
             const float* keys, const float* v, const float* values, const uint8_t* mask,
-            float* weights, float* context, Low* context_low, long context_low_row) {
+            const int64_t* owner, float* weights, float* context, Low* context_low,
+            long context_low_row) {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (long b = 0; b < B; ++b) {
+        long sentence = owner ? owner[b] : b;
+        const float *own_keys = keys + sentence * S * A, *own_values = values + sentence * S * C;
+        const uint8_t* real = mask + sentence * S;
         std::vector<float> q(A);
         for (long a = 0; a < A; ++a) q[a] = twice_exp(load(query[b * query_row + a]));
         float* w = weights + b * S;
         float largest = -INFINITY;
         for (long s = 0; s < S; ++s) {
             w[s] = 0;
-            if (!mask[b * S + s]) continue;
-            const float* k = keys + (b * S + s) * A;
+            if (!real[s]) continue;
+            const float* k = own_keys + s * A;
             float score = 0;
             for (long a = 0; a < A; ++a) score += v[a] * (1 - 2 / (q[a] * k[a] + 1));
             w[s] = score;
@@ -99,15 +53,15 @@ void attend(int threads, long B, long S, long A, long C, const Low* query, long 
         }
         float sum = 0;
         for (long s = 0; s < S; ++s) {
-            w[s] = mask[b * S + s] ? exp_(w[s] - largest) : 0.0f;
+            w[s] = real[s] ? exp_(w[s] - largest) : 0.0f;
             sum += w[s];
         }
         float* c = context + b * C;
         for (long i = 0; i < C; ++i) c[i] = 0;
         for (long s = 0; s < S; ++s) {
             w[s] /= sum;
-            if (!mask[b * S + s]) continue;
-            const float* x = values + (b * S + s) * C;
+            if (!real[s]) continue;
+            const float* x = own_values + s * C;
             for (long i = 0; i < C; ++i) c[i] += w[s] * x[i];
         }
         if (context_low)
@@ -270,14 +224,14 @@ void dl_bend(int, int threads, long count, float* keys) { bend(threads, count, k
 
 void dl_attend(int low, int threads, long B, long S, long A, long C, const void* query,
                long query_row, const float* keys, const float* v, const float* values,
-               const uint8_t* mask, float* weights, float* context, void* context_low,
-               long context_low_row) {
+               const uint8_t* mask, const int64_t* owner, float* weights, float* context,
+               void* context_low, long context_low_row) {
     if (low)
         attend(threads, B, S, A, C, (const BFloat16*)query, query_row, keys, v, values, mask,
-               weights, context, (BFloat16*)context_low, context_low_row);
+               owner, weights, context, (BFloat16*)context_low, context_low_row);
     else
-        attend(threads, B, S, A, C, (const float*)query, query_row, keys, v, values, mask, weights,
-               context, (float*)context_low, context_low_row);
+        attend(threads, B, S, A, C, (const float*)query, query_row, keys, v, values, mask, owner,
+               weights, context, (float*)context_low, context_low_row);
 }
 
 void dl_attend_backward(int low, int threads, long B, long S, long A, long C, const void* query,

@@ -90,6 +90,11 @@ class Translation(nn.Module):
         """The matrix of the softmax (V, R)."""
         return self.embedding.weight if self.output is None else self.output
 
+    @property
+    def target_table(self) -> Tensor:
+        """The embeddings of the target's words (V, E)."""
+        return (self.target_embedding or self.embedding).weight
+
     def encode(self, source: Tensor, mask: Tensor) -> Memory:
         """Read sentences.
 

@@ -22,10 +22,11 @@ from torch import Tensor
 
 from dlcli.errors import UsageFault
 from dlcli.nmt.beam import Ended, Hypothesis, Live, extended, first
+from dlcli.nmt.stepping import Logits, Stepper, StepWeights, make_stepper
 from dlcli.nmt.tokenizer import EOS
 
 if TYPE_CHECKING:
-    from dlcli.nmt.decoder import Memory, State
+    from dlcli.nmt.decoder import State
     from dlcli.nmt.model import Translation
 
 LEAST_ROWS = 4
@@ -47,6 +48,7 @@ def search(
     max_length: Tensor | int | None = None,
     length_penalty: float = 1.0,
     n_best: int = 1,
+    weights: StepWeights | None = None,
 ) -> list[list[Hypothesis]]:
     """Translate a batch of sentences.
 
@@ -58,6 +60,7 @@ def search(
         max_length: most tokens of a translation with `</s>`, for all or (B,); see `longest`.
         length_penalty: exponent of the length in the score; 0 favours short translations.
         n_best: how many hypotheses to return of each sentence, at most `beam_size`.
+        weights: the model's, where they were prepared before; see `dlcli.nmt.stepping`.
 
     Returns:
         Up to `n_best` hypotheses for each sentence, the best first, unfinished ones last. None
@@ -71,9 +74,10 @@ def search(
     limit = limit.to(source.device).expand(len(source)).clamp(min=1)
     ended = Ended(limit, beam_size=beam_size, n_best=n_best, length_penalty=length_penalty)
     memory = model.encode(source, mask)
+    stepper = make_stepper(model, memory, weights=weights)
     live = first(model.start(memory), sentences=len(source), device=source.device)
     for length in itertools.count(1):
-        logits, state = _step(model, live, memory=memory)
+        logits, state = _step(stepper, live)
         live = extended(live, logits=logits, state=state, room=ended.room)
         over = live.prefix[:, -1] == EOS
         late = ~over & (limit[live.owner] <= length)
@@ -85,16 +89,14 @@ def search(
     return ended.ranked()
 
 
-def _step(model: Translation, live: Live, *, memory: Memory) -> tuple[Tensor, State]:
+def _step(stepper: Stepper, live: Live) -> tuple[Logits, State]:
     """Return logits (N, V) and states (N) after each hypothesis's last token."""
     N = len(live.owner)
     if N >= LEAST_ROWS:
-        step = model.step(live.prefix[:, -1], live.state, memory, owner=live.owner)
-        return step.logits, step.state
+        return stepper(live.prefix[:, -1], live.state, owner=live.owner)
     rows = torch.arange(LEAST_ROWS, device=live.owner.device).clamp(max=N - 1)
-    last, owner = live.prefix[rows, -1], live.owner[rows]
-    step = model.step(last, live.state.select(rows), memory, owner=owner)
-    return step.logits[:N], step.state.select(rows[:N])
+    logits, state = stepper(live.prefix[rows, -1], live.state.select(rows), owner=live.owner[rows])
+    return logits[:N], state.select(rows[:N])
 
 
 def check_search(*, beam_size: int, length_penalty: float, n_best: int) -> None:

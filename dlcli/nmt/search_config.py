@@ -6,12 +6,11 @@ Reading this module needs neither torch nor pydantic.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Le
 
 from dlcli.engine.config import STRICT, setting
-from dlcli.engine.settings import Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +36,11 @@ class SearchConfig:
         64, flag="--batch-size", help="sentences translated at a time"
     )
     device: str = setting("auto", flag="--device", help="auto, cpu, cuda, cuda:N or mps")
-    precision: Precision = setting(
-        "auto", flag="--precision", help="fp32, bf16 (autocast), or auto: what was measured to pay"
+    precision: Literal["auto", "fp32", "bf16", "int8"] = setting(
+        "auto",
+        flag="--precision",
+        help="fp32, bf16 (autocast), int8 (the decoder's products; on a CPU), or auto: fp32 or "
+        "bf16, whichever was measured to pay",
     )
     threads: Annotated[int, Ge(0), Le(1024)] = setting(
         0, flag="--threads", help="CPU threads; 0 leaves torch's own choice"

@@ -19,13 +19,14 @@ from torch import Tensor
 
 from dlcli.engine.device import Compute, prepare
 from dlcli.engine.settings import ComputeConfig
-from dlcli.errors import RunFailed
+from dlcli.errors import RunFailed, UsageFault
 from dlcli.nmt.attending import attention_map
 from dlcli.nmt.attention_map import AttentionMap
 from dlcli.nmt.beam import Hypothesis
 from dlcli.nmt.passages import cut_passage
 from dlcli.nmt.search import LEAST_ROWS, check_search, search
 from dlcli.nmt.search_config import SearchConfig
+from dlcli.nmt.stepping import prepare_weights
 from dlcli.nmt.tidying import one_line, tidy
 from dlcli.nmt.tokenizer import EOS, PAD, UNK
 from dlcli.nmt.trained import Trained, find_trained
@@ -80,12 +81,27 @@ class Translator:
     Args:
         trained: see `dlcli.nmt.trained.load_trained`.
         compute: where and how precisely to compute; the CPU and float32 if left out.
+        int8: take the decoder's products of 8-bit integers.
+
+    Raises:
+        UsageFault: `int8` is not to be had here.
     """
 
-    def __init__(self, trained: Trained, *, compute: Compute | None = None) -> None:
+    def __init__(
+        self, trained: Trained, *, compute: Compute | None = None, int8: bool = False
+    ) -> None:
         self.trained = trained
         self.compute = compute or prepare(ComputeConfig(device="cpu", precision="fp32"))
         self.model = trained.model.to(self.compute.device).eval()
+        self.precision = "int8" if int8 else self.compute.precision
+        low = torch.bfloat16 if self.compute.precision == "bf16" else torch.float32
+        with torch.no_grad():
+            self._weights = prepare_weights(self.model, low=low, int8=int8)
+        if int8 and self._weights is None:
+            raise UsageFault(
+                "Translating in int8 takes a CPU and a C++ compiler.",
+                hint="Use --precision bf16 or fp32.",
+            )
 
     @classmethod
     def load(
@@ -109,12 +125,15 @@ class Translator:
             CheckpointError: its files are damaged.
         """
         config = config or SearchConfig()
+        int8 = config.precision == "int8"
         place = ComputeConfig(
-            device=config.device, precision=config.precision, threads=config.threads
+            device=config.device,
+            precision="auto" if config.precision == "int8" else config.precision,
+            threads=config.threads,
         )
         name = None if run is None else str(run)
         trained = find_trained(name, checkpoint=checkpoint, notice=notice)
-        return cls(trained, compute=prepare(place, bf16_pays=BF16_PAYS))
+        return cls(trained, compute=prepare(place, bf16_pays=BF16_PAYS), int8=int8)
 
     def knows_words_of(self, line: str) -> bool:
         """Whether every word of a line is in the vocabulary (subwords can spell any)."""
@@ -176,7 +195,7 @@ class Translator:
             subwords=subwords,
             best=best,
             how=config,
-            precision=self.compute.precision,
+            precision=self.precision,
         )
 
     def hypotheses(
@@ -203,6 +222,7 @@ class Translator:
                     length_penalty=config.length_penalty,
                     max_length=config.max_length or None,
                     n_best=n_best,
+                    weights=self._weights,
                 )
             for place, hypotheses in zip(chosen, made, strict=False):
                 found[place] = hypotheses

@@ -134,7 +134,7 @@ def evaluate(
         elapsed_s=elapsed,
         sentences_per_s=len(sentences) / elapsed,
         device=str(translator.compute.device),
-        precision=translator.compute.precision,
+        precision=translator.precision,
         signature=_signature(translator, sentences, config, lowercase=metric.lowercase),
         translations=tuple(found),
     )
@@ -276,5 +276,5 @@ def _signature(
         length_penalty=search.length_penalty if search.beam_size > 1 else None,
         case="lc" if lowercase else "mixed",
         resamples=config.resamples,
-        precision=translator.compute.precision,
+        precision=translator.precision,
     )

@@ -75,9 +75,10 @@ def main() -> None:
     test = sentences.corpus.split("test_2016_flickr").first(args.sentences)
     made: dict[str, list[str]] = {}
 
-    def ours(precision: Precision) -> float:
-        place = ComputeConfig(device="cpu", precision=precision, threads=args.threads)
-        translator = Translator(trained, compute=prepare(place))
+    def ours(precision: str) -> float:
+        whole: Precision = "fp32" if precision == "fp32" else "bf16"
+        place = ComputeConfig(device="cpu", precision=whole, threads=args.threads)
+        translator = Translator(trained, compute=prepare(place), int8=precision == "int8")
         began = time.perf_counter()
         lines = translator.translate(list(test.source), config=SearchConfig(beam_size=BEAM))
         spent = time.perf_counter() - began
@@ -89,7 +90,7 @@ def main() -> None:
         return len(test) / spent
 
     sides: dict[str, Callable[[], float]] = {"JoeyNMT": theirs}
-    sides |= {f"dl {name}": partial(ours, name) for name in ("fp32", "bf16")}
+    sides |= {f"dl {name}": partial(ours, name) for name in ("fp32", "bf16", "int8")}
     print(f"translating {len(test)} sentences, beam {BEAM}, {args.threads} threads", flush=True)
     found = alternate(sides, runs=args.runs)
     report(found, unit="sentences/s", against="JoeyNMT", faster=True)

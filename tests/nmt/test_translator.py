@@ -13,6 +13,7 @@ from dlcli.errors import RunFailed, UsageFault
 from dlcli.nmt import Translator
 from dlcli.nmt.search import search
 from dlcli.nmt.search_config import SearchConfig
+from dlcli.nmt.stepping import prepare_weights
 from dlcli.nmt.tokenizer import EOS
 from dlcli.nmt.translator import WIDTH, _batches, _width
 from tests.nmt.sentences import pairs
@@ -118,3 +119,26 @@ def test_a_model_that_diverged_is_refused(tmp_path: Path, beam: int) -> None:
         translator.model.output_bias.fill_(math.nan)
     with pytest.raises(RunFailed, match="are no numbers"):
         translator.translate(["The cat"], config=replace(SHORT, beam_size=beam))
+
+
+def test_eight_bits_translate_a_line_alone_as_among_others(tmp_path: Path) -> None:
+    if prepare_weights(tiny_trained(tmp_path / "one").model, low=torch.float32) is None:
+        pytest.skip("this machine has no C++ compiler")
+    config = SearchConfig(precision="int8")
+    translator = Translator.load(tmp_path / "one", config=config)
+    assert translator.precision == "int8"
+    whole = translator.translate(LINES, config=config, n_best=2)
+    for line, among in zip(LINES, whole, strict=True):
+        (alone,) = translator.translate([line], config=config, n_best=2)
+        assert [c.translation for c in alone.candidates] == [
+            c.translation for c in among.candidates
+        ]
+        assert alone.score == pytest.approx(among.score, abs=1e-5)
+
+
+def test_eight_bits_need_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_trained(tmp_path / "one")
+    monkeypatch.setattr("dlcli.nmt.native_search.load_library", lambda *_: None)
+    with pytest.raises(UsageFault, match="takes a CPU and a C") as caught:
+        Translator.load(tmp_path / "one", config=SearchConfig(precision="int8"))
+    assert "--precision bf16" in caught.value.hint

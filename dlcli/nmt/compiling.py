@@ -1,0 +1,106 @@
+"""C++ files of this room, compiled where the machine has a compiler.
+
+Each is compiled once, in two seconds, into the user's cache folder, and loaded through ctypes.
+Where that is not possible, for whatever reason, or `DL_COMPILE=0` is set, there is no library, and
+the caller does the same in PyTorch.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import platformdirs
+
+FOLDER = Path(__file__).parent
+FLAGS = [
+    *("-std=c++17", "-O3", "-march=native", "-mprefer-vector-width=512", "-fopenmp"),
+    *("-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros"),
+    *("-fassociative-math", "-freciprocal-math"),
+]
+"""Sums may be reordered for vectors; NaN and infinity keep their meaning."""
+COMPILERS = ("g++", "c++", "clang++")
+LIMIT_S = 60.0
+"""A compiler that takes longer is not waited for."""
+
+
+@cache
+def load_library(name: str, signatures: tuple[tuple[str, str], ...]) -> ctypes.CDLL | None:
+    """Compile `name`.cpp where that has not been done before, and load it; None where it cannot be.
+
+    Args:
+        name: of the file.
+        signatures: what each function takes after the precision and the number of threads: n a
+            size, p a pointer, f a float.
+    """
+    if os.environ.get("DL_COMPILE", "1") == "0":
+        return None
+    try:
+        return _declare(ctypes.CDLL(str(_compiled(name))), dict(signatures))
+    except (OSError, subprocess.SubprocessError, AttributeError):
+        return None
+
+
+def _compiled(name: str) -> Path:
+    """Return the library for this source, compiler and processor; make it if need be.
+
+    Raises:
+        OSError: there is no compiler, or no folder to write to.
+        SubprocessError: it failed.
+    """
+    compiler = next((found for one in COMPILERS if (found := shutil.which(one))), None)
+    if compiler is None:
+        raise OSError("There is no C++ compiler.")
+    source = FOLDER / f"{name}.cpp"
+    texts = [path.read_text(encoding="utf-8") for path in (source, *sorted(FOLDER.glob("*.h")))]
+    made_of = (*texts, *FLAGS, compiler, _processor())
+    digest = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
+    folder = Path(platformdirs.user_cache_dir("dl", appauthor=False)) / "compiled"
+    library = folder / f"{name}-{digest}.so"
+    if not library.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            made = Path(place) / library.name
+            subprocess.run(
+                [compiler, *FLAGS, "-o", str(made), str(source)],
+                check=True,
+                timeout=LIMIT_S,
+                capture_output=True,
+                stdin=subprocess.DEVNULL,
+            )
+            made.replace(library)
+    return library
+
+
+def _processor() -> str:
+    """Describe what `-march=native` depends on: a home folder may serve several machines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError as error:
+        raise OSError("This system does not describe its processor.") from error
+    wanted = ("flags", "Features", "model name", "CPU part")
+    return "\n".join(sorted({line for line in lines if line.startswith(wanted)}))
+
+
+def _declare(library: ctypes.CDLL, signatures: dict[str, str]) -> ctypes.CDLL:
+    """Say what the functions take.
+
+    Raises:
+        AttributeError: the library lacks one of them.
+    """
+    kinds = {"n": ctypes.c_long, "p": ctypes.c_void_p, "f": ctypes.c_float}
+    for name, letters in signatures.items():
+        function = getattr(library, name)
+        function.restype = None
+        function.argtypes = [
+            ctypes.c_int,
+            ctypes.c_int,
+            *(kinds[letter] for letter in letters.replace(" ", "")),
+        ]
+    return library

@@ -1,0 +1,123 @@
+"""Products of rows with weights that are prepared once: in float32, bfloat16 or 8-bit integers.
+
+In 8 bits, weights have one scale for each output and rows one scale each, found as they come; sums
+are exact, so a row's result does not depend on its neighbours (as in Marian and CTranslate2).
+
+Legend: N rows, K inputs, M outputs, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dlcli.nmt.native_search import NativeSearch
+
+LARGEST = 127
+"""Of the 8-bit integers that are used: as many below zero as above."""
+
+
+class Product(Protocol):
+    """W x + b for each row x."""
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Map (N, K) to (N, M)."""
+        ...
+
+
+class LowProduct:
+    """A product in one floating-point precision.
+
+    Args:
+        weight: (M, K).
+        bias: (M,) or None.
+        low: the precision of inputs and outputs.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, *, low: torch.dtype) -> None:
+        self._weight = weight.to(low)
+        self._bias = None if bias is None else bias.to(low)
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Map (N, K) to (N, M)."""
+        return F.linear(rows, self._weight, self._bias)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scaled:
+    """Rows of products (N, M) int32 that stand for products · rows · columns + bias in float32."""
+
+    operations: NativeSearch
+    products: Tensor
+    rows: Tensor
+    columns: Tensor
+    bias: Tensor
+
+    @property
+    def shape(self) -> torch.Size:
+        """Return (N, M)."""
+        return self.products.shape
+
+    def __getitem__(self, rows: slice) -> Scaled:
+        """Return some of the rows, which stand together."""
+        return Scaled(
+            operations=self.operations,
+            products=self.products[rows],
+            rows=self.rows[rows],
+            columns=self.columns,
+            bias=self.bias,
+        )
+
+    def whole(self) -> Tensor:
+        """Return what they stand for (N, M)."""
+        return self.operations.rescale(
+            self.products, rows=self.rows, columns=self.columns, bias=self.bias
+        )
+
+    def best(self, most: int, *, never: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """Return the best of each row as logits; see `NativeSearch.best_tokens`."""
+        return self.operations.best_scaled(
+            self.products,
+            rows=self.rows,
+            columns=self.columns,
+            bias=self.bias,
+            most=most,
+            never=never,
+        )
+
+
+class Int8Product:
+    """A product of 8-bit integers, of float32 rows on a CPU.
+
+    Args:
+        weight: (M, K).
+        bias: (M,) or None.
+        operations: the compiled functions.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, *, operations: NativeSearch) -> None:
+        weight = weight.detach().float()
+        self._columns = weight.abs().amax(1).clamp_min(torch.finfo().tiny) / LARGEST
+        steps = (weight / self._columns[:, None]).round().clamp(-LARGEST, LARGEST)
+        self._weight = steps.to(torch.int8).t().contiguous()
+        self._bias = torch.zeros(len(weight)) if bias is None else bias.detach().float()
+        self._operations = operations
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Map (N, K) to (N, M)."""
+        return self.scaled(rows).whole()
+
+    def scaled(self, rows: Tensor) -> Scaled:
+        """Map (N, K) to (N, M), and leave the scales apart."""
+        integers, scales = self._operations.quantise(rows.contiguous())
+        return Scaled(
+            operations=self._operations,
+            products=torch._int_mm(integers, self._weight),
+            rows=scales,
+            columns=self._columns,
+            bias=self._bias,
+        )
