@@ -22,6 +22,7 @@ from dlcli.nmt.forcing import NmtNetwork
 from dlcli.nmt.learner import NmtLearner
 from dlcli.nmt.memory import explain_memory
 from dlcli.nmt.model import build_model
+from dlcli.nmt.native import native
 from dlcli.nmt.result import NmtResult as NmtResult
 from dlcli.nmt.result import describe, read_result
 from dlcli.nmt.splits import NmtData, load_data, with_saved_data
@@ -78,6 +79,7 @@ def train(
     ) as session:
         if session.world.is_main:
             data.tokenizer.save(session.folder.path)
+            session.folder.update_record(kernels=_kernels(session.compute.device))
             if origin is not None:
                 session.folder.update_record(init_from=str(origin.path))
             yield from (Notice(message=note) for note in notes)
@@ -86,6 +88,12 @@ def train(
             _start_from(learner.network, origin)
         end = yield from _run(config, session, learner)
         return _conclude(config, session, learner, data=data, end=end)
+
+
+def _kernels(device: torch.device) -> str:
+    """Say what computes between products here: it decides the last bits of a result."""
+    like = torch.empty(0, device=device)
+    return "plain" if native(like, low=like.dtype) is None else "compiled"
 
 
 def build(config: NmtTrainConfig, data: NmtData, *, device: torch.device) -> NmtLearner:

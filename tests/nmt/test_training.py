@@ -35,6 +35,7 @@ def test_a_training_leaves_a_run_that_loads_back(tmp_path: Path) -> None:
     rows = RunFolder(tmp_path / "run").metrics()
     assert [row["epoch"] for row in rows] == [1, 2]
     assert result.valid.bleu == max(row["valid_bleu"] for row in rows)
+    assert RunFolder(tmp_path / "run").record()["kernels"] in ("compiled", "plain")
     trained = load_trained(RunFolder(tmp_path / "run"))
     assert trained.direction == ("en", "fr")
     assert trained.tokenizer.size == result.vocabulary == trained.model.vocabulary
