@@ -33,7 +33,7 @@ def famous() -> Sentence:
 
 
 def load_grammar(
-    *, seed: int = 0, train: int = 45_000, valid: int = 500, test: int = 1_000
+    *, seed: int = 0, train: int = 60_000, valid: int = 500, test: int = 1_000
 ) -> Corpus:
     """Return sentences of the grammar in three splits, all different, with their links.
 
