@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from dlcli.data.pairs import Corpus, Pairs
 from dlcli.data.splitting import sentence_key
+from dlcli.data.text_files import is_path
 
 MARK = "+"
 HELD_OUT = "held out by another corpus"
@@ -15,12 +16,12 @@ HELD_OUT = "held out by another corpus"
 
 def is_joined(name: str) -> bool:
     """Tell the names of several corpora, with `+` between, from the name of one."""
-    return MARK in name
+    return MARK in name and not is_path(name)
 
 
 def parts_of(name: str) -> list[str]:
-    """Return the corpora that a joined name names, such as ["europarl", "tatoeba"]."""
-    return name.split(MARK)
+    """Return the corpora that a name names: "europarl+tatoeba" two, others themselves."""
+    return name.split(MARK) if is_joined(name) else [name]
 
 
 def join(corpora: Sequence[Corpus]) -> Corpus:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dlcli.data.catalogue import DATA_SETS
+from dlcli.data.joining import parts_of
 from dlcli.engine.files import write_whole
 from dlcli.engine.runs import RunFolder, create_run
 from dlcli.engine.weights import load_model, save_exported
@@ -75,11 +76,9 @@ def card(*, record: Mapping[str, Any], half: bool) -> str:
     """Write a model card from a run's record: what it is, how it was trained, what it reaches."""
     machine, result = record.get("machine", {}), record.get("result", {})
     data = str(result.get("data", "unknown"))
-    found = [entry for entry in DATA_SETS if entry.name == data.split(":")[0].split("-")[0]]
-    about = f"{found[0].what}; licence: {found[0].licence}" if found else "see its source"
     place = f"{record.get('device')}, {machine.get('platform')}, {record.get('threads')} threads"
     facts = {
-        "Data": f"{data}: {about}",
+        "Data": "; and ".join(f"{part}: {_about(part)}" for part in parts_of(data)),
         "Command": f"`{' '.join(_command(record.get('command', [])))}`, settings in `config.yaml`",
         "Trained": f"{record.get('started')}, {result.get('train_s', 0) / 3600:.2f} hours of "
         f"updates in {record.get('precision')} ({place}, torch {machine.get('torch')})",
@@ -97,6 +96,14 @@ def card(*, record: Mapping[str, Any], half: bool) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _about(data: str) -> str:
+    """Describe a data set, by a name such as `glyphs:500` or `europarl-dev500k`."""
+    for entry in DATA_SETS:
+        if entry.name == data.split(":")[0].split("-")[0]:
+            return f"{entry.what}; licence: {entry.licence}"
+    return "see its source"
 
 
 def _command(words: Sequence[object]) -> list[str]:

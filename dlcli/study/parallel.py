@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlcli.data.corpora import load_corpus
+from dlcli.data.joining import parts_of
 from dlcli.errors import ConfigError, UsageFault
 from dlcli.nmt.trained import Trained
 from dlcli.study.nmt_eval_config import NmtEvalConfig
@@ -32,6 +33,8 @@ class Parallel:
 def load_parallel(trained: Trained, config: NmtEvalConfig, *, notice: Notice) -> Parallel:
     """Load the split that a run is to be evaluated on, in the run's own direction.
 
+    A run that was trained on several corpora is evaluated on the first, as its validation was.
+
     Raises:
         ConfigError: there is no such corpus or split.
         DataError: the corpus cannot be had.
@@ -39,7 +42,7 @@ def load_parallel(trained: Trained, config: NmtEvalConfig, *, notice: Notice) ->
     """
     saved = trained.config.data
     corpus = load_corpus(
-        config.data or saved.name,
+        config.data or parts_of(saved.name)[0],
         direction=saved.direction,
         offline=config.offline or saved.offline,
         notice=notice,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dlcli.data.corpora import load_corpus
-from dlcli.data.joining import HELD_OUT, join
+from dlcli.data.joining import HELD_OUT, is_joined, join, parts_of
 from dlcli.data.pairs import Corpus, Pairs
 from dlcli.errors import ConfigError
 from tests.data.corpus_files import corpus_files, lay_out, small_catalogue
@@ -76,6 +76,13 @@ def test_they_are_joined_by_name(own: Path) -> None:
     assert corpus.languages == ("fr", "en")
     assert corpus == join(parts).swapped()
     assert any("another cut" in line for line in said)
+
+
+def test_a_path_with_the_mark_in_it_is_a_path() -> None:
+    assert parts_of("europarl+tatoeba") == ["europarl", "tatoeba"]
+    for name in ("tatoeba", "c++.tsv", "a+b.en,a+b.fr", "/home/a+b/c.tsv#1f2e3d4c"):
+        assert not is_joined(name)
+        assert parts_of(name) == [name]
 
 
 @pytest.mark.parametrize("name", ["tatoeba+tatoeba", "tatoeba+auto"])

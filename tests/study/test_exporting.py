@@ -12,7 +12,7 @@ from dlcli.engine.finding import find_run
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.session import Place
 from dlcli.errors import UsageFault
-from dlcli.study.exporting import export_run
+from dlcli.study.exporting import card, export_run
 from dlcli.study.repeat import train_once
 from dlcli.vae.config import VaeTrainConfig
 from dlcli.vae.trained import load_trained
@@ -76,6 +76,14 @@ def test_the_card_names_data_licence_signature_and_metrics(run: RunFolder, tmp_p
     record = run.record()
     for part in ("glyphs:96: digits", "licence: ", record["signature"], "| elbo |"):
         assert part in card
+
+
+def test_the_card_names_every_corpus_of_a_joined_one() -> None:
+    text = card(record={"result": {"data": "europarl-dev500k+tatoeba"}}, half=True)
+    line = next(line for line in text.splitlines() if line.startswith("- **Data:**"))
+    assert "europarl-dev500k: " in line
+    assert "; and tatoeba: " in line
+    assert "CC BY 2.0 FR" in line
 
 
 def test_an_existing_folder_is_refused(run: RunFolder, tmp_path: Path) -> None:

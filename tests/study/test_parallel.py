@@ -39,6 +39,13 @@ def trained_again(folder: Path) -> Trained:
     return tiny_trained(folder / "again", data=str(folder / "toy.tsv"))
 
 
+def test_a_run_of_several_corpora_is_evaluated_on_the_first(tmp_path: Path) -> None:
+    both = tiny_trained(tmp_path / "both", data="grammar+europarl", direction="fr-en")
+    found = load_parallel(both, config(), notice=print)
+    assert (found.data, len(found)) == ("grammar", 1_000)
+    assert found.source[0].startswith("L'accord sur")
+
+
 def test_the_other_direction_and_another_corpus(tmp_path: Path) -> None:
     turned = load_parallel(trained(tmp_path, direction="fr-en"), config(), notice=print)
     assert all(line.startswith("Le ") for line in turned.source)

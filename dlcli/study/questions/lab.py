@@ -36,6 +36,8 @@ from dlcli.vae.training import train as train_vae
 
 STAND_IN = "glyphs:1000"
 """Drawn by the package itself: test images where a model's own cannot be had."""
+TRANSLATOR = "nmt-grammar"
+"""The packaged translator that questions are put to: of its sentences the links are known."""
 C = TypeVar("C", bound=DataclassType)
 
 
@@ -162,15 +164,14 @@ class Lab:
 
     @functools.cached_property
     def translator(self) -> tuple[TrainedNmt, str]:
-        """A trained translator, and how `--run` names it."""
+        """A translator of sentences whose links are known, and how `--run` names it."""
         if self.sizes.trained_here:
             run = self.train_translator("nmt", {})
             return load_nmt(run), shown_path(run)
-        chosen = packaged("nmt")
-        if not chosen:
+        folder = pretrained.folder(TRANSLATOR)
+        if folder is None:
             raise RunFailed("No translator ships with this package.", hint="Use --full.")
-        folder = pretrained.folder(chosen[0]) or Path()
-        return load_nmt(RunFolder(folder)), f"{pretrained.PREFIX}{chosen[0]}"
+        return load_nmt(RunFolder(folder)), f"{pretrained.PREFIX}{TRANSLATOR}"
 
     def vae_config(self, changes: Mapping[str, Any]) -> VaeTrainConfig:
         """Return the settings of `dl vae train --data …` with these changes."""
