@@ -263,10 +263,12 @@ def holds_pairs(name: str) -> bool:
     Raises:
         ConfigError: there is no data set of that name, and it is no path.
     """
-    from dlcli.data.joining import is_joined
+    from dlcli.data.joining import parts_of
     from dlcli.data.text_files import is_path
 
-    return is_path(name) or is_joined(name) or (name != "auto" and named(name).kind == "pairs")
+    if is_path(name) or name == "auto":
+        return is_path(name)
+    return all(named(part).kind == "pairs" for part in parts_of(name))
 
 
 def recommended(name: str, task: str = "vae") -> dict[str, object]:

@@ -63,12 +63,13 @@ def load_corpus(
 
 
 def _joined(names: list[str], *, offline: bool, notice: Notice, seed: int) -> Corpus:
-    if "auto" in names or len(set(names)) < len(names):
+    corpora = [_named(name, offline=offline, notice=notice, seed=seed) for name in names]
+    if "auto" in names or len({corpus.name for corpus in corpora}) < len(corpora):
         raise ConfigError(
             f"'{'+'.join(names)}' does not name different corpora.",
             hint="Name each of them once, such as europarl+tatoeba.",
         )
-    corpus = join([_named(name, offline=offline, notice=notice, seed=seed) for name in names])
+    corpus = join(corpora)
     if count := corpus.dropped.get(HELD_OUT):
         notice(f"{corpus.name}: {count:,} training pairs left out: {HELD_OUT}.")
     return corpus

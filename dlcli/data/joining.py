@@ -28,7 +28,8 @@ def join(corpora: Sequence[Corpus]) -> Corpus:
     """Join corpora of the same direction: all are trained on, the first chooses and tests.
 
     A training pair that shares a sentence, on either side, with the validation or test pairs of
-    another of them is left out, so that every one of their tests can be read afterwards.
+    another of them is left out, so that every one of their tests can be read afterwards. Word
+    alignments of training pairs, where there are any, are not kept.
 
     Args:
         corpora: one or more, each with its splits.

@@ -27,8 +27,6 @@ NEVER = (PAD, BOS)
 """Tokens that no translation has; the others keep the probabilities that the model gives them."""
 BLOCK = 64
 """Tokens among which a row is searched first."""
-MOST_COMPILED = 128
-"""Above so many tokens of a row, sorting is as good as the compiled search."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +119,7 @@ def best_tokens(logits: Logits, *, most: int) -> tuple[Tensor, Tensor]:
         Their log-probabilities (N, K) in float32, −inf for what is never chosen, and the tokens
         (N, K).
     """
-    few = most + len(NEVER) <= min(logits.shape[1], MOST_COMPILED)
+    few = most + len(NEVER) <= logits.shape[1]
     if isinstance(logits, Scaled):
         if few:
             return logits.best(most, never=NEVER)
@@ -173,7 +171,9 @@ def _best_of_each(total: Tensor, *, owner: Tensor, room: Tensor) -> tuple[Tensor
     table = total.new_full((len(room), int(place.max()) + 1, K), -math.inf)
     table[owner, place] = total
     table = table.flatten(1)
-    values, index = table.topk(min(int(room.max()), table.shape[1]), dim=1)
+    # Of equals the first, however wide the table is: a sentence does not depend on its batch.
+    values, index = table.sort(dim=1, descending=True, stable=True)
+    values, index = values[:, : int(room.max())], index[:, : int(room.max())]
     fits = torch.arange(values.shape[1], device=owner.device) < room[:, None]
     sentence, order = (fits & (values > -math.inf)).nonzero(as_tuple=True)
     chosen = index[sentence, order]

@@ -76,7 +76,8 @@ class NativeSearch:
     def quantise(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Turn rows (N, K) float32 into int8 (N, K) and what each row's steps are worth (N,)."""
         N, K = rows.shape
-        out, scales = torch.empty(N, K, dtype=torch.int8), torch.empty(N)
+        rows = rows.to(torch.float32).contiguous()
+        out, scales = torch.empty_like(rows, dtype=torch.int8), rows.new_empty(N)
         self.library.dl_quantise(
             0,
             torch.get_num_threads(),
@@ -87,7 +88,7 @@ class NativeSearch:
 
     def rescale(self, products: Tensor, *, rows: Tensor, columns: Tensor, bias: Tensor) -> Tensor:
         """Return products (N, M) int32 · rows (N,) · columns (M,) + bias (M,), in float32."""
-        out = torch.empty(products.shape)
+        out = torch.empty_like(products, dtype=torch.float32)
         self.library.dl_rescale(
             0,
             torch.get_num_threads(),
@@ -106,5 +107,6 @@ def native_search(like: Tensor) -> NativeSearch | None:
 
 def _room(rows: Tensor, *, most: int, never: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
     """Return buffers for values and tokens (N, most), and the banned tokens."""
-    values, tokens = torch.empty(len(rows), most), torch.empty(len(rows), most, dtype=torch.int64)
-    return values, tokens, torch.tensor(never)
+    values = rows.new_empty(len(rows), most, dtype=torch.float32)
+    tokens = rows.new_empty(len(rows), most, dtype=torch.int64)
+    return values, tokens, rows.new_tensor(never, dtype=torch.int64)

@@ -9,6 +9,7 @@ Legend: N rows, K inputs, M outputs, V vocabulary.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 import torch
@@ -90,6 +91,18 @@ class Scaled:
         )
 
 
+@cache
+def int8_is_exact() -> bool:
+    """Say whether this processor adds products of 8-bit integers up without cutting them off.
+
+    Without VNNI instructions pairs of them are added in 16 bits, which are too few.
+    """
+    K = 640
+    rows = torch.full((5, K), LARGEST, dtype=torch.int8, device="cpu")
+    found = torch._int_mm(rows, rows[:1].expand(33, K).t().contiguous())
+    return bool((found == K * LARGEST**2).all())
+
+
 class Int8Product:
     """A product of 8-bit integers, of float32 rows on a CPU.
 
@@ -101,10 +114,10 @@ class Int8Product:
 
     def __init__(self, weight: Tensor, bias: Tensor | None, *, operations: NativeSearch) -> None:
         weight = weight.detach().float()
-        self._columns = weight.abs().amax(1).clamp_min(torch.finfo().tiny) / LARGEST
+        self._columns = weight.abs().amax(1).clamp_min(torch.finfo(torch.float32).tiny) / LARGEST
         steps = (weight / self._columns[:, None]).round().clamp(-LARGEST, LARGEST)
         self._weight = steps.to(torch.int8).t().contiguous()
-        self._bias = torch.zeros(len(weight)) if bias is None else bias.detach().float()
+        self._bias = weight.new_zeros(len(weight)) if bias is None else bias.detach().float()
         self._operations = operations
 
     def __call__(self, rows: Tensor) -> Tensor:
@@ -113,7 +126,7 @@ class Int8Product:
 
     def scaled(self, rows: Tensor) -> Scaled:
         """Map (N, K) to (N, M), and leave the scales apart."""
-        integers, scales = self._operations.quantise(rows.contiguous())
+        integers, scales = self._operations.quantise(rows)
         return Scaled(
             operations=self._operations,
             products=torch._int_mm(integers, self._weight),

@@ -34,9 +34,9 @@ class Readout(nn.Module):
     def forward(self, hidden: Tensor, *, embedded: Tensor, contexts: Tensor) -> Tensor:
         """Map (…, N), (…, E) and (…, 2H) to features (…, R)."""
         units: Tensor = self.linear(torch.cat([hidden, embedded, contexts], dim=-1))
-        return self.bend(units.to(hidden.dtype))
+        return self.activate(units.to(hidden.dtype))
 
-    def bend(self, units: Tensor) -> Tensor:
+    def activate(self, units: Tensor) -> Tensor:
         """Take the maximum of each pair of units (…, 2R), or the tanh of each (…, R)."""
         if not self.maxout:
             return torch.tanh(units)

@@ -39,8 +39,8 @@ class SearchConfig:
     precision: Literal["auto", "fp32", "bf16", "int8"] = setting(
         "auto",
         flag="--precision",
-        help="fp32, bf16 (autocast), int8 (the decoder's products; on a CPU), or auto: fp32 or "
-        "bf16, whichever was measured to pay",
+        help="fp32, bf16 (autocast), int8 (the decoder's products, on a CPU with VNNI), or auto: "
+        "fp32 or bf16, whichever was measured to pay",
     )
     threads: Annotated[int, Ge(0), Le(1024)] = setting(
         0, flag="--threads", help="CPU threads; 0 leaves torch's own choice"

@@ -4,11 +4,12 @@
 form casts and arranges weights once for many sentences, looks at the source without a copy of it
 for each hypothesis, and stores in the precision of products what only products read.
 
-Legend: B sentences, N hypotheses, S source length, E embedding, C context, H decoder hidden.
+Legend: B sentences, N hypotheses, S source length, C context, H the decoder's hidden units.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -20,7 +21,7 @@ from dlcli.nmt.decoder import Memory, State
 from dlcli.nmt.native import NativeElementwise, native
 from dlcli.nmt.native_search import native_search
 from dlcli.nmt.precision import product_dtype
-from dlcli.nmt.products import Int8Product, LowProduct, Product, Scaled
+from dlcli.nmt.products import Int8Product, LowProduct, Product, Scaled, int8_is_exact
 
 if TYPE_CHECKING:
     from dlcli.nmt.model import Translation
@@ -76,9 +77,10 @@ def prepare_weights(
     operations, searching = native(like, low=low), native_search(like)
     if operations is None or searching is None or not model.fused:
         return None
-    of = (
-        partial(Int8Product, operations=searching) if int8 else partial(LowProduct, low=low)
-    )  # how a product is prepared
+    if int8 and not int8_is_exact():
+        return None
+    make: Callable[[Tensor, Tensor | None], Product]
+    make = partial(Int8Product, operations=searching) if int8 else partial(LowProduct, low=low)
     cell, H = model.decoder.cell, model.decoder.cell.hidden_size
     attention, readout = model.decoder.attention, model.readout.linear
     bias = cell.bias_ih + cell.bias_hh
@@ -86,11 +88,11 @@ def prepare_weights(
     return StepWeights(
         operations=operations,
         low=low,
-        inputs=of(cell.weight_ih, bias),
-        state=of(cell.weight_hh, None),
-        query=None if attention is None else of(attention.query.weight, None),
-        features=of(readout.weight, readout.bias),
-        output=of(model.output_weight, model.output_bias),
+        inputs=make(cell.weight_ih, bias),
+        state=make(cell.weight_hh, None),
+        query=None if attention is None else make(attention.query.weight, None),
+        features=make(readout.weight, readout.bias),
+        output=make(model.output_weight, model.output_bias),
         bias_n=cell.bias_hh[None, 2 * H :].contiguous(),
     )
 
@@ -106,8 +108,10 @@ def make_stepper(
         weights: the model's, prepared before; by default they are prepared now, in the precision
             that products have here.
     """
+    if torch.is_grad_enabled():
+        return _PlainStepper(model, memory)
     weights = weights or prepare_weights(model, low=product_dtype(memory.values))
-    if weights is None or torch.is_grad_enabled():
+    if weights is None:
         return _PlainStepper(model, memory)
     return _CompiledStepper(model, memory, weights=weights)
 
@@ -125,7 +129,7 @@ class _CompiledStepper:
     def __init__(self, model: Translation, memory: Memory, *, weights: StepWeights) -> None:
         attention = model.decoder.attention
         self._weights, self._memory = weights, memory
-        self._table, self._bend = model.target_table, model.readout.bend
+        self._table, self._activate = model.target_table, model.readout.activate
         self._updated = model.decoder.attention_query == "updated"
         self._values, self._mask = memory.values.contiguous(), memory.mask.contiguous()
         self._keys, self._v = memory.keys, memory.keys
@@ -145,7 +149,7 @@ class _CompiledStepper:
         if self._updated:
             seen = following.context
         units = weights.features(torch.cat([hidden_low, words, seen], dim=1))
-        features = self._bend(units)
+        features = self._activate(units)
         if isinstance(weights.output, Int8Product):
             return weights.output.scaled(features), following
         return weights.output(features), following

@@ -79,7 +79,7 @@ class Translator:
     """A trained model, ready to translate.
 
     Args:
-        trained: see `dlcli.nmt.trained.load_trained`.
+        trained: see `dlcli.nmt.trained.load_trained`; its weights are not to change from here on.
         compute: where and how precisely to compute; the CPU and float32 if left out.
         int8: take the decoder's products of 8-bit integers.
 
@@ -93,14 +93,16 @@ class Translator:
         self.trained = trained
         self.compute = compute or prepare(ComputeConfig(device="cpu", precision="fp32"))
         self.model = trained.model.to(self.compute.device).eval()
-        self.precision = "int8" if int8 else self.compute.precision
+        plain = self.compute.precision
+        self.precision = f"int8+{plain}" if int8 else plain
+        """What the decoder multiplies in, and then what the encoder does where it is another."""
         low = torch.bfloat16 if self.compute.precision == "bf16" else torch.float32
         with torch.no_grad():
             self._weights = prepare_weights(self.model, low=low, int8=int8)
         if int8 and self._weights is None:
             raise UsageFault(
-                "Translating in int8 takes a CPU and a C++ compiler.",
-                hint="Use --precision bf16 or fp32.",
+                "Translating in int8 takes a CPU with VNNI instructions and a C++ compiler.",
+                hint="Use --precision bf16 or fp32; where there is a GPU, --device cpu.",
             )
 
     @classmethod
@@ -127,7 +129,7 @@ class Translator:
         config = config or SearchConfig()
         int8 = config.precision == "int8"
         place = ComputeConfig(
-            device=config.device,
+            device="cpu" if int8 and config.device == "auto" else config.device,
             precision="auto" if config.precision == "int8" else config.precision,
             threads=config.threads,
         )

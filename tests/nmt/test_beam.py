@@ -7,7 +7,16 @@ import math
 import pytest
 import torch
 
-from dlcli.nmt.beam import BLOCK, NEVER, Ended, Live, best_tokens, extended, first
+from dlcli.nmt.beam import (
+    BLOCK,
+    NEVER,
+    Ended,
+    Live,
+    _best_of_each,
+    best_tokens,
+    extended,
+    first,
+)
 from dlcli.nmt.decoder import State
 from dlcli.nmt.tokenizer import BOS, EOS, PAD
 
@@ -100,3 +109,19 @@ def test_a_sentence_is_settled_when_nothing_can_overtake() -> None:
     )
     rest = live_of(0, 1, 2, prefix=[[BOS, 4, 5]] * 3, log_prob=[-4.9, -5.1, -99.0])
     assert ended.settled(rest).tolist() == [False, True, False]
+
+
+def test_of_equals_the_first_is_kept_beside_any_neighbour() -> None:
+    """Totals of bfloat16 logits are often the same; a neighbour with more room changes nothing."""
+    alone = torch.tensor([[-1.0, -2.0], [-2.0, -2.0], [-2.0, -3.0]])
+    owner = torch.zeros(3, dtype=torch.int64)
+    row, column, total = _best_of_each(alone, owner=owner, room=torch.tensor([3]))
+    neighbours = torch.full((40, 2), -0.5)
+    rows, columns, totals = _best_of_each(
+        torch.cat([alone, neighbours]),
+        owner=torch.cat([owner, torch.ones(40, dtype=torch.int64)]),
+        room=torch.tensor([3, 60]),
+    )
+    assert (row.tolist(), column.tolist()) == ([0, 0, 1], [0, 1, 0])
+    assert (rows[:3].tolist(), columns[:3].tolist()) == (row.tolist(), column.tolist())
+    assert torch.equal(totals[:3], total)

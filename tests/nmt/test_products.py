@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from dlcli.nmt.native_search import NativeSearch, native_search
-from dlcli.nmt.products import Int8Product, LowProduct
+from dlcli.nmt.products import Int8Product, LowProduct, int8_is_exact
 
 WEIGHT, BIAS = torch.randn(21, 40, generator=torch.Generator().manual_seed(0)), torch.randn(21)
 
@@ -12,9 +16,21 @@ WEIGHT, BIAS = torch.randn(21, 40, generator=torch.Generator().manual_seed(0)), 
 @pytest.fixture
 def compiled() -> NativeSearch:
     found = native_search(torch.zeros(1))
-    if found is None:
-        pytest.skip("this machine has no C++ compiler")
+    if found is None or not int8_is_exact():
+        pytest.skip("this machine has no C++ compiler or no VNNI instructions")
     return found
+
+
+def test_a_processor_that_cuts_sums_off_is_found_out() -> None:
+    """Without VNNI, pairs of products are added in 16 bits: the largest stand for too little."""
+    asked = "from dlcli.nmt.products import int8_is_exact; print(int8_is_exact())"
+    old = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2"}
+    words = [sys.executable, "-c", asked]
+    said = subprocess.run(words, env=old, capture_output=True, text=True, check=True).stdout
+    rows = torch.full((5, 640), 127, dtype=torch.int8)
+    exact = bool((torch._int_mm(rows, rows.t().contiguous()) == 640 * 127**2).all())
+    assert int8_is_exact() == exact
+    assert said.strip() in ("True", "False")
 
 
 @pytest.mark.parametrize("bias", [BIAS, None])

@@ -7,7 +7,7 @@ import torch
 
 from dlcli.nmt.decoder import State
 from dlcli.nmt.model import Translation
-from dlcli.nmt.products import Scaled
+from dlcli.nmt.products import Scaled, int8_is_exact
 from dlcli.nmt.search import search
 from dlcli.nmt.stepping import Logits, make_stepper, prepare_weights
 from tests.nmt.tiny_model import padded, tiny_model
@@ -30,11 +30,19 @@ def model(request: pytest.FixtureRequest) -> Translation:
     return made
 
 
-def _walk(model: Translation, *, how: str, steps: int = 4) -> tuple[list[Logits], State]:
+@pytest.fixture
+def exact() -> None:
+    if not int8_is_exact():
+        pytest.skip("this processor has no VNNI instructions")
+
+
+def _walk(
+    model: Translation, *, how: str, low: torch.dtype = torch.float32, steps: int = 4
+) -> tuple[list[Logits], State]:
     """Take steps from the first state; return the logits of each, and the last state."""
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast("cpu", low, enabled=low == torch.bfloat16):
         memory = model.encode(*padded(*SENTENCES))
-        weights = prepare_weights(model, low=torch.float32, int8=how == "int8")
+        weights = prepare_weights(model, low=low, int8=how == "int8")
         model.use_kernels(how != "plain")
         stepper = make_stepper(model, memory, weights=None if how == "plain" else weights)
         model.use_kernels(True)
@@ -54,6 +62,18 @@ def test_compiled_steps_are_the_plain_ones(model: Translation) -> None:
     torch.testing.assert_close(state.attention, plain_state.attention, rtol=1e-4, atol=1e-5)
 
 
+def test_compiled_steps_in_bfloat16_are_the_plain_ones(model: Translation) -> None:
+    plain, _ = _walk(model, how="plain", low=torch.bfloat16)
+    compiled, state = _walk(model, how="compiled", low=torch.bfloat16)
+    assert state.hidden.dtype == torch.float32
+    for one, other in zip(compiled, plain, strict=True):
+        assert isinstance(one, torch.Tensor)
+        assert isinstance(other, torch.Tensor)
+        assert one.dtype == torch.bfloat16
+        assert (one - other).abs().max() < 0.05 * other.abs().max()
+
+
+@pytest.mark.usefixtures("exact")
 def test_eight_bits_are_near(model: Translation) -> None:
     plain, _ = _walk(model, how="plain")
     compiled, _ = _walk(model, how="int8")
@@ -63,10 +83,13 @@ def test_eight_bits_are_near(model: Translation) -> None:
         assert (one.whole() - other).abs().max() < 0.1 * other.abs().max()
 
 
-@pytest.mark.parametrize("int8", [False, True])
-def test_a_sentence_does_not_depend_on_its_batch(model: Translation, int8: bool) -> None:
+@pytest.mark.parametrize("how", ["fp32", "bf16", "int8"])
+def test_a_sentence_does_not_depend_on_its_batch(model: Translation, how: str) -> None:
+    if how == "int8" and not int8_is_exact():
+        pytest.skip("this processor has no VNNI instructions")
+    low = torch.bfloat16 if how == "bf16" else torch.float32
     with torch.no_grad():
-        weights = prepare_weights(model, low=torch.float32, int8=int8)
+        weights = prepare_weights(model, low=low, int8=how == "int8")
     source, mask = padded(*SENTENCES, width=8)
     options = {"beam_size": 3, "n_best": 3, "max_length": 9, "weights": weights}
     whole = search(model, source, mask, **options)  # type: ignore[arg-type]
@@ -74,6 +97,8 @@ def test_a_sentence_does_not_depend_on_its_batch(model: Translation, int8: bool)
         rows = torch.tensor([place] * 4)
         alone = search(model, source[rows], mask[rows], **options)  # type: ignore[arg-type]
         assert [one.ids for one in alone[0]] == [one.ids for one in whole[place]]
+        scores = [one.score for one in whole[place]]
+        assert [one.score for one in alone[0]] == pytest.approx(scores, rel=1e-6)
 
 
 def test_searching_finds_what_plain_steps_find(model: Translation) -> None:
