@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 PREFIX = "pretrained:"
-DEFAULTS = {"vae": "vae-conv", "nmt": "nmt-grammar"}
+DEFAULTS = {"vae": "vae-conv", "nmt": "nmt-en-fr"}
 """Kind of run → the model that a command takes where no run of that kind is found."""
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import pytest
 from typer.testing import CliRunner
 
 from dlcli.cli.app import app
@@ -12,15 +14,32 @@ from dlcli.cli.app import app
 FAMOUS = "The agreement on the European Economic Area was signed in August 1992."
 
 
-def test_attend_shows_the_sentence_of_the_paper_against_the_diagonal() -> None:
-    found = CliRunner().invoke(app, ["nmt", "attend", FAMOUS, "--json"])
+FRENCH = "L'accord sur la zone économique européenne a été signé en août 1992."
+BACKWARDS = {"4-6", "5-5", "6-4"}
+
+
+def _attend(*words: str) -> dict[str, Any]:
+    found = CliRunner().invoke(app, ["nmt", "attend", FAMOUS, *words, "--json"])
     assert found.exit_code == 0, found.output
-    result = json.loads(found.stdout)
-    assert result["translation"] == (
-        "L'accord sur la zone économique européenne a été signé en août 1992."
-    )
-    assert {"4-6", "5-5", "6-4"} <= set(result["alignment"].split())
+    result: dict[str, Any] = json.loads(found.stdout)
+    return result
+
+
+def test_attend_shows_the_sentence_of_the_paper_against_the_diagonal() -> None:
+    result = _attend()
+    assert "conomique européen" in result["translation"]
+    assert set(result["alignment"].split()) >= BACKWARDS
     assert [Path(file).parent for file in result["files"]] == [Path.cwd()]
+
+
+@pytest.mark.parametrize("run", ["nmt-en-fr", "nmt-grammar"])
+def test_also_with_the_paper_s_translation(run: str) -> None:
+    result = _attend("--run", f"pretrained:{run}", "--target", FRENCH)
+    assert set(result["alignment"].split()) >= BACKWARDS
+
+
+def test_the_grammar_s_own_sentence() -> None:
+    assert _attend("--run", "pretrained:nmt-grammar")["translation"] == FRENCH
 
 
 def test_three_dots_are_a_word_like_any_other() -> None:
@@ -30,10 +49,11 @@ def test_three_dots_are_a_word_like_any_other() -> None:
 
 
 def test_translate_warns_of_words_it_has_never_seen() -> None:
-    found = CliRunner().invoke(app, ["nmt", "translate", "The axolotl sleeps."])
+    words = ["nmt", "translate", "--run", "pretrained:nmt-grammar"]
+    found = CliRunner().invoke(app, [*words, "The axolotl sleeps."])
     assert found.exit_code == 0
     assert "never seen: 1 of 1" in found.stderr
-    assert "never seen" not in CliRunner().invoke(app, ["nmt", "translate", FAMOUS]).stderr
+    assert "never seen" not in CliRunner().invoke(app, [*words, FAMOUS]).stderr
 
 
 def test_generate_and_sample_draw_digits() -> None:
