@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from dlcli.nmt.elementwise import choose_elementwise
+from dlcli.nmt.gru import fold_biases
 from dlcli.nmt.precision import product_dtype
 
 
@@ -41,16 +42,17 @@ def run_directions(
     D, B, H = len(cells), inputs.size(1), cells[0].hidden_size
     ordered = [inputs, inputs.flip(0)]
     masks = torch.stack([mask, mask.flip(0)][:D], dim=1)  # (S, D, B)
+    biases = [fold_biases(cell.bias_ih, cell.bias_hh) for cell in cells]
     projected = [
-        F.linear(one, cell.weight_ih, cell.bias_ih + F.pad(cell.bias_hh[: 2 * H], (0, H)))
-        for one, cell in zip(ordered[:D], cells, strict=True)
+        F.linear(one, cell.weight_ih, bias)
+        for one, cell, (bias, _) in zip(ordered[:D], cells, biases, strict=True)
     ]
     states = masked_gru(
         torch.stack(projected, dim=1),
         initial=cells[0].weight_hh.new_zeros(D, B, H),
         mask=masks,
         weights=[cell.weight_hh for cell in cells],
-        bias_n=torch.stack([cell.bias_hh[2 * H :] for cell in cells]),
+        bias_n=torch.stack([bias_n for _, bias_n in biases]),
     )  # (S, D, B, H)
     last = torch.cat(list(states[-1]), dim=1)
     found = [states[:, 0], states[:, 1].flip(0)] if D == 2 else [states[:, 0]]

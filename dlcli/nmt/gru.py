@@ -19,6 +19,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+def fold_biases(bias_ih: Tensor, bias_hh: Tensor) -> tuple[Tensor, Tensor]:
+    """Take together the biases that no gate scales, so that they are added to W x once.
+
+    Args:
+        bias_ih: b (3H,).
+        bias_hh: c (3H,).
+
+    Returns:
+        b + c but for c_n (3H,), and c_n, which r scales (H,).
+    """
+    H = len(bias_hh) // 3
+    return bias_ih + F.pad(bias_hh[: 2 * H], (0, H)), bias_hh[2 * H :]
+
+
 def gru_step(cell: nn.GRUCell, projected: Tensor, *, hidden: Tensor) -> Tensor:
     """Take one step.
 

@@ -91,9 +91,9 @@ class Translation(nn.Module):
         return self.embedding.weight if self.output is None else self.output
 
     @property
-    def target_table(self) -> Tensor:
+    def target_table(self) -> nn.Embedding:
         """The embeddings of the target's words (V, E)."""
-        return (self.target_embedding or self.embedding).weight
+        return self.embedding if self.target_embedding is None else self.target_embedding
 
     def encode(self, source: Tensor, mask: Tensor) -> Memory:
         """Read sentences.
@@ -196,8 +196,7 @@ class Translation(nn.Module):
         return smoothed_cross_entropy(logits, targets, label_smoothing=label_smoothing)
 
     def _embed_target(self, ids: Tensor) -> Tensor:
-        table = self.embedding if self.target_embedding is None else self.target_embedding
-        return self._embed(table, ids)
+        return self._embed(self.target_table, ids)
 
     def _embed(self, table: nn.Embedding, ids: Tensor) -> Tensor:
         """Map ids (…) to (…, E); of sentences, time comes first in memory, as recurrences want."""

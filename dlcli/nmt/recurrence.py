@@ -12,8 +12,8 @@ Time comes first here, so that a step is contiguous. Of the gates' gradients one
 
 in which n, r, z face the inputs and r, z, n·r, query the state: both are slices of it.
 
-Legend: B batch, S source length, T target length, E embedding, C = 2H context, N hidden,
-A attention size, I = E + C.
+Legend: B batch, S source length, T target length, E embedding, C = 2H context,
+N decoder hidden, A attention size, I = E + C.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.autograd import Function
 
 from dlcli.nmt.elementwise import choose_elementwise
+from dlcli.nmt.gru import fold_biases
 from dlcli.nmt.precision import product_dtype
 
 
@@ -145,16 +146,14 @@ class _AttentiveGru(Function):
 def _prepare(parameters: Sequence[Tensor], *, low: torch.dtype, words: int) -> Weights:
     """Arrange the cell's weights and biases, the query's weight and v for the loops."""
     w_ih, w_hh, b_ih, b_hh, query, v = parameters
-    N = w_hh.size(1)
     inputs = w_ih.to(low)
-    bias = b_ih + b_hh
-    bias[2 * N :] = b_ih[2 * N :]
+    bias, bias_n = fold_biases(b_ih, b_hh)
     return Weights(
         inputs=inputs,
-        contexts=inputs[:, words:].roll(N, 0),
+        contexts=inputs[:, words:].roll(w_hh.size(1), 0),
         state=torch.cat([w_hh.to(low), query.to(low)]),
         bias=bias.to(low),
-        bias_n=b_hh[None, 2 * N :].contiguous(),
+        bias_n=bias_n[None].contiguous(),
         v=v,
     )
 

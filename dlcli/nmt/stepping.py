@@ -4,7 +4,7 @@
 form casts and arranges weights once for many sentences, looks at the source without a copy of it
 for each hypothesis, and stores in the precision of products what only products read.
 
-Legend: B sentences, N hypotheses, S source length, C context, H the decoder's hidden units.
+Legend: B sentences, L live hypotheses, S source length, C context, N decoder hidden.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from dlcli.nmt.decoder import Memory, State
+from dlcli.nmt.gru import fold_biases
 from dlcli.nmt.native import NativeElementwise, native
 from dlcli.nmt.native_search import native_search
 from dlcli.nmt.precision import product_dtype
@@ -33,7 +34,7 @@ class Stepper(Protocol):
     """One word further, for hypotheses of sentences."""
 
     def __call__(self, previous: Tensor, state: State, *, owner: Tensor) -> tuple[Logits, State]:
-        """Consume one word (N,) and score the next; see `Translation.step`."""
+        """Consume one word (L,) and score the next; see `Translation.step`."""
         ...
 
 
@@ -49,7 +50,7 @@ class StepWeights:
         query: of the attention; None without attention.
         features: of the deep output.
         output: of the softmax.
-        bias_n: (1, H), the state's bias of n, which the gate r scales.
+        bias_n: (1, N), the state's bias of n, which the gate r scales.
     """
 
     operations: NativeElementwise
@@ -81,10 +82,8 @@ def prepare_weights(
         return None
     make: Callable[[Tensor, Tensor | None], Product]
     make = partial(Int8Product, operations=searching) if int8 else partial(LowProduct, low=low)
-    cell, H = model.decoder.cell, model.decoder.cell.hidden_size
-    attention, readout = model.decoder.attention, model.readout.linear
-    bias = cell.bias_ih + cell.bias_hh
-    bias[2 * H :] = cell.bias_ih[2 * H :]
+    cell, attention, readout = model.decoder.cell, model.decoder.attention, model.readout.linear
+    bias, bias_n = fold_biases(cell.bias_ih, cell.bias_hh)
     return StepWeights(
         operations=operations,
         low=low,
@@ -93,7 +92,7 @@ def prepare_weights(
         query=None if attention is None else make(attention.query.weight, None),
         features=make(readout.weight, readout.bias),
         output=make(model.output_weight, model.output_bias),
-        bias_n=cell.bias_hh[None, 2 * H :].contiguous(),
+        bias_n=bias_n[None].contiguous(),
     )
 
 
@@ -129,7 +128,7 @@ class _CompiledStepper:
     def __init__(self, model: Translation, memory: Memory, *, weights: StepWeights) -> None:
         attention = model.decoder.attention
         self._weights, self._memory = weights, memory
-        self._table, self._activate = model.target_table, model.readout.activate
+        self._table, self._activate = model.target_table.weight, model.readout.activate
         self._updated = model.decoder.attention_query == "updated"
         self._values, self._mask = memory.values.contiguous(), memory.mask.contiguous()
         self._keys, self._v = memory.keys, memory.keys
@@ -155,9 +154,9 @@ class _CompiledStepper:
         return weights.output(features), following
 
     def _advance(self, inputs: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the new state (N, H), and its copy for products."""
+        """Return the new state (L, N), and its copy for products."""
         weights, low = self._weights, self._weights.low
-        N, H = hidden.shape
+        L, N = hidden.shape
         out = torch.empty_like(hidden, memory_format=torch.contiguous_format)
         out_low = out if low == out.dtype else torch.empty_like(out, dtype=low)
         weights.operations.gates(
@@ -167,14 +166,14 @@ class _CompiledStepper:
             bias_n=weights.bias_n,
             hidden=hidden.contiguous(),
             mask=None,
-            gates=hidden.new_empty(N, 4 * H),
+            gates=hidden.new_empty(L, 4 * N),
             out=out,
             out_low=out_low,
         )
         return out, out_low
 
     def _look(self, hidden: Tensor, hidden_low: Tensor, *, owner: Tensor) -> State:
-        """Attend from N states; the context is in the precision of products."""
+        """Attend from L states; the context is in the precision of products."""
         _, S, C = self._values.shape
         weights, low = self._weights, self._weights.low
         if weights.query is None:

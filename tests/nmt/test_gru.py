@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dlcli.nmt.gru import gru_step, run_gru
+from dlcli.nmt.gru import fold_biases, gru_step, run_gru
 
 
 def test_a_step_equals_torch_s_own_cell() -> None:
@@ -14,6 +14,13 @@ def test_a_step_equals_torch_s_own_cell() -> None:
     x, h = torch.randn(3, 5).double(), torch.randn(3, 7).double()
     ours = gru_step(cell, F.linear(x, cell.weight_ih, cell.bias_ih), hidden=h)
     torch.testing.assert_close(ours, cell(x, h))
+
+
+def test_folded_biases_leave_apart_what_the_reset_gate_scales() -> None:
+    b, c = torch.randn(2, 3 * 7)
+    folded, apart = fold_biases(b, c)
+    assert torch.equal(folded, torch.cat([b[:14] + c[:14], b[14:]]))
+    assert torch.equal(apart, c[14:])
 
 
 @pytest.mark.parametrize("backward", [False, True])
