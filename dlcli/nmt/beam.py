@@ -124,7 +124,7 @@ def best_tokens(logits: Logits, *, most: int) -> tuple[Tensor, Tensor]:
         if few:
             return logits.best(most, never=NEVER)
         logits = logits.whole()
-    compiled = native_search(logits) if logits.dtype in (torch.float32, torch.bfloat16) else None
+    compiled = native_search(logits)
     if few and compiled is not None:
         return compiled.best_tokens(logits.contiguous(), most=most, never=NEVER)
     return _best_plainly(logits.float().log_softmax(dim=1), most=most)

@@ -100,9 +100,11 @@ class NativeSearch:
 
 
 def native_search(like: Tensor) -> NativeSearch | None:
-    """Return the compiled functions for tensors where this one is, or None."""
+    """Return the compiled functions for tensors like this one, or None."""
+    if like.device.type != "cpu" or like.dtype not in (torch.float32, torch.bfloat16):
+        return None
     library = load_library("searching", tuple(SIGNATURES.items()))
-    return None if library is None or like.device.type != "cpu" else NativeSearch(library)
+    return None if library is None else NativeSearch(library)
 
 
 def _room(rows: Tensor, *, most: int, never: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Le
 
 from dlcli.engine.config import STRICT, setting
+from dlcli.engine.settings import Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class SearchConfig:
         64, flag="--batch-size", help="sentences translated at a time"
     )
     device: str = setting("auto", flag="--device", help="auto, cpu, cuda, cuda:N or mps")
-    precision: Literal["auto", "fp32", "bf16", "int8"] = setting(
+    precision: Literal[Precision, "int8"] = setting(
         "auto",
         flag="--precision",
         help="fp32, bf16 (autocast), int8 (the decoder's products, on a CPU with VNNI), or auto: "

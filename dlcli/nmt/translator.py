@@ -127,12 +127,10 @@ class Translator:
             CheckpointError: its files are damaged.
         """
         config = config or SearchConfig()
-        int8 = config.precision == "int8"
-        place = ComputeConfig(
-            device="cpu" if int8 and config.device == "auto" else config.device,
-            precision="auto" if config.precision == "int8" else config.precision,
-            threads=config.threads,
-        )
+        device, precision, int8 = config.device, config.precision, False
+        if precision == "int8":
+            device, precision, int8 = "cpu" if device == "auto" else device, "auto", True
+        place = ComputeConfig(device=device, precision=precision, threads=config.threads)
         name = None if run is None else str(run)
         trained = find_trained(name, checkpoint=checkpoint, notice=notice)
         return cls(trained, compute=prepare(place, bf16_pays=BF16_PAYS), int8=int8)

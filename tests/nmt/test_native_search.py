@@ -81,3 +81,8 @@ def test_scaled_products_are_searched_as_what_they_stand_for(compiled: NativeSea
 
 def test_it_is_for_the_cpu_only() -> None:
     assert native_search(torch.zeros(1, device="meta")) is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_it_is_for_float32_and_bfloat16_only(dtype: torch.dtype) -> None:
+    assert native_search(torch.zeros(1, dtype=dtype)) is None
