@@ -111,7 +111,9 @@ def show_(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME", help="A data set, as in `dl data list`, a TSV or two files (a.en,b.fr)."
+            metavar="NAME",
+            help="A data set, as in `dl data list`, several corpora (europarl+tatoeba), a TSV or "
+            "two files (a.en,b.fr).",
         ),
     ] = "auto",
     n: Annotated[

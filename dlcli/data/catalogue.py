@@ -253,7 +253,8 @@ def named(name: str) -> DataSet:
     guess = nearest(stem, names)
     raise ConfigError(
         f"There is no data set named '{name}'.",
-        hint=f"Known are {', '.join(names)}{'; ' + guess if guess else '.'}",
+        hint=f"Known are {', '.join(names)}{'; ' + guess if guess else '.'} Translators and "
+        "`dl data show` also take several corpora, such as europarl+tatoeba.",
     )
 
 

@@ -80,7 +80,8 @@ def _named(name: str, *, offline: bool, notice: Notice, seed: int) -> Corpus:
     if data_set.kind != "pairs" or name not in (data_set.name, "auto"):
         raise ConfigError(
             f"The data set '{name}' is no parallel corpus.",
-            hint=f"Use {', '.join(_READERS)}, grammar, a TSV or two files (a.en,b.fr).",
+            hint=f"Use {', '.join(_READERS)}, grammar, several of these (europarl+tatoeba), "
+            "a TSV or two files (a.en,b.fr).",
         )
     if data_set.embedded:
         return _grammar(seed)

@@ -105,7 +105,10 @@ class NmtDataConfig:
         100, flag="--max-length", help="tokens a side; longer pairs are left out of training"
     )
     train_pairs: Annotated[int, Ge(0)] = setting(
-        0, flag="--train-pairs", help="pairs to train on, from the first; 0 takes all"
+        0,
+        flag="--train-pairs",
+        help="pairs to train on, from the first; of several corpora all of one before the next; "
+        "0 takes all",
     )
     validation: Annotated[int, Ge(0)] = setting(
         0, flag="--validation", help="validation pairs to use, from the first; 0 takes all"

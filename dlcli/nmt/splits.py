@@ -12,7 +12,7 @@ import torch
 
 from dlcli.data.catalogue import EUROPARL, EUROPARL_DEV
 from dlcli.data.corpora import load_corpus
-from dlcli.data.joining import is_joined, parts_of
+from dlcli.data.joining import parts_of
 from dlcli.data.pairs import Pairs
 from dlcli.data.text_files import is_path
 from dlcli.engine.config import load_yaml
@@ -139,10 +139,8 @@ def with_saved_data(config: NmtTrainConfig, run: RunFolder) -> NmtTrainConfig:
 def _may_mean(given: str, true: str) -> bool:
     if is_path(given):
         return _paths(given) == _paths(true)
-    if is_joined(given):
-        asked, found = parts_of(given), parts_of(true)
-        return len(asked) == len(found) and all(map(_same, asked, found))
-    return given == "auto" or _same(given, true)
+    asked, found = parts_of(given), parts_of(true)
+    return given == "auto" or (len(asked) == len(found) and all(map(_same, asked, found)))
 
 
 def _same(given: str, true: str) -> bool:

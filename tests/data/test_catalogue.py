@@ -39,6 +39,7 @@ def test_unknown_name_suggests_the_nearest() -> None:
         named("mnits")
     assert "did you mean 'mnist'?" in caught.value.hint
     assert "glyphs" in caught.value.hint
+    assert "europarl+tatoeba" in caught.value.hint
 
 
 def test_advice_is_a_copy_and_empty_for_what_is_unknown() -> None:

@@ -30,6 +30,7 @@ def test_all_are_trained_on_and_the_first_chooses_and_tests() -> None:
     assert joined.name == "a+bb"
     assert joined.train.source == ("a.", "b.", "e.", "f.")
     assert joined.train.target == ("A'", "B'", "E'", "F'")
+    assert joined.train.first(3).source == ("a.", "b.", "e.")
     assert (joined.valid, joined.tests) == (one.valid, one.tests)
     assert joined.dropped == {"empty": 3}
 
