@@ -163,9 +163,7 @@ def run_kl(config: KlConfig) -> KlResult:
         mu_p=tuple(mu_p.tolist()),
         sigma_p=tuple(sigma_p.tolist()),
         examples=seed_examples(),
-        signature=signature(
-            measure="kl", unit="nats", dims=D, samples=config.samples, seed=seed, precision="fp64"
-        ),
+        signature=_signature(config, dims=D),
     )
 
 
@@ -191,6 +189,21 @@ def _divergence(
         mu_a, sigma_a, mu_p=mu_b, sigma_p=sigma_b, samples=config.samples, generator=stream
     )
     return Divergence(float(gaussian_kl(mu_a, sigma_a, mu_p=mu_b, sigma_p=sigma_b)), sampled)
+
+
+def _signature(config: KlConfig, *, dims: int) -> str:
+    return signature(
+        measure="kl",
+        unit="nats",
+        dims=dims,
+        mu_q=config.mu_q,
+        sigma_q=config.sigma_q,
+        mu_p=config.mu_p,
+        sigma_p=config.sigma_p,
+        samples=config.samples,
+        seed=config.compute.seed,
+        precision="fp64",
+    )
 
 
 def _spread(name: str, values: tuple[float, ...], dims: int) -> Tensor:

@@ -74,7 +74,7 @@ def test_directions_differ_and_lists_may_be_shared():
     assert abs(found.reverse.closed_form - 3 * (-math.log(2) + 2 * 2 - 0.5)) < 1e-12
     assert found.monte_carlo.samples == 500
     assert found.gradient_check.holds
-    assert "dims:3" in found.signature
+    assert "dims:3|mu-q:0,0,0|sigma-q:0.5|mu-p:1|sigma-p:1|" in found.signature
 
 
 def test_lists_that_do_not_fit_are_refused():

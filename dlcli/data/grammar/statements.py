@@ -39,13 +39,16 @@ SOMETIMES = 0.09
 
 
 class Who(NamedTuple):
-    """Of whom something can be said, and of whom it can be denied: "each … was not" is left out."""
+    """Of whom something can be said, and of whom it can be denied: "each … was not" is left out.
 
-    said: Space[Phrase]
-    denied: Space[Phrase]
+    None is for nobody.
+    """
+
+    said: Space[Phrase | None]
+    denied: Space[Phrase | None]
 
 
-def _same(phrases: Space[Phrase]) -> Who:
+def _same(phrases: Space[Phrase | None]) -> Who:
     return Who(phrases, phrases)
 
 
@@ -75,7 +78,7 @@ def _things(
     return Who(said, denied)
 
 
-NOBODY = _same(Values([None]))  # type: ignore[list-item]
+NOBODY = _same(Values([None]))
 
 
 def _act(
