@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from dlcli.nmt.config import NmtModelConfig
 from dlcli.nmt.decoder import Decoder, Memory, State, States
 from dlcli.nmt.encoder import Encoder
+from dlcli.nmt.posterior import Reading, source_posterior
 from dlcli.nmt.readout import Readout, smoothed_cross_entropy
 from dlcli.nmt.softmax_loss import NO_WORD, ROWS, softmax_loss
 from dlcli.nmt.tokenizer import PAD
@@ -133,6 +134,40 @@ class Translation(nn.Module):
         embedded, states = self._unroll(source, mask, target_in)
         features = self.readout(states.hidden, embedded=embedded, contexts=states.contexts)
         return Forced(features=features, attention=states.attention)
+
+    def posterior(
+        self, source: Tensor, mask: Tensor, *, target_in: Tensor, target_out: Tensor
+    ) -> list[Tensor]:
+        """Read given translations, and say where each of their words came from.
+
+        Args:
+            source: (B, S) int64.
+            mask: (B, S) bool.
+            target_in: (B, T) int64, BOS y1 …
+            target_out: (B, T) int64, y1 … EOS; padding after it.
+
+        Returns:
+            For each sentence (t, s) float32 without padding, see `posterior.source_posterior`.
+        """
+        memory = self.encode(source, mask)
+        embedded = self._embed_target(target_in)
+        states = self.decoder.unroll(embedded, memory)
+        sizes = zip((target_out != PAD).sum(dim=1).tolist(), mask.sum(dim=1).tolist(), strict=True)
+        return [
+            source_posterior(
+                Reading(
+                    hidden=states.hidden[b, :t],
+                    embedded=embedded[b, :t],
+                    attention=states.attention[b, :t, :s],
+                    values=memory.values[b, :s],
+                    words=target_out[b, :t],
+                ),
+                readout=self.readout,
+                weight=self.output_weight,
+                bias=self.output_bias,
+            )
+            for b, (t, s) in enumerate(sizes)
+        ]
 
     def logits(self, features: Tensor) -> Tensor:
         """Map features (…, R) to unnormalised log-probabilities (…, V)."""

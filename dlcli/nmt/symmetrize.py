@@ -77,6 +77,7 @@ def symmetric_links(
     target: Sequence[Span],
     heuristic: Heuristic,
     how: Combination = "none",
+    least: float = 0.0,
 ) -> Links:
     """Link tokens by two attention matrices of opposite directions.
 
@@ -87,10 +88,11 @@ def symmetric_links(
         target: the characters of each target token.
         heuristic: see `symmetrize`.
         how: see `combine`.
+        least: of the (mixed) matrices, see `token_links`.
     """
     by_target, by_source = combine(forward, backward, how=how)
-    one = token_links(by_target, source=source, target=target)
-    other = swapped(token_links(by_source, source=target, target=source))
+    one = token_links(by_target, source=source, target=target, least=least)
+    other = swapped(token_links(by_source, source=target, target=source, least=least))
     return symmetrize(one, other, heuristic=heuristic)
 
 

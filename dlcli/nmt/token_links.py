@@ -20,7 +20,9 @@ Group = list[int]
 """Tokens that share their characters, in order; most are alone."""
 
 
-def token_links(matrix: Tensor, *, source: Sequence[Span], target: Sequence[Span]) -> Links:
+def token_links(
+    matrix: Tensor, *, source: Sequence[Span], target: Sequence[Span], least: float = 0.0
+) -> Links:
     """Link each target token to where it looks most, contracted ones to different words.
 
     Args:
@@ -28,6 +30,7 @@ def token_links(matrix: Tensor, *, source: Sequence[Span], target: Sequence[Span
             rows or columns.
         source: the characters of each source token.
         target: the characters of each target token.
+        least: links of no more mass than this are left out.
     """
     if not len(source) or not len(target):
         return frozenset()
@@ -37,7 +40,8 @@ def token_links(matrix: Tensor, *, source: Sequence[Span], target: Sequence[Span
     """The target tokens that take each group of source tokens, in order."""
     for row, tokens in zip(masses, rows, strict=True):
         for token, column in zip(tokens, _best(row, count=len(tokens)), strict=False):
-            chosen[column].append(token)
+            if float(row[column]) > least:
+                chosen[column].append(token)
     pairs = zip(columns, chosen, strict=True)
     return frozenset(itertools.chain.from_iterable(_paired(*pair) for pair in pairs))
 

@@ -22,6 +22,7 @@ def alignment_words(found: NmtAlignment) -> list[RenderableType]:
     if found.symmetrized_with is not None:
         shown["symmetrised with"] = found.symmetrized_with
     shown |= {
+        "links from": f"the {found.links_from}",
         "pairs": f"{found.sentences:,} {found.direction}",
         "alignment error rate": f"{100 * score.aer:.2f} %",
         "precision": f"{100 * score.precision:.2f} % of {score.links:,} links possible",
@@ -38,6 +39,7 @@ def alignment_object(found: NmtAlignment, *, files: list[str]) -> dict[str, obje
         "run": found.run,
         "symmetrized_with": found.symmetrized_with,
         "direction": found.direction,
+        "links_from": found.links_from,
         "shift": found.shift,
         "aer": score and score.aer,
         "precision": score and score.precision,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Le, Lt
 
 from dlcli.engine.config import STRICT, setting
 
@@ -16,10 +16,22 @@ class NmtAlignConfig:
 
     __pydantic_config__ = STRICT
 
+    links_from: Literal["posterior", "attention"] = setting(
+        "posterior",
+        flag="--links-from",
+        help="what links are taken from: attention, or the posterior, which weighs attention by "
+        "how likely each source word alone makes the target word",
+        source="Brown et al. 1993; Shankar & Sarawagi 2019",
+    )
+    threshold: Annotated[float, Ge(0), Lt(1)] = setting(
+        0.0,
+        flag="--threshold",
+        help="leave out links of no more than this share of a word",
+    )
     shift: bool = setting(
         False,
         flag="--shift/--no-shift",
-        help="link a word by the attention one step later, when it is the decoder's input",
+        help="link a word by the row one step later, when it is the decoder's input",
         source="Chen et al. 2020",
     )
     heuristic: Literal[
@@ -33,7 +45,7 @@ class NmtAlignConfig:
     combine: Literal["none", "average", "product"] = setting(
         "none",
         flag="--combine",
-        help="with --symmetrize: mix the two attention matrices before links are taken",
+        help="with --symmetrize: mix the matrices of the two directions before links are taken",
     )
     text: Literal["tokens", "running"] = setting(
         "tokens",

@@ -1,4 +1,4 @@
-"""Word alignments of given translations from a translator's attention, and how good they are.
+"""Word alignments of given translations from where a translator looks, and how good they are.
 
 `dl nmt align`: lines are put together into running text, read by forced decoding (by a second
 model of the other direction too, if there is one), and links are taken between the given tokens.
@@ -52,6 +52,8 @@ class NmtAlignment:
     run: str
     symmetrized_with: str | None
     direction: str
+    links_from: str
+    """What links were taken from: `posterior` or `attention`."""
     shift: int
     links: tuple[str, ...]
     """Pharaoh format, from 0, a string a pair."""
@@ -143,6 +145,7 @@ def align(
         run=str(trained.run.path),
         symmetrized_with=None if backward is None else str(backward.run.path),
         direction=trained.config.data.direction,
+        links_from=config.links_from,
         shift=int(config.shift),
         links=tuple(map(format_pharaoh, links)),
         score=None if gold is None else score_alignments(links, gold),
@@ -176,14 +179,14 @@ def _side(line: str, *, text: str, language: str) -> Detokenized:
 def _links(
     trained: Trained, pairs: Sequence[Sides], config: NmtAlignConfig, *, backward: Trained | None
 ) -> Iterator[Links]:
-    shift = int(config.shift)
-    forward = _matrices(trained, pairs, shift=shift)
+    forward = _matrices(trained, pairs, config)
     if backward is None:
         for pair, one in zip(pairs, forward, strict=True):
-            yield token_links(one, source=pair.source.spans, target=pair.target.spans)
+            spans = {"source": pair.source.spans, "target": pair.target.spans}
+            yield token_links(one, **spans, least=config.threshold)
         return
     turned = [Sides(source=pair.target, target=pair.source) for pair in pairs]
-    others = _matrices(backward, turned, shift=shift)
+    others = _matrices(backward, turned, config)
     for pair, one, other in zip(pairs, forward, others, strict=True):
         yield symmetric_links(
             one,
@@ -192,16 +195,17 @@ def _links(
             target=pair.target.spans,
             heuristic=config.heuristic,
             how=config.combine,
+            least=config.threshold,
         )
 
 
-def _matrices(trained: Trained, pairs: Sequence[Sides], *, shift: int) -> Iterator[Tensor]:
-    """Yield each pair's attention, target tokens × source tokens."""
+def _matrices(trained: Trained, pairs: Sequence[Sides], config: NmtAlignConfig) -> Iterator[Tensor]:
+    """Yield where each pair's words look or came from, target tokens × source tokens."""
     texts = ((pair.source.text, pair.target.text) for pair in pairs)
-    found = forced_attention(trained.model, trained.tokenizer, texts)
+    found = forced_attention(trained.model, trained.tokenizer, texts, kind=config.links_from)
     for pair, attention in zip(pairs, found, strict=True):
         spans = {"source": pair.source.spans, "target": pair.target.spans}
-        yield token_attention(attention, **spans, shift=shift)
+        yield token_attention(attention, **spans, shift=int(config.shift))
 
 
 def _signature(
@@ -215,6 +219,8 @@ def _signature(
         checkpoint=trained.checkpoint,
         sentences=sentences,
         text=config.text,
+        links_from=config.links_from,
+        threshold=config.threshold or None,
         shift=int(config.shift),
         symmetrize=None if backward is None else config.heuristic,
         combine=None if backward is None else config.combine,

@@ -7,7 +7,7 @@ import torch
 
 from dlcli.errors import UsageFault
 from dlcli.nmt import forced_attention as module
-from dlcli.nmt.forced_attention import forced_attention
+from dlcli.nmt.forced_attention import KINDS, Kind, forced_attention
 from dlcli.nmt.subwords import Subwords
 from dlcli.nmt.tokenizer import BOS, EOS
 from tests.nmt.sentences import pairs
@@ -22,16 +22,19 @@ def subwords() -> Subwords:
     return Subwords.learn([*FOUND.source, *FOUND.target], size=320)
 
 
-def test_batches_change_nothing(subwords: Subwords, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_batches_change_nothing(
+    subwords: Subwords, monkeypatch: pytest.MonkeyPatch, kind: Kind
+) -> None:
     model = tiny_model(vocabulary=subwords.size)
     texts = [*TEXTS[:9], ("", "Le roi."), ("The king.", ""), ("", "")]
-    together = list(forced_attention(model, subwords, texts))
+    together = list(forced_attention(model, subwords, texts, kind=kind))
     monkeypatch.setattr(module, "AT_ONCE", 5)
     monkeypatch.setattr(module, "BATCH_TOKENS", 60)
     for found, apart, text in zip(
-        together, forced_attention(model, subwords, texts), texts, strict=True
+        together, forced_attention(model, subwords, texts, kind=kind), texts, strict=True
     ):
-        alone = next(forced_attention(model, subwords, [text]))
+        alone = next(forced_attention(model, subwords, [text], kind=kind))
         torch.testing.assert_close(found.rows, alone.rows)
         torch.testing.assert_close(apart.rows, alone.rows)
         assert [piece.id for piece in found.source] == subwords.encode(text[0])

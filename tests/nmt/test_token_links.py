@@ -29,6 +29,12 @@ def test_a_contraction_takes_the_best_words_in_order() -> None:
     assert token_links(noun, source=ENGLISH, target=FRENCH) == WANTED - {(3, 3)} | {(4, 3)}
 
 
+def test_links_of_too_little_mass_are_left_out() -> None:
+    links = token_links(MATRIX, source=ENGLISH, target=FRENCH, least=0.4)
+    assert links == WANTED - {(3, 3)}  # "le" of "du" has 0.3 of its attention on "the"
+    assert token_links(MATRIX, source=ENGLISH, target=FRENCH, least=0.9) == frozenset()
+
+
 def test_words_that_take_a_contraction_share_its_tokens() -> None:
     backward = torch.eye(5)
     backward[2] = backward[3] = torch.tensor([0.0, 0.0, 0.5, 0.5, 0.0])  # "of", "the" see "du"

@@ -18,7 +18,8 @@ SCORE = AlignmentScore(
 
 def alignment(**changed: object) -> NmtAlignment:
     fields: dict[str, object] = {
-        "run": "/one", "symmetrized_with": None, "direction": "en-fr", "shift": 0,
+        "run": "/one", "symmetrized_with": None, "direction": "en-fr",
+        "links_from": "posterior", "shift": 0,
         "links": ("0-0 1-1", ""), "score": None, "sentences": 2, "elapsed_s": 0.5,
         "sentences_per_s": 4.0, "signature": "task:align",
     }  # fmt: skip

@@ -10,7 +10,9 @@ import torch
 from dlcli.engine.config import resolve
 from dlcli.errors import DataError, UsageFault
 from dlcli.nmt.alignment import attention_links, parse_pharaoh, swapped
-from dlcli.nmt.forced_attention import forced_attention
+from dlcli.nmt.forced_attention import KINDS, forced_attention
+from dlcli.nmt.token_attention import token_attention
+from dlcli.nmt.token_links import token_links
 from dlcli.nmt.trained import Trained
 from dlcli.study.nmt_align_config import NmtAlignConfig
 from dlcli.study.nmt_alignment import align, prepare_pairs, read_gold
@@ -68,8 +70,36 @@ def test_links_come_from_the_attention_of_the_running_text(forward: Trained) -> 
         [sum(p.end <= b for p in attention.target) for _, b in pairs[0].target.spans]
     )
     by_hand /= torch.diff(pieces, prepend=torch.tensor([0]))[:, None]
-    found = align(forward, pairs, config(shift=True, text="running"))
+    found = align(forward, pairs, config(shift=True, text="running", links_from="attention"))
     assert parse_pharaoh(found.links[0]) == attention_links(by_hand)
+
+
+def test_links_are_taken_from_what_is_asked_for(forward: Trained) -> None:
+    pairs = prepare_pairs(LINES, text="tokens", languages=LANGUAGES)
+    for kind in KINDS:
+        found = align(forward, pairs, config(links_from=kind))
+        assert found.links_from == kind
+        assert f"links-from:{kind}" in found.signature
+        text = (pairs[0].source.text, pairs[0].target.text)
+        matrix = next(forced_attention(forward.model, forward.tokenizer, [text], kind=kind))
+        spans = {"source": pairs[0].source.spans, "target": pairs[0].target.spans}
+        links = token_links(token_attention(matrix, **spans), **spans)
+        assert parse_pharaoh(found.links[0]) == links
+
+
+@pytest.mark.parametrize("symmetrized", [False, True])
+def test_a_threshold_leaves_words_without_a_link(
+    forward: Trained, backward: Trained, *, symmetrized: bool
+) -> None:
+    pairs = prepare_pairs(LINES, text="tokens", languages=LANGUAGES)
+    other = backward if symmetrized else None
+    counts = [
+        sum(len(line.split()) for line in found.links)
+        for least in (0.0, 0.3, 0.999)
+        for found in [align(forward, pairs, config(threshold=least), backward=other)]
+    ]
+    assert counts[0] >= counts[1] >= counts[2] == 0
+    assert counts[0] > 0
 
 
 def test_two_directions_are_joined(forward: Trained, backward: Trained) -> None:
