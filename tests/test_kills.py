@@ -114,9 +114,14 @@ def _assert_little_was_redone(killed: Child, resumed: Child) -> None:
 
 def _kill_and_resume(
     launcher: Launcher, arch: str, folder: Path, *, kills: int, rng: random.Random
-) -> None:
-    """Kill a training so many times, each after a random number of updates and a random moment."""
+) -> int:
+    """Kill a training so many times, each after a random number of updates and a random moment.
+
+    Returns:
+        How often it was still running.
+    """
     killed: Child | None = None
+    caught = 0
     for _ in range(kills):
         child = launcher.start(_going_on(arch, folder))
         if rng.random() < 0.8:
@@ -125,6 +130,7 @@ def _kill_and_resume(
         child.signal(signal.SIGKILL)
         done = child.wait()
         assert done.code in (-signal.SIGKILL, 0)
+        caught += done.code == -signal.SIGKILL
         if killed is not None:
             _assert_little_was_redone(killed, child)
         if child.updates:
@@ -134,6 +140,7 @@ def _kill_and_resume(
     assert done.code == 0, done.stderr
     if killed is not None:
         _assert_little_was_redone(killed, last)
+    return caught
 
 
 @pytest.mark.parametrize("arch", TRAININGS)
@@ -154,7 +161,9 @@ def test_killed_twenty_times_it_ends_with_the_same_bits(
     arch: str, seed: int, launcher: Launcher, whole: Callable[[str], dict[str, Any]]
 ) -> None:
     folder = launcher.folder / f"{arch} killed by {seed}"
-    _kill_and_resume(launcher, arch, folder, kills=20, rng=random.Random(f"{arch} {seed}"))
+    rng = random.Random(f"{arch} {seed}")
+    caught = _kill_and_resume(launcher, arch, folder, kills=20, rng=rng)
+    print(f"{caught} kills of a running training, {arch} {seed}")
     assert not differences(outcome(folder), whole(arch))
 
 
