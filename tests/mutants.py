@@ -90,11 +90,16 @@ MUTANTS = (
     Mutant("merging", ".end <= piece.start", ".end < piece.start - 1"),
     Mutant(
         "forced_attention",
-        "zip(order[start:stop].tolist(), attention",
-        "zip(range(start, stop), attention",
+        "zip(order[start:stop].tolist(), matrices",
+        "zip(range(start, stop), matrices",
     ),
     Mutant("forced_attention", "for text, _ in pairs]", "for _, text in pairs]"),
     Mutant("forced_attention", ", : len(source[place]) + 1]", "]"),
+    Mutant("posterior", ".float().log() + likelihood", ".float() + likelihood"),
+    Mutant("posterior", "chosen - scores.logsumexp(dim=2)", "chosen"),
+    Mutant("posterior", "+ likelihood, dim=1)", "+ likelihood, dim=0)"),
+    Mutant("posterior", "[reading.hidden, reading.embedded]", "[reading.embedded, reading.hidden]"),
+    Mutant("posterior", "by_state, readout.linear.bias)", "by_state)"),
 )
 
 
