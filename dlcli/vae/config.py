@@ -41,12 +41,18 @@ class VaeModelConfig:
     channels: tuple[Width, ...] = setting(
         (16, 32, 64, 128),
         flag="--channels",
-        help="conv: encoder feature maps at 28, 14, 7 and 3 pixels",
+        help="conv: encoder feature maps at 28, 14, 7 and 3 pixels; beside --dense the last ones "
+        "may be left out",
     )
     decoder_channels: tuple[Width, ...] = setting(
         (128, 64, 32),
         flag="--decoder-channels",
         help="conv: decoder feature maps at 4, 7 and 14 pixels",
+    )
+    dense: tuple[Width, ...] = setting(
+        (),
+        flag="--dense",
+        help="conv: units of fully connected layers at the end of the encoder",
     )
     norm: Literal["batch", "none"] = setting(
         "batch",

@@ -2,7 +2,8 @@
 
 Encoder: four times a 3×3 convolution, batch normalisation, ReLU and 2×2 max-pooling, 28 → 14 → 7 →
 3 → 1. Decoder: 4×4 transposed convolutions with batch normalisation and ReLU, 1 → 4 → 7 → 14 → 28.
-No skip connections, except where `skip` asks for a demonstration of the harm they do.
+No skip connections, except where `skip` asks for a demonstration of the harm they do. Beyond the
+seed, the encoder may end at larger maps and read them through fully connected layers.
 
 Feature maps are channels-last, and the first and last transposed convolution are computed in ways
 that were measured to be faster on a CPU; their parameters and results are those of torch's own
@@ -67,16 +68,21 @@ class FirstStage(ConvStage):
 
 
 class ConvEncoder(nn.Module):
-    """Pixels → the feature maps at 1×1.
+    """Pixels → the feature maps at 1×1, or what fully connected layers make of larger ones.
 
     Args:
-        channels: feature maps after each of the four convolutions.
+        channels: feature maps after each of up to four convolutions.
         norm: `batch` or `none`.
+        dense: units of the fully connected layers that follow, if any.
     """
 
-    def __init__(self, *, channels: Sequence[int], norm: Norm = "batch") -> None:
+    def __init__(
+        self, *, channels: Sequence[int], norm: Norm = "batch", dense: Sequence[int] = ()
+    ) -> None:
         super().__init__()
-        self.features = channels[-1]
+        flat = channels[-1] * (SIDE >> len(channels)) ** 2
+        self.features = dense[-1] if dense else flat
+        self.dense = fully_connected([flat, *dense], norm=norm)
         sizes = [1, *channels]
         self.stages = nn.ModuleList(
             (ConvStage if number else FirstStage)(*size, norm=norm)
@@ -84,13 +90,13 @@ class ConvEncoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Map pixels (B, 784) to features (B, C), and to the maps that a skip would lead on."""
+        """Map pixels (B, 784) to features (B, F), and to the maps that a skip would lead on."""
         maps = x.view(-1, SIDE, SIDE, 1).permute(0, 3, 1, 2)  # channels-last by its strides
         found = []
         for stage in self.stages:
             maps = stage(maps)
             found.append(maps)
-        return maps.flatten(1), [found[i] for i in SKIPPED]
+        return self.dense(maps.flatten(1)), [found[i] for i in SKIPPED]
 
 
 class ConvDecoder(nn.Module):
@@ -182,6 +188,30 @@ class FoldedTranspose(nn.ConvTranspose2d):
         patches = patches.view(B, H * W, -1).transpose(1, 2)
         out = F.fold(patches, (2 * H, 2 * W), kernel_size=4, stride=2, padding=1)
         return out if self.bias is None else out + self.bias[:, None, None]
+
+
+class UnitNorm(nn.BatchNorm1d):
+    """`nn.BatchNorm1d` that takes a single image, by its running statistics, in training too.
+
+    An epoch may end on a batch of one image, whose units have no variance.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, F) to (B, F)."""
+        if self.training and len(x) == 1:
+            mean, var = self.running_mean, self.running_var
+            return F.batch_norm(x, mean, var, self.weight, self.bias, eps=self.eps)
+        return super().forward(x)
+
+
+def fully_connected(sizes: Sequence[int], *, norm: Norm) -> nn.Sequential:
+    """Chain linear layers of the given sizes, each with normalisation and ReLU."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(sizes):
+        layers.append(nn.Linear(inputs, outputs, bias=norm == "none"))
+        layers.extend([UnitNorm(outputs)] if norm == "batch" else [])
+        layers.append(nn.ReLU())
+    return nn.Sequential(*layers)
 
 
 def normalisation(channels: int, *, norm: Norm) -> nn.Module:

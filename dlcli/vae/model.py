@@ -84,8 +84,9 @@ def check_model(config: VaeModelConfig) -> None:
         ConfigError: a list of sizes has the wrong length, or a setting has no meaning here.
     """
     if config.arch == "mlp":
-        if config.skip or config.norm != "batch":
-            name = "--skip" if config.skip else f"--norm {config.norm}"
+        given = {"--skip": config.skip, f"--norm {config.norm}": config.norm != "batch"}
+        given["--dense"] = bool(config.dense)
+        for name in (name for name, said in given.items() if said):
             raise ConfigError(
                 f"{name} has no meaning for --arch mlp, which has neither feature maps nor "
                 "normalisation.",
@@ -94,13 +95,16 @@ def check_model(config: VaeModelConfig) -> None:
         if not config.hidden:
             raise ConfigError("--hidden is empty.", hint="Name at least one size, such as 350.")
         return
-    for flag, sizes, count, where in (
-        ("--channels", config.channels, 4, "28, 14, 7 and 3"),
-        ("--decoder-channels", config.decoder_channels, 3, "4, 7 and 14"),
+    fewest = 2 if config.dense else 4
+    for flag, sizes, counts, where in (
+        ("--channels", config.channels, (fewest, 4), "28, 14, 7 and 3"),
+        ("--decoder-channels", config.decoder_channels, (3, 3), "4, 7 and 14"),
     ):
-        if len(sizes) != count:
+        least, most = counts
+        if not least <= len(sizes) <= most:
             raise ConfigError(
-                f"{flag} has {len(sizes)} sizes and needs {count}.",
+                f"{flag} has {len(sizes)} sizes and needs "
+                f"{most if least == most else f'{least} to {most}'}.",
                 hint=f"Name the numbers of feature maps at {where} pixels.",
             )
 
@@ -120,7 +124,7 @@ def build_model(config: VaeModelConfig) -> VAE:
         encoder = MlpEncoder(hidden=config.hidden)
         decoder = MlpDecoder(latent_dim=config.latent_dim, hidden=config.hidden)
     else:
-        encoder = ConvEncoder(channels=config.channels, norm=config.norm)
+        encoder = ConvEncoder(channels=config.channels, norm=config.norm, dense=config.dense)
         decoder = ConvDecoder(
             latent_dim=config.latent_dim,
             channels=config.decoder_channels,

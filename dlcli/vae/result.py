@@ -79,6 +79,7 @@ def describe(config: VaeTrainConfig, **measured: object) -> str:
         latent_dim=model.latent_dim,
         hidden=None if conv else model.hidden,
         channels=model.channels + model.decoder_channels if conv else None,
+        dense=model.dense or None,
         norm=model.norm if conv else None,
         skip=True if model.skip else None,
         objective=f"iwae-{objective.k}" if iwae else "elbo",

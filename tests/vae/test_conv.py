@@ -69,6 +69,42 @@ def test_the_encoder_pools_from_28_pixels_to_1() -> None:
     assert [tuple(m.shape) for m in skipped] == [(3, 2, 14, 14), (3, 3, 7, 7)]
 
 
+@pytest.mark.parametrize(("channels", "side"), [((2, 3), 7), ((2, 3, 5), 3), ((2, 3, 5, 7), 1)])
+def test_dense_layers_take_all_of_the_last_maps(channels: tuple[int, ...], side: int) -> None:
+    encoder = ConvEncoder(channels=channels, dense=(6, 4)).eval()
+    first = next(encoder.dense.parameters())
+    assert first.shape == (6, channels[-1] * side * side)
+    features, skipped = encoder(torch.rand(3, 784))
+    assert features.shape == (3, encoder.features) == (3, 4)
+    assert len(skipped) == 2
+    assert features.min() == 0, "a ReLU comes last"
+
+
+def test_each_dense_layer_is_normalised_over_the_batch() -> None:
+    torch.manual_seed(0)
+    encoder = ConvEncoder(channels=(2, 3), dense=(6,)).train()
+    linear, norm, _ = encoder.dense
+    units = norm(linear(torch.rand(50, 3 * 7 * 7)))
+    torch.testing.assert_close(units.mean(0), torch.zeros(6), atol=1e-5, rtol=0)
+    assert not list(ConvEncoder(channels=(2, 3), dense=(6,), norm="none").dense[1].parameters())
+
+
+def test_a_batch_of_one_image_is_normalised_as_in_evaluation() -> None:
+    encoder = ConvEncoder(channels=(2, 3), dense=(6,))
+    maps = torch.rand(1, 3 * 7 * 7)
+    for _ in range(3):
+        encoder.dense(torch.rand(9, 3 * 7 * 7))
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    torch.testing.assert_close(encoder.train().dense(maps), encoder.eval().dense(maps))
+    torch.testing.assert_close(encoder.state_dict(), before)
+
+
+def test_without_dense_layers_nothing_is_added() -> None:
+    names = ConvEncoder(channels=(2, 3, 5, 7)).state_dict().keys()
+    names |= ConvDecoder(latent_dim=3, channels=(5, 4, 2)).state_dict().keys()
+    assert not [name for name in names if "dense" in name]
+
+
 def test_pixels_are_read_in_rows() -> None:
     torch.manual_seed(0)
     encoder = ConvEncoder(channels=(2, 3, 5, 7)).eval()

@@ -28,6 +28,7 @@ VARIANTS: list[dict[str, Any]] = [
     SMALL["conv"],
     {**SMALL["conv"], "norm": "none"},
     {**SMALL["conv"], "skip": True},
+    {**SMALL["conv"], "channels": (2, 3), "dense": (6, 4)},
     {**SMALL["conv"], "latent_dim": 1, "channels": (1, 1, 1, 1), "decoder_channels": (1, 1, 1)},
 ]
 
@@ -58,7 +59,7 @@ def test_shapes(settings: dict[str, Any], count: int, train: bool) -> None:
     assert vae.decode(mean).shape == (count, 784)
 
 
-@pytest.mark.parametrize("settings", VARIANTS[:4])
+@pytest.mark.parametrize("settings", VARIANTS[:5])
 def test_every_parameter_gets_a_gradient(settings: dict[str, Any]) -> None:
     vae, x = build(**settings), pixels(11)
     logits, mean, logvar = vae(x, noise(11, dims=3))
@@ -114,7 +115,7 @@ def test_a_skip_leads_the_image_past_the_latents() -> None:
     assert not torch.allclose(vae(pixels(5), eps)[0], vae(1 - pixels(5), eps)[0])
 
 
-@pytest.mark.parametrize("settings", VARIANTS[:4])
+@pytest.mark.parametrize("settings", VARIANTS[:5])
 def test_under_autocast_the_posterior_stays_float32(settings: dict[str, Any]) -> None:
     vae, x, eps = build(**settings), pixels(5), noise(5, dims=3)
     exact = vae(x, eps)
@@ -127,7 +128,7 @@ def test_under_autocast_the_posterior_stays_float32(settings: dict[str, Any]) ->
 
 
 def test_works_in_float64() -> None:
-    for settings in VARIANTS[:4]:
+    for settings in VARIANTS[:5]:
         vae = build(**settings).double()
         logits, mean, _ = vae(pixels(5).double(), noise(5, dims=3).double())
         assert logits.dtype == mean.dtype == torch.float64
@@ -168,7 +169,9 @@ def test_default_sizes() -> None:
         ({"arch": "mlp", "skip": True}, "--skip"),
         ({"arch": "mlp", "norm": "none"}, "--norm none"),
         ({"arch": "mlp", "hidden": ()}, "--hidden"),
-        ({"arch": "conv", "channels": (2, 3)}, "--channels"),
+        ({"arch": "mlp", "dense": (5,)}, "--dense"),
+        ({"arch": "conv", "channels": (2, 3)}, "--channels has 2 sizes and needs 4"),
+        ({"arch": "conv", "channels": (2,), "dense": (5,)}, "--channels has 1 sizes and needs 2"),
         ({"arch": "conv", "decoder_channels": (2, 3, 4, 5)}, "--decoder-channels"),
     ],
 )

@@ -39,6 +39,10 @@ def test_the_default_signature_reads_well() -> None:
         ({"model": {"arch": "conv", "skip": True}}, "skip:yes"),
         ({"model": {"hidden": [300, 200]}}, "hidden:300,200"),
         ({"model": {"arch": "conv", "channels": [2, 3, 5, 7]}}, "channels:2,3,5,7,128,64,32"),
+        (
+            {"model": {"arch": "conv", "channels": [2, 3], "dense": [9, 8]}},
+            "dense:9,8",
+        ),
         ({"optim": {"schedule": "cosine"}}, "optimizer:adam-0.001-cosine"),
         ({"optim": {"accumulate": 4}}, "batch:256"),
         ({"compute": {"seed": 3}}, "seed:3"),
