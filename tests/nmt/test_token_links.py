@@ -58,3 +58,9 @@ def test_without_contractions_every_token_takes_its_maximum(seed: int, T: int, S
     matrix = torch.rand(T, S, generator=torch.Generator().manual_seed(seed))
     spans = [[(i, i + 1) for i in range(length)] for length in (S, T)]
     assert token_links(matrix, source=spans[0], target=spans[1]) == attention_links(matrix)
+
+
+def test_a_contraction_with_one_word_to_look_at_takes_it_whole() -> None:
+    only = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    links = token_links(only, source=[(0, 2), (3, 5)], target=[(0, 2), (0, 2)])
+    assert links == {(0, 0), (0, 1)}, "a word without mass is not a second choice"
