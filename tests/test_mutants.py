@@ -1,4 +1,4 @@
-"""The tests of the alignment code notice faults in it."""
+"""The tests of the alignment code and of the estimators notice faults in them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from tests.mutants import MUTANTS, ROOT, Changed
 
 
 def test_every_fault_is_one_of_todays_code() -> None:
-    assert len({Changed(mutant).text for mutant in MUTANTS}) == len(MUTANTS) >= 20
+    assert len({Changed(mutant).text for mutant in MUTANTS}) == len(MUTANTS)
+    for room in ("nmt", "evidence"):
+        assert sum(mutant.room == room for mutant in MUTANTS) >= 20
 
 
 @pytest.mark.slow

@@ -32,7 +32,7 @@ def _killed(process: subprocess.Popen[str], trace: Path, noise: random.Random) -
     Returns:
         Whether it had not yet ended well.
     """
-    wanted, until = 1 + int(noise.expovariate(1 / 15)), time.monotonic() + PATIENCE_S
+    wanted, until = 1 + int(noise.expovariate(1 / 5)), time.monotonic() + PATIENCE_S
     while _updates(trace) < wanted and process.poll() is None:
         assert time.monotonic() < until, process.communicate()
         time.sleep(0.005)

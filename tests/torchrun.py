@@ -57,7 +57,7 @@ def kill_all(process: subprocess.Popen[str]) -> None:
         for pid in [process.pid, *workers(process.pid).values()]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        process.communicate()
+    process.communicate()
 
 
 def main() -> None:

@@ -77,10 +77,12 @@ def test_posterior_of_a_decoder_agrees_with_quadrature():
     assert abs(found - exact.log_evidence - exact.kl_posterior_prior) < 0.05
 
 
-def test_cached_values_belong_to_the_state():
+def test_cached_values_belong_to_the_state_also_where_a_move_is_rejected():
     model, x, _ = linear_case(0, dim=2, pixels=6)
-    turned = Turned(model, find_reference(model, x, generator=generator(1)))
-    kept, _ = walk(turned, x, beta=0.5, moves=8, angle=2.5, steps=1)
+    right = find_reference(model, x, generator=generator(1))
+    turned = Turned(model, Reference(right.axes, 0.5 * right.curvatures, 0.8 * right.slope))
+    kept, acceptance = walk(turned, x, beta=1.0, moves=8, angle=0.5, steps=2)
+    assert acceptance < 0.99
     again = state_at(turned, x, kept[-1].u)
     torch.testing.assert_close(again.log_likelihood, kept[-1].log_likelihood)
     torch.testing.assert_close(again.gradient, kept[-1].gradient)

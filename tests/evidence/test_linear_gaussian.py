@@ -94,3 +94,13 @@ def test_reference_kl_of_the_seeds_question():
         kl = model.kl_posterior_prior(x)
         assert abs(float(kl.mean()) - mean) < 0.02 * mean + 4 * sd / 200**0.5
         assert abs(float(kl.std()) / (dim / 2) ** 0.5 - 1) < 0.25
+
+
+def test_gradient_and_value_are_those_of_autograd():
+    model, x = small()
+    z = torch.randn(6, x.shape[0], 2, generator=generator(3), dtype=torch.float64)
+    value, gradient = model.log_likelihood_and_gradient(x, z)
+    point = z.requires_grad_(True)
+    expected = model.log_likelihood(x, point)
+    torch.testing.assert_close(value, expected.detach())
+    torch.testing.assert_close(gradient, torch.autograd.grad(expected.sum(), point)[0])

@@ -15,6 +15,10 @@ def weights(count: int = 5000, columns: int = 3) -> torch.Tensor:
     return 30 * torch.randn(count, columns, generator=generator(0), dtype=torch.float64) - 900
 
 
+def test_the_tail_is_a_fifth_of_few_and_three_roots_of_many():
+    assert [tail_length(n) for n in (1, 50, 225, 10_000, 10**6)] == [1, 10, 45, 300, 3000]
+
+
 @pytest.mark.parametrize("columns", [1, 3])
 @pytest.mark.parametrize("size", [1, 7, 911, 5000])
 def test_chunks_change_nothing(columns: int, size: int):

@@ -1,0 +1,74 @@
+"""Faults for the alignment code, each of which a test of its module has to notice."""
+
+from __future__ import annotations
+
+from tests.fault import Fault
+
+FAULTS: tuple[Fault, ...] = (
+    Fault("alignment", "int(match[1]) - index, int", "int(match[3]) - index, int"),
+    Fault("alignment", 'if match[2] == "-":', 'if match[2] == "p":'),
+    Fault("alignment", "if min(link) < 0:", "if max(link) < 0:"),
+    Fault(
+        "alignment", 'f"{source + index}-{target + index}"', 'f"{target + index}-{source + index}"'
+    ),
+    Fault("alignment", "0 <= j < target", "0 <= j <= target"),
+    Fault(
+        "alignment",
+        "frozenset((target, source) for source",
+        "frozenset((source, target) for source",
+    ),
+    Fault("alignment", "if mass > 0)", "if mass >= 0)"),
+    Fault("alignment", "matrix[shift : T + shift]", "matrix[:T]"),
+    Fault("alignment", "aer=1 - (in_sure + in_possible)", "aer=1 - (in_sure + in_sure)"),
+    Fault("alignment", "precision=in_possible / links", "precision=in_sure / links"),
+    Fault("alignment", "if links + sure else 0.0", "if links + sure else 1.0"),
+    Fault("alignment", "possible=possible | sure", "possible=possible & sure"),
+    Fault("symmetrize", "        return forward & backward", "        return forward | backward"),
+    Fault(
+        "symmetrize",
+        "if i not in sources and j not in targets",
+        "if i not in sources or j not in targets",
+    ),
+    Fault(
+        "symmetrize",
+        "new[0] in sources and new[1] in targets",
+        "new[0] in sources or new[1] in targets",
+    ),
+    Fault("symmetrize", ", (-1, -1), (-1, 1), (1, -1), (1, 1))", ")"),
+    Fault("symmetrize", "(forward + backward.T) / 2", "forward + backward.T"),
+    Fault("symmetrize", "else forward * backward.T", "else forward * forward"),
+    Fault("symmetrize", "for side in (forward, backward):", "for side in (forward,):"),
+    Fault("symmetrize", "other = swapped(token", "other = frozenset(token"),
+    Fault("token_links", "descending=True", "descending=False"),
+    Fault("token_links", "if float(row[place]) > 0)", "if float(row[place]) >= 0)"),
+    Fault("token_links", "return found + found[-1:] * (count - len(found))", "return found"),
+    Fault("token_links", "source[rank * k // m]", "source[0]"),
+    Fault(
+        "token_links",
+        "return [(token, target[0]) for token in source]",
+        "return [(source[0], target[0])]",
+    ),
+    Fault("token_attention", "(per_token.T / pieces[:, None])", "per_token.T"),
+    Fault("token_attention", "overlaps[:, distinct].sum(dim=1) if", "overlaps.sum(dim=1) if"),
+    Fault(
+        "token_attention",
+        "shifted_rows(found.rows, shift=shift)",
+        "shifted_rows(found.rows, shift=0)",
+    ),
+    Fault("merging", "            row[first] = 1", "            row[0] = 1"),
+    Fault("merging", "matrix.double() / weights.sum(dim=1, keepdim=True)", "matrix.double()"),
+    Fault("merging", "= shares, 1.0", "= shares, 0.0"),
+    Fault("merging", ".end <= piece.start", ".end < piece.start - 1"),
+    Fault(
+        "forced_attention",
+        "zip(order[start:stop].tolist(), matrices",
+        "zip(range(start, stop), matrices",
+    ),
+    Fault("forced_attention", "for text, _ in pairs]", "for _, text in pairs]"),
+    Fault("forced_attention", ", : len(source[place]) + 1]", "]"),
+    Fault("posterior", ".float().log() + likelihood", ".float() + likelihood"),
+    Fault("posterior", "chosen - scores.logsumexp(dim=2)", "chosen"),
+    Fault("posterior", "+ likelihood, dim=1)", "+ likelihood, dim=0)"),
+    Fault("posterior", "[reading.hidden, reading.embedded]", "[reading.embedded, reading.hidden]"),
+    Fault("posterior", "by_state, readout.linear.bias)", "by_state)"),
+)
