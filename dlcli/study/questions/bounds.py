@@ -72,7 +72,8 @@ def answer(lab: Lab) -> Answer:
             ),
         ),
         commands=(
-            f"dl vae eval --run {subject.name} --k {sizes.eval_k} --images {sizes.eval_images}",
+            f"dl vae eval --run {subject.name} --k {sizes.eval_k} "
+            f"--images {sizes.eval_images}{lab.and_seed}",
         ),
         notes=tuple(filter(None, [subject.note])),
     )
@@ -147,7 +148,7 @@ def through_training(lab: Lab) -> Answer:
         commands=(
             workshop_command(lab),
             f"dl vae eval --run RUN --checkpoints all --checkpoints-k {sizes.snapshot_k} "
-            f"--k {sizes.snapshot_k} --images {sizes.snapshot_images}",
+            f"--k {sizes.snapshot_k} --images {sizes.snapshot_images}{lab.and_seed}",
         ),
         notes=tuple(filter(None, [subject.note])),
     )

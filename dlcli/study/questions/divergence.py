@@ -47,8 +47,8 @@ def answer(lab: Lab) -> Answer:
             ),
         ),
         commands=(
-            "dl kl --mu-q 0 --mu-p 0",
-            f"dl kl --mu-q 0 --mu-p {APART:g} --plot densities.svg",
+            f"dl kl --mu-q 0 --mu-p 0{lab.and_seed}",
+            f"dl kl --mu-q 0 --mu-p {APART:g} --plot densities.svg{lab.and_seed}",
         ),
     )
 
@@ -133,7 +133,7 @@ def loss_terms(lab: Lab) -> Answer:
             drawn for subject in lab.subjects if (drawn := _latents(subject)) is not None
         ),
         commands=(
-            f"dl kl --mu-q {mu_q} --sigma-q {sigma_q} --mu-p {mu_p}",
+            f"dl kl --mu-q {mu_q} --sigma-q {sigma_q} --mu-p {mu_p}{lab.and_seed}",
             *(f"dl runs show {subject.name}" for subject in lab.subjects),
         ),
     )

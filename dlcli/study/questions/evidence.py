@@ -50,7 +50,7 @@ def answer(lab: Lab) -> Answer:
                 caption=f"Root-mean-square error of log p̂(x). {_misses(found)}",
             ),
         ),
-        commands=(f"dl mc-estimate --dims {dims} --plot error.svg",),
+        commands=(f"dl mc-estimate --dims {dims} --plot error.svg{lab.and_seed}",),
     )
 
 

@@ -115,7 +115,7 @@ def _trained(lab: Lab) -> Answer:
         ),
         commands=(
             f"dl nmt compare-forcing --data {lab.sizes.translator_data} --ratios {ratios} "
-            f"--beam {lab.sizes.beam_size}",
+            f"--beam {lab.sizes.beam_size}{lab.and_seed}",
         ),
     )
 

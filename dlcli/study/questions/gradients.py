@@ -62,7 +62,8 @@ def answer(lab: Lab) -> Answer:
         ),
         commands=(
             workshop_command(lab),
-            f"dl vae gradients --run RUN --images {found.images} --samples {found.samples}",
+            f"dl vae gradients --run RUN --images {found.images} "
+            f"--samples {found.samples}{lab.and_seed}",
         ),
         notes=tuple(filter(None, [subject.note])),
     )

@@ -94,6 +94,11 @@ class Lab:
     notice: Callable[[str], object] = lambda _: None
     listeners: Sequence[Listener] = ()
 
+    @property
+    def and_seed(self) -> str:
+        """What a printed command ends with, so that it gives this report's numbers."""
+        return f" --seed {self.seed}" if self.seed else ""
+
     def inputs(self, needs: Sequence[Need]) -> dict[str, object]:
         """Return all that an answer with these needs is made from, the package's code aside."""
         found: dict[str, object] = {

@@ -156,10 +156,10 @@ def _bleu(name: str, found: NmtEvaluation, signature: str, *, published: bool) -
 
 def _commands(lab: Lab, *, name: str) -> tuple[str, ...]:
     beam = lab.sizes.beam_size
-    trainings = "dl nmt train --data grammar --attention none"
+    trainings = f"dl nmt train --data grammar --attention none{lab.and_seed}"
     if lab.sizes.trained_here:
         return (
-            "dl nmt train --data grammar",
+            f"dl nmt train --data grammar{lab.and_seed}",
             trainings,
             f"dl nmt eval RUN --against RUN-WITHOUT --beam {beam} --plot lengths.svg",
         )

@@ -71,7 +71,7 @@ def answer(lab: Lab) -> Answer:
             ),
         ),
         commands=tuple(
-            f"{base}{limit} --epochs {sizes.conv_epochs} --snapshots none{flags}"
+            f"{base}{limit} --epochs {sizes.conv_epochs} --snapshots none{flags}{lab.and_seed}"
             for _, flags in NETWORKS.values()
         ),
         notes=_note(lab),

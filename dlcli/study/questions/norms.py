@@ -57,7 +57,7 @@ def equations(lab: Lab) -> Answer:
             for check in found.equations
         ),
         figures=tuple(_factors(check) for check in checks.values()),
-        commands=("dl ln-gradients --equations --depths 2 4 --seeds 2",),
+        commands=(f"dl ln-gradients --equations --depths 2 4 --seeds 2{lab.and_seed}",),
     )
 
 
@@ -121,7 +121,9 @@ def depth(lab: Lab) -> Answer:
         formula="‖∂loss/∂W_L‖ ≤ O(d √ln d)  (post),   O(d √(ln d / L))  (pre)",
         numbers=tuple(_slopes(found)),
         figures=tuple(figures),
-        commands=(f"dl ln-gradients --depths {depths} --seeds {sizes.norm_seeds}{train}",),
+        commands=(
+            f"dl ln-gradients --depths {depths} --seeds {sizes.norm_seeds}{train}{lab.and_seed}",
+        ),
     )
 
 

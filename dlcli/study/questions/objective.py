@@ -52,8 +52,9 @@ def answer(lab: Lab) -> Answer:
         ),
         commands=(
             f"dl vae compare --data {lab.vae_config({}).data.name}{limit} "
-            f"--epochs {sizes.beta_epochs} --snapshots none --set objective.beta=0.0,1.0,10.0",
-            f"dl vae generate --run RUN --n {PICTURES} --seed {lab.seed}",
+            f"--epochs {sizes.beta_epochs} --snapshots none{lab.and_seed} "
+            "--set objective.beta=0.0,1.0,10.0",
+            f"dl vae generate --run RUN --n {PICTURES}{lab.and_seed}",
         ),
     )
 

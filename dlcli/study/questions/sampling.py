@@ -62,7 +62,9 @@ def answer(lab: Lab) -> Answer:
                 is_picture=True,
             ),
         ),
-        commands=(f"dl sample --run {subject.name} --n {COUNT} --draws {DRAWS} --json",),
+        commands=(
+            f"dl sample --run {subject.name} --n {COUNT} --draws {DRAWS} --json{lab.and_seed}",
+        ),
     )
 
 

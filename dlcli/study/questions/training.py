@@ -35,12 +35,8 @@ def workshop_command(lab: Lab) -> str:
     snapshots = " ".join(map(str, lab.sizes.snapshots))
     return (
         f"dl vae train --data {config.data.name} --epochs {lab.sizes.epochs} "
-        f"--snapshots {snapshots}{_seed(lab)}"
+        f"--snapshots {snapshots}{lab.and_seed}"
     )
-
-
-def _seed(lab: Lab) -> str:
-    return f" --seed {lab.seed}" if lab.seed else ""
 
 
 def answer(lab: Lab) -> Answer:
@@ -91,7 +87,7 @@ def answer(lab: Lab) -> Answer:
         ),
         commands=(
             f"dl vae compare --data {lab.vae_config({}).data.name}{limit} "
-            f"--epochs {sizes.grid_epochs} --snapshots none{_seed(lab)} --set "
+            f"--epochs {sizes.grid_epochs} --snapshots none{lab.and_seed} --set "
             "optim.optimizer=adam,sgd optim.lr=1.0e-4,1.0e-3,1.0e-2",
         ),
         notes=_note(lab),

@@ -7,7 +7,9 @@ import pytest
 
 from dlcli import pretrained
 from dlcli.errors import ConfigError
+from dlcli.study.questions import bounds, divergence, evidence, norms, sampling
 from dlcli.study.questions.lab import STAND_IN, Lab, packaged
+from dlcli.study.questions.question import Question
 from dlcli.study.questions.sizes import FULL
 
 
@@ -73,3 +75,16 @@ def test_an_unknown_data_set_is_refused(lab: Lab) -> None:
     assert not lab.has("mnist")
     with pytest.raises(ConfigError):
         lab.has("mnits")
+
+
+@pytest.mark.parametrize(
+    "question",
+    [sampling.QUESTION, divergence.QUESTION, evidence.QUESTION, bounds.QUESTION, norms.EQUATIONS],
+)
+def test_printed_commands_name_a_seed_that_is_not_the_usual_one(
+    question: Question, lab: Lab
+) -> None:
+    commands = question.answer(dataclasses.replace(lab, seed=7)).commands
+    assert commands
+    assert all(command.endswith(" --seed 7") for command in commands)
+    assert lab.and_seed == ""
