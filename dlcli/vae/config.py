@@ -54,10 +54,11 @@ class VaeModelConfig:
         flag="--dense",
         help="conv: units of fully connected layers at the end of the encoder",
     )
-    norm: Literal["batch", "none"] = setting(
+    norm: Literal["batch", "frozen", "none"] = setting(
         "batch",
         flag="--norm",
-        help="conv: normalisation after each convolution",
+        help="conv: normalisation after each convolution; frozen keeps the statistics of the run "
+        "that --init-from names",
         source="seed, Question 11",
     )
     skip: bool = setting(
@@ -111,6 +112,12 @@ class VaeObjectiveConfig:
     )
     k: Annotated[int, Ge(1), Le(100_000)] = setting(
         1, flag="--k", help="iwae: posterior samples per image"
+    )
+    backward_samples: Annotated[int, Ge(0)] = setting(
+        0,
+        flag="--backward-samples",
+        help="iwae: samples an image to go back through, drawn by their weights; 0 takes all",
+        source="Burda et al. 2016, section 3",
     )
     beta: Annotated[float, Ge(0), Le(1e6)] = setting(
         1.0, flag="--beta", help="elbo: weight of the KL term", source="seed, Question 7"
@@ -168,6 +175,7 @@ def _check_objective(config: VaeTrainConfig) -> None:
             f"--k {objective.k} has no meaning for --objective elbo.",
             hint="Add --objective iwae, or leave --k at 1.",
         )
+    _check_backward_samples(config)
     if objective.objective == "iwae":
         names = {"--beta": 1.0, "--beta-warmup": 0.0, "--free-bits": 0.0}
         values = (objective.beta, objective.beta_warmup_epochs, objective.free_bits)
@@ -182,6 +190,28 @@ def _check_objective(config: VaeTrainConfig) -> None:
             f"--likelihood continuous-bernoulli is a density of grey pixels, and --binarize "
             f"{config.data.binarize} makes them black or white.",
             hint="Use --binarize none, or --likelihood bernoulli.",
+        )
+
+
+def _check_backward_samples(config: VaeTrainConfig) -> None:
+    objective, count = config.objective, config.objective.backward_samples
+    if not count:
+        return
+    if objective.objective == "elbo":
+        raise ConfigError(
+            f"--backward-samples {count} has no meaning for --objective elbo.",
+            hint="Add --objective iwae and --k, or leave it out.",
+        )
+    if count > objective.k:
+        raise ConfigError(
+            f"--backward-samples {count} is more than --k {objective.k}.",
+            hint="Raise --k, or leave --backward-samples out to go back through all.",
+        )
+    if config.model.arch == "conv" and config.model.norm == "batch":
+        raise ConfigError(
+            f"--backward-samples {count} needs the same normalisation of all samples and of those "
+            "chosen, and --norm batch takes each batch's own.",
+            hint="Use --norm none, or --norm frozen with --init-from.",
         )
 
 

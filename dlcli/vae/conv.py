@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from dlcli.vae.first_stage import first_stage
 from dlcli.vae.products import ProductConv2d, ProductTranspose2d
 
-Norm = Literal["batch", "none"]
+Norm = Literal["batch", "frozen", "none"]
 SIDE = 28
 PRODUCT_FROM = 32
 """Input maps from which the weight gradient of a 3×3 convolution is quicker as a product."""
@@ -42,7 +42,8 @@ class ConvStage(nn.Module):
     Args:
         inputs: feature maps in.
         outputs: feature maps out.
-        norm: `none` leaves batch normalisation out and gives the convolution a bias.
+        norm: `none` leaves batch normalisation out and gives the convolution a bias; `frozen` see
+            `normalisation`.
     """
 
     def __init__(self, inputs: int, outputs: int, *, norm: Norm) -> None:
@@ -72,7 +73,7 @@ class ConvEncoder(nn.Module):
 
     Args:
         channels: feature maps after each of up to four convolutions.
-        norm: `batch` or `none`.
+        norm: `batch`, `frozen` or `none`.
         dense: units of the fully connected layers that follow, if any.
     """
 
@@ -105,7 +106,7 @@ class ConvDecoder(nn.Module):
     Args:
         latent_dim: D.
         channels: feature maps at 4, 7 and 14 pixels.
-        norm: `batch` or `none`.
+        norm: `batch`, `frozen` or `none`.
         skipped: feature maps of the encoder to expect at 14 and 7 pixels, for the demonstration.
     """
 
@@ -204,16 +205,43 @@ class UnitNorm(nn.BatchNorm1d):
         return super().forward(x)
 
 
+class FrozenMaps(nn.BatchNorm2d):
+    """Batch normalisation of maps by its running statistics, in training too.
+
+    Scale and shift are learned, mean and variance stay those of the weights that were loaded: what
+    is trained is the network that will be used, and two passes over different samples agree.
+    """
+
+    def train(self, mode: bool = True) -> FrozenMaps:
+        """Stay in evaluation mode."""
+        del mode
+        super().train(False)
+        return self
+
+
+class FrozenUnits(nn.BatchNorm1d):
+    """`FrozenMaps` of fully connected units."""
+
+    def train(self, mode: bool = True) -> FrozenUnits:
+        """Stay in evaluation mode."""
+        del mode
+        super().train(False)
+        return self
+
+
 def fully_connected(sizes: Sequence[int], *, norm: Norm) -> nn.Sequential:
     """Chain linear layers of the given sizes, each with normalisation and ReLU."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
         layers.append(nn.Linear(inputs, outputs, bias=norm == "none"))
-        layers.extend([UnitNorm(outputs)] if norm == "batch" else [])
+        if norm != "none":
+            layers.append(UnitNorm(outputs) if norm == "batch" else FrozenUnits(outputs))
         layers.append(nn.ReLU())
     return nn.Sequential(*layers)
 
 
 def normalisation(channels: int, *, norm: Norm) -> nn.Module:
-    """Return batch normalisation of feature maps, or nothing."""
-    return nn.BatchNorm2d(channels) if norm == "batch" else nn.Identity()
+    """Return batch normalisation of feature maps, one that keeps its statistics, or nothing."""
+    if norm == "none":
+        return nn.Identity()
+    return nn.BatchNorm2d(channels) if norm == "batch" else FrozenMaps(channels)

@@ -17,7 +17,7 @@ from dlcli.engine.seed import generator
 from dlcli.errors import ConfigError
 from dlcli.vae.config import VaeTrainConfig
 from dlcli.vae.evaluation import LatentUse, evaluate, latent_use
-from dlcli.vae.objective import VaeNetwork, beta_at
+from dlcli.vae.objective import ChoosingNoise, VaeNetwork, beta_at
 from dlcli.vae.pixels import binarize, flat, grey, threshold_draws
 
 WATCHED_IMAGES = 1000
@@ -121,12 +121,12 @@ class VaeLearner:
             stream = generator(seed, "batch", epoch, index, device=self.device)
             eps = self._noise(last - first, stream)[..., begin:end, :]
             progress = epoch + (index + 1) / len(self.plan)
+            pixels = self._pixels(rows, slice(begin, end), last - first, stream)
+            beta = torch.tensor(beta_at(self.config.objective, epoch=progress))
+            offsets = self._offsets(last - first, stream)
+            noise = eps if offsets is None else ChoosingNoise(eps, offsets[begin:end])
             yield Batch(
-                payload=(
-                    self._pixels(rows, slice(begin, end), last - first, stream),
-                    eps,
-                    torch.tensor(beta_at(self.config.objective, epoch=progress)),
-                ),
+                payload=(pixels, noise, beta),
                 items=end - begin,
                 weight=float(last - first),
             )
@@ -165,6 +165,12 @@ class VaeLearner:
         if self.config.objective.objective == "iwae":
             shape = (self.config.objective.k, *shape)
         return torch.randn(shape, generator=stream, device=self.device)
+
+    def _offsets(self, count: int, stream: torch.Generator) -> Tensor | None:
+        """Draw what `objective.resample` needs for a global batch, where samples are chosen."""
+        if not self.config.objective.backward_samples:
+            return None
+        return torch.rand(count, generator=stream, device=self.device)
 
     def _pixels(self, rows: Tensor, mine: slice, count: int, stream: torch.Generator) -> Tensor:
         if self.config.data.binarize != "dynamic":

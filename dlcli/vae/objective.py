@@ -7,6 +7,9 @@ bfloat16 under autocast; every sum here is taken in float32 (or wider).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -72,6 +75,38 @@ def iwae_bound(log_w: Tensor) -> Tensor:
     return torch.logsumexp(log_w, dim=0) - math.log(log_w.shape[0])
 
 
+class ChoosingNoise(NamedTuple):
+    """What `iwae` with `backward_samples` draws for a batch."""
+
+    eps: Tensor
+    """Standard normal, (K, B, D)."""
+    offsets: Tensor
+    """Uniform on [0, 1), (B,): see `resample`."""
+
+
+def resample(log_w: Tensor, *, offsets: Tensor, count: int) -> Tensor:
+    """Choose `count` of K samples of each image in proportion to their weights.
+
+    Systematic: positions (u + j)/count on the cumulated weights share one u, so that sample i is
+    chosen count·w_i times on average, and never more than one off. The gradient of the IWAE bound
+    is Σ_i w_i ∇log w_i with weights that sum to one, so the mean of ∇log w over the chosen is an
+    unbiased estimate of it (Burda et al. 2016, section 3, with one sample).
+
+    Args:
+        log_w: (K, B).
+        offsets: u of each image, (B,), in [0, 1).
+        count: how many to choose.
+
+    Returns:
+        indices into K, (count, B).
+    """
+    share = log_w.double().softmax(0).cumsum(0).t().contiguous()  # (B, K)
+    steps = torch.arange(count, device=log_w.device, dtype=torch.float64)
+    positions = (offsets.double()[:, None] + steps) / count
+    found = torch.searchsorted(share, positions, right=True)
+    return found.clamp(max=len(log_w) - 1).t()
+
+
 def free_bits_kl(kl: Tensor, *, free_bits: float) -> Tensor:
     """Return the KL term with free bits: B · Σ_d max(λ, mean over the batch of KL_d).
 
@@ -113,20 +148,24 @@ class VaeNetwork(nn.Module):
         self.vae = vae
         self.objective = objective
 
-    def forward(self, pixels: Tensor, eps: Tensor, beta: Tensor) -> dict[str, Tensor]:
+    def forward(
+        self, pixels: Tensor, noise: Tensor | ChoosingNoise, beta: Tensor
+    ) -> dict[str, Tensor]:
         """Return sums over this process's images, in nats.
 
         Args:
             pixels: (B, 784) in [0, 1].
-            eps: standard normal noise, (B, D); for `iwae` (K, B, D).
+            noise: eps, standard normal, (B, D); for `iwae` (K, B, D), with `backward_samples` and
+                the offsets of the choice.
             beta: scalar, weight of the KL term (`elbo` only).
 
         Returns:
             `loss`, which is minimised; `reconstruction` and `kl`, the two halves of the plain
             negative ELBO, whatever β, free bits or the bound do to the loss.
         """
+        eps, offsets = noise if isinstance(noise, ChoosingNoise) else (noise, None)
         if self.objective.objective == "iwae":
-            return self._iwae(pixels, eps)
+            return self._iwae(pixels, eps, offsets)
         if fused_mlp.applies(self.vae, self.objective, pixels):
             loss, reconstruction, kl = fused_mlp.negative_elbo(self.vae, pixels, eps=eps, beta=beta)
             return {"loss": loss, "reconstruction": reconstruction, "kl": kl}
@@ -144,18 +183,47 @@ class VaeNetwork(nn.Module):
             return bernoulli_nll_sum(logits, pixels)
         return -log_likelihood(logits, pixels, likelihood=self.objective.likelihood).sum()
 
-    def _iwae(self, pixels: Tensor, eps: Tensor) -> dict[str, Tensor]:
-        K, B, D = eps.shape
+    def _iwae(self, pixels: Tensor, eps: Tensor, offsets: Tensor | None) -> dict[str, Tensor]:
         mean, logvar = (_wide(part) for part in self.vae.encode(pixels))
-        z = mean + (0.5 * logvar).exp() * eps  # (K, B, D)
-        logits = self.vae.decode(z.reshape(K * B, D)).view(K, B, -1)
-        log_lik = log_likelihood(logits, pixels, likelihood=self.objective.likelihood)  # (K, B)
-        log_w = log_weights(log_lik, z=z, eps=eps, logvar=logvar)
+        if offsets is None:
+            log_lik, log_w = self._weigh(pixels, eps, mean=mean, logvar=logvar)
+            loss = -iwae_bound(log_w).sum()
+        else:
+            with _forward_only(pixels.device.type):
+                log_lik, log_w = self._weigh(pixels, eps, mean=mean, logvar=logvar)
+            count = self.objective.backward_samples
+            chosen = resample(log_w, offsets=offsets, count=count)[..., None]
+            drawn = eps.gather(0, chosen.expand(-1, -1, eps.shape[-1]))
+            _, again = self._weigh(pixels, drawn, mean=mean, logvar=logvar)
+            guide = -again.mean(0).sum()  # gives the gradient; the value is that of all samples
+            loss = guide + (-iwae_bound(log_w).sum() - guide).detach()
         return {
-            "loss": -iwae_bound(log_w).sum(),
+            "loss": loss,
             "reconstruction": -log_lik.mean(0).sum(),
             "kl": kl_standard_normal(mean, logvar).sum(),
         }
+
+    def _weigh(
+        self, pixels: Tensor, eps: Tensor, *, mean: Tensor, logvar: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return log p(x|z) and log w of the samples that eps (K, B, D) gives, both (K, B)."""
+        K, B, D = eps.shape
+        z = mean + (0.5 * logvar).exp() * eps
+        logits = self.vae.decode(z.reshape(K * B, D)).view(K, B, -1)
+        log_lik = log_likelihood(logits, pixels, likelihood=self.objective.likelihood)
+        return log_lik, log_weights(log_lik, z=z, eps=eps, logvar=logvar)
+
+
+@contextmanager
+def _forward_only(device: str) -> Iterator[None]:
+    """Record no graph, and keep no cast weight for the pass that will record one.
+
+    Autocast's cache does not ask whether gradients are on: a weight cast here would be found there,
+    without its gradient.
+    """
+    enabled, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
+    with torch.no_grad(), torch.autocast(device, dtype, enabled=enabled, cache_enabled=False):
+        yield
 
 
 def _wide(values: Tensor) -> Tensor:

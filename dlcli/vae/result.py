@@ -83,6 +83,7 @@ def describe(config: VaeTrainConfig, **measured: object) -> str:
         norm=model.norm if conv else None,
         skip=True if model.skip else None,
         objective=f"iwae-{objective.k}" if iwae else "elbo",
+        backward=objective.backward_samples or None,
         beta=objective.beta if objective.beta != 1 else None,
         beta_warmup=objective.beta_warmup_epochs or None,
         free_bits=objective.free_bits or None,

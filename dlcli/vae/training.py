@@ -67,6 +67,11 @@ def train(
         if done := recorded_result(config, resumed, read=read_result):
             # The folder may have been moved.
             return dataclasses.replace(done, run=str(resumed.path))
+    elif config.model.norm == "frozen" and init_from is None:
+        raise ConfigError(
+            "--norm frozen keeps the statistics of weights that were trained, and there are none.",
+            hint="Add --init-from RUN, or use --norm batch.",
+        )
     if init_from is not None:  # a run that does not fit is refused before a folder is made
         start_from(VaeNetwork(build_model(config.model), objective=config.objective), init_from)
     notes: list[str] = []
@@ -99,7 +104,7 @@ def build(
         ConfigError: shared batch statistics without CUDA, or see `VaeLearner`.
     """
     vae = build_model(config.model)
-    if config.compute.sync_batch_norm:
+    if config.compute.sync_batch_norm and config.model.norm == "batch":
         if device.type != "cuda":
             raise ConfigError(
                 f"--sync-batch-norm works between CUDA devices, and this run is on {device.type}.",

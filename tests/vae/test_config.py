@@ -52,6 +52,18 @@ def test_every_flag_is_used_once() -> None:
             },
             "--binarize",
         ),
+        ({"objective": {"backward_samples": 2}}, "--backward-samples 2"),
+        (
+            {"objective": {"objective": "iwae", "k": 3, "backward_samples": 4}},
+            "--backward-samples 4",
+        ),
+        (
+            {
+                "objective": {"objective": "iwae", "k": 3, "backward_samples": 2},
+                "model": {"arch": "conv"},
+            },
+            "--norm batch",
+        ),
         ({"model": {"skip": True}}, "--skip"),
         ({"model": {"arch": "conv", "skip": True}, "objective": {"objective": "iwae"}}, "--skip"),
         ({"loop": {"patience": 3}}, "--patience 3"),

@@ -135,6 +135,21 @@ def test_without_norm_there_are_biases_and_no_statistics() -> None:
         )
 
 
+def test_frozen_norms_learn_scale_and_shift_and_keep_their_statistics() -> None:
+    torch.manual_seed(0)
+    trained = ConvEncoder(channels=(2, 3), dense=(6,))
+    trained(torch.rand(9, 784))
+    frozen = ConvEncoder(channels=(2, 3), dense=(6,), norm="frozen")
+    frozen.load_state_dict(trained.state_dict())
+    before = {name: value.clone() for name, value in frozen.named_buffers()}
+    x = torch.rand(5, 784)
+    features, _ = frozen.train()(x)
+    torch.testing.assert_close(features, trained.eval()(x)[0])
+    features.square().sum().backward()
+    assert all(weight.grad is not None for weight in frozen.parameters())
+    torch.testing.assert_close(dict(frozen.named_buffers()), before)
+
+
 def test_the_decoder_takes_zeros_where_maps_are_missing() -> None:
     torch.manual_seed(0)
     decoder = ConvDecoder(latent_dim=3, channels=(2, 3, 5), skipped=(7, 4)).eval()

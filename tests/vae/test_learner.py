@@ -12,7 +12,7 @@ from dlcli.engine.learner import Batch, Learner
 from dlcli.errors import ConfigError
 from dlcli.vae.config import VaeTrainConfig
 from dlcli.vae.learner import VaeLearner, plan_batches, plan_epoch, share
-from dlcli.vae.objective import VaeNetwork
+from dlcli.vae.objective import ChoosingNoise, VaeNetwork
 from dlcli.vae.pixels import flat, grey
 from tests.vae.conftest import MakeVae
 
@@ -91,10 +91,18 @@ OPTIONS: list[dict[str, Any]] = [
     {},
     {"data": {"binarize": "dynamic"}},
     {"objective": {"objective": "iwae", "k": 3}},
+    {"objective": {"objective": "iwae", "k": 3, "backward_samples": 2}},
 ]
+NAMES = ["elbo", "dynamic", "iwae", "chosen"]
 
 
-@pytest.mark.parametrize("given", OPTIONS, ids=["elbo", "dynamic", "iwae"])
+def _tensors(batch: Batch) -> list[torch.Tensor]:
+    """Pixels, noise (with the offsets of a choice, if any) and beta, in this order."""
+    pixels, noise, beta = batch.payload
+    return [pixels, *(noise if isinstance(noise, ChoosingNoise) else [noise]), beta]
+
+
+@pytest.mark.parametrize("given", OPTIONS, ids=NAMES)
 def test_two_halves_have_the_noise_and_pixels_of_the_whole(
     make_vae: MakeVae, images: torch.Tensor, given: dict[str, Any]
 ) -> None:
@@ -104,17 +112,18 @@ def test_two_halves_have_the_noise_and_pixels_of_the_whole(
     for batch, (left, right) in zip(whole, halves, strict=True):
         assert left.weight == right.weight == batch.weight
         assert left.items + right.items == batch.items
-        for ours, a, b in zip(batch.payload[:2], left.payload, right.payload, strict=False):
-            assert torch.equal(ours, torch.cat([a, b], dim=-2))
+        parts = (_tensors(each)[:-1] for each in (batch, left, right))
+        for ours, a, b in zip(*parts, strict=True):
+            assert torch.equal(ours, torch.cat([a, b], dim=-2 if ours.dim() > 1 else 0))
 
 
-@pytest.mark.parametrize("given", OPTIONS, ids=["elbo", "dynamic", "iwae"])
+@pytest.mark.parametrize("given", OPTIONS, ids=NAMES)
 def test_going_on_in_the_middle_gives_the_same_batches(
     make_vae: MakeVae, images: torch.Tensor, given: dict[str, Any]
 ) -> None:
     made = learner(make_vae, images, **given)
     for a, b in zip(epoch(made)[4:], epoch(made, start=4), strict=True):
-        assert all(torch.equal(x, y) for x, y in zip(a.payload, b.payload, strict=True))
+        assert all(torch.equal(x, y) for x, y in zip(_tensors(a), _tensors(b), strict=True))
 
 
 def test_seeds_and_epochs_have_their_own_noise(make_vae: MakeVae, images: torch.Tensor) -> None:

@@ -12,6 +12,7 @@ from torch.distributions import Bernoulli, ContinuousBernoulli, Normal, kl_diver
 from dlcli.engine.seed import generator
 from dlcli.vae.config import VaeObjectiveConfig
 from dlcli.vae.objective import (
+    ChoosingNoise,
     VaeNetwork,
     beta_at,
     free_bits_kl,
@@ -19,6 +20,7 @@ from dlcli.vae.objective import (
     kl_standard_normal,
     log_likelihood,
     log_weights,
+    resample,
 )
 from dlcli.vae.pixels import flat, grey
 from tests.vae.conftest import MakeVae
@@ -132,6 +134,67 @@ def test_one_iwae_sample_is_the_elbo_with_a_sampled_kl(
     difference = torch.tensor([a - b for a, b in pairs], dtype=torch.float64)
     assert difference.std() > 0
     assert difference.mean().abs() < 4 * difference.std() / math.sqrt(400)
+
+
+def test_samples_are_chosen_in_proportion_to_their_weights() -> None:
+    log_w = 3 * noise(6, 4).double() - 700
+    draws = 4000
+    offsets = torch.rand(draws, generator=generator(3))
+    for image in range(4):
+        many = log_w[:, image : image + 1].expand(-1, draws)
+        chosen = resample(many, offsets=offsets, count=3)
+        counts = torch.stack([(chosen == i).sum(0) for i in range(6)]).double()
+        expected = 3 * log_w[:, image].softmax(0)
+        assert (counts - expected[:, None]).abs().max() < 1
+        spread = 5 * 0.5 / math.sqrt(draws)
+        assert torch.allclose(counts.mean(1), expected, rtol=0, atol=spread)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1 - 2**-24])
+def test_a_sample_without_weight_is_never_chosen(offset: float) -> None:
+    log_w = torch.tensor([-math.inf, 0.0, -math.inf, 0.0, -math.inf])[:, None]
+    chosen = resample(log_w, offsets=torch.tensor([offset]), count=2)
+    assert chosen.flatten().tolist() == [1, 3]
+
+
+def test_going_back_through_chosen_samples_gives_the_same_gradient_on_average(
+    make_vae: MakeVae, images: torch.Tensor
+) -> None:
+    """The value is exactly that of all samples; the gradient's mean over offsets is too."""
+    vae, pixels, eps = make_vae(), grey(flat(images))[:4], noise(8, 4, 3)
+    gradients = {}
+    for count in (0, 2):
+        objective = VaeObjectiveConfig(objective="iwae", k=8, backward_samples=count)
+        network = VaeNetwork(vae, objective=objective)
+        found = []
+        for draw in range(600 if count else 1):
+            offsets = torch.rand(4, generator=generator(draw))
+            loss = network(pixels, ChoosingNoise(eps, offsets) if count else eps, ONE)["loss"]
+            vae.zero_grad()
+            loss.backward()
+            found.append(torch.cat([weight.grad.flatten() for weight in vae.parameters()]))
+        gradients[count] = (loss.item(), torch.stack(found).double())
+    (value, exact), (same, drawn) = gradients[0], gradients[2]
+    assert same == pytest.approx(value, rel=1e-6)
+    error = (drawn.mean(0) - exact[0]).norm()
+    spread = (drawn.var(0).sum() / len(drawn)).sqrt()
+    assert spread > 0
+    assert error < 3 * spread
+    assert error < 0.1 * exact.norm()
+
+
+def test_choosing_under_autocast_reaches_every_parameter(
+    make_vae: MakeVae, images: torch.Tensor
+) -> None:
+    objective = VaeObjectiveConfig(objective="iwae", k=4, backward_samples=2)
+    network = VaeNetwork(make_vae(), objective=objective)
+    with torch.autocast("cpu", torch.bfloat16):
+        drawn = ChoosingNoise(noise(4, 53, 3), torch.rand(53))
+        loss = network(grey(flat(images)), drawn, ONE)["loss"]
+    loss.backward()
+    for name, weight in network.named_parameters():
+        assert weight.grad is not None, name
+        assert weight.grad.abs().sum() > 0, name
 
 
 def test_log_weights_are_log_joint_minus_log_posterior() -> None:

@@ -216,12 +216,28 @@ def test_other_weights_can_be_started_from(tmp_path: Path) -> None:
         start_from(torch.nn.Linear(2, 2), str(tmp_path / "a"))
 
 
+def test_frozen_statistics_come_from_the_weights_started_from(tmp_path: Path) -> None:
+    follow(config(model=CONV), Place(out=tmp_path / "a"))
+    follow(
+        config(
+            model={**CONV, "norm": "frozen"},
+            objective={"objective": "iwae", "k": 4, "backward_samples": 2},
+        ),
+        Place(out=tmp_path / "b"),
+        init_from=str(tmp_path / "a"),
+    )
+    before, after = weights(tmp_path / "a"), weights(tmp_path / "b")
+    kept = {name for name in before if torch.equal(before[name], after[name])}
+    assert kept == {name for name in before if "running" in name or "num_batches" in name}
+
+
 @pytest.mark.parametrize(
     "given",
     [
         {"objective": {"k": 5}},
         {"model": {"arch": "conv", "channels": [3]}},
         {"model": CONV, "loop": {"batch_size": 1}},
+        {"model": {**CONV, "norm": "frozen"}},
         {"data": {"validation": 40}},
     ],
 )
