@@ -32,6 +32,7 @@ def load_corpus(
     offline: bool = False,
     notice: Notice = tell,
     seed: int = 0,
+    train_pairs: int | None = None,
 ) -> Corpus:
     """Load a parallel corpus by name.
 
@@ -44,6 +45,7 @@ def load_corpus(
         offline: never ask the network.
         notice: called with one sentence where the user should know something.
         seed: which sentences `grammar` makes.
+        train_pairs: where the corpus is made and not read, make at most so many training pairs.
 
     Raises:
         ConfigError: there is no corpus of that name, or no such direction.
@@ -58,7 +60,7 @@ def load_corpus(
     elif is_joined(name):
         corpus = _joined(parts_of(name), offline=offline, notice=notice, seed=seed)
     else:
-        corpus = _named(name, offline=offline, notice=notice, seed=seed)
+        corpus = _named(name, offline=offline, notice=notice, seed=seed, most=train_pairs)
     return corpus if direction == "en-fr" else corpus.swapped()
 
 
@@ -75,7 +77,9 @@ def _joined(names: list[str], *, offline: bool, notice: Notice, seed: int) -> Co
     return corpus
 
 
-def _named(name: str, *, offline: bool, notice: Notice, seed: int) -> Corpus:
+def _named(
+    name: str, *, offline: bool, notice: Notice, seed: int, most: int | None = None
+) -> Corpus:
     data_set = named(TATOEBA.name if name == "auto" else name)
     if data_set.kind != "pairs" or name not in (data_set.name, "auto"):
         raise ConfigError(
@@ -84,7 +88,7 @@ def _named(name: str, *, offline: bool, notice: Notice, seed: int) -> Corpus:
             "a TSV or two files (a.en,b.fr).",
         )
     if data_set.embedded:
-        return _grammar(seed)
+        return _grammar(seed, most)
     data_set, place = _here(data_set, notice=notice)
     if place is None:
         try:
@@ -93,7 +97,7 @@ def _named(name: str, *, offline: bool, notice: Notice, seed: int) -> Corpus:
             if name != "auto":
                 raise
             notice(f"{error.message} Taking 'grammar' in its place.")
-            return _grammar(seed)
+            return _grammar(seed, most)
     corpus = _READERS[data_set.name](place)
     if corpus.dropped:
         counts = ", ".join(f"{count:,} {reason}" for reason, count in corpus.dropped.items())
@@ -115,7 +119,7 @@ def _here(data_set: DataSet, *, notice: Notice) -> tuple[DataSet, Path | None]:
     return data_set, None if place is None else place.folder
 
 
-def _grammar(seed: int) -> Corpus:
-    from dlcli.data.grammar import load_grammar
+def _grammar(seed: int, most: int | None) -> Corpus:
+    from dlcli.data.grammar import TRAIN_PAIRS, load_grammar
 
-    return load_grammar(seed=seed)
+    return load_grammar(seed=seed, train=TRAIN_PAIRS if most is None else min(most, TRAIN_PAIRS))

@@ -69,7 +69,11 @@ def load_data(
         DataError: the corpus cannot be had, or has no pairs to train on.
     """
     corpus = load_corpus(
-        config.name, direction=config.direction, offline=config.offline, notice=notice
+        config.name,
+        direction=config.direction,
+        offline=config.offline,
+        notice=notice,
+        train_pairs=config.train_pairs or None,
     )
     train = corpus.train.first(config.train_pairs) if config.train_pairs else corpus.train
     if not len(train):

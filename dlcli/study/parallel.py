@@ -46,6 +46,7 @@ def load_parallel(trained: Trained, config: NmtEvalConfig, *, notice: Notice) ->
         direction=saved.direction,
         offline=config.offline or saved.offline,
         notice=notice,
+        train_pairs=0,
     )
     name = next(iter(corpus.tests), "test") if config.split == "test" else config.split
     if name == "train":

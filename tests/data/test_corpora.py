@@ -7,6 +7,7 @@ import pytest
 
 from dlcli.data.catalogue import DataSet
 from dlcli.data.corpora import load_corpus
+from dlcli.data.grammar import load_grammar
 from dlcli.data.pairs import Corpus
 from dlcli.errors import ConfigError, DataError
 from tests.data.conftest import Site
@@ -29,7 +30,8 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def no_grammar(monkeypatch: pytest.MonkeyPatch) -> None:
-    def stand_in(seed: int) -> Corpus:
+    def stand_in(seed: int, most: int | None) -> Corpus:
+        assert most is None
         raise LookupError(f"grammar {seed}")
 
     monkeypatch.setattr("dlcli.data.corpora._grammar", stand_in)
@@ -84,6 +86,14 @@ def test_auto_without_tatoeba_is_the_grammar_with_a_notice(
     assert len(said) == 1
     assert "--offline forbids" in said[0]
     assert said[0].endswith("Taking 'grammar' in its place.")
+
+
+def test_the_grammar_makes_no_more_training_pairs_than_are_asked_for() -> None:
+    few = load_corpus("grammar", direction="fr-en", train_pairs=3)
+    none = load_corpus("grammar", direction="fr-en", train_pairs=0)
+    assert [len(few.train), len(none.train)] == [3, 0]
+    assert few.tests == none.tests
+    assert few.train == load_grammar(train=7, valid=1, test=1).train.first(3).swapped()
 
 
 def test_a_damaged_tatoeba_is_not_passed_over(small: Catalogue, own: Path) -> None:

@@ -8,6 +8,6 @@ and `dates`; `french`, `elision` and `english` know the forms.
 
 from __future__ import annotations
 
-from dlcli.data.grammar.corpus import famous, load_grammar
+from dlcli.data.grammar.corpus import TRAIN_PAIRS, famous, load_grammar
 
-__all__ = ["famous", "load_grammar"]
+__all__ = ["TRAIN_PAIRS", "famous", "load_grammar"]

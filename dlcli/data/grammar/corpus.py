@@ -16,6 +16,7 @@ from dlcli.data.grammar.verbs import transitive
 from dlcli.data.pairs import Corpus, Pairs
 
 SHORTEST, LONGEST = 4, 30  # words, punctuation counted, on either side
+TRAIN_PAIRS = 60_000
 
 
 def famous() -> Sentence:
@@ -33,7 +34,7 @@ def famous() -> Sentence:
 
 
 def load_grammar(
-    *, seed: int = 0, train: int = 60_000, valid: int = 500, test: int = 1_000
+    *, seed: int = 0, train: int = TRAIN_PAIRS, valid: int = 500, test: int = 1_000
 ) -> Corpus:
     """Return sentences of the grammar in three splits, all different, with their links.
 

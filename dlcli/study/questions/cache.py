@@ -23,7 +23,7 @@ from dlcli.errors import DlError
 from dlcli.report.strict_json import to_json
 from dlcli.study.questions.answer import Answer, read_answer
 
-FORMAT = "1"
+FORMAT = "2"
 UNUSED_S = 7 * 24 * 3600
 """What another version has not touched for so long may go."""
 
@@ -87,8 +87,10 @@ class Cache:
         if self.fresh:
             return None
         try:
-            fields = json.loads(self._file(key).read_text(encoding="utf-8"))
-            return read_answer(cast(Mapping[str, object], fields))
+            kept = json.loads(self._file(key).read_text(encoding="utf-8"))
+            if kept["digest"] != digest(kept["answer"]):
+                return None
+            return read_answer(cast(Mapping[str, object], kept["answer"]))
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
 
@@ -97,7 +99,8 @@ class Cache:
         path = self._file(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, to_json(answer).encode())
+            fields = json.loads(to_json(answer))
+            write_whole(path, to_json({"answer": fields, "digest": digest(fields)}).encode())
         except (OSError, DlError):
             return False
         return True

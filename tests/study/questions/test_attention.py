@@ -10,14 +10,16 @@ from tests.study.questions.answers import number
 def test_the_paper_s_example_runs_against_the_diagonal(lab: Lab) -> None:
     answer = QUESTION.answer(lab)
     assert number(answer, "steps against the diagonal").value == 2
-    rate = number(answer, "alignment error rate, 12 sentences")
-    assert rate.value is not None
-    assert rate.ci95 is not None
-    low, high = rate.ci95
-    assert low is not None
-    assert high is not None
-    assert 0 <= low <= rate.value <= high < 20
-    assert "measure:alignment-error-rate|data:grammar" in rate.signature
+    for kind in ("attention", "the posterior"):
+        rate = number(answer, f"alignment error rate of {kind}, 12 sentences")
+        assert rate.value is not None
+        assert rate.ci95 is not None
+        low, high = rate.ci95
+        assert low is not None
+        assert high is not None
+        assert 0 <= low <= rate.value <= high < 20
+        assert "measure:alignment-error-rate|data:grammar" in rate.signature
+        assert f"links:{kind.split()[-1]}-argmax" in rate.signature
 
 
 def test_the_interval_of_a_rate_is_around_it() -> None:

@@ -29,8 +29,14 @@ def test_a_damaged_answer_counts_for_nothing(tmp_path: Path) -> None:
     cache = Cache(tmp_path)
     cache.keep(KEY, _answer())
     (file,) = cache.folder.glob("answers/*.json")
-    file.write_text(file.read_text()[:-20])
+    whole = file.read_text()
+    file.write_text(whole[:-20])
     assert cache.find(KEY) is None
+    assert '"words":["w"]' in whole.replace(" ", "")
+    file.write_text(whole.replace('"w"', '"v"'))  # of the right shape, and not what was kept
+    assert cache.find(KEY) is None
+    file.write_text(whole)
+    assert cache.find(KEY) == _answer()
 
 
 def test_a_folder_that_cannot_be_written_is_no_failure(tmp_path: Path) -> None:
