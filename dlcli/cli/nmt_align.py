@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dlcli.cli.options import OutFlag, RunFlag, Show, add_command, configured
-from dlcli.cli.pictures import CheckpointFlag
+from dlcli.cli.pictures import CheckpointFlag, OfflineFlag
 from dlcli.errors import UsageFault
-from dlcli.study.nmt_align_config import NmtAlignConfig
+from dlcli.study.nmt_align_config import NmtAlignConfig, check
 
 if TYPE_CHECKING:
+    from dlcli.nmt.trained import Trained
+    from dlcli.study.aligned_pairs import AlignedPairs
     from dlcli.study.nmt_alignment import NmtAlignment
+
+DataFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        help="A corpus to align instead of files; the links of `grammar` are known, which shows "
+        "the error rate. (default: none)",
+        show_default=False,
+    ),
+]
+SplitFlag = Annotated[str, typer.Option("--split", help="Of --data: test, valid, train.")]
+CountFlag = Annotated[
+    int, typer.Option("--n", min=0, help="Of --data: pairs, from the first; 0 takes all.")
+]
 
 SourceFlag = Annotated[
     Path | None,
@@ -60,6 +77,10 @@ def align(
     config: NmtAlignConfig,
     show: Show,
     *,
+    data: DataFlag = None,
+    split: SplitFlag = "test",
+    n: CountFlag = 0,
+    offline: OfflineFlag = False,
     source: SourceFlag = None,
     target: TargetFlag = None,
     pairs: PairsFlag = None,
@@ -69,12 +90,36 @@ def align(
     checkpoint: CheckpointFlag = None,
     out: OutFlag = None,
 ) -> None:
-    """Align the words of translations by attention: Pharaoh links, or their error rate."""
+    """Align the words of translations: Pharaoh links, or their error rate."""
+    from dlcli.nmt.trained import find_trained
     from dlcli.report.alignments import alignment_object, alignment_words
     from dlcli.report.output import write_file
+    from dlcli.study import aligned_pairs
 
-    lines = _lines(source, target, pairs)
-    found = _aligned(lines, gold, config, show, runs=(run, symmetrize), checkpoint=checkpoint)
+    check(config, symmetrized=symmetrize is not None)
+    named = [source, target, pairs, gold]
+    if data is not None and any(named):
+        raise UsageFault(
+            "--data has its own pairs and links.",
+            hint="Leave out --source, --target, --pairs and --gold, or leave out --data.",
+        )
+    notice = show.consoles.notice
+    lines = None
+    if data is None:
+        lines = aligned_pairs.pairs_of_files(source=source, target=target, pairs=pairs, gold=gold)
+    trained = find_trained(run, checkpoint=checkpoint, notice=notice)
+    backward = None if symmetrize is None else find_trained(symmetrize, notice=notice)
+    if lines is None:
+        config = dataclasses.replace(config, text="running", gold_index=0)
+        lines = aligned_pairs.pairs_of_corpus(
+            data or "",
+            split=split,
+            count=n,
+            direction=trained.config.data.direction,
+            offline=offline,
+            notice=notice,
+        )
+    found = _aligned(lines, trained, config, show, backward=backward)
     files = []
     if out is not None:
         text = "".join(f"{links}\n" for links in found.links)
@@ -83,45 +128,19 @@ def align(
     show.consoles.result(alignment_object(found, files=files), *words)
 
 
-def _lines(source: Path | None, target: Path | None, pairs: Path | None) -> list[tuple[str, str]]:
-    """Read the pairs from whichever files were named."""
-    from dlcli.study.sentence_files import read_joined, read_two, require_lines
-
-    if pairs is not None and source is None and target is None:
-        lines = read_joined(pairs)
-    elif pairs is None and source is not None and target is not None:
-        lines = read_two(source, target)
-    else:
-        raise UsageFault(
-            "`nmt align` needs either --source and --target, or --pairs.",
-            hint="Write --source a.en --target a.fr, or --pairs a.en-fr.",
-        )
-    require_lines(len(lines), name=str(pairs or source))
-    return lines
-
-
 def _aligned(
-    lines: list[tuple[str, str]],
-    gold: Path | None,
+    given: AlignedPairs,
+    trained: Trained,
     config: NmtAlignConfig,
     show: Show,
     *,
-    runs: tuple[str | None, str | None],
-    checkpoint: str | None,
+    backward: Trained | None,
 ) -> NmtAlignment:
-    from dlcli.nmt.trained import find_trained
     from dlcli.report.fraction import FractionProgress
-    from dlcli.study import nmt_alignment
-    from dlcli.study.sentence_files import read_sentences
+    from dlcli.study.nmt_alignment import align, check_directions, prepare_pairs, read_gold
 
-    right = None if gold is None else read_sentences(gold)
-    notice = show.consoles.notice
-    trained = find_trained(runs[0], checkpoint=checkpoint, notice=notice)
-    backward = None if runs[1] is None else find_trained(runs[1], notice=notice)
-    nmt_alignment.check_directions(trained, backward)
-    pairs = nmt_alignment.prepare_pairs(lines, text=config.text, languages=trained.direction)
-    links = (
-        None if right is None else nmt_alignment.read_gold(right, pairs, index=config.gold_index)
-    )
+    check_directions(trained, backward)
+    pairs = prepare_pairs(given.lines, text=config.text, languages=trained.direction)
+    gold = None if given.gold is None else read_gold(given.gold, pairs, index=config.gold_index)
     with FractionProgress(show.consoles, label="nmt align") as at:
-        return nmt_alignment.align(trained, pairs, config, backward=backward, gold=links, at=at)
+        return align(trained, pairs, config, data=given.name, backward=backward, gold=gold, at=at)

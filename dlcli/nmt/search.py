@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 LEAST_ROWS = 4
 """Products of fewer rows are summed in another order, so a sentence would depend on its batch."""
+WIDEST = 1000
+"""Hypotheses a sentence may have: the extensions of all of them are compared, k² a sentence."""
 
 
 def longest(length: Tensor) -> Tensor:
@@ -109,6 +111,11 @@ def check_search(*, beam_size: int, length_penalty: float, n_best: int) -> None:
         raise UsageFault(
             f"A beam of {beam_size} holds no translation.",
             hint="Use --beam 1 (greedy) or more; 5 is usual.",
+        )
+    if beam_size > WIDEST:
+        raise UsageFault(
+            f"A beam of {beam_size:,} is wider than the {WIDEST:,} that a search can compare.",
+            hint="Use --beam 5; beyond some tens translations get worse, not better.",
         )
     if not 1 <= n_best <= beam_size:
         raise UsageFault(

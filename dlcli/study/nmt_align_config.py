@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Le, Lt
 
 from dlcli.engine.config import STRICT, setting
+from dlcli.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,11 +17,12 @@ class NmtAlignConfig:
 
     __pydantic_config__ = STRICT
 
-    links_from: Literal["posterior", "attention"] = setting(
-        "posterior",
+    links_from: Literal["auto", "posterior", "attention"] = setting(
+        "auto",
         flag="--links-from",
         help="what links are taken from: attention, or the posterior, which weighs attention by "
-        "how likely each source word alone makes the target word",
+        "how likely each source word alone makes the target word; auto is the posterior, with "
+        "--shift attention",
         source="Brown et al. 1993; Shankar & Sarawagi 2019",
     )
     threshold: Annotated[float, Ge(0), Lt(1)] = setting(
@@ -60,3 +62,37 @@ class NmtAlignConfig:
     threads: Annotated[int, Ge(0), Le(1024)] = setting(
         0, flag="--threads", help="CPU threads; 0 leaves torch's own choice"
     )
+
+    @property
+    def kind(self) -> Literal["posterior", "attention"]:
+        """What links are taken from."""
+        if self.links_from == "auto":
+            return "attention" if self.shift else "posterior"
+        return self.links_from
+
+
+def check(config: NmtAlignConfig, *, symmetrized: bool) -> None:
+    """Refuse settings that contradict one another, or have no effect beside the others.
+
+    Args:
+        config: to look at.
+        symmetrized: whether there is a model of the other direction.
+
+    Raises:
+        ConfigError: it names the flag.
+    """
+    if config.shift and config.kind == "posterior":
+        raise ConfigError(
+            "--shift has no meaning for --links-from posterior, which knows the word it links.",
+            hint="Use --links-from attention, or leave --shift out.",
+        )
+    usual = NmtAlignConfig()
+    for flag, given, default in (
+        ("--heuristic", config.heuristic, usual.heuristic),
+        ("--combine", config.combine, usual.combine),
+    ):
+        if given != default and not symmetrized:
+            raise ConfigError(
+                f"{flag} {given} joins two directions, and there is one.",
+                hint=f"Add --symmetrize RUN, or leave {flag} out.",
+            )

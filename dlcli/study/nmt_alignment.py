@@ -6,8 +6,9 @@ model of the other direction too, if there is one), and links are taken between 
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -15,7 +16,6 @@ from torch import Tensor
 from dlcli.data.wordsplit import split_words
 from dlcli.engine.device import prepare
 from dlcli.engine.settings import ComputeConfig
-from dlcli.engine.signature import signature
 from dlcli.errors import DataError, UsageFault
 from dlcli.nmt.alignment import (
     AlignmentScore,
@@ -28,11 +28,12 @@ from dlcli.nmt.alignment import (
 )
 from dlcli.nmt.detokenize import Detokenized, as_given, detokenize
 from dlcli.nmt.forced_attention import forced_attention
+from dlcli.nmt.result import describe
 from dlcli.nmt.symmetrize import symmetric_links
 from dlcli.nmt.token_attention import token_attention
 from dlcli.nmt.token_links import token_links
 from dlcli.nmt.trained import Trained
-from dlcli.study.nmt_align_config import NmtAlignConfig
+from dlcli.study.nmt_align_config import NmtAlignConfig, check
 
 Progress = Callable[[float, str], object]
 
@@ -113,6 +114,7 @@ def align(
     pairs: Sequence[Sides],
     config: NmtAlignConfig,
     *,
+    data: str = "pairs",
     backward: Trained | None = None,
     gold: Sequence[GoldLinks] | None = None,
     at: Progress = lambda _done, _note: None,
@@ -123,13 +125,16 @@ def align(
         trained: translates source to target; moved to the device.
         pairs: from `prepare_pairs`.
         config: how.
+        data: what the pairs are called in the signature, which has a digest of them too.
         backward: translates target to source: the two are symmetrised.
         gold: the right links of each pair.
         at: told the share done and what is being done.
 
     Raises:
         UsageFault: a model has no attention, or `backward` is not of the other direction.
+        ConfigError: see `dlcli.study.nmt_align_config.check`.
     """
+    check(config, symmetrized=backward is not None)
     check_directions(trained, backward)
     compute = prepare(ComputeConfig(device=config.device, precision="fp32", threads=config.threads))
     for model in (trained, backward):
@@ -145,14 +150,20 @@ def align(
         run=str(trained.run.path),
         symmetrized_with=None if backward is None else str(backward.run.path),
         direction=trained.config.data.direction,
-        links_from=config.links_from,
+        links_from=config.kind,
         shift=int(config.shift),
         links=tuple(map(format_pharaoh, links)),
         score=None if gold is None else score_alignments(links, gold),
         sentences=len(links),
         elapsed_s=elapsed,
         sentences_per_s=len(links) / elapsed,
-        signature=_signature(trained, config, backward=backward, sentences=len(links)),
+        signature=_signature(
+            trained,
+            config,
+            backward=backward,
+            data={"data": data, "pairs": _digest(pairs), "gold": gold and _digest(gold)},
+            sentences=len(links),
+        ),
     )
 
 
@@ -202,27 +213,54 @@ def _links(
 def _matrices(trained: Trained, pairs: Sequence[Sides], config: NmtAlignConfig) -> Iterator[Tensor]:
     """Yield where each pair's words look or came from, target tokens × source tokens."""
     texts = ((pair.source.text, pair.target.text) for pair in pairs)
-    found = forced_attention(trained.model, trained.tokenizer, texts, kind=config.links_from)
+    found = forced_attention(trained.model, trained.tokenizer, texts, kind=config.kind)
     for pair, attention in zip(pairs, found, strict=True):
         spans = {"source": pair.source.spans, "target": pair.target.spans}
         yield token_attention(attention, **spans, shift=int(config.shift))
 
 
 def _signature(
-    trained: Trained, config: NmtAlignConfig, *, backward: Trained | None, sentences: int
+    trained: Trained,
+    config: NmtAlignConfig,
+    *,
+    backward: Trained | None,
+    data: Mapping[str, object],
+    sentences: int,
 ) -> str:
-    return signature(
+    joined: dict[str, object] = {}
+    if backward is not None:
+        joined = {
+            "symmetrize": config.heuristic,
+            "combine": config.combine,
+            "backward_trained_on": backward.config.data.name,
+            "backward_query": backward.config.model.attention_query,
+            "backward_checkpoint": backward.checkpoint,
+        }
+    return describe(
+        trained.config,
         task="align",
-        model=trained.config.data.name,
-        direction=trained.config.data.direction,
-        query=trained.config.model.attention_query,
-        checkpoint=trained.checkpoint,
+        **data,
         sentences=sentences,
         text=config.text,
-        links_from=config.links_from,
+        trained_on=trained.config.data.name,
+        checkpoint=trained.checkpoint,
+        query=trained.config.model.attention_query,
+        links_from=config.kind,
         threshold=config.threshold or None,
         shift=int(config.shift),
-        symmetrize=None if backward is None else config.heuristic,
-        combine=None if backward is None else config.combine,
+        **joined,
         precision="fp32",
     )
+
+
+def _digest(values: Sequence[Sides] | Sequence[GoldLinks]) -> str:
+    """Return eight hexadecimal digits that differ wherever sentences or links do."""
+    found = hashlib.sha256()
+    for one in values:
+        parts = (
+            (one.source, one.target)
+            if isinstance(one, Sides)
+            else (sorted(one.sure), sorted(one.possible))
+        )
+        found.update(f"{parts}\n".encode())
+    return found.hexdigest()[:8]

@@ -107,3 +107,27 @@ def test_mistakes_are_named(files: list[str], runs: Path, tmp_path: Path) -> Non
         done = dl(*words, "--json")
         assert message in error_of(done)["message"], words
         assert done.exit_code == code, words
+
+
+def test_shifting_means_attention(files: list[str]) -> None:
+    assert dl_json(*files)["links_from"] == "posterior"
+    assert dl_json(*files, "--shift")["links_from"] == "attention"
+    error = error_of(dl(*files, "--shift", "--links-from", "posterior", "--json"))
+    assert "--shift has no meaning" in error["message"]
+
+
+@pytest.mark.parametrize("flag", [["--heuristic", "union"], ["--combine", "average"]])
+def test_joining_one_direction_is_refused(files: list[str], flag: list[str]) -> None:
+    error = error_of(dl(*files, *flag, "--json"))
+    assert "joins two directions" in error["message"]
+    assert "--symmetrize" in error["hint"]
+
+
+def test_the_grammar_knows_its_links(runs: Path) -> None:
+    words = ["nmt", "align", "--data", "grammar", "--n", "5", "--run", str(runs / "forward")]
+    found = dl_json(*words)
+    assert found["sentences"] == 5
+    assert 0 <= found["aer"] <= 1
+    assert "|data:grammar-test|pairs:" in found["signature"]
+    error = error_of(dl(*words, "--gold", "links", "--json"))
+    assert "--data has its own" in error["message"]

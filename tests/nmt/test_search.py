@@ -13,7 +13,7 @@ from dlcli.errors import UsageFault
 from dlcli.nmt.beam import NEVER, Hypothesis
 from dlcli.nmt.decoder import State
 from dlcli.nmt.model import Translation
-from dlcli.nmt.search import LEAST_ROWS, longest, search
+from dlcli.nmt.search import LEAST_ROWS, WIDEST, longest, search
 from dlcli.nmt.tokenizer import BOS, EOS
 from tests.nmt.tiny_model import padded, tiny_model
 
@@ -179,6 +179,12 @@ def test_a_beam_may_be_larger_than_the_vocabulary() -> None:
     (found,) = search(model, *padded([4, 5]), beam_size=500, n_best=500, max_length=4)
     same(found[:5], plain_beam(model, [4, 5], beam=500, limit=4, penalty=1.0)[:5])
     assert len({one.ids for one in found}) == len(found)
+
+
+def test_a_beam_that_cannot_be_compared_is_refused() -> None:
+    with pytest.raises(UsageFault, match=f"A beam of {WIDEST + 1:,}") as caught:
+        search(tiny_model(), *padded([4, 5]), beam_size=WIDEST + 1)
+    assert "--beam 5" in caught.value.hint
 
 
 def test_what_has_ended_takes_no_more_work(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,10 @@ def test_tokens_are_put_together_and_linked_as_given(forward: Trained) -> None:
         assert sorted(t for _, t in links) == list(range(len(target.split()) if source else 0))
     assert "shift:0" in found.signature
     assert "symmetrize" not in found.signature
+    named = align(forward, pairs[:2], config(), data="few")
+    again = align(forward, [pairs[0], pairs[2]], config(), data="few")
+    assert "data:few|pairs:" in named.signature
+    assert named.signature != again.signature, "other sentences, another signature"
 
 
 def test_links_come_from_the_attention_of_the_running_text(forward: Trained) -> None:
@@ -118,8 +122,10 @@ def test_gold_links_give_the_error_rate(forward: Trained) -> None:
     pairs = prepare_pairs(LINES, text="tokens", languages=LANGUAGES)
     links = align(forward, pairs, config()).links
     right = read_gold(links, pairs, index=0)
-    score = align(forward, pairs, config(), gold=right).score
+    found = align(forward, pairs, config(), gold=right)
+    score = found.score
     assert score is not None
+    assert "|gold:" in found.signature
     assert (score.aer, score.precision, score.recall, score.sentences) == (0, 1, 1, 3)
 
 

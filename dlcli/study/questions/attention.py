@@ -7,18 +7,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dlcli.data.grammar import load_grammar
-from dlcli.data.pairs import Pairs
-from dlcli.data.wordsplit import split_words
-from dlcli.nmt.alignment import GoldLinks, Links, attention_links, parse_pharaoh, score_alignments
+from dlcli.nmt.alignment import GoldLinks, Links, parse_pharaoh, score_alignments
 from dlcli.nmt.attention_map import AttentionMap
-from dlcli.nmt.forced_attention import Kind, forced_attention
-from dlcli.nmt.result import describe
+from dlcli.nmt.forced_attention import KINDS
 from dlcli.nmt.search_config import SearchConfig
-from dlcli.nmt.token_attention import token_attention
 from dlcli.nmt.trained import Trained
 from dlcli.nmt.translator import Translator
 from dlcli.report.attention_maps import save_attention
+from dlcli.study.aligned_pairs import pairs_of_corpus
+from dlcli.study.nmt_align_config import NmtAlignConfig
+from dlcli.study.nmt_alignment import NmtAlignment, align, prepare_pairs, read_gold
 from dlcli.study.questions.answer import Answer, Number
 from dlcli.study.questions.drawing import figure
 from dlcli.study.questions.lab import Lab
@@ -28,7 +26,7 @@ SENTENCE = "The agreement on the European Economic Area was signed in August 199
 TARGET = "L'accord sur la zone économique européenne a été signé en août 1992."
 ARTICLE, HEAD = "la", "Area"
 RESAMPLES = 1000
-NAMES: dict[Kind, str] = {"attention": " of attention", "posterior": " of the posterior"}
+NAMES = {"attention": "of attention", "posterior": "of the posterior"}
 """What links are taken from, and how the numbers say it."""
 TUNED = (
     "The settings of the packaged translator were chosen with an eye on this error rate, so take "
@@ -81,7 +79,7 @@ def answer(lab: Lab) -> Answer:
         ),
         commands=(
             f'dl nmt attend "{SENTENCE}" --target "{TARGET}" --run {name} --out attention.svg',
-            "pytest -m slow -s tests/data/grammar",
+            *(f"dl nmt align --data grammar --links-from {kind} --run {name}" for kind in KINDS),
         ),
         notes=(TUNED,) if name == "pretrained:nmt-grammar" else (),
     )
@@ -108,61 +106,34 @@ def _alignment(trained: Trained, lab: Lab) -> list[Number]:
     """Score links between the words of the grammar's test sentences against the known ones."""
     if trained.config.data.direction != "en-fr":
         return []
-    pairs = load_grammar(train=1, valid=1).tests["test"]
-    pairs = pairs.first(lab.sizes.sentences) if lab.sizes.sentences else pairs
-    return [_error_rate(trained, pairs, kind=kind) for kind in NAMES]
-
-
-def _error_rate(trained: Trained, pairs: Pairs, *, kind: Kind) -> Number:
-    predicted, known = word_links(trained, pairs, kind=kind)
-    gold = [GoldLinks(sure=links, possible=links) for links in known]
-    low, high = interval_of_aer(predicted, known)
-    signature = describe(
-        trained.config,
-        measure="alignment-error-rate",
-        data="grammar",
-        split="test",
-        sentences=len(pairs),
-        trained_on=trained.config.data.name,
-        checkpoint=trained.checkpoint,
-        links=f"{kind}-argmax",
-        resamples=RESAMPLES,
-        precision="fp32",
+    given = pairs_of_corpus(
+        "grammar", count=lab.sizes.sentences, direction="en-fr", offline=True, notice=lab.notice
     )
+    pairs = prepare_pairs(given.lines, text="running", languages=trained.direction)
+    gold = read_gold(given.gold or (), pairs, index=0)
+    found = []
+    for kind in KINDS:
+        config = NmtAlignConfig(
+            links_from=kind, text="running", device=lab.device, threads=lab.threads
+        )
+        found.append(_error_rate(align(trained, pairs, config, data=given.name, gold=gold), gold))
+    return found
+
+
+def _error_rate(found: NmtAlignment, gold: Sequence[GoldLinks]) -> Number:
+    predicted, known = list(map(parse_pharaoh, found.links)), [links.sure for links in gold]
+    low, high = interval_of_aer(predicted, known)
     return Number(
-        name=f"alignment error rate{NAMES[kind]}, {len(pairs):,} sentences of the grammar",
+        name=f"alignment error rate {NAMES[found.links_from]}, {len(gold):,} sentences of the "
+        "grammar",
         value=100 * score_alignments(predicted, gold).aer,
         ci95=(100 * low, 100 * high),
         spread="95% interval over sentences",
         digits=2,
         unit="%",
         reference=OTHERS,
-        signature=signature,
+        signature=found.signature.replace("|version:", f"|resamples:{RESAMPLES}|version:"),
     )
-
-
-def word_links(trained: Trained, pairs: Pairs, *, kind: Kind) -> tuple[list[Links], list[Links]]:
-    """Return the links that a translator makes between words, and the known ones.
-
-    Args:
-        trained: a translator with attention.
-        pairs: with links.
-        kind: what links are taken from, see `dlcli.nmt.forced_attention`.
-    """
-    assert pairs.links is not None, "the pairs' links are known"
-    sentences = zip(pairs.source, pairs.target, strict=True)
-    predicted, known = [], []
-    read = forced_attention(trained.model, trained.tokenizer, sentences, kind=kind)
-    for found, source, target, links in zip(
-        read, pairs.source, pairs.target, pairs.links, strict=True
-    ):
-        spans = [
-            [(word.start, word.end) for word in split_words(text)] for text in (source, target)
-        ]
-        matrix = token_attention(found, source=spans[0], target=spans[1])
-        predicted.append(attention_links(matrix))
-        known.append(frozenset(parse_pharaoh(links)))
-    return predicted, known
 
 
 def interval_of_aer(

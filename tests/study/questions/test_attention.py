@@ -18,8 +18,8 @@ def test_the_paper_s_example_runs_against_the_diagonal(lab: Lab) -> None:
         assert low is not None
         assert high is not None
         assert 0 <= low <= rate.value <= high < 20
-        assert "measure:alignment-error-rate|data:grammar" in rate.signature
-        assert f"links:{kind.split()[-1]}-argmax" in rate.signature
+        assert "task:align|data:grammar-test" in rate.signature
+        assert f"links-from:{kind.split()[-1]}|" in rate.signature
 
 
 def test_the_interval_of_a_rate_is_around_it() -> None:
