@@ -31,6 +31,8 @@ def kl(config: KlConfig, show: Show, *, plot: PlotFlag = None) -> None:
     from dlcli.report.evidence_words import kl_words
     from dlcli.report.strict_json import to_plain
 
+    if (config.mu_q, config.sigma_q) == (config.mu_p, config.sigma_p):
+        show.consoles.notice("q and p are the same, so all is 0: try `dl kl --mu-p 3`.")
     result = run_kl(config)
     files = []
     if plot is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from dlcli.nmt.attention_map import AttentionMap
     from dlcli.nmt.translator import Translator
     from dlcli.report import Consoles
+
+LONGEST_STEM = 60
+"""Letters of the sentence in a figure's name."""
 
 TextArgument = Annotated[
     str | None,
@@ -88,7 +92,8 @@ def attend(
     for line in sentences(text, consoles=consoles):
         found = translator.attend(line, target, subwords=subwords, config=config)
         _remark(found, consoles=consoles)
-        path = out or (default_file(found, translator=translator) if one else None)
+        own = default_file(found, translator=translator, given=target) if one else None
+        path = out or own
         files = [save_attention(found, path)] if path is not None else []
         fields = {"run": str(translator.trained.run.path), **attention_fields(found, files=files)}
         consoles.result(fields, *attention_words(found), *map(str, files))
@@ -105,13 +110,22 @@ def sentences(text: str | None, *, consoles: Consoles) -> Iterator[str]:
         yield from (line for line in lines if line.strip())
 
 
-def default_file(found: AttentionMap, *, translator: Translator) -> Path:
-    """Return where a figure goes: into the run, or here if the run came packaged."""
+def default_file(found: AttentionMap, *, translator: Translator, given: str | None = None) -> Path:
+    """Return where a figure goes: into the run, or here, with its name, if the run came packaged.
+
+    A translation that was given is told by a digest, so that it leaves the model's own alone.
+    """
     run = translator.trained.run
     folder = run.gallery
+    name = [] if folder == run.figures else [run.path.name]
     words = re.findall(r"\w+", found.text.lower())
-    stem = "-".join(["attend", *words])[:60].rstrip("-")
-    return folder / f"{stem}{'-subwords' if found.unit == 'subwords' else ''}.png"
+    while len("-".join(words)) > LONGEST_STEM and len(words) > 1:
+        words.pop()
+    ends = ["subwords"] if found.unit == "subwords" else []
+    if given is not None:
+        ends.insert(0, hashlib.sha256(given.encode(errors="replace")).hexdigest()[:6])
+    parts = ["attend", *name, "-".join(words)[:LONGEST_STEM], *ends]
+    return folder / f"{'-'.join(part for part in parts if part)}.png"
 
 
 def _remark(found: AttentionMap, *, consoles: Consoles) -> None:

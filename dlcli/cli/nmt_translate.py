@@ -9,7 +9,12 @@ import typer
 
 from dlcli.cli.options import RunFlag, Show, add_command, configured
 from dlcli.cli.pictures import CheckpointFlag
-from dlcli.cli.text_input import InputFlag, line_groups, waits_for_typing
+from dlcli.cli.text_input import (
+    InputFlag,
+    line_groups,
+    looks_like_a_file,
+    waits_for_typing,
+)
 from dlcli.nmt.search_config import SearchConfig
 
 if TYPE_CHECKING:
@@ -60,6 +65,8 @@ def translate(
     consoles = show.consoles
     groups = line_groups(text, file)
     translator = Translator.load(run, checkpoint=checkpoint, config=config, notice=consoles.notice)
+    if looks_like_a_file(text):
+        consoles.warning(f"'{text}' is translated as text; for the file write --input {text}.")
     if waits_for_typing(text, file):
         consoles.notice("Type sentences, one a line; Ctrl-D ends.")
     count, strange, spent = 0, 0, 0.0

@@ -31,6 +31,7 @@ from dlcli.engine.config import (
     merge,
     nest,
     resolve,
+    to_dict,
 )
 from dlcli.errors import ConfigError
 
@@ -100,6 +101,13 @@ def plain(function: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+def _print_config(config: DataclassType, *, as_json: bool) -> None:
+    """Write settings to standard output."""
+    from dlcli.report.strict_json import to_json
+
+    typer.echo(to_json(to_dict(config)) + "\n" if as_json else dump_yaml(config), nl=False)
+
+
 def configured(
     cls: type[DataclassType],
     *,
@@ -136,7 +144,7 @@ def configured(
             }
             first = next(iter(configs.values()))
             if given["print_config"]:
-                typer.echo(dump_yaml(first), nl=False)
+                _print_config(first, as_json=show.json)
                 return
             function(configs if grid else first, show, **rest)
 

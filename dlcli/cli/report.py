@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,7 +32,15 @@ FullFlag = Annotated[
         "models and experiments of seconds.",
     ),
 ]
-HtmlFlag = Annotated[Path, typer.Option("--out", "-o", help="The page, an .html file.")]
+HtmlFlag = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        help="The page, an .html file. (default: report.html; with --only 2 12 report-2-12.html)",
+        show_default=False,
+    ),
+]
 OnlyFlag = Annotated[
     str | None,
     typer.Option(
@@ -70,7 +80,7 @@ def report(
     show: Show,
     *,
     full: FullFlag = False,
-    out: HtmlFlag = Path("report.html"),
+    out: HtmlFlag = None,
     only: OnlyFlag = None,
     data: DataFlag = "auto",
     offline: OfflineFlag = False,
@@ -80,8 +90,9 @@ def report(
     device: DeviceFlag = "auto",
 ) -> None:
     """Write one HTML page that answers all questions: figures, numbers, signatures, commands."""
-    _check_place(out)
     numbers = integers(only, flag="--only") or []
+    page = out or Path("-".join(["report", *map(str, dict.fromkeys(numbers))]) + ".html")
+    _check_place(page)
     with StopFlag().watching():
         from dlcli.report.output import write_file
         from dlcli.report.page.page import Heading, render
@@ -95,10 +106,26 @@ def report(
         lab = _lab(show, cache, full=full, data=data, offline=offline, seed=seed,
                    threads=threads, device=device)  # fmt: skip
         sections = _sections(questions, lab, show, cache=cache)
-        command = " ".join(["dl report", *(["--full"] if full else [])])
+        given = {"--data": data, "--seed": seed, "--threads": threads, "--device": device}
+        command = command_line(given, full=full, numbers=numbers)
         heading = Heading(version=f"dlcli {__version__}", mode=lab.sizes.mode, command=command)
-        page = write_file(out, render(sections, heading=heading).encode())
+        page = write_file(page, render(sections, heading=heading).encode())
     _tell(sections, show, page=page, mode=lab.sizes.mode)
+
+
+def command_line(given: Mapping[str, object], *, full: bool, numbers: Sequence[int]) -> str:
+    """Return the command that makes this page: all that changes its numbers or sections.
+
+    Args:
+        given: flag → value; what is 0 or `auto` is left out.
+        full: whether everything is trained.
+        numbers: of the questions asked for; none is all.
+    """
+    words = ["dl", "report", *(["--full"] if full else [])]
+    words += ["--only", *map(str, numbers)] if numbers else []
+    for flag, value in given.items():
+        words += [] if value in (0, "auto") else [flag, str(value)]
+    return shlex.join(words)
 
 
 def _check_place(out: Path) -> None:

@@ -63,6 +63,14 @@ def line_groups(
         yield from decoded(cast(Reads, sys.stdin.buffer), name="standard input")
 
 
+def looks_like_a_file(text: str | None) -> bool:
+    """Say whether TEXT is the name of a file that is here, rather than something to read."""
+    try:
+        return text not in (None, "", STANDARD_INPUT) and Path(text or "").is_file()
+    except (OSError, ValueError):  # a text that is too long for a name, or has a NUL in it
+        return False
+
+
 def waits_for_typing(text: str | None, file: Path | None) -> bool:
     """Say whether lines will be read from a person at a terminal."""
     piped = text in (None, STANDARD_INPUT) and file is None

@@ -180,9 +180,17 @@ def _refuse_unknown(
 
 def _closest(path: str, known: Sequence[str]) -> str:
     """Suggest the setting of the same name elsewhere, or the one spelt most alike."""
-    name = path.rpartition(".")[2]
+    group, _, name = path.rpartition(".")
     same = (full for full in known if full.rpartition(".")[2] == name)
-    return next((f"Did you mean '{full}'?" for full in same), "") or _sentence(nearest(path, known))
+    if found := next((f"Did you mean '{full}'?" for full in same), ""):
+        return found
+    inside = [full for full in known if group and full.rpartition(".")[0] == group]
+    if not inside:
+        return _sentence(nearest(path, known))
+    # The group's name, which all share, must not make strangers look alike.
+    if nearest(name, [full.rpartition(".")[2] for full in inside]):
+        return _sentence(nearest(path, inside))
+    return f"There are {', '.join(inside)}."
 
 
 def _explain(error: Any, *, cls: type[DataclassType], source: str) -> ConfigError:

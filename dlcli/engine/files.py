@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -32,7 +33,7 @@ def write_whole(path: Path, data: bytes | memoryview) -> None:
     except OSError as error:
         raise RunFailed(
             f"{path} could not be written: {error.strerror or error}.",
-            hint="Free some space or choose another folder; what was there before is untouched.",
+            hint=f"{_way_out(error)}; what was there before is untouched.",
         ) from None
     finally:
         if temporary is not None:
@@ -58,3 +59,8 @@ def _sync(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _way_out(error: OSError) -> str:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return "Free some space or choose another folder" if full else "Choose another folder"

@@ -42,6 +42,12 @@ def find_run(text: str | None, *, kind: str | None = None) -> RunFolder:
     )
 
 
+def using(run: RunFolder, *, checkpoint: str) -> str:
+    """Say which weights a command takes, and whether a training still changes them."""
+    going_on = ", of a training that is still running" if run.status == "running" else ""
+    return f"Using {run.path}, checkpoint {checkpoint}{going_on}."
+
+
 def _packaged(name: str) -> RunFolder:
     folder = pretrained.folder(name)
     if folder is None:

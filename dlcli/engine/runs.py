@@ -80,6 +80,12 @@ class RunFolder:
         return found if isinstance(found, dict) else {}
 
     @property
+    def origin(self) -> str | None:
+        """Return the name of the run whose weights this one started from, if it did."""
+        found = self.record().get("init_from")
+        return Path(found).name if isinstance(found, str) and found else None
+
+    @property
     def status(self) -> str:
         """`done`, `stopped` at its time limit, `interrupted`, `failed`, `running`, or `killed`.
 

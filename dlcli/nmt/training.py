@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Generator
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -161,8 +160,8 @@ def _conclude(
     if end.reason == "interrupted":
         session.finish(status="interrupted")
         raise Interrupted(
-            f"Stopped at update {end.step}, in epoch {end.epoch + 1}, and saved.",
-            hint=f"Go on with --resume {session.folder.path}.",
+            f"Stopped at update {end.step:,}, in epoch {end.epoch + 1}, and saved.",
+            hint=f"Go on with `dl nmt train --resume {session.folder.path}`.",
         )
     if not session.world.is_main:
         return None
@@ -187,7 +186,6 @@ def _result(
 ) -> NmtResult:
     updates = -(-learner.steps_per_epoch() // config.optim.accumulate)
     tokens = end.step / updates * learner.tokens
-    started = session.folder.record().get("init_from")
     return NmtResult(
         run=str(session.folder.path),
         data=data.name,
@@ -212,7 +210,7 @@ def _result(
             updates=end.step,
             vocabulary=data.tokenizer.size,
             precision=session.compute.precision,
-            init=Path(str(started)).name if started else None,
+            init=session.folder.origin,
         ),
     )
 

@@ -62,6 +62,8 @@ def export_run(
         shutil.copyfile(file, folder.path / file.name)
     save_exported(folder, saved.weights, kind=kind, half=half)
     kept = {name: record[name] for name in KEPT if name in record}
+    if run.origin is not None:
+        kept["init_from"] = run.origin
     if "command" in kept:
         kept["command"] = _command(kept["command"])
     if isinstance(kept.get("result"), Mapping):

@@ -244,6 +244,7 @@ def _signature(
         text=config.text,
         trained_on=trained.config.data.name,
         checkpoint=trained.checkpoint,
+        init=trained.run.origin,
         query=trained.config.model.attention_query,
         links_from=config.kind,
         threshold=config.threshold or None,

@@ -272,6 +272,7 @@ def _signature(
         sentences=len(sentences),
         trained_on=trained.config.data.name,
         checkpoint=trained.checkpoint,
+        init=trained.run.origin,
         search="greedy" if search.beam_size == 1 else f"beam-{search.beam_size}",
         length_penalty=search.length_penalty if search.beam_size > 1 else None,
         case="lc" if lowercase else "mixed",

@@ -42,6 +42,7 @@ class Source:
                 estimator="ancestral",
                 data=self.trained.config.data.name,
                 checkpoint=self.trained.checkpoint,
+                init=self.trained.run.origin,
                 latents=latents,
                 count=count,
                 draws=draws,

@@ -26,7 +26,9 @@ def read_sentences(path: Path) -> list[str]:
     except OSError as error:
         raise DataError(
             f"{path} cannot be read: {error.strerror or error}.",
-            hint="Check the path and its permissions.",
+            hint="Check the path and its permissions; two files have a flag each."
+            if "," in path.name
+            else "Check the path and its permissions.",
         ) from None
     for number, line in enumerate(lines, start=1):
         if isinstance(line, Fault):

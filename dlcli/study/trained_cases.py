@@ -69,6 +69,7 @@ def sign_trained(trained: Trained, config: EvidenceConfig, *, images: int) -> st
         nll_pixels=DESCRIPTIONS["dynamic"] if grey_run(trained) else None,
         **estimator_parts(config),
         epochs=epochs_of(trained),
+        init=trained.run.origin,
         sampling_seed=config.compute.seed,
         precision="fp32",
     )

@@ -232,6 +232,7 @@ def _signature(subject: _Subject, *, images: int) -> str:
         ais_temperatures=(config.ais_temperatures or "auto") if config.ais else None,
         judge_images=config.judge_images if config.judge else None,
         epochs=epochs_of(trained),
+        init=trained.run.origin,
         sampling_seed=config.seed,
         precision=subject.compute.precision,
     )

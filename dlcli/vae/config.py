@@ -116,7 +116,8 @@ class VaeObjectiveConfig:
     backward_samples: Annotated[int, Ge(0)] = setting(
         0,
         flag="--backward-samples",
-        help="iwae: samples an image to go back through, drawn by their weights; 0 takes all",
+        help="iwae: how many of the k samples gradients are taken of, drawn by their weights; "
+        "0 takes all",
         source="Burda et al. 2016, section 3",
     )
     beta: Annotated[float, Ge(0), Le(1e6)] = setting(

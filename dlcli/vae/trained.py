@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dlcli.engine.config import resolve
-from dlcli.engine.finding import find_run
+from dlcli.engine.finding import find_run, using
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.weights import build_from, load_model
 from dlcli.engine.weights import load_weights_into as weights_into
@@ -74,7 +74,7 @@ def find_trained(
         CheckpointError: see `load_trained`.
     """
     trained = load_trained(find_run(text, kind=KIND), checkpoint=checkpoint)
-    notice(f"Using {trained.run.path}, checkpoint {trained.checkpoint}.")
+    notice(using(trained.run, checkpoint=trained.checkpoint))
     return trained
 
 
@@ -88,5 +88,5 @@ def load_weights_into(network: nn.Module, weights: Mapping[str, Any], *, source:
         network,
         weights,
         source=source,
-        hint="Use the --arch, --latent-dim and sizes that it was trained with.",
+        hint="Use the --arch, --latent-dim, --norm and sizes that it was trained with.",
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Generator, Mapping
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -67,11 +66,8 @@ def train(
         if done := recorded_result(config, resumed, read=read_result):
             # The folder may have been moved.
             return dataclasses.replace(done, run=str(resumed.path))
-    elif config.model.norm == "frozen" and init_from is None:
-        raise ConfigError(
-            "--norm frozen keeps the statistics of weights that were trained, and there are none.",
-            hint="Add --init-from RUN, or use --norm batch.",
-        )
+    elif init_from is None:
+        _require_statistics(config)
     if init_from is not None:  # a run that does not fit is refused before a folder is made
         start_from(VaeNetwork(build_model(config.model), objective=config.objective), init_from)
     notes: list[str] = []
@@ -90,7 +86,7 @@ def train(
         if session.world.is_main:
             yield from (Notice(message=note) for note in notes)
         learner = build(config, splits, device=session.compute.device, processes=session.world.size)
-        _start_weights(session, learner.network, init_from=init_from)
+        _start_weights(config, session, learner.network, init_from=init_from)
         end = yield from _run(config, session, learner)
         return _conclude(config, session, learner, splits=splits, end=end)
 
@@ -134,10 +130,28 @@ def start_from(network: nn.Module, source: str) -> None:
     load_weights_into(network, load_model(run, kind=KIND).weights, source=str(run.path))
 
 
-def _start_weights(session: Session, network: nn.Module, *, init_from: str | None) -> None:
+def _require_statistics(config: VaeTrainConfig) -> None:
+    """Refuse to freeze the statistics of a network that has seen nothing.
+
+    Raises:
+        ConfigError: it says what to do.
+    """
+    if config.model.norm == "frozen":
+        raise ConfigError(
+            "--norm frozen keeps the statistics of weights that were trained, and there are none.",
+            hint="Add --init-from RUN, or use --norm batch.",
+        )
+
+
+def _start_weights(
+    config: VaeTrainConfig, session: Session, network: nn.Module, *, init_from: str | None
+) -> None:
     """Take another run's weights, also where a run that was to is started over by `--resume`."""
     source = init_from or session.folder.record().get("init_from")
-    if not isinstance(source, str) or session.state is not None:
+    if session.state is not None:
+        return
+    if not isinstance(source, str):  # a kill may come before the source is written down
+        _require_statistics(config)
         return
     start_from(network, source)
     if session.world.is_main:
@@ -196,8 +210,8 @@ def _conclude(
     if end.reason == "interrupted":
         session.finish(status="interrupted")
         raise Interrupted(
-            f"Stopped at update {end.step}, in epoch {end.epoch + 1}, and saved.",
-            hint=f"Go on with --resume {session.folder.path}.",
+            f"Stopped at update {end.step:,}, in epoch {end.epoch + 1}, and saved.",
+            hint=f"Go on with `dl vae train --resume {session.folder.path}`.",
         )
     if not session.world.is_main:
         return None
@@ -230,7 +244,6 @@ def _result(
 ) -> TrainResult:
     updates = -(-learner.steps_per_epoch() // config.optim.accumulate)
     images = end.step / updates * learner.images
-    started = session.folder.record().get("init_from")
     return TrainResult(
         run=str(session.folder.path),
         data=data,
@@ -259,7 +272,7 @@ def _result(
             train_images=learner.images,
             epochs=end.epoch,
             precision=session.compute.precision,
-            init=Path(str(started)).name if started else None,
+            init=session.folder.origin,
         ),
     )
 

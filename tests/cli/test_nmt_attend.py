@@ -12,6 +12,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from dlcli.cli.app import app
+from dlcli.cli.nmt_attend import default_file
+from dlcli.nmt.translator import Translator
 from tests.cli.tiny import error_of
 from tests.nmt.tiny_run import write_run
 
@@ -47,6 +49,22 @@ def test_three_dots_typed_literally(run: Path) -> None:
     found = dl_json("The agreement ...", run=run)
     assert found["source"] == ["The", "agreement", "...", "</s>"]
     assert found["run"] == str(run)
+
+
+def test_figures_do_not_replace_one_another(run: Path) -> None:
+    translator = Translator.load(run)
+    found = translator.attend("The agreement " * 9 + "...")
+    names = {
+        default_file(found, translator=translator, given=given)
+        for given in (None, "une cible", "une autre")
+    }
+    assert len(names) == 3
+    own = default_file(found, translator=translator)
+    assert own.parent == run / "figures"
+    assert own.stem == "attend-" + "-".join(["the", "agreement"] * 4)
+    shipped = Translator.load("pretrained:nmt-grammar")
+    packaged = default_file(shipped.attend("The law"), translator=shipped)
+    assert str(packaged) == "attend-nmt-grammar-the-law.png"
 
 
 def test_json_has_the_names_of_the_design(run: Path, tmp_path: Path) -> None:

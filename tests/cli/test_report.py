@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from dlcli.cli.app import app
+from dlcli.cli.report import command_line
 from dlcli.errors import DataError
 from dlcli.study.questions import catalogue, divergence
 from dlcli.study.questions.answer import Answer
@@ -39,7 +40,18 @@ def test_writes_one_page_and_keeps_what_it_found(tmp_path: Path) -> None:
     assert Path("one.html").read_bytes() == Path("deep/two.html").read_bytes()
     fresh = _json(_report("--only", "3", "--fresh", "--json"))
     assert fresh["kept"] == 0
-    assert Path("report.html").read_bytes() == Path("one.html").read_bytes()
+    assert fresh["files"] == [str(tmp_path / "report-3.html")], "a whole report.html stays"
+    assert Path("report-3.html").read_bytes() == Path("one.html").read_bytes()
+    assert "dl report --only 3 --threads 1" in Path("one.html").read_text(encoding="utf-8")
+
+
+def test_the_command_of_a_page_says_all_that_changes_it() -> None:
+    given = {"--data": "auto", "--seed": 0, "--threads": 0, "--device": "auto"}
+    assert command_line(given, full=False, numbers=[]) == "dl report"
+    other = {"--data": "glyphs:9", "--seed": 3, "--threads": 2, "--device": "cpu"}
+    assert command_line(other, full=True, numbers=[2, 12]) == (
+        "dl report --full --only 2 12 --data glyphs:9 --seed 3 --threads 2 --device cpu"
+    )
 
 
 def test_lists_are_written_in_every_way(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,6 +91,7 @@ def test_an_integer_is_a_float_but_not_the_other_way_round() -> None:
         ({"inner": {"epochs": 1}}, "no setting 'inner.epochs'.", "Did you mean 'epochs'?"),
         ({"iner": {}}, "There is no setting 'iner'.", "Did you mean 'inner'?"),
         ({"inner": {"lrr": 1}}, "There is no setting 'inner.lrr'.", "Did you mean 'inner.lr'?"),
+        ({"inner": {"zzzz": 1}}, "There is no setting 'inner.zzzz'.", "There are inner."),
         ({"zzz": 1}, "There is no setting 'zzz'.", "See --print-config for all settings."),
         ({1: 2}, "There is no setting '1'.", "See --print-config for all settings."),
         ({"inner": {None: 2}}, "There is no setting 'inner.None'.", ""),

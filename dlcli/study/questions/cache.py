@@ -24,6 +24,7 @@ from dlcli.report.strict_json import to_json
 from dlcli.study.questions.answer import Answer, read_answer
 
 FORMAT = "2"
+CODE = ("*.py", "*.cpp", "*.h")
 UNUSED_S = 7 * 24 * 3600
 """What another version has not touched for so long may go."""
 
@@ -53,7 +54,8 @@ def digest_of_files(folder: Path, *, pattern: str) -> str:
 @functools.cache
 def package_stamp() -> str:
     """Return the version of the package with a digest of its code: what decides all numbers."""
-    code = digest_of_files(Path(dlcli.__file__).parent, pattern="*.py")
+    package = Path(dlcli.__file__).parent
+    code = digest([digest_of_files(package, pattern=pattern) for pattern in CODE])
     return f"{dlcli.__version__}-{FORMAT}-{code}"
 
 

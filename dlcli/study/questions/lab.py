@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -50,6 +51,13 @@ class Subject:
     """As `--run` takes it."""
     own: str
     """The data set it was trained on."""
+
+    @property
+    def learnt(self) -> str:
+        """How it was trained, as the name of a number says it."""
+        config, more = self.trained.config, " more" if self.trained.run.origin else ""
+        way = "" if config.data.binarize == "none" else f" of {config.data.binarize} binarisation"
+        return f"{config.loop.epochs}{more} epochs{way}"
 
     @property
     def note(self) -> str:
@@ -108,6 +116,7 @@ class Lab:
             "threads": self.threads,
             "device": self.device,
             "gpu": torch.cuda.is_available(),
+            "compile": os.environ.get("DL_COMPILE", ""),
             "torch": torch.__version__,
             "matplotlib": version("matplotlib"),
         }

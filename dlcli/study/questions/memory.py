@@ -66,8 +66,13 @@ def answer(lab: Lab) -> Answer:
             WORTH[lab.sizes.trained_here],
         ),
         numbers=(
-            _bleu("BLEU with attention", with_it, with_it.signature, published=True),
-            _bleu(f"BLEU {what}", without, sign, published=False),
+            _bleu("BLEU with attention", with_it, with_it.signature, reference=PUBLISHED[True]),
+            _bleu(
+                f"BLEU {what}",
+                without,
+                sign,
+                reference=PUBLISHED[False] if lab.sizes.trained_here else "",
+            ),
             Number(
                 name="difference, the same sentences resampled for both",
                 value=gain.difference.value,
@@ -142,14 +147,14 @@ def _uniform(signature: str) -> str:
     return signature.replace("|version:", "|attention-weights:uniform|version:")
 
 
-def _bleu(name: str, found: NmtEvaluation, signature: str, *, published: bool) -> Number:
+def _bleu(name: str, found: NmtEvaluation, signature: str, *, reference: str) -> Number:
     return Number(
         name=name,
         value=found.bleu.score,
         ci95=found.bleu.ci95,
         spread="95% interval over sentences",
         unit="BLEU",
-        reference=PUBLISHED[published],
+        reference=reference,
         signature=f"{signature}|{found.bleu.signature}",
     )
 

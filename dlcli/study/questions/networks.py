@@ -51,9 +51,8 @@ def answer(lab: Lab) -> Answer:
                 if subject.trained.config.model.arch == "conv"
                 for number in stored_loss(
                     subject.trained.run,
-                    name=f"−ELBO on {subject.own}, {subject.trained.config.loop.epochs} epochs, "
-                    f"`{subject.name}`",
-                    reference=PROTOTYPE,
+                    name=f"−ELBO on {subject.own}, {subject.learnt}, `{subject.name}`",
+                    reference=PROTOTYPE if subject.trained.config.data.binarize == "none" else "",
                 )
             ),
             *(number for name, result in found.items() for number in _numbers(result, name)),

@@ -66,7 +66,7 @@ def _before_and_after(subject: Subject) -> Figure:
     """Draw a packaged model beside the same network with random weights."""
     trained = subject.trained
     seed, likelihood = trained.config.compute.seed, trained.config.objective.likelihood
-    epochs = trained.config.loop.epochs
+    epochs, learnt = trained.config.loop.epochs, subject.learnt
     fresh = untrained_model(trained.config.model, seed=seed)
     panels = {
         name: take_snapshot(model, seed=seed, epoch=epoch, likelihood=likelihood).gallery.images
@@ -77,9 +77,9 @@ def _before_and_after(subject: Subject) -> Figure:
     }
     return figure(
         functools.partial(snapshots, panels=panels),
-        alt=f"Two panels of 64 pictures: shapeless grey, and digits after {epochs} epochs.",
+        alt=f"Two panels of 64 pictures: shapeless grey, and digits after {learnt}.",
         caption=f"`{subject.name}` ({trained.config.model.arch}, {subject.own}): random weights, "
-        f"and after {epochs} epochs; the same z.",
+        f"and after {learnt}; the same z.",
         is_picture=True,
     )
 
