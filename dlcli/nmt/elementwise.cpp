@@ -10,18 +10,9 @@
 #include <cstring>
 #include <vector>
 
-#include "floats.h"
+#include "attend.h"
 
 namespace {
-
-// tanh(q + k) is 1 − 2 / (e^2q · e^2k + 1), and neither factor depends on the other's index: keys
-// come as e^2k, once a sentence, and a query is turned into e^2q once a step. Beyond ±43 the
-// exponential leaves float's range and is cut; the product may overflow or vanish, as it should.
-inline float twice_exp(float x) {
-    x = x < -43.0f ? -43.0f : x;
-    x = x > 43.0f ? 43.0f : x;
-    return exp_(2 * x);
-}
 
 void bend(int threads, long count, float* keys) {
 #pragma omp parallel for num_threads(threads) schedule(static)
@@ -36,34 +27,12 @@ void attend(int threads, long B, long S, long A, long C, const Low* query, long 
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (long b = 0; b < B; ++b) {
         long sentence = owner ? owner[b] : b;
-        const float *own_keys = keys + sentence * S * A, *own_values = values + sentence * S * C;
-        const uint8_t* real = mask + sentence * S;
+        Source source{S, A, C, keys + sentence * S * A, v, values + sentence * S * C,
+                      mask + sentence * S};
         std::vector<float> q(A);
         for (long a = 0; a < A; ++a) q[a] = twice_exp(load(query[b * query_row + a]));
-        float* w = weights + b * S;
-        float largest = -INFINITY;
-        for (long s = 0; s < S; ++s) {
-            w[s] = 0;
-            if (!real[s]) continue;
-            const float* k = own_keys + s * A;
-            float score = 0;
-            for (long a = 0; a < A; ++a) score += v[a] * (1 - 2 / (q[a] * k[a] + 1));
-            w[s] = score;
-            largest = score > largest ? score : largest;
-        }
-        float sum = 0;
-        for (long s = 0; s < S; ++s) {
-            w[s] = real[s] ? exp_(w[s] - largest) : 0.0f;
-            sum += w[s];
-        }
         float* c = context + b * C;
-        for (long i = 0; i < C; ++i) c[i] = 0;
-        for (long s = 0; s < S; ++s) {
-            w[s] /= sum;
-            if (!real[s]) continue;
-            const float* x = own_values + s * C;
-            for (long i = 0; i < C; ++i) c[i] += w[s] * x[i];
-        }
+        attend_row(source, q.data(), weights + b * S, c);
         if (context_low)
             for (long i = 0; i < C; ++i) store(context_low[b * context_low_row + i], c[i]);
     }

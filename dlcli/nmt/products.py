@@ -103,6 +103,13 @@ def int8_is_exact() -> bool:
     return bool((found == K * LARGEST**2).all())
 
 
+def quantise_weight(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Turn weights (M, K) into int8 (M, K) and what each output's steps are worth (M,)."""
+    columns = weight.abs().amax(1).clamp_min(torch.finfo(torch.float32).tiny) / LARGEST
+    steps = (weight / columns[:, None]).round().clamp(-LARGEST, LARGEST)
+    return steps.to(torch.int8), columns
+
+
 class Int8Product:
     """A product of 8-bit integers, of float32 rows on a CPU.
 
@@ -114,9 +121,8 @@ class Int8Product:
 
     def __init__(self, weight: Tensor, bias: Tensor | None, *, operations: NativeSearch) -> None:
         weight = weight.detach().float()
-        self._columns = weight.abs().amax(1).clamp_min(torch.finfo(torch.float32).tiny) / LARGEST
-        steps = (weight / self._columns[:, None]).round().clamp(-LARGEST, LARGEST)
-        self._weight = steps.to(torch.int8).t().contiguous()
+        steps, self._columns = quantise_weight(weight)
+        self._weight = steps.t().contiguous()
         self._bias = weight.new_zeros(len(weight)) if bias is None else bias.detach().float()
         self._operations = operations
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from dlcli.errors import UsageFault
 from dlcli.nmt.beam import Ended, Hypothesis, Live, extended, first
+from dlcli.nmt.decoding import CompiledDecoder, compiled_search
 from dlcli.nmt.stepping import Logits, Stepper, StepWeights, make_stepper
 from dlcli.nmt.tokenizer import EOS
 
@@ -50,7 +52,8 @@ def search(
     max_length: Tensor | int | None = None,
     length_penalty: float = 1.0,
     n_best: int = 1,
-    weights: StepWeights | None = None,
+    weights: StepWeights | CompiledDecoder | None = None,
+    between: Callable[[], object] = lambda: None,
 ) -> list[list[Hypothesis]]:
     """Translate a batch of sentences.
 
@@ -62,7 +65,9 @@ def search(
         max_length: most tokens of a translation with `</s>`, for all or (B,); see `longest`.
         length_penalty: exponent of the length in the score; 0 favours short translations.
         n_best: how many hypotheses to return of each sentence, at most `beam_size`.
-        weights: the model's, where they were prepared before; see `dlcli.nmt.stepping`.
+        weights: the model's, where they were prepared before; see `dlcli.nmt.stepping`, and
+            `dlcli.nmt.decoding` for a search that is compiled as a whole.
+        between: called between steps; what it raises ends the search.
 
     Returns:
         Up to `n_best` hypotheses for each sentence, the best first, unfinished ones last. None
@@ -74,11 +79,36 @@ def search(
     check_search(beam_size=beam_size, length_penalty=length_penalty, n_best=n_best)
     limit = longest(mask.sum(1)) if max_length is None else torch.as_tensor(max_length)
     limit = limit.to(source.device).expand(len(source)).clamp(min=1)
-    ended = Ended(limit, beam_size=beam_size, n_best=n_best, length_penalty=length_penalty)
     memory = model.encode(source, mask)
+    state = model.start(memory)
+    if isinstance(weights, CompiledDecoder):
+        return compiled_search(
+            weights,
+            memory,
+            state=state,
+            limit=limit,
+            beam_size=beam_size,
+            length_penalty=length_penalty,
+            n_best=n_best,
+            between=between,
+        )
+    ended = Ended(limit, beam_size=beam_size, n_best=n_best, length_penalty=length_penalty)
+    live = first(state, sentences=len(source), device=source.device)
     stepper = make_stepper(model, memory, weights=weights)
-    live = first(model.start(memory), sentences=len(source), device=source.device)
+    return _walk(stepper, live, ended, limit=limit, between=between)
+
+
+def _walk(
+    stepper: Stepper,
+    live: Live,
+    ended: Ended,
+    *,
+    limit: Tensor,
+    between: Callable[[], object],
+) -> list[list[Hypothesis]]:
+    """Take steps until no hypothesis lives."""
     for length in itertools.count(1):
+        between()
         logits, state = _step(stepper, live)
         live = extended(live, logits=logits, state=state, room=ended.room)
         over = live.prefix[:, -1] == EOS

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from dlcli.engine.device import prepare
+from dlcli.engine.settings import ComputeConfig, Precision
 from dlcli.errors import RunFailed, UsageFault
 from dlcli.nmt import Translator
 from dlcli.nmt.search import search
@@ -52,6 +54,20 @@ def test_says_what_search_found(translator: Translator) -> None:
         assert found.finished == hypothesis.finished
     assert one.translation == one.candidates[0].translation
     assert one.score == one.candidates[0].score
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_answers_do_not_depend_on_threads(tmp_path: Path, precision: Precision) -> None:
+    trained, lines = tiny_trained(tmp_path / "run"), LINES * 3
+    found = []
+    for threads in (1, 2, 3):
+        place = prepare(ComputeConfig(device="cpu", precision=precision))
+        translator = Translator(trained, compute=replace(place, threads=threads))
+        found.append(translator.translate(lines, config=SHORT, n_best=2))
+    for others in found[1:]:
+        for one, other in zip(found[0], others, strict=True):
+            assert one.translation == other.translation
+            assert one.score == pytest.approx(other.score, abs=1e-5)
 
 
 @pytest.mark.parametrize("line", ["", "  ", "\t", "\x00", "\ufeff"])
@@ -114,9 +130,10 @@ def test_loads_a_run_by_its_folder_and_says_which(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("beam", [1, 3])
 def test_a_model_that_diverged_is_refused(tmp_path: Path, beam: int) -> None:
-    translator = Translator(tiny_trained(tmp_path / "run"))
+    trained = tiny_trained(tmp_path / "run")
     with torch.no_grad():
-        translator.model.output_bias.fill_(math.nan)
+        trained.model.output_bias.fill_(math.nan)
+    translator = Translator(trained)
     with pytest.raises(RunFailed, match="are no numbers"):
         translator.translate(["The cat"], config=replace(SHORT, beam_size=beam))
 
@@ -139,7 +156,8 @@ def test_eight_bits_translate_a_line_alone_as_among_others(tmp_path: Path) -> No
 
 def test_eight_bits_need_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny_trained(tmp_path / "one")
-    monkeypatch.setattr("dlcli.nmt.native_search.load_library", lambda *_: None)
+    for module in ("native_search", "native_decoding"):
+        monkeypatch.setattr(f"dlcli.nmt.{module}.load_library", lambda *_: None)
     with pytest.raises(UsageFault, match="takes a CPU with VNNI") as caught:
         Translator.load(tmp_path / "one", config=SearchConfig(precision="int8"))
     assert "--precision bf16" in caught.value.hint
