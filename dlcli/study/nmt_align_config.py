@@ -39,15 +39,17 @@ class NmtAlignConfig:
     heuristic: Literal[
         "intersection", "union", "grow-diag", "grow-diag-final-and", "forward", "backward"
     ] = setting(
-        "grow-diag-final-and",
+        "intersection",
         flag="--heuristic",
-        help="how --symmetrize joins the links of the two directions",
+        help="how --symmetrize joins the links of the two directions; grow-diag-final-and is usual "
+        "without --combine",
         source="Koehn, Och & Marcu 2003",
     )
     combine: Literal["none", "average", "product"] = setting(
-        "none",
+        "average",
         flag="--combine",
-        help="with --symmetrize: mix the matrices of the two directions before links are taken",
+        help="with --symmetrize: mix the matrices of the two directions before links are taken; "
+        "average with intersection was measured best on Hansards",
     )
     text: Literal["tokens", "running"] = setting(
         "tokens",
