@@ -61,7 +61,7 @@ def test_figures_do_not_replace_one_another(run: Path) -> None:
     assert len(names) == 3
     own = default_file(found, translator=translator)
     assert own.parent == run / "figures"
-    assert own.stem == "attend-" + "-".join(["the", "agreement"] * 4)
+    assert own.stem == "attend-" + "-".join(["the", "agreement"] * 4 + ["the"])
     shipped = Translator.load("pretrained:nmt-grammar")
     packaged = default_file(shipped.attend("The law"), translator=shipped)
     assert str(packaged) == "attend-nmt-grammar-the-law.png"
