@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -205,28 +205,25 @@ class UnitNorm(nn.BatchNorm1d):
         return super().forward(x)
 
 
-class FrozenMaps(nn.BatchNorm2d):
-    """Batch normalisation of maps by its running statistics, in training too.
+class Frozen(nn.Module):
+    """Batch normalisation by running statistics, in training too: mixed into one of torch's.
 
     Scale and shift are learned, mean and variance stay those of the weights that were loaded: what
     is trained is the network that will be used, and two passes over different samples agree.
     """
 
-    def train(self, mode: bool = True) -> FrozenMaps:
+    def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode."""
         del mode
-        super().train(False)
-        return self
+        return super().train(False)
 
 
-class FrozenUnits(nn.BatchNorm1d):
-    """`FrozenMaps` of fully connected units."""
+class FrozenMaps(Frozen, nn.BatchNorm2d):
+    """`Frozen` of feature maps."""
 
-    def train(self, mode: bool = True) -> FrozenUnits:
-        """Stay in evaluation mode."""
-        del mode
-        super().train(False)
-        return self
+
+class FrozenUnits(Frozen, nn.BatchNorm1d):
+    """`Frozen` of fully connected units."""
 
 
 def fully_connected(sizes: Sequence[int], *, norm: Norm) -> nn.Sequential:
