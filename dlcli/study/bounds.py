@@ -10,10 +10,11 @@ Legend: N images, B of a block, K samples an image, D latent dimensions.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -47,7 +48,7 @@ class Bounds:
     log_lik: Tensor
     """Mean over samples of log p(x|z), (N,)."""
     kl: Tensor
-    """KL(q(z|x) ‖ p(z)) in closed form, (N,)."""
+    """KL(q(z|x) ‖ p(z)), (N,): in closed form, or with a learned prior over the samples."""
     iwae: dict[int, Tensor]
     """Samples → IWAE bound, (N,); rising from few to K."""
     ess: Tensor
@@ -135,14 +136,12 @@ def stream_bounds(
     B = max(1, rows // k)
     # One table from the start: small tensors kept from every block lie between the large buffers
     # of the next, and the heap then grows by a buffer a block.
-    table = torch.empty((3 + len(group_sizes(k)), N), dtype=torch.float64)
+    table = torch.empty((4 + len(group_sizes(k)), N), dtype=torch.float64)
+    measure = functools.partial(_block, decoder, latents=model.latents, k=k, generator=generator)
     began = time.monotonic()
     for start in range(0, N, B):
         cut = slice(start, start + B)
-        found = _block(
-            decoder, pixels[cut], posterior=(mean[cut], logvar[cut]), k=k, generator=generator
-        )
-        table[:, cut] = torch.stack(found)
+        table[:, cut] = measure(pixels[cut], posterior=(mean[cut], logvar[cut]))
         seen = min(start + B, N)
         columns = list(table[:, :seen])
         use = LatentUse(
@@ -153,8 +152,8 @@ def stream_bounds(
         yield Bounds(
             k=k,
             log_lik=columns[0],
-            kl=kl[:seen].sum(1),
-            iwae=dict(zip(group_sizes(k), columns[3:], strict=True)),
+            kl=kl[:seen].sum(1) if model.flow is None else columns[3],
+            iwae=dict(zip(group_sizes(k), columns[4:], strict=True)),
             ess=columns[1],
             max_weight=columns[2],
             latents=use,
@@ -169,19 +168,22 @@ def _block(
     x: Tensor,
     *,
     posterior: tuple[Tensor, Tensor],
+    latents: Callable[[Tensor], tuple[Tensor, Tensor]],
     k: int,
     generator: torch.Generator,
-) -> tuple[Tensor, ...]:
-    """Return of each image, (B,): mean log p(x|z), ESS, largest share, and the IWAE bounds."""
+) -> Tensor:
+    """Return of each image, (·, B): log p(x|z), ESS, largest share, sampled KL, IWAE bounds."""
     mean, logvar = posterior
     eps = torch.randn((k, *mean.shape), generator=generator, device=generator.device).to(x.device)
-    z = mean + (0.5 * logvar).exp() * eps  # (K, B, D)
+    z, log_det = latents(mean + (0.5 * logvar).exp() * eps)  # (K, B, D), (K, B)
     log_lik = log_likelihood(decoder, x, z).double()
     log_w = log_weights(log_lik, z=z.double(), eps=eps.double(), logvar=logvar.double())
+    log_w += log_det
     share = torch.softmax(log_w, dim=0)
     bounds = [grouped_bound(log_w, size=size) for size in group_sizes(k)]
-    parts = [log_lik.mean(0), 1 / share.square().sum(0), share.max(0).values, *bounds]
-    return tuple(part.cpu() for part in parts)
+    kl = (log_lik - log_w).mean(0)
+    parts = [log_lik.mean(0), 1 / share.square().sum(0), share.max(0).values, kl, *bounds]
+    return torch.stack(parts).cpu()
 
 
 def grouped_bound(log_w: Tensor, *, size: int) -> Tensor:

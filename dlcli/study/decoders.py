@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from dlcli.engine.device import Compute
 from dlcli.errors import RunFailed, UsageFault
 from dlcli.evidence.bernoulli import BernoulliDecoder
+from dlcli.evidence.proposal import DiagonalGaussian, Proposal
+from dlcli.vae.flow import Flow
 from dlcli.vae.model import VAE
 from dlcli.vae.trained import Trained
 
@@ -43,7 +47,7 @@ def decoder_of(trained: Trained, *, compute: Compute) -> BernoulliDecoder:
 
 
 def encoded(model: VAE, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and logvar of q(z|x), (N, D) in float32, of pixels (N, 784).
+    """Return mean and logvar of what the encoder says, (N, D) in float32, of pixels (N, 784).
 
     Raises:
         RunFailed: the encoder returned NaN.
@@ -57,6 +61,32 @@ def encoded(model: VAE, pixels: Tensor) -> tuple[Tensor, Tensor]:
             hint="Check its weights for NaN; an earlier --checkpoint may be sound.",
         )
     return mean, logvar
+
+
+def posterior_of(model: VAE, mean: Tensor, *, logvar: Tensor) -> Proposal:
+    """Offer q(z|x) of images, from what the encoder says of them, both (B, D)."""
+    gaussian = DiagonalGaussian(mean, logvar)
+    return gaussian if model.flow is None else FlowedGaussian(gaussian, model.flow)
+
+
+@dataclass(frozen=True, eq=False)
+class FlowedGaussian:
+    """q(z|x) of a VAE with a learned prior: its encoder's Gaussian, carried along by the flow."""
+
+    gaussian: DiagonalGaussian
+    flow: Flow
+
+    @torch.no_grad()
+    def draw(self, count: int, *, generator: torch.Generator) -> Tensor:
+        """Draw (count, B, D)."""
+        z: Tensor = self.flow(self.gaussian.draw(count, generator=generator))[0]
+        return z
+
+    @torch.no_grad()
+    def log_density(self, z: Tensor) -> Tensor:
+        """Return log q(z): (K, B, D) → (K, B)."""
+        v = self.flow.inverse(z)
+        return self.gaussian.log_density(v) - self.flow(v)[1]
 
 
 class _Decoding:

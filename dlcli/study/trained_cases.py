@@ -10,8 +10,7 @@ from dlcli.engine.device import prepare
 from dlcli.evidence.cases import Case
 from dlcli.evidence.config import EvidenceConfig
 from dlcli.evidence.estimate import estimator_parts
-from dlcli.evidence.proposal import DiagonalGaussian
-from dlcli.study.decoders import decoder_of, encoded
+from dlcli.study.decoders import decoder_of, encoded, posterior_of
 from dlcli.study.eval_images import binarized, chosen_images, seen_pixels
 from dlcli.study.vae_evaluation import epochs_of, grey_run
 from dlcli.vae.pixels import DESCRIPTIONS
@@ -51,7 +50,7 @@ def trained_cases(
             model=decoder,
             precise=decoder,
             x=pixels[None].to(compute.device),
-            proposal=DiagonalGaussian(mean, logvar),
+            proposal=posterior_of(model, mean, logvar=logvar),
             name=f"test-{number}",
         )
 

@@ -49,6 +49,16 @@ class VaeModelConfig:
         flag="--decoder-channels",
         help="conv: decoder feature maps at 4, 7 and 14 pixels",
     )
+    prior: Literal["normal", "flow"] = setting(
+        "normal",
+        flag="--prior",
+        help="distribution of the latents: normal, or flow (learned; iwae only)",
+        source="seed, Question 1; Dinh et al. 2017",
+    )
+    flow_layers: Annotated[int, Ge(1), Le(1_000)] = setting(
+        12, flag="--flow-layers", help="flow: affine couplings"
+    )
+    flow_hidden: Width = setting(64, flag="--flow-hidden", help="flow: units of a coupling")
     dense: tuple[Width, ...] = setting(
         (),
         flag="--dense",
@@ -175,6 +185,11 @@ def _check_objective(config: VaeTrainConfig) -> None:
         raise ConfigError(
             f"--k {objective.k} has no meaning for --objective elbo.",
             hint="Add --objective iwae, or leave --k at 1.",
+        )
+    if objective.objective == "elbo" and config.model.prior == "flow":
+        raise ConfigError(
+            "--prior flow has no KL in closed form, which --objective elbo wants.",
+            hint="Add --objective iwae: with --k 1 it is the ELBO with the KL of its sample.",
         )
     _check_backward_samples(config)
     if objective.objective == "iwae":

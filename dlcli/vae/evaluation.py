@@ -30,7 +30,8 @@ class LatentUse:
 
     images: int
     kl_per_dim: tuple[float, ...]
-    """Mean over images of KL(q(z_d|x) ‖ p(z_d)), nats."""
+    """Mean over images of KL(q(z_d|x) ‖ N(0, 1)), nats; with a flow of q(v_d|x), which then is no
+    share of the KL to the learned prior."""
     mean_variance: tuple[float, ...]
     """Variance over images of each unit's posterior mean."""
 
@@ -81,7 +82,7 @@ class Evaluation:
     reconstruction: float
     """E_q[−log p(x|z)], over `noise_samples` draws."""
     kl: float
-    """In closed form."""
+    """In closed form; with a learned prior, over the same draws."""
     std_error: float | None
     """Of `elbo`, over images; None for a single image."""
     iwae: float
@@ -170,6 +171,8 @@ def evaluate(
                 model, pixels, posterior=(mean, logvar), noise=noise, likelihood=likelihood
             )
             kl = kl_standard_normal(mean, logvar).sum(-1)
+            if model.flow is not None:
+                kl = (log_lik - log_w).mean(0)
             found.append(torch.stack([-log_lik.mean(0), kl, iwae_bound(log_w)]).double().cpu())
     return _summary(torch.cat(found, dim=1), latents=moments.result(), noise_samples=noise_samples)
 
@@ -218,12 +221,13 @@ def _weigh(
     log_liks, weights = [], []
     for draw in noise:
         eps = draw.to(pixels.device)
-        z = mean + (0.5 * logvar).exp() * eps
+        v = mean + (0.5 * logvar).exp() * eps
         # With skip connections only forward() shows the decoder what it saw in training.
-        logits = model(pixels, eps)[0] if model.skip else model.decode(z)
+        logits = model(pixels, eps)[0] if model.skip else model.decode_encoded(v)
         log_lik = log_likelihood(logits, pixels, likelihood=likelihood)
         log_liks.append(log_lik)
-        weights.append(log_weights(log_lik, z=z, eps=eps, logvar=logvar))
+        z, log_det = model.latents(v)
+        weights.append(log_weights(log_lik, z=z, eps=eps, logvar=logvar) + log_det)
     return torch.stack(log_liks), torch.stack(weights)
 
 

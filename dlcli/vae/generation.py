@@ -80,7 +80,7 @@ def posterior_means(
     binarize: str = "none",
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Encode images into the means of q(z|x): (N, D) on the CPU.
+    """Encode images into the means of q(z|x), with a flow the latents of its mode in v: (N, D).
 
     Args:
         model: put back into its mode afterwards.
@@ -91,7 +91,8 @@ def posterior_means(
     device = next(model.parameters()).device
     inputs = model_input(flat(images), way=binarize, generator=generator)
     with evaluating(model):
-        parts = [model.encode(rows.to(device))[0] for rows in torch.split(inputs, 500)]
+        means = (model.encode(rows.to(device))[0] for rows in torch.split(inputs, 500))
+        parts = [model.latents(mean)[0] for mean in means]
     return torch.cat(parts).float().cpu()
 
 
@@ -123,14 +124,13 @@ def reconstruct(
     if sample:
         eps = torch.randn(eps.shape, generator=generator)
     with evaluating(model):
-        logits, mean, logvar = (
-            part.float().cpu() for part in model(inputs.to(device), eps.to(device))
-        )
-    pixels = pixel_values(logits, draw=draw, generator=generator, likelihood=likelihood)
+        logits, mean, logvar = (part.float() for part in model(inputs.to(device), eps.to(device)))
+        z, _ = model.latents(mean + (0.5 * logvar).exp() * eps.to(device))
+    pixels = pixel_values(logits.cpu(), draw=draw, generator=generator, likelihood=likelihood)
     where = "a draw from q(z|x)" if sample else "the mean of q(z|x)"
     return Reconstruction(
         inputs=as_pictures(inputs),
         images=as_pictures(pixels),
-        z=as_array(mean + (0.5 * logvar).exp() * eps),
+        z=as_array(z),
         label=f"{label_of(draw=draw, likelihood=likelihood)} at {where}",
     )

@@ -219,9 +219,9 @@ class _Lab:
             yield eps.to(self.mean.device)
 
     def _cost(self, z: Tensor) -> Tensor:
-        """Return −log p(x|z), (C, B), of latents (C, B, D)."""
+        """Return −log p(x|z), (C, B), of what the encoder's Gaussian is of, (C, B, D)."""
         C, B, D = z.shape
-        logits = self.model.decode(z.reshape(C * B, D)).view(C, B, -1)
+        logits = self.model.decode_encoded(z.reshape(C * B, D)).view(C, B, -1)
         return -log_likelihood(logits, self.pixels, likelihood=self.likelihood)
 
     @torch.no_grad()

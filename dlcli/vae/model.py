@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dlcli.errors import ConfigError
 from dlcli.vae.config import VaeModelConfig
 from dlcli.vae.conv import SKIPPED, ConvDecoder, ConvEncoder
+from dlcli.vae.flow import Flow
 from dlcli.vae.mlp import MlpDecoder, MlpEncoder
 
 LOGVAR_RANGE = (-30.0, 20.0)
@@ -18,14 +19,17 @@ LOGVAR_RANGE = (-30.0, 20.0)
 
 
 class VAE(nn.Module):
-    """q(z|x) = N(mean, diag exp(logvar)) and p(x|z) = Bernoulli(σ(logits)).
+    """q(z|x) = N(mean, diag exp(logvar)) and p(x|z) = Bernoulli(σ(logits)), z ~ N(0, I).
+
+    With a flow the Gaussian is in other coordinates, v, which z = flow(v) turns into latents with
+    a standard normal prior; without one v is z.
 
     Under autocast the hidden layers compute in bfloat16; mean and logvar are always float32 or
     wider, because a rounded mean is noise in z and a rounded logvar noise in the KL.
 
     Args:
         encoder: pixels (B, 784) → features (B, F) and the maps that a skip leads on.
-        decoder: latents (B, D) and such maps (or none) → logits (B, 784).
+        decoder: v (B, D) and such maps (or none) → logits (B, 784).
         latent_dim: D.
         skip: whether `forward` lets the encoder's maps past the latents, to show the harm.
     """
@@ -41,10 +45,12 @@ class VAE(nn.Module):
         super().__init__()
         self.latent_dim, self.skip = latent_dim, skip
         self.encoder, self.decoder = encoder, decoder
+        self.flow: Flow | None = None
+        """A learned prior; see `build_model`."""
         self.posterior = nn.Linear(encoder.features, 2 * latent_dim)
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and logvar of q(z|x), both (B, D), of pixels (B, 784) in [0, 1].
+        """Return mean and logvar of q(v|x), both (B, D), of pixels (B, 784) in [0, 1].
 
         logvar is cut to `LOGVAR_RANGE`; outside it no gradient flows.
         """
@@ -53,11 +59,22 @@ class VAE(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """Return logits (B, 784) given latents (B, D); with `skip`, zeros stand in for maps."""
-        logits: Tensor = self.decoder(z)
+        return self.decode_encoded(z if self.flow is None else self.flow.inverse(z))
+
+    def decode_encoded(self, v: Tensor) -> Tensor:
+        """Return logits (B, 784) given what the encoder's Gaussian is of, v (B, D)."""
+        logits: Tensor = self.decoder(v)
         return logits
 
+    def latents(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the latents z of v, both (..., D), and log |det ∂z/∂v|, (...): v and 0 or a flow.
+
+        Where v ~ q(v|x), z is a draw from q(z|x), and log q(z|x) = log q(v|x) − log |det ∂z/∂v|.
+        """
+        return (v, v.new_zeros(v.shape[:-1])) if self.flow is None else self.flow(v)
+
     def forward(self, x: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Encode, draw z = mean + exp(logvar/2)·eps, decode.
+        """Encode, draw v = mean + exp(logvar/2)·eps, decode.
 
         Args:
             x: pixels (B, 784) in [0, 1].
@@ -68,8 +85,8 @@ class VAE(nn.Module):
         """
         features, maps = self.encoder(x)
         mean, logvar = self._posterior(features)
-        z = mean + torch.exp(0.5 * logvar) * eps
-        return self.decoder(z, maps if self.skip else ()), mean, logvar
+        v = mean + torch.exp(0.5 * logvar) * eps
+        return self.decoder(v, maps if self.skip else ()), mean, logvar
 
     def _posterior(self, features: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(features.device.type, enabled=False):
@@ -83,6 +100,11 @@ def check_model(config: VaeModelConfig) -> None:
     Raises:
         ConfigError: a list of sizes has the wrong length, or a setting has no meaning here.
     """
+    if config.prior == "flow" and config.latent_dim < 2:
+        raise ConfigError(
+            "--prior flow has nothing to tell one latent dimension from.",
+            hint="Use --latent-dim 2 or more, or --prior normal.",
+        )
     if config.arch == "mlp":
         given = {"--skip": config.skip, f"--norm {config.norm}": config.norm != "batch"}
         given["--dense"] = bool(config.dense)
@@ -131,4 +153,7 @@ def build_model(config: VaeModelConfig) -> VAE:
             norm=config.norm,
             skipped=[config.channels[i] if config.skip else 0 for i in SKIPPED],
         )
-    return VAE(encoder, decoder, latent_dim=config.latent_dim, skip=config.skip)
+    vae = VAE(encoder, decoder, latent_dim=config.latent_dim, skip=config.skip)
+    if config.prior == "flow":  # drawn last: a seed gives the other weights with and without it
+        vae.flow = Flow(config.latent_dim, layers=config.flow_layers, hidden=config.flow_hidden)
+    return vae

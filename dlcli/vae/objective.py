@@ -60,9 +60,10 @@ def log_weights(log_lik: Tensor, *, z: Tensor, eps: Tensor, logvar: Tensor) -> T
 
     Args:
         log_lik: log p(x|z), (..., B).
-        z: mean + exp(logvar/2)·eps, (..., B, D).
+        z: mean + exp(logvar/2)·eps, (..., B, D); with a flow what that makes of it, and then
+            log |det ∂z/∂v| is to be added (see `VAE.latents`).
         eps: the noise that gave z, (..., B, D); q(z|x) enters through it.
-        logvar: of q(z|x), (B, D).
+        logvar: of q(v|x), (B, D).
 
     Returns:
         (..., B).
@@ -197,21 +198,21 @@ class VaeNetwork(nn.Module):
             _, again = self._weigh(pixels, drawn, mean=mean, logvar=logvar)
             guide = -again.mean(0).sum()  # gives the gradient; the value is that of all samples
             loss = guide + (-iwae_bound(log_w).sum() - guide).detach()
-        return {
-            "loss": loss,
-            "reconstruction": -log_lik.mean(0).sum(),
-            "kl": kl_standard_normal(mean, logvar).sum(),
-        }
+        kl = kl_standard_normal(mean, logvar).sum()
+        if self.vae.flow is not None:
+            kl = (log_lik - log_w).mean(0).sum()
+        return {"loss": loss, "reconstruction": -log_lik.mean(0).sum(), "kl": kl}
 
     def _weigh(
         self, pixels: Tensor, eps: Tensor, *, mean: Tensor, logvar: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return log p(x|z) and log w of the samples that eps (K, B, D) gives, both (K, B)."""
         K, B, D = eps.shape
-        z = mean + (0.5 * logvar).exp() * eps
-        logits = self.vae.decode(z.reshape(K * B, D)).view(K, B, -1)
+        v = mean + (0.5 * logvar).exp() * eps
+        logits = self.vae.decode_encoded(v.reshape(K * B, D)).view(K, B, -1)
         log_lik = log_likelihood(logits, pixels, likelihood=self.objective.likelihood)
-        return log_lik, log_weights(log_lik, z=z, eps=eps, logvar=logvar)
+        z, log_det = self.vae.latents(v)
+        return log_lik, log_weights(log_lik, z=z, eps=eps, logvar=logvar) + log_det
 
 
 @contextmanager

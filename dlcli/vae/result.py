@@ -81,6 +81,7 @@ def describe(config: VaeTrainConfig, **measured: object) -> str:
         channels=model.channels + model.decoder_channels if conv else None,
         dense=model.dense or None,
         norm=model.norm if conv else None,
+        prior=f"flow-{model.flow_layers}-{model.flow_hidden}" if model.prior == "flow" else None,
         skip=True if model.skip else None,
         objective=f"iwae-{objective.k}" if iwae else "elbo",
         backward=objective.backward_samples or None,

@@ -32,6 +32,8 @@ from dlcli.vae.trained import KIND, load_weights_into
 TEST_SEED = 0
 """Seed of the noise (and pixels) of every test evaluation: runs are compared on the same draws."""
 TEST_NOISE_SAMPLES = 16
+FLOW = "vae.flow."
+"""What the names of a learned prior's weights begin with."""
 
 
 def train(
@@ -120,14 +122,18 @@ def build(
 
 
 def start_from(network: nn.Module, source: str) -> None:
-    """Load another run's weights, and nothing else of it.
+    """Load another run's weights, and nothing else of it; a flow that it lacks begins as identity.
 
     Raises:
         UsageFault: there is no such run.
         CheckpointError: it is of another network.
     """
     run = find_run(source, kind=KIND)
-    load_weights_into(network, load_model(run, kind=KIND).weights, source=str(run.path))
+    given = load_model(run, kind=KIND).weights
+    if not any(name.startswith(FLOW) for name in given):
+        own = network.state_dict()
+        given = {**{name: own[name] for name in own if name.startswith(FLOW)}, **given}
+    load_weights_into(network, given, source=str(run.path))
 
 
 def _require_statistics(config: VaeTrainConfig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -13,7 +14,9 @@ from dlcli.evidence.linear_gaussian import LinearGaussian
 from dlcli.study import bounds as room
 from dlcli.study.bounds import Bounds, average, group_sizes, grouped_bound, stream_bounds
 from dlcli.study.decoders import decoder_of
+from dlcli.vae.config import VaeModelConfig
 from dlcli.vae.evaluation import evaluate
+from dlcli.vae.model import build_model
 from dlcli.vae.objective import iwae_bound
 from dlcli.vae.trained import Trained
 
@@ -86,7 +89,12 @@ def test_the_bound_reaches_the_truth_where_it_is_known() -> None:
     mean = x @ w @ posterior / 0.5
     logvar = (1.5 * posterior.diagonal()).log().expand(3, 2)
     found = room._block(
-        model, x, posterior=(mean, logvar), k=20_000, generator=generator(0, "noise")
+        model,
+        x,
+        posterior=(mean, logvar),
+        latents=lambda v: (v, v.new_zeros(v.shape[:-1])),
+        k=20_000,
+        generator=generator(0, "noise"),
     )
     law = torch.distributions.MultivariateNormal(
         torch.zeros(6, dtype=torch.float64),
@@ -112,3 +120,25 @@ def test_average_of_one_image_has_no_error() -> None:
     assert average(torch.tensor([2.0])).std_error is None
     two = average(torch.tensor([1.0, 3.0]))
     assert (two.value, two.std_error) == (2, pytest.approx(math.sqrt(2) / math.sqrt(2)))
+
+
+def test_with_a_learned_prior_the_kl_is_that_of_the_samples(trained: Trained) -> None:
+    torch.manual_seed(0)
+    model = build_model(VaeModelConfig(latent_dim=3, hidden=(7,), prior="flow")).eval()
+    assert model.flow is not None
+    for parameter in model.flow.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    flowed = dataclasses.replace(trained, model=model)
+    x = pixels(5)
+    found = measured(flowed, x, k=4000)
+    generators = (generator(seed, "noise") for seed in (1, 2))
+    other, again = (
+        evaluate(model, (x * 255).to(torch.uint8), generator=stream, noise_samples=4000)
+        for stream in generators
+    )
+    assert again.kl == pytest.approx(other.kl, abs=0.1)
+    assert found.kl.mean().item() == pytest.approx(other.kl, abs=0.1)
+    assert found.elbo.mean().item() == pytest.approx(other.elbo, abs=0.2)
+    assert found.best.mean().item() == pytest.approx(other.iwae, abs=0.1)
+    assert (found.elbo < found.best).all()
+    assert found.rises()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -10,7 +11,12 @@ import torch
 from dlcli.engine.device import Compute
 from dlcli.engine.seed import generator
 from dlcli.errors import RunFailed, UsageFault
-from dlcli.study.decoders import decoder_of, encoded
+from dlcli.evidence.model import log_likelihood as log_likelihood_of
+from dlcli.evidence.model import log_prior
+from dlcli.evidence.proposal import DiagonalGaussian
+from dlcli.study.decoders import decoder_of, encoded, posterior_of
+from dlcli.vae.config import VaeModelConfig
+from dlcli.vae.model import build_model
 from dlcli.vae.objective import log_likelihood
 from dlcli.vae.trained import Trained
 
@@ -60,3 +66,33 @@ def test_an_encoder_that_returns_nan_is_named(trained: Trained) -> None:
         encoded(trained.model, x)
     mean, logvar = encoded(trained.model, x[:1])
     assert mean.shape == logvar.shape == (1, 3)
+
+
+def test_a_flows_posterior_is_a_density_and_finds_the_evidence(trained: Trained) -> None:
+    torch.manual_seed(0)
+    model = build_model(VaeModelConfig(latent_dim=2, hidden=(7,), prior="flow")).eval()
+    assert model.flow is not None
+    for parameter in model.flow.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    decoder = decoder_of(dataclasses.replace(trained, model=model), compute=compute())
+    x = torch.rand(1, 784, generator=generator(0, "x")).round()
+    with torch.no_grad():
+        mean, logvar = encoded(model, x)
+    posterior = posterior_of(model, mean, logvar=logvar)
+    axis = torch.linspace(-9, 9, 601)
+    grid = torch.cartesian_prod(axis, axis)[:, None]  # (K, 1, 2)
+    cell = (axis[1] - axis[0]).double() ** 2
+    assert (posterior.log_density(grid).double().exp().sum() * cell).item() == pytest.approx(
+        1, abs=1e-3
+    )
+    given = log_likelihood_of(decoder, x, grid).double() + log_prior(grid.double())
+    truth = (torch.logsumexp(given, 0) + cell.log()).item()
+    z = posterior.draw(20_000, generator=generator(0, "draws"))
+    log_w = log_likelihood_of(decoder, x, z) + log_prior(z) - posterior.log_density(z)
+    found = torch.logsumexp(log_w.double(), 0).item() - math.log(20_000)
+    assert found == pytest.approx(truth, abs=0.02)
+
+
+def test_without_a_flow_the_posterior_is_the_encoders(trained: Trained) -> None:
+    mean, logvar = torch.zeros(2, 1, 3)
+    assert isinstance(posterior_of(trained.model, mean, logvar=logvar), DiagonalGaussian)

@@ -16,11 +16,19 @@ MakeVae = Callable[..., VAE]
 
 @pytest.fixture
 def make_vae() -> MakeVae:
-    """Build a small MLP VAE, the same for the same seed: `make_vae(latent_dim=3, seed=0)`."""
+    """Build a small MLP VAE, the same for the same seed: `make_vae(latent_dim=3, seed=0)`.
 
-    def make(*, latent_dim: int = 3, hidden: int = 7, seed: int = 0) -> VAE:
+    With `flow` its prior is learned, and not the identity.
+    """
+
+    def make(*, latent_dim: int = 3, hidden: int = 7, seed: int = 0, flow: bool = False) -> VAE:
         torch.manual_seed(seed)
-        return build_model(VaeModelConfig(latent_dim=latent_dim, hidden=(hidden,)))
+        prior = "flow" if flow else "normal"
+        vae = build_model(VaeModelConfig(latent_dim=latent_dim, hidden=(hidden,), prior=prior))
+        if vae.flow is not None:
+            for parameter in vae.flow.parameters():
+                torch.nn.init.normal_(parameter, std=0.3)
+        return vae
 
     return make
 

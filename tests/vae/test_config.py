@@ -65,6 +65,7 @@ def test_every_flag_is_used_once() -> None:
             "--norm batch",
         ),
         ({"model": {"skip": True}}, "--skip"),
+        ({"model": {"prior": "flow"}}, "--prior flow"),
         ({"model": {"arch": "conv", "skip": True}, "objective": {"objective": "iwae"}}, "--skip"),
         ({"loop": {"patience": 3}}, "--patience 3"),
     ],

@@ -118,3 +118,13 @@ def test_collapse_is_said_in_words() -> None:
 def test_a_diverged_kl_is_not_called_a_collapse(kl: float) -> None:
     assert collapse_sentence(active=0, kl_per_dim=[kl, 0.0]) == ""
     assert collapse_sentence(active=2, kl_per_dim=[kl, 0.0]) == ""
+
+
+def test_with_a_learned_prior_one_draw_makes_bound_and_elbo_the_same(
+    make_vae: MakeVae, images: torch.Tensor
+) -> None:
+    vae = make_vae(flow=True)
+    one = evaluate(vae, images, generator=generator(0), noise_samples=1)
+    assert one.iwae == pytest.approx(one.elbo, rel=1e-6)
+    many = evaluate(vae, images, generator=generator(0), noise_samples=20)
+    assert many.iwae > many.elbo

@@ -9,6 +9,7 @@ import torch
 from dlcli.engine.seed import generator
 from dlcli.errors import UsageFault
 from dlcli.vae.config import VaeModelConfig
+from dlcli.vae.gallery import decode_gallery
 from dlcli.vae.generation import generate, posterior_means, prior_latents, reconstruct
 from dlcli.vae.model import build_model
 from dlcli.vae.pixels import flat, grey
@@ -101,3 +102,14 @@ def test_a_model_of_black_and_white_pixels_sees_such(
     assert set(np.unique(found.inputs)) == {0.0, 1.0}
     z = posterior_means(vae, images[:5], binarize="dynamic", generator=generator(0))
     assert np.allclose(found.z, z.numpy(), atol=1e-6)
+
+
+def test_latents_of_images_are_decoded_to_their_reconstructions(
+    make_vae: MakeVae, images: torch.Tensor
+) -> None:
+    vae = make_vae(flow=True)
+    found = reconstruct(vae, images[:5], generator=generator(0))
+    z = posterior_means(vae, images[:5])
+    assert torch.allclose(torch.from_numpy(found.z), z, atol=1e-5)
+    again = decode_gallery(vae, z)
+    assert np.allclose(again.images, found.images, atol=1e-4)

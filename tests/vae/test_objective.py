@@ -10,7 +10,8 @@ import torch
 from torch.distributions import Bernoulli, ContinuousBernoulli, Normal, kl_divergence
 
 from dlcli.engine.seed import generator
-from dlcli.vae.config import VaeObjectiveConfig
+from dlcli.vae.config import VaeModelConfig, VaeObjectiveConfig
+from dlcli.vae.model import build_model
 from dlcli.vae.objective import (
     ChoosingNoise,
     VaeNetwork,
@@ -264,3 +265,39 @@ def test_free_bits_of_two_halves_are_those_of_the_whole(monkeypatch: pytest.Monk
     assert torch.allclose(parts[0] + parts[1], whole)
     monkeypatch.undo()
     assert not torch.allclose(sum(free_bits_kl(h, free_bits=0.5) for h in halves), whole)
+
+
+def test_an_untrained_flow_is_a_standard_normal_prior(images: torch.Tensor) -> None:
+    found = []
+    for prior in ("normal", "flow"):
+        torch.manual_seed(3)
+        vae = build_model(VaeModelConfig(latent_dim=4, hidden=(7,), prior=prior))
+        objective = VaeObjectiveConfig(objective="iwae", k=5)
+        eps = torch.randn(5, 53, 4, generator=generator(0))
+        found.append(VaeNetwork(vae, objective=objective)(grey(flat(images)), eps, ONE))
+    plain, flowed = found
+    assert flowed["loss"].item() == pytest.approx(plain["loss"].item(), rel=1e-6)
+    assert flowed["reconstruction"].item() == plain["reconstruction"].item()
+    # The KL of the flow is sampled, and that of a Gaussian is not.
+    assert flowed["kl"].item() == pytest.approx(plain["kl"].item(), rel=0.2)
+
+
+@pytest.mark.parametrize("backward", [0, 2])
+def test_the_two_halves_of_a_learned_priors_bound_are_those_of_its_samples(
+    make_vae: MakeVae, images: torch.Tensor, backward: int
+) -> None:
+    vae = make_vae(flow=True)
+    objective = VaeObjectiveConfig(objective="iwae", k=4, backward_samples=backward)
+    pixels, eps = grey(flat(images)), torch.randn(4, 53, 3, generator=generator(0))
+    noise = ChoosingNoise(eps, torch.rand(53, generator=generator(1))) if backward else eps
+    with torch.no_grad():
+        found = VaeNetwork(vae, objective=objective)(pixels, noise, ONE)
+        mean, logvar = vae.encode(pixels)
+        z, log_det = vae.latents(mean + (0.5 * logvar).exp() * eps)
+        log_lik = log_likelihood(vae.decode(z), pixels)
+    prior = Normal(0.0, 1.0).log_prob(z).sum(-1)
+    posterior = Normal(0.0, 1.0).log_prob(eps).sum(-1) - 0.5 * logvar.sum(-1) - log_det
+    log_w = log_lik + prior - posterior
+    assert found["loss"].item() == pytest.approx(-iwae_bound(log_w).sum().item(), rel=1e-5)
+    halves = (found["reconstruction"] + found["kl"]).item()
+    assert halves == pytest.approx(-log_w.mean(0).sum().item(), rel=1e-5)

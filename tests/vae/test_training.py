@@ -21,7 +21,7 @@ from dlcli.vae.config import VaeTrainConfig
 from dlcli.vae.result import TrainResult
 from dlcli.vae.snapshots import snapshots_of
 from dlcli.vae.trained import load_trained
-from dlcli.vae.training import build, collapse_warning, start_from, train
+from dlcli.vae.training import FLOW, build, collapse_warning, start_from, train
 
 TINY: dict[str, Any] = {
     "data": {"name": "glyphs:40"},
@@ -185,6 +185,7 @@ def test_the_result_of_a_validated_run_is_its_best(tmp_path: Path) -> None:
     "given",
     [
         {"objective": {"objective": "iwae", "k": 3}},
+        {"model": {"prior": "flow"}, "objective": {"objective": "iwae"}},
         {"objective": {"free_bits": 0.1, "beta_warmup_epochs": 1.0}},
         {"objective": {"likelihood": "continuous-bernoulli"}},
         {"data": {"binarize": "dynamic"}},
@@ -274,3 +275,22 @@ def test_build_is_the_seeds_network() -> None:
     twin = build(settings, splits, device=torch.device("cpu"))
     assert same(made.network.state_dict(), twin.network.state_dict())
     assert made.steps_per_epoch() == 3
+
+
+def test_a_learned_prior_is_added_to_weights_that_have_none(tmp_path: Path) -> None:
+    follow(config(), Place(out=tmp_path / "a"))
+    flowed = {"objective": {"objective": "iwae", "k": 2}, "snapshots": [0]}
+    small = {"latent_dim": 3, "prior": "flow", "flow_layers": 2, "flow_hidden": 4}
+    given = config(model=small, **flowed)
+    follow(given, Place(out=tmp_path / "b"), init_from=str(tmp_path / "a"))
+    before, start = weights(tmp_path / "a"), weights(tmp_path / "b", "epoch-0000")
+    assert same({name: start[name] for name in before}, before)
+    assert all(f"vae.{name}".startswith(FLOW) for name in set(start) - set(before))
+    assert len(start) == len(before) + 2 * 6
+    follow(given, Place(out=tmp_path / "c"), init_from=str(tmp_path / "b"))
+    assert same(weights(tmp_path / "c", "epoch-0000"), weights(tmp_path / "b"))
+    other = config(model={**small, "flow_layers": 3}, **flowed)
+    with pytest.raises(CheckpointError, match="not those of this network"):
+        follow(other, Place(out=tmp_path / "d"), init_from=str(tmp_path / "b"))
+    with pytest.raises(CheckpointError, match="not those of this network"):
+        follow(config(), Place(out=tmp_path / "e"), init_from=str(tmp_path / "b"))
