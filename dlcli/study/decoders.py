@@ -86,7 +86,8 @@ class FlowedGaussian:
     def log_density(self, z: Tensor) -> Tensor:
         """Return log q(z): (K, B, D) → (K, B)."""
         v = self.flow.inverse(z)
-        return self.gaussian.log_density(v) - self.flow(v)[1]
+        log_det: Tensor = self.flow(v)[1]
+        return self.gaussian.log_density(v) - log_det
 
 
 class _Decoding:

@@ -83,7 +83,7 @@ class Flow(nn.Module):
         with torch.autocast(v.device.type, enabled=False):
             z = _wide(v)
             log_det = z.new_zeros(z.shape[:-1])
-            for number, coupling in enumerate(self.couplings):
+            for number, coupling in self._numbered():
                 z, more = coupling(z.flip(-1) if number % 2 else _dealt(z))
                 log_det = log_det + more
         return z, log_det
@@ -92,10 +92,13 @@ class Flow(nn.Module):
         """Map z (..., D) to the v (..., D) that `forward` maps to it."""
         with torch.autocast(z.device.type, enabled=False):
             v = _wide(z)
-            for number, coupling in reversed(list(enumerate(self.couplings))):
+            for number, coupling in reversed(self._numbered()):
                 v = coupling.inverse(v)
                 v = v.flip(-1) if number % 2 else _gathered(v)
         return v
+
+    def _numbered(self) -> list[tuple[int, Coupling]]:
+        return [(n, part) for n, part in enumerate(self.couplings) if isinstance(part, Coupling)]
 
 
 def _dealt(values: Tensor) -> Tensor:
