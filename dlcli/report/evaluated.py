@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 
-from dlcli.report.numbers import count, duration, number, with_error
+from dlcli.report.numbers import count, duration, number, out_of, with_error
 from dlcli.report.plots import Line, lines
 from dlcli.report.tables import ResultTable, facts
 
@@ -58,8 +58,10 @@ def _main(found: VaeEvaluation) -> ResultTable:
         where = "" if found.nll is not None else ", binarized pixels"
         text = with_error(found.gap, found.gap_std_error)
         shown[f"gap{where}"] = f"{text} nats: KL(q(z|x) || p(z|x))"
-    shown["active units"] = f"{found.active_units} of {len(found.kl_per_dim)}"
-    shown["KL per dimension"] = " ".join(f"{kl:.2f}" for kl in sorted(found.kl_per_dim)[::-1][:20])
+    shares = sorted(found.kl_per_dim, reverse=True)
+    shown["active units"] = out_of(found.active_units, whole=len(shares))
+    if shares:  # a learned prior has none
+        shown["KL per dimension"] = " ".join(f"{kl:.2f}" for kl in shares[:20])
     speed = count(found.evaluations_per_s)
     shown["speed"] = f"{speed} decoder evaluations/s ({duration(found.elapsed_s)})"
     return facts(shown)

@@ -53,6 +53,11 @@ def interval(low: float | None, high: float | None, *, digits: int = 4) -> str:
     return f"[{number(low, digits=digits)}, {number(high, digits=digits)}]"
 
 
+def out_of(part: int, *, whole: int) -> str:
+    """Write `part of whole`, or only the part where the whole is not known (0)."""
+    return f"{part} of {whole}" if whole else str(part)
+
+
 def count(value: float) -> str:
     """Write a count or a speed: thousands apart (`37,012`), below 100 one decimal if it has any."""
     return f"{value:,.0f}" if value >= 100 or float(value).is_integer() else f"{value:.1f}"

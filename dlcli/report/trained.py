@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from dlcli.report.numbers import count, duration, with_error
+from dlcli.report.numbers import count, duration, out_of, with_error
 from dlcli.report.tables import ResultTable, facts
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def trained_facts(result: TrainResult) -> ResultTable:
         "test ELBO": f"{with_error(test.elbo, test.std_error)} nats",
         "  reconstruction": f"{test.reconstruction:.3f} nats",
         "  KL": f"{test.kl:.3f} nats",
-        "active units": f"{result.active_units} of {len(result.kl_per_dim)}",
+        "active units": out_of(result.active_units, whole=len(result.kl_per_dim)),
         "speed": f"{count(result.images_per_s)} images/s",
         "training": duration(result.train_s),
         "pictures": f"{result.run}/figures",

@@ -29,6 +29,8 @@ from dlcli.vae.objective import kl_standard_normal, log_weights
 ROWS_AT_ONCE = 100_000
 """Latents of a block, 8 MB for 20 dimensions; a GPU takes more at once."""
 GPU_ROWS_AT_ONCE = 2_000_000
+LATENTS_AT_ONCE = 4096
+"""That a flow is given at once: its hidden units are twice the numbers of a latent."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +119,7 @@ def stream_bounds(
 
     Args:
         model: in evaluation mode; its encoder gives q(z|x).
-        decoder: the same model's decoder.
+        decoder: the same model's, of what its encoder's Gaussian is of (`of_encoded`).
         pixels: (N, 784) in [0, 1], on the model's device, N ≥ 1.
         k: K.
         generator: draws the noise, on the CPU or on the model's device.
@@ -130,8 +132,8 @@ def stream_bounds(
     """
     N = len(pixels)
     mean, logvar = encoded(model, pixels)
-    kl = kl_standard_normal(mean, logvar).double().cpu()  # (N, D)
-    wide = mean.double().cpu()
+    closed = kl_standard_normal(mean, logvar).double().cpu()  # (N, D)
+    wide = model.latents(mean)[0].double().cpu()
     rows = ROWS_AT_ONCE if pixels.device.type == "cpu" else GPU_ROWS_AT_ONCE
     B = max(1, rows // k)
     # One table from the start: small tensors kept from every block lie between the large buffers
@@ -144,15 +146,18 @@ def stream_bounds(
         table[:, cut] = measure(pixels[cut], posterior=(mean[cut], logvar[cut]))
         seen = min(start + B, N)
         columns = list(table[:, :seen])
+        kl = closed[:seen].sum(1) if model.flow is None else columns[3]
+        shares = closed[:seen].mean(0).tolist() if model.flow is None else []
         use = LatentUse(
             images=seen,
-            kl_per_dim=tuple(kl[:seen].mean(0).tolist()),
+            kl=float(kl.mean()),
+            kl_per_dim=tuple(shares),
             mean_variance=tuple(wide[:seen].var(0, unbiased=False).tolist()),
         )
         yield Bounds(
             k=k,
             log_lik=columns[0],
-            kl=kl[:seen].sum(1) if model.flow is None else columns[3],
+            kl=kl,
             iwae=dict(zip(group_sizes(k), columns[4:], strict=True)),
             ess=columns[1],
             max_weight=columns[2],
@@ -175,15 +180,17 @@ def _block(
     """Return of each image, (·, B): log p(x|z), ESS, largest share, sampled KL, IWAE bounds."""
     mean, logvar = posterior
     eps = torch.randn((k, *mean.shape), generator=generator, device=generator.device).to(x.device)
-    z, log_det = latents(mean + (0.5 * logvar).exp() * eps)  # (K, B, D), (K, B)
-    log_lik = log_likelihood(decoder, x, z).double()
+    v = mean + (0.5 * logvar).exp() * eps  # (K, B, D)
+    log_lik = log_likelihood(decoder, x, v).double()
+    parts = [latents(part) for part in torch.split(v, max(1, LATENTS_AT_ONCE // len(x)))]
+    z, log_det = (torch.cat(part) for part in zip(*parts, strict=True))  # (K, B, D), (K, B)
     log_w = log_weights(log_lik, z=z.double(), eps=eps.double(), logvar=logvar.double())
     log_w += log_det
     share = torch.softmax(log_w, dim=0)
     bounds = [grouped_bound(log_w, size=size) for size in group_sizes(k)]
     kl = (log_lik - log_w).mean(0)
-    parts = [log_lik.mean(0), 1 / share.square().sum(0), share.max(0).values, kl, *bounds]
-    return torch.stack(parts).cpu()
+    found = [log_lik.mean(0), 1 / share.square().sum(0), share.max(0).values, kl, *bounds]
+    return torch.stack(found).cpu()
 
 
 def grouped_bound(log_w: Tensor, *, size: int) -> Tensor:

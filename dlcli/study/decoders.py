@@ -21,8 +21,14 @@ CONV_ROWS = 128
 """Rows of a convolutional decoder that are decoded at once on a CPU."""
 
 
-def decoder_of(trained: Trained, *, compute: Compute) -> BernoulliDecoder:
+def decoder_of(trained: Trained, *, compute: Compute, of_encoded: bool = False) -> BernoulliDecoder:
     """Offer the decoder of a run, on the device its model is on.
+
+    Args:
+        trained: the run.
+        compute: precision.
+        of_encoded: of v, where the encoder's Gaussian is, instead of the latents z: what is the
+            same but for a learned prior. Such v have no standard normal prior.
 
     Raises:
         UsageFault: with skip connections the decoder is shown x itself, and has no p(x|z).
@@ -37,7 +43,7 @@ def decoder_of(trained: Trained, *, compute: Compute) -> BernoulliDecoder:
     device = next(trained.model.parameters()).device
     rows = CONV_ROWS if config.model.arch == "conv" else BernoulliDecoder.block_rows
     return BernoulliDecoder(
-        decode=_Decoding(trained.model, compute),
+        decode=_Decoding(trained.model, compute, of_encoded),
         latent_dim=trained.model.latent_dim,
         name=trained.run.path.name,
         device=device,
@@ -85,17 +91,17 @@ class FlowedGaussian:
     @torch.no_grad()
     def log_density(self, z: Tensor) -> Tensor:
         """Return log q(z): (K, B, D) → (K, B)."""
-        v = self.flow.inverse(z)
-        log_det: Tensor = self.flow(v)[1]
+        v, log_det = self.flow.inverse(z)
         return self.gaussian.log_density(v) - log_det
 
 
 class _Decoding:
-    """`model.decode` in the precision asked for; logits are always float32."""
+    """A decoder in the precision asked for; logits are always float32."""
 
-    def __init__(self, model: VAE, compute: Compute) -> None:
-        self._model, self._compute = model, compute
+    def __init__(self, model: VAE, compute: Compute, of_encoded: bool) -> None:
+        self._decode = model.decode_encoded if of_encoded else model.decode
+        self._compute = compute
 
     def __call__(self, z: Tensor) -> Tensor:
         with self._compute.autocast():
-            return self._model.decode(z).to(torch.float32)
+            return self._decode(z).to(torch.float32)

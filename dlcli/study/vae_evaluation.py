@@ -141,7 +141,7 @@ def _subject(trained: Trained, config: VaeEvalConfig, *, notice: Notice) -> _Sub
 def _measure(subject: _Subject, *, k: int, name: str, seen: bool = False) -> Iterator[Bounds]:
     return stream_bounds(
         subject.trained.model,
-        subject.decoder,
+        decoder_of(subject.trained, compute=subject.compute, of_encoded=True),
         subject.seen if seen else subject.dense,
         k=k,
         generator=generator(subject.config.seed, "evaluation noise", name),
@@ -180,7 +180,7 @@ def _result(subject: _Subject, bounds: Bounds, *, grey: Bounds | None) -> VaeEva
         gap_std_error=gap.std_error,
         active_units=use.active_units,
         kl_per_dim=use.kl_per_dim,
-        collapse=use.collapse,
+        collapse=use.collapse(objective=trained.config.objective.objective),
         ais=None,
         checkpoints=(),
         ambiguity=None,

@@ -7,7 +7,7 @@ batches: memory does not grow with S, and with N only by one number an image.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -29,45 +29,49 @@ class LatentUse:
     """What the latent units carry, over some images."""
 
     images: int
+    kl: float
+    """Mean KL of an image, nats."""
     kl_per_dim: tuple[float, ...]
-    """Mean over images of KL(q(z_d|x) ‖ N(0, 1)), nats; with a flow of q(v_d|x), which then is no
-    share of the KL to the learned prior."""
+    """Mean over images of KL(q(z_d|x) ‖ p(z_d)), nats; empty with a learned prior, to which the KL
+    is no sum over dimensions."""
     mean_variance: tuple[float, ...]
-    """Variance over images of each unit's posterior mean."""
-
-    @property
-    def kl(self) -> float:
-        """Mean KL of an image, nats."""
-        return math.fsum(self.kl_per_dim)
+    """Variance over images of each unit's posterior mean (of what a flow makes of it)."""
 
     @property
     def active_units(self) -> int:
         """Units whose posterior mean varies over images by more than 0.01 (Burda et al. 2016)."""
         return sum(variance > ACTIVE_VARIANCE for variance in self.mean_variance)
 
-    @property
-    def collapse(self) -> str:
-        """A sentence for the user where the posterior has collapsed, or an empty string."""
+    def collapse(self, *, objective: str = "elbo") -> str:
+        """Return a sentence where the posterior has collapsed, or an empty string."""
         if self.images < 2:
             return ""
-        return collapse_sentence(active=self.active_units, kl_per_dim=self.kl_per_dim)
+        dims = len(self.mean_variance)
+        return collapse_sentence(
+            active=self.active_units, kl=self.kl, dims=dims, objective=objective
+        )
 
 
-def collapse_sentence(*, active: int, kl_per_dim: Sequence[float]) -> str:
+def collapse_sentence(*, active: int, kl: float, dims: int, objective: str = "elbo") -> str:
     """Say that the posterior has collapsed, where it has; otherwise nothing.
 
     Args:
         active: number of active units.
-        kl_per_dim: nats an image.
+        kl: nats an image.
+        dims: D.
+        objective: that the model was trained with, for the advice.
     """
-    kl = sum(kl_per_dim)
-    idle = not active and kl < DIVERGED_KL * len(kl_per_dim)
+    idle = not active and kl < DIVERGED_KL * dims
     if not math.isfinite(kl) or not (idle or kl < COLLAPSED_KL):
         return ""
+    ways = "A lower --beta, --beta-warmup or --free-bits counter it."
+    if objective == "iwae":
+        ways = (
+            "Training longer, a lower --lr, or first --objective elbo with --beta-warmup may help."
+        )
     return (
-        f"The posterior has collapsed: {active} of {len(kl_per_dim)} latent units are active and "
-        f"carry {kl:.2f} nats, so the decoder ignores z and all its samples look alike. "
-        "A lower --beta, --beta-warmup or --free-bits counter it."
+        f"The posterior has collapsed: {active} of {dims} latent units are active and "
+        f"carry {kl:.2f} nats, so the decoder ignores z and all its samples look alike. {ways}"
     )
 
 
@@ -104,13 +108,16 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 class _Moments:
     """Running sums over images: KL per dimension, and the variance of posterior means."""
 
-    def __init__(self, dims: int) -> None:
-        self.count = 0
-        self.kl, self.mean, self.square = torch.zeros(3, dims, dtype=torch.float64)
+    def __init__(self, model: VAE) -> None:
+        self.model = model
+        self.count, self.total = 0, 0.0
+        self.kl, self.mean, self.square = torch.zeros(3, model.latent_dim, dtype=torch.float64)
 
-    def add(self, mean: Tensor, logvar: Tensor) -> None:
-        wide = mean.double().cpu()
+    def add(self, mean: Tensor, logvar: Tensor, *, kl: Tensor) -> None:
+        """Count images in: what the encoder says of them, (B, D), and their KL, (B,)."""
+        wide = self.model.latents(mean)[0].double().cpu()
         self.count += len(wide)
+        self.total += kl.double().sum().item()
         self.kl += kl_standard_normal(mean, logvar).double().sum(0).cpu()
         self.mean += wide.sum(0)
         self.square += wide.square().sum(0)
@@ -118,9 +125,11 @@ class _Moments:
     def result(self) -> LatentUse:
         average = self.mean / self.count
         variance = (self.square / self.count - average.square()).clamp(min=0)
+        shares = (self.kl / self.count).tolist() if self.model.flow is None else []
         return LatentUse(
             images=self.count,
-            kl_per_dim=tuple((self.kl / self.count).tolist()),
+            kl=math.fsum(shares) if shares else self.total / self.count,
+            kl_per_dim=tuple(shares),
             mean_variance=tuple(variance.tolist()),
         )
 
@@ -155,14 +164,13 @@ def evaluate(
     """
     if not len(images) or noise_samples < 1:
         raise ValueError("an evaluation needs at least one image and one noise sample")
-    moments = _Moments(model.latent_dim)
+    moments = _Moments(model)
     found: list[Tensor] = []
     with evaluating(model):
         for pixels in _batches(
             model, images, generator=generator, binarize=binarize, size=batch_size
         ):
             mean, logvar = (part.float() for part in model.encode(pixels))
-            moments.add(mean, logvar)
             noise = (
                 torch.randn(mean.shape, generator=generator, device=generator.device)
                 for _ in range(noise_samples)
@@ -173,6 +181,7 @@ def evaluate(
             kl = kl_standard_normal(mean, logvar).sum(-1)
             if model.flow is not None:
                 kl = (log_lik - log_w).mean(0)
+            moments.add(mean, logvar, kl=kl)
             found.append(torch.stack([-log_lik.mean(0), kl, iwae_bound(log_w)]).double().cpu())
     return _summary(torch.cat(found, dim=1), latents=moments.result(), noise_samples=noise_samples)
 
@@ -186,14 +195,24 @@ def latent_use(
     binarize: str = "none",
     batch_size: int = 500,
 ) -> LatentUse:
-    """Measure what the latent units carry, by the encoder alone; arguments as in `evaluate`."""
-    moments = _Moments(model.latent_dim)
+    """Measure what the latent units carry, by the encoder alone; arguments as in `evaluate`.
+
+    With a learned prior the KL is that of one draw an image.
+    """
+    moments = _Moments(model)
     with evaluating(model):
         for pixels in _batches(
             model, images, generator=generator, binarize=binarize, size=batch_size
         ):
-            mean, logvar = model.encode(pixels)
-            moments.add(mean.float(), logvar.float())
+            mean, logvar = (part.float() for part in model.encode(pixels))
+            kl = kl_standard_normal(mean, logvar).sum(-1)
+            if model.flow is not None:
+                eps = torch.randn(mean.shape, generator=generator, device=generator.device)
+                eps = eps.to(mean.device)
+                z, log_det = model.latents(mean + (0.5 * logvar).exp() * eps)
+                nothing = torch.zeros_like(kl)
+                kl = -log_weights(nothing, z=z, eps=eps, logvar=logvar) - log_det
+            moments.add(mean, logvar, kl=kl)
     return moments.result()
 
 

@@ -49,11 +49,11 @@ class Coupling(nn.Module):
         log_scale, shift = self._says(kept)
         return torch.cat([kept, moved * log_scale.exp() + shift], -1), log_scale.sum(-1)
 
-    def inverse(self, z: Tensor) -> Tensor:
-        """Undo `forward`."""
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Undo `forward`; the log |det| is that of `forward`."""
         kept, moved = z[..., : self.kept], z[..., self.kept :]
         log_scale, shift = self._says(kept)
-        return torch.cat([kept, (moved - shift) * (-log_scale).exp()], -1)
+        return torch.cat([kept, (moved - shift) * (-log_scale).exp()], -1), log_scale.sum(-1)
 
     def _says(self, kept: Tensor) -> tuple[Tensor, Tensor]:
         log_scale, shift = self.network(kept).chunk(2, -1)
@@ -65,7 +65,8 @@ class Flow(nn.Module):
 
     Before each first coupling of a pair the coordinates are dealt into two heaps, those of even and
     those of odd number, so that each pair splits them by another binary digit of their number;
-    before each second one they are turned round, so that what was kept moves. Everything is
+    before each second one they are turned round, so that what was kept moves. In the end all are
+    where they were: z_d is what became of v_d, and an untrained flow is the identity. Everything is
     computed in float32 (or wider): these are densities.
 
     Args:
@@ -77,36 +78,45 @@ class Flow(nn.Module):
     def __init__(self, dims: int, *, layers: int, hidden: int) -> None:
         super().__init__()
         self.couplings = nn.ModuleList(Coupling(dims, hidden=hidden) for _ in range(layers))
+        order = torch.arange(dims, device="cpu")
+        for number in range(layers):
+            order = _placed(order, number)
+        self.places: Tensor
+        self.register_buffer("places", order.argsort(), persistent=False)
+        self.register_buffer("order", order, persistent=False)
+        self.order: Tensor
 
     def forward(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """Map v (..., D) to z (..., D), with log |det ∂z/∂v|, (...)."""
         with torch.autocast(v.device.type, enabled=False):
             z = _wide(v)
             log_det = z.new_zeros(z.shape[:-1])
-            for number, coupling in self._numbered():
-                z, more = coupling(z.flip(-1) if number % 2 else _dealt(z))
+            for number, coupling in enumerate(self.couplings):
+                z, more = coupling(_placed(z, number))
                 log_det = log_det + more
-        return z, log_det
+            return z[..., self.places], log_det
 
-    def inverse(self, z: Tensor) -> Tensor:
-        """Map z (..., D) to the v (..., D) that `forward` maps to it."""
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Map z (..., D) to the v (..., D) that `forward` maps to it, with log |det ∂z/∂v|."""
         with torch.autocast(z.device.type, enabled=False):
-            v = _wide(z)
-            for number, coupling in reversed(self._numbered()):
-                v = coupling.inverse(v)
-                v = v.flip(-1) if number % 2 else _gathered(v)
-        return v
-
-    def _numbered(self) -> list[tuple[int, Coupling]]:
-        return [(n, part) for n, part in enumerate(self.couplings) if isinstance(part, Coupling)]
-
-
-def _dealt(values: Tensor) -> Tensor:
-    return torch.cat([values[..., ::2], values[..., 1::2]], -1)
+            v = _wide(z)[..., self.order]
+            log_det = v.new_zeros(v.shape[:-1])
+            for number, coupling in reversed(list(enumerate(self.couplings))):
+                assert isinstance(coupling, Coupling)
+                v, more = coupling.inverse(v)
+                v, log_det = _replaced(v, number), log_det + more
+            return v, log_det
 
 
-def _gathered(values: Tensor) -> Tensor:
-    """Undo `_dealt`."""
+def _placed(values: Tensor, number: int) -> Tensor:
+    """Order coordinates (..., D) for a coupling."""
+    return values.flip(-1) if number % 2 else torch.cat([values[..., ::2], values[..., 1::2]], -1)
+
+
+def _replaced(values: Tensor, number: int) -> Tensor:
+    """Undo `_placed`."""
+    if number % 2:
+        return values.flip(-1)
     evens = (values.shape[-1] + 1) // 2
     found = torch.empty_like(values)
     found[..., ::2], found[..., 1::2] = values[..., :evens], values[..., evens:]

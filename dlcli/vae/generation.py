@@ -80,7 +80,7 @@ def posterior_means(
     binarize: str = "none",
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Encode images into the means of q(z|x), with a flow the latents of its mode in v: (N, D).
+    """Encode images into the means of q(z|x), or with a flow what it makes of v's: (N, D).
 
     Args:
         model: put back into its mode afterwards.
@@ -127,7 +127,9 @@ def reconstruct(
         logits, mean, logvar = (part.float() for part in model(inputs.to(device), eps.to(device)))
         z, _ = model.latents(mean + (0.5 * logvar).exp() * eps.to(device))
     pixels = pixel_values(logits.cpu(), draw=draw, generator=generator, likelihood=likelihood)
-    where = "a draw from q(z|x)" if sample else "the mean of q(z|x)"
+    where = "the mean of q(z|x)" if model.flow is None else "the encoder's mean"
+    if sample:
+        where = "a draw from q(z|x)"
     return Reconstruction(
         inputs=as_pictures(inputs),
         images=as_pictures(pixels),

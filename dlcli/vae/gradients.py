@@ -218,10 +218,10 @@ class _Lab:
             eps = torch.randn(shape, generator=self.generator, dtype=self.mean.dtype)
             yield eps.to(self.mean.device)
 
-    def _cost(self, z: Tensor) -> Tensor:
-        """Return −log p(x|z), (C, B), of what the encoder's Gaussian is of, (C, B, D)."""
-        C, B, D = z.shape
-        logits = self.model.decode_encoded(z.reshape(C * B, D)).view(C, B, -1)
+    def _cost(self, v: Tensor) -> Tensor:
+        """Return −log p(x|z), (C, B), of v (C, B, D), where the encoder's Gaussian is."""
+        C, B, D = v.shape
+        logits = self.model.decode_encoded(v.reshape(C * B, D)).view(C, B, -1)
         return -log_likelihood(logits, self.pixels, likelihood=self.likelihood)
 
     @torch.no_grad()

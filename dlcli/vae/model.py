@@ -59,10 +59,10 @@ class VAE(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """Return logits (B, 784) given latents (B, D); with `skip`, zeros stand in for maps."""
-        return self.decode_encoded(z if self.flow is None else self.flow.inverse(z))
+        return self.decode_encoded(z if self.flow is None else self.flow.inverse(z)[0])
 
     def decode_encoded(self, v: Tensor) -> Tensor:
-        """Return logits (B, 784) given what the encoder's Gaussian is of, v (B, D)."""
+        """Return logits (B, 784) given v (B, D), where the encoder's Gaussian is."""
         logits: Tensor = self.decoder(v)
         return logits
 
@@ -104,6 +104,13 @@ def check_model(config: VaeModelConfig) -> None:
         raise ConfigError(
             "--prior flow has nothing to tell one latent dimension from.",
             hint="Use --latent-dim 2 or more, or --prior normal.",
+        )
+    usual = VaeModelConfig()
+    as_usual = (config.flow_layers, config.flow_hidden) == (usual.flow_layers, usual.flow_hidden)
+    if config.prior != "flow" and not as_usual:
+        raise ConfigError(
+            "--flow-layers and --flow-hidden have no meaning for --prior normal.",
+            hint="Add --prior flow, or leave them out.",
         )
     if config.arch == "mlp":
         given = {"--skip": config.skip, f"--norm {config.norm}": config.norm != "batch"}

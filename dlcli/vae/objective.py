@@ -16,6 +16,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dlcli.errors import ConfigError
 from dlcli.vae import continuous_bernoulli, fused_mlp
 from dlcli.vae.config import VaeObjectiveConfig
 from dlcli.vae.likelihood import bernoulli_nll_sum
@@ -142,10 +143,18 @@ class VaeNetwork(nn.Module):
     Args:
         vae: the networks.
         objective: which bound, and how the KL term is treated.
+
+    Raises:
+        ConfigError: the ELBO, which takes its KL in closed form, with a learned prior.
     """
 
     def __init__(self, vae: VAE, *, objective: VaeObjectiveConfig) -> None:
         super().__init__()
+        if vae.flow is not None and objective.objective != "iwae":
+            raise ConfigError(
+                "A learned prior has no KL in closed form, which the objective elbo wants.",
+                hint="Use --objective iwae, or --prior normal.",
+            )
         self.vae = vae
         self.objective = objective
 

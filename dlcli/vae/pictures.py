@@ -20,7 +20,7 @@ from dlcli.vae.gradients import GradientComparison, compare_gradient_estimators
 from dlcli.vae.result import describe
 from dlcli.vae.splits import load_test_images
 from dlcli.vae.trained import Trained
-from dlcli.vae.walks import Path, interpolate, plane, traverse
+from dlcli.vae.walks import Path, change_along, interpolate, plane, traverse
 
 Notice = Callable[[str], object]
 MOST_ROWS = 20
@@ -113,8 +113,7 @@ def traversal(
 
     Args:
         trained: the run's model.
-        dims: latents from 0, one a row; without them the `MOST_ROWS` that carry most, by the KL
-            that the run measured on its test images.
+        dims: latents from 0, one a row; without them the `MOST_ROWS` of `busiest_dims`.
         steps: pictures a row (and a column, of a plane).
         span: how far a row reaches to both sides, prior standard deviations.
         image: number of the test image to start from; the prior's mean where None.
@@ -167,7 +166,13 @@ def gradients_of(
 
 
 def busiest_dims(trained: Trained) -> list[int]:
-    """Order latents by the KL recorded with the run, most first, and cut to `MOST_ROWS`."""
+    """Order latents by the KL recorded with the run, most first, and cut to `MOST_ROWS`.
+
+    A learned prior has no KL for each: then by how much each changes the picture.
+    """
+    if trained.model.flow is not None:
+        changes = change_along(trained.model, likelihood=trained.config.objective.likelihood)
+        return changes.argsort(descending=True, stable=True)[:MOST_ROWS].tolist()
     result = trained.run.record().get("result")
     recorded = result.get("kl_per_dim") if isinstance(result, dict) else None
     dims = list(range(trained.model.latent_dim))

@@ -88,5 +88,5 @@ def load_weights_into(network: nn.Module, weights: Mapping[str, Any], *, source:
         network,
         weights,
         source=source,
-        hint="Use the --arch, --latent-dim, --norm and sizes that it was trained with.",
+        hint="Use the --arch, --latent-dim, --norm, --prior and sizes that it was trained with.",
     )

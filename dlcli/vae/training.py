@@ -122,7 +122,9 @@ def build(
 
 
 def start_from(network: nn.Module, source: str) -> None:
-    """Load another run's weights, and nothing else of it; a flow that it lacks begins as identity.
+    """Load another run's weights, and nothing else of it.
+
+    A flow that it lacks begins as the identity.
 
     Raises:
         UsageFault: there is no such run.
@@ -130,7 +132,7 @@ def start_from(network: nn.Module, source: str) -> None:
     """
     run = find_run(source, kind=KIND)
     given = load_model(run, kind=KIND).weights
-    if not any(name.startswith(FLOW) for name in given):
+    if not any(str(name).startswith(FLOW) for name in given):
         own = network.state_dict()
         given = {**{name: own[name] for name in own if name.startswith(FLOW)}, **given}
     load_weights_into(network, given, source=str(run.path))
@@ -181,7 +183,8 @@ def _run(
         if isinstance(event, Saved) and (epoch := snapshot_epoch(event.path)) is not None:
             yield _pictures(config, learner, epoch=epoch)
         elif isinstance(event, Evaluated) and not warned:
-            sentence = collapse_warning(event.metrics)
+            dims, objective = config.model.latent_dim, config.objective.objective
+            sentence = collapse_warning(event.metrics, dims=dims, objective=objective)
             warned = bool(sentence)
             if warned:
                 yield Notice(message=sentence, level="warning")
@@ -190,12 +193,18 @@ def _run(
     raise RuntimeError("the training loop ended without saying so")
 
 
-def collapse_warning(metrics: Mapping[str, object]) -> str:
-    """Return a sentence where an evaluation's metrics show posterior collapse, else nothing."""
-    active, kl = metrics.get("active_units"), metrics.get("kl_per_dim")
-    if not isinstance(active, int) or not isinstance(kl, list):
+def collapse_warning(metrics: Mapping[str, object], *, dims: int, objective: str = "elbo") -> str:
+    """Return a sentence where an evaluation's metrics show posterior collapse, else nothing.
+
+    Args:
+        metrics: with `active_units`, and `kl_per_dim` or, with a learned prior, `train_kl`.
+        objective: `elbo` or `iwae`.
+    """
+    active, shares = metrics.get("active_units"), metrics.get("kl_per_dim")
+    kl = sum(shares) if isinstance(shares, list) and shares else metrics.get("train_kl")
+    if not isinstance(active, int) or not isinstance(kl, float):
         return ""
-    return collapse_sentence(active=active, kl_per_dim=kl)
+    return collapse_sentence(active=active, kl=kl, dims=dims, objective=objective)
 
 
 def _pictures(config: VaeTrainConfig, learner: VaeLearner, *, epoch: int) -> Pictures:

@@ -88,6 +88,22 @@ def traverse(
     )
 
 
+def change_along(
+    model: VAE, *, steps: int = 5, span: float = 3.0, likelihood: str = "bernoulli"
+) -> Tensor:
+    """Return how much each latent moves the picture, (D,): its pixels' variance along its row.
+
+    Args:
+        model: decodes D rows of `steps` pictures, all other latents 0.
+        steps, span: as in `traverse`.
+        likelihood: `bernoulli` or `continuous-bernoulli`.
+    """
+    zeros = torch.zeros(model.latent_dim)
+    shown = traverse(model, zeros, steps=steps, span=span, likelihood=likelihood)
+    pictures = torch.from_numpy(shown.images).view(model.latent_dim, steps, -1)
+    return pictures.var(1).sum(-1)
+
+
 def plane(model: VAE, *, size: int = 20, likelihood: str = "bernoulli") -> Gallery:
     """Decode the whole plane of a two-dimensional latent space.
 

@@ -28,7 +28,7 @@ def pixels(count: int) -> torch.Tensor:
 
 
 def measured(trained: Trained, x: torch.Tensor, *, k: int, seed: int = 0) -> Bounds:
-    decoder = decoder_of(trained, compute=CPU)
+    decoder = decoder_of(trained, compute=CPU, of_encoded=True)
     *_, last = stream_bounds(trained.model, decoder, x, k=k, generator=generator(seed, "noise"))
     return last
 

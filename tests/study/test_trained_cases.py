@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+import torch
 
 from dlcli.errors import UsageFault
 from dlcli.evidence.config import AnnealingConfig, EvidenceConfig, PlaceConfig
 from dlcli.evidence.estimate import run
+from dlcli.study.decoders import FlowedGaussian
 from dlcli.study.trained_cases import sign_trained, trained_cases
+from dlcli.vae.config import VaeModelConfig
+from dlcli.vae.model import build_model
 from dlcli.vae.trained import Trained
 
 CONFIG = EvidenceConfig(
@@ -62,3 +66,18 @@ def test_the_signature_is_the_runs_and_not_a_simulated_models(trained: Trained) 
     cases = trained_cases(trained, CONFIG, images=1, notice=quiet)
     signature = sign_trained(trained, CONFIG, images=1)
     assert next(run(CONFIG, cases=cases, signature=signature)).signature == signature
+
+
+def test_a_learned_priors_posterior_is_the_proposal(trained: Trained) -> None:
+    torch.manual_seed(0)
+    model = build_model(VaeModelConfig(latent_dim=2, hidden=(7,), prior="flow"))
+    assert model.flow is not None
+    for parameter in model.flow.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    flowed = dataclasses.replace(trained, model=model)
+    cases = list(trained_cases(flowed, CONFIG, images=1, notice=quiet))
+    assert isinstance(cases[0].proposal, FlowedGaussian)
+    *_, found = run(CONFIG, cases=iter(cases))
+    importance, ais = (each.estimate for each in found.results[0].estimators)
+    spread = (importance.std_error**2 + ais.std_error**2) ** 0.5
+    assert abs(importance.log_p - ais.log_p) < 5 * spread

@@ -27,7 +27,7 @@ def make_vae() -> MakeVae:
         vae = build_model(VaeModelConfig(latent_dim=latent_dim, hidden=(hidden,), prior=prior))
         if vae.flow is not None:
             for parameter in vae.flow.parameters():
-                torch.nn.init.normal_(parameter, std=0.3)
+                torch.nn.init.normal_(parameter, std=0.1)
         return vae
 
     return make

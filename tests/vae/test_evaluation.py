@@ -10,7 +10,7 @@ import torch
 from dlcli.engine.seed import generator
 from dlcli.vae.config import VaeObjectiveConfig
 from dlcli.vae.evaluation import LatentUse, collapse_sentence, evaluate, latent_use
-from dlcli.vae.objective import VaeNetwork
+from dlcli.vae.objective import VaeNetwork, log_likelihood
 from dlcli.vae.pixels import flat, grey
 from tests.vae.conftest import MakeVae
 
@@ -70,7 +70,7 @@ def test_a_single_image_has_no_standard_error(make_vae: MakeVae, images: torch.T
     found = evaluate(make_vae(), images[:1], generator=generator(0), noise_samples=2)
     assert found.std_error is None
     assert found.images == 1
-    assert found.latents.collapse == ""
+    assert found.latents.collapse() == ""
 
 
 def test_nothing_to_measure_is_refused(make_vae: MakeVae, images: torch.Tensor) -> None:
@@ -85,6 +85,7 @@ class OneUnit(torch.nn.Module):
 
     latent_dim = 3
     skip = False
+    flow = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,6 +95,9 @@ class OneUnit(torch.nn.Module):
         ink = pixels[:, :392].mean(1)  # of the upper half
         mean = torch.stack([10 * ink, torch.full_like(ink, 5.0), 0 * ink], dim=1)
         return mean, torch.zeros_like(mean)
+
+    def latents(self, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return v, v.new_zeros(len(v))
 
 
 def test_active_units_are_those_whose_mean_moves(images: torch.Tensor) -> None:
@@ -107,17 +111,18 @@ def test_active_units_are_those_whose_mean_moves(images: torch.Tensor) -> None:
 
 
 def test_collapse_is_said_in_words() -> None:
-    healthy = LatentUse(images=9, kl_per_dim=(2.0, 0.0), mean_variance=(0.5, 0.0))
-    assert healthy.collapse == ""
-    idle = LatentUse(images=9, kl_per_dim=(0.001, 0.0), mean_variance=(0.001, 0.0))
-    assert "0 of 2 latent units" in idle.collapse
-    assert "collapsed" in collapse_sentence(active=1, kl_per_dim=[0.2, 0.1])
+    healthy = LatentUse(images=9, kl=2.0, kl_per_dim=(2.0, 0.0), mean_variance=(0.5, 0.0))
+    assert healthy.collapse() == ""
+    idle = LatentUse(images=9, kl=0.001, kl_per_dim=(0.001, 0.0), mean_variance=(0.001, 0.0))
+    assert "0 of 2 latent units" in idle.collapse()
+    assert "--beta " not in idle.collapse(objective="iwae")
+    assert "collapsed" in collapse_sentence(active=1, kl=0.3, dims=2)
 
 
 @pytest.mark.parametrize("kl", [math.nan, math.inf, 1e9])
 def test_a_diverged_kl_is_not_called_a_collapse(kl: float) -> None:
-    assert collapse_sentence(active=0, kl_per_dim=[kl, 0.0]) == ""
-    assert collapse_sentence(active=2, kl_per_dim=[kl, 0.0]) == ""
+    assert collapse_sentence(active=0, kl=kl, dims=2) == ""
+    assert collapse_sentence(active=2, kl=kl, dims=2) == ""
 
 
 def test_with_a_learned_prior_one_draw_makes_bound_and_elbo_the_same(
@@ -128,3 +133,42 @@ def test_with_a_learned_prior_one_draw_makes_bound_and_elbo_the_same(
     assert one.iwae == pytest.approx(one.elbo, rel=1e-6)
     many = evaluate(vae, images, generator=generator(0), noise_samples=20)
     assert many.iwae > many.elbo
+
+
+def test_with_a_learned_prior_the_bound_reaches_the_evidence(
+    make_vae: MakeVae, images: torch.Tensor
+) -> None:
+    vae = make_vae(latent_dim=2, flow=True)
+    x, axis = grey(flat(images[:1])), torch.linspace(-7, 7, 201)
+    grid = torch.cartesian_prod(axis, axis)
+    with torch.no_grad():
+        given = log_likelihood(vae.decode(grid)[:, None], x).double()  # (201², 1)
+    prior = -0.5 * grid.double().square().sum(-1) - math.log(2 * math.pi)
+    cell = (axis[1] - axis[0]).double() ** 2
+    truth = torch.logsumexp(given + prior[:, None] + cell.log(), 0).item()
+    found = evaluate(vae, images[:1], generator=generator(0), noise_samples=20_000)
+    assert found.iwae == pytest.approx(truth, abs=0.05)
+    assert found.elbo < truth
+
+
+def test_latents_of_a_learned_prior_are_judged_where_that_prior_is_standard(
+    make_vae: MakeVae, images: torch.Tensor
+) -> None:
+    """The encoder says the same of every image, and the flow has learned that."""
+    vae = make_vae(latent_dim=2, flow=True)
+    assert vae.flow is not None
+    with torch.no_grad():
+        vae.posterior.weight.zero_()
+        vae.posterior.bias.copy_(torch.tensor([3.0, 3.0, 0.0, 0.0]))
+        for coupling in vae.flow.couplings:
+            for parameter in coupling.parameters():
+                parameter.zero_()
+        for coupling in list(vae.flow.couplings)[:2]:  # one after the other, each moves a half
+            coupling.network[-1].bias[1] = -3.0
+    found = evaluate(vae, images, generator=generator(0), noise_samples=50)
+    assert found.latents.kl_per_dim == ()
+    assert found.kl == pytest.approx(0, abs=0.1)
+    assert "0 of 2 latent units" in found.latents.collapse(objective="iwae")
+    watched = latent_use(vae, images, generator=generator(0))
+    assert watched.kl == pytest.approx(0, abs=0.5)
+    assert watched.active_units == 0

@@ -10,6 +10,7 @@ import torch
 from torch.distributions import Bernoulli, ContinuousBernoulli, Normal, kl_divergence
 
 from dlcli.engine.seed import generator
+from dlcli.errors import ConfigError
 from dlcli.vae.config import VaeModelConfig, VaeObjectiveConfig
 from dlcli.vae.model import build_model
 from dlcli.vae.objective import (
@@ -301,3 +302,53 @@ def test_the_two_halves_of_a_learned_priors_bound_are_those_of_its_samples(
     assert found["loss"].item() == pytest.approx(-iwae_bound(log_w).sum().item(), rel=1e-5)
     halves = (found["reconstruction"] + found["kl"]).item()
     assert halves == pytest.approx(-log_w.mean(0).sum().item(), rel=1e-5)
+
+
+def test_a_learned_prior_has_the_gradient_that_differences_say(
+    make_vae: MakeVae, images: torch.Tensor
+) -> None:
+    vae = make_vae(flow=True).double()
+    network = VaeNetwork(vae, objective=VaeObjectiveConfig(objective="iwae", k=3))
+    pixels = grey(flat(images[:5])).double()
+    eps = torch.randn(3, 5, 3, generator=generator(0), dtype=torch.float64)
+    network(pixels, eps, ONE)["loss"].backward()
+    for name, parameter in vae.named_parameters():
+        assert parameter.grad is not None, name
+        where = int(parameter.grad.abs().argmax())
+        slope, step = parameter.grad.flatten()[where].item(), 1e-6
+        losses = []
+        with torch.no_grad():
+            for moved in (step, -2 * step, step):
+                parameter.flatten()[where] += moved  # a view: parameters are contiguous
+                losses.append(network(pixels, eps, ONE)["loss"].item())
+        assert slope != 0, name
+        assert (losses[0] - losses[1]) / (2 * step) == pytest.approx(slope, rel=1e-3, abs=1e-4)
+
+
+def test_gradients_of_chosen_samples_reach_a_learned_prior(
+    make_vae: MakeVae, images: torch.Tensor
+) -> None:
+    """Averaged over many choices they are the gradient of the bound."""
+    vae = make_vae(flow=True).double()
+    pixels = grey(flat(images[:5])).double()
+    eps = torch.randn(6, 5, 3, generator=generator(0), dtype=torch.float64)
+    parameters = list(vae.parameters())
+    objective = VaeObjectiveConfig(objective="iwae", k=6)
+    whole = VaeNetwork(vae, objective=objective)(pixels, eps, ONE)["loss"]
+    expected = torch.autograd.grad(whole, parameters)
+    objective = VaeObjectiveConfig(objective="iwae", k=6, backward_samples=2)
+    network, totals = (
+        VaeNetwork(vae, objective=objective),
+        [torch.zeros_like(p) for p in parameters],
+    )
+    for offset in torch.linspace(0, 1, 401)[:-1]:
+        noise = ChoosingNoise(eps, offset.expand(5))
+        found = torch.autograd.grad(network(pixels, noise, ONE)["loss"], parameters)
+        totals = [total + part / 400 for total, part in zip(totals, found, strict=True)]
+    for total, part in zip(totals, expected, strict=True):
+        assert torch.allclose(total, part, atol=0.02 * float(part.abs().max()) + 1e-9)
+
+
+def test_an_elbo_with_a_learned_prior_is_refused(make_vae: MakeVae) -> None:
+    with pytest.raises(ConfigError, match="no KL in closed form"):
+        VaeNetwork(make_vae(flow=True), objective=VaeObjectiveConfig())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from dlcli.vae.pictures import (
 )
 from dlcli.vae.splits import load_test_images
 from dlcli.vae.trained import Trained
+from tests.vae.conftest import MakeVae
 
 
 def trained(folder: Path, **given: Any) -> Trained:
@@ -69,6 +71,21 @@ def test_paths_have_the_ends_that_were_asked_for(tmp_path: Path) -> None:
             path_between_images(made, images=wrong, steps=5, notice=print)
         with pytest.raises(UsageFault):
             path_between_seeds(made, seeds=wrong, steps=5)
+
+
+def test_with_a_learned_prior_a_traversal_starts_with_what_moves_the_picture_most(
+    tmp_path: Path, make_vae: MakeVae
+) -> None:
+    model = make_vae(flow=True)
+    assert model.flow is not None
+    with torch.no_grad():
+        for parameter in model.flow.parameters():  # the identity
+            parameter.zero_()
+        first = next(model.decoder.parameters())  # (hidden, D)
+        first.copy_(torch.ones_like(first) * torch.tensor([0.1, 0.5, 2.0]))
+    made = dataclasses.replace(trained(tmp_path), model=model)
+    assert busiest_dims(made) == [2, 1, 0]
+    assert traversal(made, steps=3, notice=print).rows == ("z[2]", "z[1]", "z[0]")
 
 
 def test_a_traversal_starts_with_the_latents_that_carry_most(tmp_path: Path) -> None:

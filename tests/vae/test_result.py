@@ -32,6 +32,7 @@ def test_the_default_signature_reads_well() -> None:
         ({"data": {"binarize": "fixed"}}, "pixels:binarized-once-by-dlcli-seed-537"),
         ({"objective": {"objective": "iwae", "k": 5}}, "objective:iwae-5"),
         ({"objective": {"beta": 0.5}}, "beta:0.5"),
+        ({"model": {"prior": "flow", "flow_hidden": 9}}, "prior:flow-12-9"),
         ({"objective": {"beta_warmup_epochs": 3}}, "beta-warmup:3"),
         ({"objective": {"free_bits": 0.25}}, "free-bits:0.25"),
         ({"objective": {"likelihood": "continuous-bernoulli"}}, "likelihood:continuous-bernoulli"),

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from dlcli.data import load_images
+from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dlcli.engine.config import resolve
 from dlcli.engine.events import Evaluated, Event, Finished, Notice, Pictures, Saved
 from dlcli.engine.runs import RunFolder
@@ -215,6 +216,12 @@ def test_other_weights_can_be_started_from(tmp_path: Path) -> None:
     assert same(weights(tmp_path / "b", "epoch-0000"), weights(tmp_path / "a"))
     with pytest.raises(CheckpointError, match="not those of this network"):
         start_from(torch.nn.Linear(2, 2), str(tmp_path / "a"))
+    changed = RunFolder(tmp_path / "b").checkpoint("last")
+    state = load_checkpoint(changed, kind="vae")
+    state["model"][7] = torch.zeros(1)
+    save_checkpoint(changed, state, kind="vae")
+    with pytest.raises(CheckpointError, match="not those of this network"):
+        start_from(torch.nn.Linear(2, 2), str(tmp_path / "b"))
 
 
 def test_frozen_statistics_come_from_the_weights_started_from(tmp_path: Path) -> None:
@@ -261,7 +268,9 @@ def test_collapse_is_warned_of_once(tmp_path: Path) -> None:
     warnings = [e.message for e in of_kind(events, Notice) if e.level == "warning"]
     assert len(warnings) == 1
     assert "collapsed" in warnings[0]
-    assert collapse_warning({"train_loss": 1.0}) == ""
+    assert collapse_warning({"train_loss": 1.0}, dims=2) == ""
+    metrics = {"active_units": 0, "kl_per_dim": [], "train_kl": 0.2}  # of a learned prior
+    assert "carry 0.20 nats" in collapse_warning(metrics, dims=2, objective="iwae")
 
 
 def test_build_is_the_seeds_network() -> None:
