@@ -22,6 +22,7 @@ import pytest
 from tests.evidence import faults as evidence
 from tests.fault import Fault
 from tests.nmt import faults as alignment
+from tests.vae import faults as images
 
 IMPORTED = "ignore::pytest.PytestAssertRewriteWarning"
 """The plugins of pytest are there before it."""
@@ -42,6 +43,7 @@ class Mutant:
 MUTANTS = (
     *(Mutant("nmt", fault) for fault in alignment.FAULTS),
     *(Mutant("evidence", fault) for fault in evidence.FAULTS),
+    *(Mutant("vae", fault) for fault in images.FAULTS),
 )
 
 
@@ -112,7 +114,7 @@ def main() -> None:
     del hypothesis, numpy, sentencepiece, torch
     for mutant in MUTANTS:
         Changed(mutant)  # every piece of text must be there before the first test runs
-    rooms = sys.argv[1:] or ["nmt", "evidence"]
+    rooms = sys.argv[1:] or ["nmt", "evidence", "vae"]
     chosen = [mutant for mutant in MUTANTS if mutant.room in rooms]
     print(json.dumps({"mutants": len(chosen), "survivors": survivors(chosen)}, indent=2))
 

@@ -172,3 +172,30 @@ def test_latents_of_a_learned_prior_are_judged_where_that_prior_is_standard(
     watched = latent_use(vae, images, generator=generator(0))
     assert watched.kl == pytest.approx(0, abs=0.5)
     assert watched.active_units == 0
+
+
+def test_the_standard_error_is_that_of_the_elbo_over_images(
+    make_vae: MakeVae, images: torch.Tensor
+) -> None:
+    vae = make_vae()
+    with torch.no_grad():
+        vae.posterior.weight *= 20  # so that images differ in their KL
+    whole = evaluate(vae, images, generator=generator(4), noise_samples=500)
+    each = [
+        evaluate(vae, image[None], generator=generator(n), noise_samples=500).elbo
+        for n, image in enumerate(images)
+    ]
+    expected = torch.tensor(each).std().item() / math.sqrt(len(each))
+    assert whole.std_error == pytest.approx(expected, rel=0.1)
+
+
+def test_units_are_active_where_the_prior_is_standard(
+    make_vae: MakeVae, images: torch.Tensor
+) -> None:
+    vae = make_vae(latent_dim=2, flow=True)
+    found = evaluate(vae, images, generator=generator(0), noise_samples=1)
+    with torch.no_grad():
+        mean, _ = vae.encode(grey(flat(images)))
+        moved, _ = vae.latents(mean)
+    assert found.latents.mean_variance == pytest.approx(moved.var(0, correction=0).tolist())
+    assert found.latents.mean_variance != pytest.approx(mean.var(0, correction=0).tolist())
