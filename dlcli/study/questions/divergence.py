@@ -115,7 +115,8 @@ def loss_terms(lab: Lab) -> Answer:
             "term 784 times too strong.)",
             "The other term needs no draws, because both laws are Gaussian. Every latent pays for "
             "its own knowledge of the image; a latent that says nothing costs nothing. The figure "
-            "shows what each latent of the packaged models pays on the test images.",
+            "shows what each latent of a trained model pays on the test images. (A learned prior "
+            "is no Gaussian: there this term is averaged over draws too, and has no shares.)",
         ),
         formula="L_reg = ½ Σ_d (σ_d² + μ_d² − log σ_d² − 1)",
         numbers=(
@@ -144,9 +145,10 @@ def _terms(subject: Subject) -> list[Number]:
     test, line = stored_test(subject.trained.run), stored_signature(subject.trained.run)
     if test is None:
         return []
+    drawn = ", over draws" if subject.trained.model.flow is not None else ""
     return [
         Number(name=f"{what}, `{subject.name}`", value=test[key], unit="nats", signature=line)
-        for what, key in (("L_recon", "reconstruction"), ("L_reg", "kl"))
+        for what, key in (("L_recon", "reconstruction"), (f"L_reg{drawn}", "kl"))
     ]
 
 
