@@ -1,4 +1,4 @@
-"""`dl env`: versions, devices, precision support."""
+"""`dl env`: versions, devices, precision support, whether translating is compiled."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ def register(app: typer.Typer) -> None:
 
 @plain
 def env(show: Show) -> None:
-    """Show the versions, devices and precisions that this machine offers."""
+    """Show versions, devices and precisions, and whether translating is compiled here."""
     from dlcli.engine.device import describe_machine
+    from dlcli.nmt.native_decoding import compiled_search
     from dlcli.report import facts
 
     found = describe_machine()
+    found["compiled_search"], found["compiled_search_problem"] = compiled_search()
     show.consoles.result(found, facts({name: _text(value) for name, value in found.items()}))
 
 
@@ -27,4 +29,4 @@ def _text(value: object) -> str:
         return ", ".join(f"{k}: {'yes' if v else 'no'}" for k, v in value.items())
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
-    return str(value)
+    return str(value) or "none"

@@ -39,7 +39,7 @@ def traverse(
         typer.Option(
             "--dims",
             metavar="INT…",
-            help="Latents from 0, one a row. (default: the 20 that carry most; of two, the plane)",
+            help="Latents from 0, one a row. (default: the 20 that matter most; of two, the plane)",
             show_default=False,
         ),
     ] = None,

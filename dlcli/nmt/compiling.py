@@ -30,6 +30,9 @@ LIMIT_S = 60.0
 """A compiler that takes longer is not waited for."""
 
 
+_REASONS: dict[str, str] = {}
+
+
 @cache
 def load_library(name: str, signatures: tuple[tuple[str, str], ...]) -> ctypes.CDLL | None:
     """Compile `name`.cpp where that has not been done before, and load it; None where it cannot be.
@@ -40,11 +43,22 @@ def load_library(name: str, signatures: tuple[tuple[str, str], ...]) -> ctypes.C
             size, p a pointer, f a float.
     """
     if os.environ.get("DL_COMPILE", "1") == "0":
+        _REASONS[name] = "DL_COMPILE=0 is set."
         return None
     try:
         return _declare(ctypes.CDLL(str(_compiled(name))), dict(signatures))
-    except (OSError, subprocess.SubprocessError, AttributeError):
-        return None
+    except subprocess.TimeoutExpired:
+        _REASONS[name] = f"The C++ compiler took more than {LIMIT_S:.0f} s."
+    except subprocess.SubprocessError:
+        _REASONS[name] = "The C++ compiler failed."
+    except (OSError, AttributeError) as error:
+        _REASONS[name] = str(error).splitlines()[0]
+    return None
+
+
+def reason(name: str) -> str:
+    """Say in a sentence why `load_library` found none; nothing where it did or was not asked."""
+    return _REASONS.get(name, "")
 
 
 def _compiled(name: str) -> Path:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dlcli.nmt.beam import Hypothesis
-from dlcli.nmt.compiling import load_library
+from dlcli.nmt.compiling import load_library, reason
 from dlcli.nmt.panels import KINDS, Kind, Panels, PanelsPointers
 
 SIGNATURES = {
@@ -151,6 +151,17 @@ class Walk:
             for log_prob, score, ended, length in zip(*(c.tolist() for c in columns), strict=True)
         )
         return [[next(made) for _ in range(count)] for count in counts.tolist()]
+
+
+def compiled_search() -> tuple[dict[str, bool], str]:
+    """Say for which products the search is compiled on this machine, and else why not."""
+    one = torch.zeros(1)
+    found: dict[str, bool] = {}
+    for kind in KINDS:
+        found[kind] = native_decoding(one, kind=kind) is not None
+    if any(found.values()):
+        return found, ""
+    return found, reason("decoding") or "This processor lacks AVX-512."
 
 
 def native_decoding(like: Tensor, *, kind: Kind) -> NativeDecoding | None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dlcli.nmt import compiling as module
-from dlcli.nmt.compiling import load_library
+from dlcli.nmt.compiling import load_library, reason
 from dlcli.nmt.native import SIGNATURES, native
 
 TAKES = tuple(SIGNATURES.items())
@@ -49,6 +49,7 @@ def test_a_shared_header_is_part_of_what_it_is_made_of(
 def test_without_a_compiler_there_is_no_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.shutil, "which", lambda name: None)
     assert load_library("elementwise", TAKES) is None
+    assert reason("elementwise") == "There is no C++ compiler."
     assert native(torch.zeros(1), low=torch.float32) is None
 
 
@@ -58,6 +59,7 @@ def test_a_compiler_that_fails_is_done_without(
     (tmp_path / "elementwise.cpp").write_text("this is not C++")
     monkeypatch.setattr(module, "FOLDER", tmp_path)
     assert load_library("elementwise", TAKES) is None
+    assert reason("elementwise")
 
 
 def test_a_library_that_lacks_a_function_is_done_without() -> None:
