@@ -66,6 +66,28 @@ class Key:
         return choices_of(self.type)
 
 
+def flags_of_difference(config: DataclassType, saved: Mapping[str, Any]) -> str:
+    """Write the flags that turn these settings into saved ones, as one types them.
+
+    Args:
+        config: settings.
+        saved: those of the same class in another run, as plain values; what is missing is usual.
+    """
+    words = []
+    for key in keys(type(config)):
+        value, now = saved.get(key.path, key.default), getattr(config, key.path)
+        value = tuple(value) if isinstance(value, list) else value
+        if key.flag is None or value == now:
+            continue
+        on, _, off = key.flag.partition("/")
+        if isinstance(value, bool):
+            words.append(on if value else off)
+        else:
+            each = value if isinstance(value, tuple) else (value,)
+            words.append(" ".join([on, *map(str, each)]))
+    return " ".join(words)
+
+
 def keys(cls: type[DataclassType], *, prefix: str = "") -> Iterator[Key]:
     """Yield every leaf of a config class, depth first, as dotted paths."""
     hints = typing.get_type_hints(cls)

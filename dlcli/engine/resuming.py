@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeVar
 
-from dlcli.engine.config import DataclassType, keys, load_yaml, to_dict
+from dlcli.engine.config import DataclassType, flags_of_difference, keys, load_yaml, to_dict
 from dlcli.engine.device import Compute
 from dlcli.engine.runs import RunFolder
 from dlcli.errors import ConfigError
@@ -51,6 +51,28 @@ def check_precision(where: Compute, folder: RunFolder) -> None:
             f"The run {folder.path} was trained in {before}, and compute.precision = auto means "
             f"{where.precision} here.",
             hint=f"Add --precision {before}.",
+        )
+
+
+def refuse_other_network(
+    model: DataclassType | None, saved: Mapping[str, Any], *, run: RunFolder
+) -> None:
+    """Say with which flags a run's weights would fit, where its settings tell.
+
+    Args:
+        model: what the network that they do not fit was built from.
+        saved: all settings of the run.
+        run: it.
+
+    Raises:
+        ConfigError: they tell.
+    """
+    theirs = saved.get("model")
+    if model is None or not isinstance(theirs, Mapping):
+        return
+    if flags := flags_of_difference(model, theirs):
+        raise ConfigError(
+            f"The weights of {run.path} are those of another network.", hint=f"Add {flags}."
         )
 
 

@@ -201,6 +201,22 @@ def open_run(path: Path) -> RunFolder:
     return RunFolder(path.absolute())
 
 
+def open_unfinished(path: Path) -> RunFolder:
+    """Return an existing run folder that a training may go on in.
+
+    Raises:
+        UsageFault: there is none at `path`, or it was exported: what it would take to go on was
+            left out, and nothing is to be written over what was handed on.
+    """
+    folder = open_run(path)
+    if folder.exported_file.is_file() and not folder.checkpoint().is_file():
+        raise UsageFault(
+            f"{path} is an exported model: weights, and nothing to go on from.",
+            hint="Start a new run from it with --init-from, and the settings of its network.",
+        )
+    return folder
+
+
 def list_runs(root: Path = RUNS, *, kind: str | None = None) -> list[RunFolder]:
     """List the runs under a folder, and those a level deeper (seeds, grids), oldest first."""
     if not root.is_dir():

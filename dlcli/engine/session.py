@@ -24,7 +24,7 @@ from dlcli.engine.loop import Plan, Training
 from dlcli.engine.provenance import describe_start
 from dlcli.engine.recorder import cut_metrics, record, resume_state
 from dlcli.engine.resuming import check_precision, check_unchanged
-from dlcli.engine.runs import RunFolder, create_run, open_run
+from dlcli.engine.runs import RunFolder, create_run, open_unfinished
 from dlcli.engine.seed import seed_everything
 from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig
 from dlcli.engine.stopping import StopFlag, ignore_signals
@@ -208,7 +208,7 @@ def _main_folder(
         folder = create_run(title, out=place.out, force=place.force)
         stack.enter_context(folder.locked())
     else:
-        folder = open_run(place.resume)
+        folder = open_unfinished(place.resume)
         stack.enter_context(folder.locked())
         check_unchanged(config, folder)
         check_precision(where, folder)

@@ -10,13 +10,13 @@ from torch import nn
 
 from dlcli.engine.events import Event, Finished, Notice
 from dlcli.engine.finding import find_run
-from dlcli.engine.resuming import recorded_result
-from dlcli.engine.runs import RunFolder, open_run
+from dlcli.engine.resuming import recorded_result, refuse_other_network
+from dlcli.engine.runs import RunFolder, open_unfinished
 from dlcli.engine.session import Place, Session, open_session
 from dlcli.engine.weights import load_model
-from dlcli.errors import Interrupted
+from dlcli.errors import CheckpointError, Interrupted
 from dlcli.nmt.choice import CRITERIA, choose, epochs_to_average
-from dlcli.nmt.config import NmtTrainConfig, check
+from dlcli.nmt.config import NmtModelConfig, NmtTrainConfig, check
 from dlcli.nmt.forcing import NmtNetwork
 from dlcli.nmt.learner import NmtLearner
 from dlcli.nmt.memory import explain_memory
@@ -55,7 +55,7 @@ def train(
     """
     check(config)
     place = place or Place()
-    resumed = open_run(place.resume) if place.resume is not None else None
+    resumed = open_unfinished(place.resume) if place.resume is not None else None
     if resumed is not None:
         config = with_saved_data(config, resumed)
         if done := recorded_result(config, resumed, read=read_result):
@@ -67,7 +67,7 @@ def train(
     if resumed is None:  # "auto" may mean something else where the run is gone on with
         config = _with_data(config, data.name)
     if origin is not None:  # a run that does not fit is refused before a folder is made
-        _start_from(_network(config, data), origin)
+        _start_from(_network(config, data), origin, model=config.model)
     with open_session(
         kind=KIND,
         title=f"nmt-{config.data.direction}",
@@ -84,7 +84,7 @@ def train(
             yield from (Notice(message=note) for note in notes)
         learner = build(config, data, device=session.compute.device)
         if origin is not None and session.state is None:
-            _start_from(learner.network, origin)
+            _start_from(learner.network, origin, model=config.model)
         end = yield from _run(config, session, learner)
         return _conclude(config, session, learner, data=data, end=end)
 
@@ -125,13 +125,19 @@ def _origin(init_from: str | None, resumed: RunFolder | None) -> RunFolder | Non
     return None if said is None else find_run(said, kind=KIND)
 
 
-def _start_from(network: nn.Module, origin: RunFolder) -> None:
+def _start_from(network: nn.Module, origin: RunFolder, *, model: NmtModelConfig) -> None:
     """Load another run's weights, and nothing else of it.
 
     Raises:
-        CheckpointError: it is of another network.
+        ConfigError: it was trained with other settings of the network.
+        CheckpointError: its weights are of another network all the same.
     """
-    load_weights_into(network, load_model(origin, kind=KIND).weights, source=str(origin.path))
+    saved = load_model(origin, kind=KIND)
+    try:
+        load_weights_into(network, saved.weights, source=str(origin.path))
+    except CheckpointError:
+        refuse_other_network(model, saved.config, run=origin)
+        raise
 
 
 def _run(

@@ -52,7 +52,8 @@ class VaeModelConfig:
     prior: Literal["normal", "flow"] = setting(
         "normal",
         flag="--prior",
-        help="distribution of the latents: normal, or flow (learned; iwae only)",
+        help="distribution of the latents: normal, or flow (learned; takes --objective iwae, "
+        "which with --k 1 is the ELBO)",
         source="seed, Question 1; Dinh et al. 2017",
     )
     flow_layers: Annotated[int, Ge(1), Le(1_000)] = setting(

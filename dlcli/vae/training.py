@@ -12,13 +12,13 @@ from dlcli.engine.config import load_yaml
 from dlcli.engine.distributed import launched_world
 from dlcli.engine.events import Evaluated, Event, Finished, Notice, Pictures, Saved
 from dlcli.engine.finding import find_run
-from dlcli.engine.resuming import recorded_result
-from dlcli.engine.runs import RunFolder, open_run
+from dlcli.engine.resuming import recorded_result, refuse_other_network
+from dlcli.engine.runs import RunFolder, open_unfinished
 from dlcli.engine.seed import generator
 from dlcli.engine.session import Place, Session, open_session
 from dlcli.engine.weights import load_model
-from dlcli.errors import ConfigError, Interrupted
-from dlcli.vae.config import VaeTrainConfig, check
+from dlcli.errors import CheckpointError, ConfigError, Interrupted
+from dlcli.vae.config import VaeModelConfig, VaeTrainConfig, check
 from dlcli.vae.evaluation import Evaluation, collapse_sentence, evaluate
 from dlcli.vae.learner import VaeLearner, plan_epoch
 from dlcli.vae.model import VAE, build_model, check_model
@@ -63,7 +63,7 @@ def train(
     check_model(config.model)
     place = place or Place()
     if place.resume is not None:
-        resumed = open_run(place.resume)
+        resumed = open_unfinished(place.resume)
         config = _with_saved_data(config, resumed)
         if done := recorded_result(config, resumed, read=read_result):
             # The folder may have been moved.
@@ -71,7 +71,8 @@ def train(
     elif init_from is None:
         _require_statistics(config)
     if init_from is not None:  # a run that does not fit is refused before a folder is made
-        start_from(VaeNetwork(build_model(config.model), objective=config.objective), init_from)
+        network = VaeNetwork(build_model(config.model), objective=config.objective)
+        start_from(network, init_from, model=config.model)
     notes: list[str] = []
     splits = load_splits(config.data, notice=notes.append)
     if place.resume is None:  # "auto" may mean something else where the run is gone on with
@@ -121,21 +122,32 @@ def build(
     )
 
 
-def start_from(network: nn.Module, source: str) -> None:
+def start_from(network: nn.Module, source: str, *, model: VaeModelConfig | None = None) -> None:
     """Load another run's weights, and nothing else of it.
 
     A flow that it lacks begins as the identity.
 
+    Args:
+        network: takes them.
+        source: the run.
+        model: what the network was built from, to say which settings were others there.
+
     Raises:
         UsageFault: there is no such run.
-        CheckpointError: it is of another network.
+        ConfigError: it was trained with other settings of the network.
+        CheckpointError: its weights are of another network all the same.
     """
     run = find_run(source, kind=KIND)
-    given = load_model(run, kind=KIND).weights
+    saved = load_model(run, kind=KIND)
+    given = saved.weights
     if not any(str(name).startswith(FLOW) for name in given):
         own = network.state_dict()
         given = {**{name: own[name] for name in own if name.startswith(FLOW)}, **given}
-    load_weights_into(network, given, source=str(run.path))
+    try:
+        load_weights_into(network, given, source=str(run.path))
+    except CheckpointError:
+        refuse_other_network(model, saved.config, run=run)
+        raise
 
 
 def _require_statistics(config: VaeTrainConfig) -> None:
@@ -161,7 +173,7 @@ def _start_weights(
     if not isinstance(source, str):  # a kill may come before the source is written down
         _require_statistics(config)
         return
-    start_from(network, source)
+    start_from(network, source, model=config.model)
     if session.world.is_main:
         session.folder.update_record(init_from=str(find_run(source, kind=KIND).path))
 

@@ -62,5 +62,15 @@ def test_what_a_flow_cannot_be_is_said_before_anything_is_made(folder: Path) -> 
 def test_weights_of_a_learned_prior_want_one(folder: Path) -> None:
     dl_json(*TRAIN, *IWAE, *FLOW, "--out", "runs/a")
     done = dl(*TRAIN, *IWAE, "--init-from", "runs/a", "--out", "runs/b")
-    assert done.exit_code == 1
-    assert "--prior" in done.output
+    assert done.exit_code == 2
+    assert "Add --prior flow --flow-layers 3 --flow-hidden 4." in " ".join(done.output.split())
+
+
+def test_an_exported_model_is_not_written_into_by_a_training(folder: Path) -> None:
+    dl_json(*TRAIN, *IWAE, *FLOW, "--out", "runs/a")
+    dl_json("runs", "export", "runs/a", "--out", "runs/b")
+    before = {path.name: path.read_bytes() for path in Path("runs/b").iterdir()}
+    done = dl("vae", "train", "--resume", "runs/b", "--epochs", "9")
+    assert done.exit_code == 2
+    assert "--init-from" in done.output
+    assert {path.name: path.read_bytes() for path in Path("runs/b").iterdir()} == before

@@ -16,6 +16,7 @@ from dlcli.engine.config import (
     STRICT,
     bare,
     choices_of,
+    flags_of_difference,
     keys,
     merge,
     nest,
@@ -186,3 +187,16 @@ def test_keys_are_leaves_with_paths_types_and_words() -> None:
 def test_nest_turns_a_path_into_groups() -> None:
     assert nest("a.b.c", 3) == {"a": {"b": {"c": 3}}}
     assert nest("a", None) == {"a": None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    sizes: tuple[int, ...] = setting((3, 4), flag="--sizes", help="")
+    tied: bool = setting(False, flag="--tied/--untied", help="")
+    hidden: int = setting(5, help="")
+
+
+def test_flags_of_difference_are_ready_to_be_typed() -> None:
+    assert flags_of_difference(Network(), {"sizes": [3, 4], "hidden": 9}) == ""
+    assert flags_of_difference(Network(), {"sizes": [7, 8], "tied": True}) == "--sizes 7 8 --tied"
+    assert flags_of_difference(Network(tied=True, sizes=(1,)), {}) == "--sizes 3 4 --untied"

@@ -20,6 +20,7 @@ from dlcli.engine.runs import (
     fresh_path,
     list_runs,
     open_run,
+    open_unfinished,
 )
 from dlcli.errors import DlError, RunFailed, UsageFault
 from tests.engine.trained_run import trained_run
@@ -231,3 +232,14 @@ def test_sweeping_removes_what_a_killed_process_was_writing(tmp_path: Path) -> N
 def test_finite_leaves_everything_else_as_it_is() -> None:
     value = {"a": [1, 2.5, True, None, "x", {"b": (float("-inf"),)}]}
     assert finite(value) == {"a": [1, 2.5, True, None, "x", {"b": [None]}]}
+
+
+def test_nothing_goes_on_in_an_exported_model(tmp_path: Path) -> None:
+    run = create_run("run", out=tmp_path / "run", force=False)
+    run.config_file.write_text("{}")
+    assert open_unfinished(run.path).path == run.path
+    run.exported_file.touch()
+    with pytest.raises(UsageFault, match="exported model"):
+        open_unfinished(run.path)
+    run.checkpoint().touch()  # exported into itself, by hand
+    assert open_unfinished(run.path).path == run.path

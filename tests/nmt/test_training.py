@@ -9,7 +9,7 @@ import torch
 
 from dlcli.engine.events import Evaluated, Notice, RunStarted
 from dlcli.engine.runs import RunFolder
-from dlcli.errors import CheckpointError, ConfigError, DataError, RunFailed, UsageFault
+from dlcli.errors import ConfigError, DataError, RunFailed, UsageFault
 from dlcli.nmt.trained import load_trained
 from dlcli.nmt.training import train
 from tests.nmt.runs import make_config, run_training, toy_file
@@ -113,8 +113,9 @@ def test_weights_and_vocabulary_of_another_run(tmp_path: Path) -> None:
 def test_weights_of_another_shape_are_refused_before_a_folder_is_made(tmp_path: Path) -> None:
     run_training(make_config(data={"name": toy_file(tmp_path)}), out=tmp_path / "first")
     other = make_config(data={"name": toy_file(tmp_path)}, model={"hidden": 11})
-    with pytest.raises(CheckpointError, match="not those of this network"):
+    with pytest.raises(ConfigError, match="of another network") as caught:
         run_training(other, out=tmp_path / "second", init_from=str(tmp_path / "first"))
+    assert caught.value.hint.startswith("Add --hidden ")
     assert not (tmp_path / "second").exists()
 
 

@@ -299,7 +299,9 @@ def test_a_learned_prior_is_added_to_weights_that_have_none(tmp_path: Path) -> N
     follow(given, Place(out=tmp_path / "c"), init_from=str(tmp_path / "b"))
     assert same(weights(tmp_path / "c", "epoch-0000"), weights(tmp_path / "b"))
     other = config(model={**small, "flow_layers": 3}, **flowed)
-    with pytest.raises(CheckpointError, match="not those of this network"):
+    with pytest.raises(ConfigError, match="of another network") as caught:
         follow(other, Place(out=tmp_path / "d"), init_from=str(tmp_path / "b"))
-    with pytest.raises(CheckpointError, match="not those of this network"):
+    assert caught.value.hint == "Add --flow-layers 2."
+    with pytest.raises(ConfigError, match="of another network") as caught:
         follow(config(), Place(out=tmp_path / "e"), init_from=str(tmp_path / "b"))
+    assert caught.value.hint == "Add --prior flow --flow-layers 2 --flow-hidden 4."
