@@ -43,7 +43,8 @@ def measured(results: Iterable[ResultType], *, told: Callable[[ResultType], obje
     except KeyboardInterrupt:
         if latest is None:
             raise Interrupted(
-                "Interrupted before anything was measured.", hint="Run it again."
+                "Interrupted before anything was measured.",
+                hint="Fewer samples, images or temperatures take less time.",
             ) from None
     assert latest is not None, "a measurement yields at least one result"
     return latest

@@ -14,6 +14,7 @@ from dlcli.cli.options import Show
 from dlcli.errors import UsageFault, nearest
 
 if TYPE_CHECKING:
+    from dlcli.engine.runs import RunFolder
     from dlcli.report import Consoles
     from dlcli.vae import Gallery, Trained
 
@@ -49,7 +50,8 @@ PicturesOutFlag = Annotated[
     typer.Option(
         "--out",
         "-o",
-        help="A file or a folder. (default: the run's figures folder)",
+        help="A file or a folder. (default: the run's figures folder; of an exported or packaged "
+        "model: here)",
         show_default=False,
     ),
 ]
@@ -88,7 +90,7 @@ def deliver(sheet: Sheet, trained: Trained, *, wanted: Wanted, show: Show) -> No
     """Write the files and say where they are."""
     from dlcli.report import PictureRows
 
-    files = [write(sheet, path) for path in paths(wanted, folder=trained.run.gallery)]
+    files = [write(sheet, path) for path in paths(wanted, run=trained.run)]
     result = {
         "run": str(trained.run.path),
         "checkpoint": trained.checkpoint,
@@ -103,8 +105,14 @@ def deliver(sheet: Sheet, trained: Trained, *, wanted: Wanted, show: Show) -> No
     show.consoles.result(result, *words)
 
 
-def paths(wanted: Wanted, *, folder: Path) -> list[Path]:
+def paths(wanted: Wanted, *, run: RunFolder | None) -> list[Path]:
     """Return one path for each form asked for.
+
+    Pictures of an exported model do not go into it, and bear its name.
+
+    Args:
+        wanted: name and forms.
+        run: whose pictures they are; None for a network that is of none.
 
     Raises:
         UsageFault: a form that does not exist, or one that `--out` contradicts.
@@ -123,7 +131,16 @@ def paths(wanted: Wanted, *, folder: Path) -> list[Path]:
         if formats == [ending]:
             return [out]
         return [out.with_suffix(f".{name}") for name in formats]
-    return [(out or folder) / f"{wanted.name}.{name}" for name in formats]
+    usual = usual_path(wanted.name, run=run)
+    return [(out or usual.parent) / f"{usual.name}.{name}" for name in formats]
+
+
+def usual_path(stem: str, *, run: RunFolder | None) -> Path:
+    """Return where a picture goes that was given no name, without its ending."""
+    if run is None:
+        return Path(stem)
+    whose = "" if run.gallery == run.figures else f"-{run.path.name}"
+    return run.gallery / f"{stem}{whose}"
 
 
 def write(sheet: Sheet, path: Path) -> Path:

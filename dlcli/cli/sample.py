@@ -68,7 +68,8 @@ OutFlag = Annotated[
     typer.Option(
         "--out",
         "-o",
-        help="A file or a folder. (default: the run's figures folder; --untrained: here)",
+        help="A file or a folder. (default: the run's figures folder; of an exported or packaged "
+        "model, and with --untrained: here)",
         show_default=False,
     ),
 ]
@@ -125,7 +126,7 @@ def sample(
         seed=seed,
         show=show_pictures,
     )
-    files = [write(sheet, path) for path in paths(wanted, folder=_folder(trained))]
+    files = [write(sheet, path) for path in paths(wanted, run=trained.run if trained else None)]
     value = {
         **as_json(made, trained=trained, seed=seed),
         "files": [str(file) for file in files],
@@ -170,7 +171,3 @@ def side_by_side(made: AncestralSample, *, what: str) -> Sheet:
         heads=["mean", *(f"draw {i + 1}" for i in range(S))] * across,
         arrays={"means": made.means, "draws": made.draws, "z": made.z, "log_joint": made.log_joint},
     )
-
-
-def _folder(trained: Trained | None) -> Path:
-    return trained.run.gallery if trained is not None else Path()

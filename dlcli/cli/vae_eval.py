@@ -9,7 +9,7 @@ import typer
 
 from dlcli.cli.measuring import leave_if_partial, measured
 from dlcli.cli.options import RunFlag, Show, add_command, configured
-from dlcli.cli.pictures import CheckpointFlag, found
+from dlcli.cli.pictures import CheckpointFlag, found, usual_path
 from dlcli.errors import UsageFault
 from dlcli.study.eval_config import VaeEvalConfig
 
@@ -55,7 +55,7 @@ def evaluate(
     with FractionProgress(show.consoles, label="vae eval") as at:
         results = evaluations(trained, config, notice=show.consoles.notice)
         result = measured(results, told=lambda found: at(found.done, found.stage))
-    files = _figure(result, plot or trained.run.gallery / "bounds.png")
+    files = _figure(result, plot or Path(f"{usual_path('bounds', run=trained.run)}.png"))
     words = [*evaluation_words(result), *(f"figure: {file}" for file in files)]
     show.consoles.result(as_json(result, files=files), *words)
     leave_if_partial(result, show, during=result.stage)

@@ -35,7 +35,12 @@ def generate(
     n: Annotated[int, typer.Option("--n", min=1, help="How many pictures.")] = 64,
     seed: SeedFlag = 0,
     temperature: Annotated[
-        float, typer.Option("--temperature", min=0, help="Standard deviation of the latents.")
+        float,
+        typer.Option(
+            "--temperature",
+            min=0,
+            help="Standard deviation of the latents, before a learned prior's flow.",
+        ),
     ] = 1.0,
     mean: DrawFlag = True,
     checkpoint: CheckpointFlag = None,

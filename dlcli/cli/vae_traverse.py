@@ -54,7 +54,9 @@ def traverse(
     ] = 11,
     span: Annotated[
         float,
-        typer.Option("--span", min=0, help="Reach to both sides, prior standard deviations."),
+        typer.Option(
+            "--span", min=0, help="Reach to both sides, standard deviations of the normal latents."
+        ),
     ] = 3.0,
     checkpoint: CheckpointFlag = None,
     offline: OfflineFlag = False,
