@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from dlcli.cli.app import app
 from dlcli.cli.pictures import Wanted, integers, paths
 from dlcli.engine.config import resolve
+from dlcli.engine.runs import RunFolder
 from dlcli.engine.session import Place
 from dlcli.errors import UsageFault
 from dlcli.vae.config import VaeTrainConfig
@@ -151,9 +152,18 @@ def wanted(out: str | None, formats: str | None) -> Wanted:
     ],
 )
 def test_paths_follow_out_and_format(
-    out: str | None, formats: str | None, expected: list[str]
+    tmp_path: Path, out: str | None, formats: str | None, expected: list[str]
 ) -> None:
-    assert [str(p) for p in paths(wanted(out, formats), folder=Path("f"))] == expected
+    run = RunFolder(tmp_path)
+    run.checkpoints.mkdir()
+    found = paths(wanted(out, formats), run=run)
+    assert [str(p).replace(str(run.figures), "f") for p in found] == expected
+
+
+def test_pictures_of_an_exported_model_bear_its_name() -> None:
+    exported = RunFolder(Path("models/best.v2"))
+    assert paths(wanted(None, "npz"), run=exported) == [Path("n-best.v2.npz")]
+    assert paths(wanted(None, None), run=None) == [Path("n.png")]
 
 
 def test_lists_of_integers() -> None:
