@@ -59,7 +59,7 @@ def _main(found: VaeEvaluation) -> ResultTable:
         text = with_error(found.gap, found.gap_std_error)
         shown[f"gap{where}"] = f"{text} nats: KL(q(z|x) || p(z|x))"
     shares = sorted(found.kl_per_dim, reverse=True)
-    shown["active units"] = out_of(found.active_units, whole=len(shares))
+    shown["active units"] = out_of(found.active_units, whole=found.latent_dim)
     if shares:  # a learned prior has none
         shown["KL per dimension"] = " ".join(f"{kl:.2f}" for kl in shares[:20])
     speed = count(found.evaluations_per_s)

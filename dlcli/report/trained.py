@@ -22,7 +22,9 @@ def trained_facts(result: TrainResult) -> ResultTable:
         "test ELBO": f"{with_error(test.elbo, test.std_error)} nats",
         "  reconstruction": f"{test.reconstruction:.3f} nats",
         "  KL": f"{test.kl:.3f} nats",
-        "active units": out_of(result.active_units, whole=len(result.kl_per_dim)),
+        "active units": out_of(
+            result.active_units, whole=result.latent_dim or len(result.kl_per_dim)
+        ),
         "speed": f"{count(result.images_per_s)} images/s",
         "training": duration(result.train_s),
         "pictures": f"{result.run}/figures",

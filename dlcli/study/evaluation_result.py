@@ -79,7 +79,10 @@ class VaeEvaluation:
     """−ELBO − NLL = KL(q(z|x) ‖ p(z|x)) as far as the bound tells: of `nll` or `nll_binarized`."""
     gap_std_error: float | None
     active_units: int
+    latent_dim: int
+    """D, of which the active units are some."""
     kl_per_dim: tuple[float, ...]
+    """Nats; empty with a learned prior, to which the KL is no sum over dimensions."""
     collapse: str
     ais: AnnealedNll | None
     checkpoints: tuple[SnapshotBounds, ...]

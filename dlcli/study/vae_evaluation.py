@@ -179,6 +179,7 @@ def _result(subject: _Subject, bounds: Bounds, *, grey: Bounds | None) -> VaeEva
         gap=gap.value,
         gap_std_error=gap.std_error,
         active_units=use.active_units,
+        latent_dim=len(use.mean_variance),
         kl_per_dim=use.kl_per_dim,
         collapse=use.collapse(objective=trained.config.objective.objective),
         ais=None,

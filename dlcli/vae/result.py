@@ -44,10 +44,12 @@ class TrainResult:
     test: TestResult
     active_units: int
     kl_per_dim: tuple[float, ...]
-    """On the test images, nats."""
+    """On the test images, nats; empty with a learned prior, to which the KL is no such sum."""
     reason: str
     """Why it ended: `done`, `early-stop` or `max-minutes`."""
     signature: str
+    latent_dim: int = 0
+    """D; 0 in what was written before it was kept."""
 
 
 def read_result(fields: Mapping[str, Any]) -> TrainResult:

@@ -288,6 +288,7 @@ def _result(
         ),
         active_units=found.latents.active_units,
         kl_per_dim=found.latents.kl_per_dim,
+        latent_dim=config.model.latent_dim,
         reason=end.reason,
         signature=describe(
             config,

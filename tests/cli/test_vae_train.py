@@ -146,7 +146,9 @@ def test_weights_of_another_network_are_refused_before_a_folder_is_made(
     trained_conv: Path, tmp_path: Path
 ) -> None:
     done = dl(*TRAIN, "--init-from", "conv", "--out", "a", "--json")
-    assert (done.exit_code, error_of(done)["kind"]) == (1, "checkpoint")
+    error = error_of(done)
+    assert (done.exit_code, error["kind"]) == (2, "config")
+    assert error["hint"].startswith("Add --arch conv ")
     assert not (tmp_path / "a").exists()
 
 

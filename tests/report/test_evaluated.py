@@ -60,7 +60,7 @@ def evaluation(**changed: object) -> VaeEvaluation:
         "run": "/r", "checkpoint": "last", "data": "mnist", "arch": "mlp", "epochs": 80,
         "images": 1000, "pixels": "grey", "likelihood": "bernoulli", "elbo": -101.5,
         "elbo_std_error": 0.5, "reconstruction": 76.5, "kl": 25.0, "nll": NLL,
-        "nll_binarized": None, "gap": 4.25, "gap_std_error": 0.1, "active_units": 2,
+        "nll_binarized": None, "gap": 4.25, "gap_std_error": 0.1, "active_units": 2, "latent_dim": 2,
         "kl_per_dim": (1.5, 2.5), "collapse": "", "ais": None, "checkpoints": (),
         "ambiguity": None, "evaluations": 5_000_000, "evaluations_per_s": 80_000.0,
         "elapsed_s": 62.5, "precision": "fp32", "device": "cpu", "seed": 0,
