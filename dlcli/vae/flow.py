@@ -81,15 +81,15 @@ class Flow(nn.Module):
         order = torch.arange(dims, device="cpu")
         for number in range(layers):
             order = _placed(order, number)
-        self.places: Tensor
-        self.register_buffer("places", order.argsort(), persistent=False)
-        self.register_buffer("order", order, persistent=False)
         self.order: Tensor
+        self.places: Tensor
+        self.register_buffer("order", order, persistent=False)
+        self.register_buffer("places", order.argsort(), persistent=False)
 
     def forward(self, v: Tensor) -> tuple[Tensor, Tensor]:
         """Map v (..., D) to z (..., D), with log |det ∂z/∂v|, (...)."""
         with torch.autocast(v.device.type, enabled=False):
-            z = _wide(v)
+            z = wide(v)
             log_det = z.new_zeros(z.shape[:-1])
             for number, coupling in enumerate(self.couplings):
                 z, more = coupling(_placed(z, number))
@@ -99,7 +99,7 @@ class Flow(nn.Module):
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """Map z (..., D) to the v (..., D) that `forward` maps to it, with log |det ∂z/∂v|."""
         with torch.autocast(z.device.type, enabled=False):
-            v = _wide(z)[..., self.order]
+            v = wide(z)[..., self.order]
             log_det = v.new_zeros(v.shape[:-1])
             for number, coupling in reversed(list(enumerate(self.couplings))):
                 assert isinstance(coupling, Coupling)
@@ -123,5 +123,6 @@ def _replaced(values: Tensor, number: int) -> Tensor:
     return found
 
 
-def _wide(values: Tensor) -> Tensor:
+def wide(values: Tensor) -> Tensor:
+    """Leave float32 and float64 as they are, and widen what autocast narrowed."""
     return values if values.dtype == torch.float64 else values.float()

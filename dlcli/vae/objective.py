@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from dlcli.errors import ConfigError
 from dlcli.vae import continuous_bernoulli, fused_mlp
 from dlcli.vae.config import VaeObjectiveConfig
+from dlcli.vae.flow import wide
 from dlcli.vae.likelihood import bernoulli_nll_sum
 from dlcli.vae.model import VAE
 
@@ -49,7 +50,7 @@ def log_likelihood(logits: Tensor, pixels: Tensor, *, likelihood: str = "bernoul
     Returns:
         (...), nats.
     """
-    logits = _wide(logits)
+    logits = wide(logits)
     terms = logits * pixels - F.softplus(logits)
     if likelihood == "continuous-bernoulli":
         terms = terms + continuous_bernoulli.log_normalizer(logits)
@@ -181,7 +182,7 @@ class VaeNetwork(nn.Module):
             return {"loss": loss, "reconstruction": reconstruction, "kl": kl}
         logits, mean, logvar = self.vae(pixels, eps)
         reconstruction = self._nll_sum(logits, pixels)
-        per_dim = kl_standard_normal(_wide(mean), _wide(logvar))
+        per_dim = kl_standard_normal(wide(mean), wide(logvar))
         kl = per_dim.sum()
         cost = kl
         if self.objective.free_bits > 0:
@@ -194,7 +195,7 @@ class VaeNetwork(nn.Module):
         return -log_likelihood(logits, pixels, likelihood=self.objective.likelihood).sum()
 
     def _iwae(self, pixels: Tensor, eps: Tensor, offsets: Tensor | None) -> dict[str, Tensor]:
-        mean, logvar = (_wide(part) for part in self.vae.encode(pixels))
+        mean, logvar = (wide(part) for part in self.vae.encode(pixels))
         if offsets is None:
             log_lik, log_w = self._weigh(pixels, eps, mean=mean, logvar=logvar)
             loss = -iwae_bound(log_w).sum()
@@ -234,8 +235,3 @@ def _forward_only(device: str) -> Iterator[None]:
     enabled, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
     with torch.no_grad(), torch.autocast(device, dtype, enabled=enabled, cache_enabled=False):
         yield
-
-
-def _wide(values: Tensor) -> Tensor:
-    """Leave float32 and float64 as they are, and widen what autocast narrowed."""
-    return values if values.dtype == torch.float64 else values.float()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
+import torch
 
 from dlcli.engine.config import resolve
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.session import Place
-from dlcli.vae.config import VaeTrainConfig
+from dlcli.vae.config import VaeModelConfig, VaeTrainConfig
+from dlcli.vae.model import build_model
 from dlcli.vae.trained import Trained, load_trained
 from dlcli.vae.training import train
 
@@ -34,3 +37,14 @@ def binary_run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 def trained(binary_run: RunFolder) -> Trained:
     """The model of that run."""
     return load_trained(binary_run)
+
+
+@pytest.fixture
+def flowed(trained: Trained) -> Trained:
+    """The same run with an untrained model of two latents, whose prior is no Gaussian."""
+    torch.manual_seed(0)
+    model = build_model(VaeModelConfig(latent_dim=2, hidden=(7,), prior="flow")).eval()
+    assert model.flow is not None
+    for parameter in model.flow.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return dataclasses.replace(trained, model=model)

@@ -15,8 +15,6 @@ from dlcli.evidence.model import log_likelihood as log_likelihood_of
 from dlcli.evidence.model import log_prior
 from dlcli.evidence.proposal import DiagonalGaussian
 from dlcli.study.decoders import decoder_of, encoded, posterior_of
-from dlcli.vae.config import VaeModelConfig
-from dlcli.vae.model import build_model
 from dlcli.vae.objective import log_likelihood
 from dlcli.vae.trained import Trained
 
@@ -68,17 +66,12 @@ def test_an_encoder_that_returns_nan_is_named(trained: Trained) -> None:
     assert mean.shape == logvar.shape == (1, 3)
 
 
-def test_a_flows_posterior_is_a_density_and_finds_the_evidence(trained: Trained) -> None:
-    torch.manual_seed(0)
-    model = build_model(VaeModelConfig(latent_dim=2, hidden=(7,), prior="flow")).eval()
-    assert model.flow is not None
-    for parameter in model.flow.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    decoder = decoder_of(dataclasses.replace(trained, model=model), compute=compute())
+def test_a_flows_posterior_is_a_density_and_finds_the_evidence(flowed: Trained) -> None:
+    decoder = decoder_of(flowed, compute=compute())
     x = torch.rand(1, 784, generator=generator(0, "x")).round()
     with torch.no_grad():
-        mean, logvar = encoded(model, x)
-    posterior = posterior_of(model, mean, logvar=logvar)
+        mean, logvar = encoded(flowed.model, x)
+    posterior = posterior_of(flowed.model, mean, logvar=logvar)
     axis = torch.linspace(-9, 9, 601)
     grid = torch.cartesian_prod(axis, axis)[:, None]  # (K, 1, 2)
     cell = (axis[1] - axis[0]).double() ** 2

@@ -5,15 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-import torch
 
 from dlcli.errors import UsageFault
 from dlcli.evidence.config import AnnealingConfig, EvidenceConfig, PlaceConfig
 from dlcli.evidence.estimate import run
 from dlcli.study.decoders import FlowedGaussian
 from dlcli.study.trained_cases import sign_trained, trained_cases
-from dlcli.vae.config import VaeModelConfig
-from dlcli.vae.model import build_model
 from dlcli.vae.trained import Trained
 
 CONFIG = EvidenceConfig(
@@ -68,13 +65,7 @@ def test_the_signature_is_the_runs_and_not_a_simulated_models(trained: Trained) 
     assert next(run(CONFIG, cases=cases, signature=signature)).signature == signature
 
 
-def test_a_learned_priors_posterior_is_the_proposal(trained: Trained) -> None:
-    torch.manual_seed(0)
-    model = build_model(VaeModelConfig(latent_dim=2, hidden=(7,), prior="flow"))
-    assert model.flow is not None
-    for parameter in model.flow.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    flowed = dataclasses.replace(trained, model=model)
+def test_a_learned_priors_posterior_is_the_proposal(flowed: Trained) -> None:
     cases = list(trained_cases(flowed, CONFIG, images=1, notice=quiet))
     assert isinstance(cases[0].proposal, FlowedGaussian)
     *_, found = run(CONFIG, cases=iter(cases))
