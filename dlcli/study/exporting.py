@@ -82,6 +82,7 @@ def card(*, record: Mapping[str, Any], half: bool) -> str:
     facts = {
         "Data": "; and ".join(f"{part}: {_about(part)}" for part in parts_of(data)),
         "Command": f"`{' '.join(_command(record.get('command', [])))}`, settings in `config.yaml`",
+        **_resumed(record),
         "Trained": f"{record.get('started')}, {result.get('train_s', 0) / 3600:.2f} hours of "
         f"updates in {record.get('precision')} ({place}, torch {machine.get('torch')})",
         "Weights": f"{'float16' if half else 'float32'} matrices, float32 elsewhere",
@@ -98,6 +99,15 @@ def card(*, record: Mapping[str, Any], half: bool) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _resumed(record: Mapping[str, Any]) -> dict[str, str]:
+    """Say with which commands a training was gone on with, each of them once."""
+    parts = record.get("resumed")
+    known = [part for part in parts if isinstance(part, Mapping)] if isinstance(parts, list) else []
+    later = [" ".join([*_command(part.get("command", [])), "--resume RUN"]) for part in known]
+    said = "; ".join(f"`{command}`" for command in dict.fromkeys(later))
+    return {"Gone on with": said} if said else {}
 
 
 def _about(data: str) -> str:

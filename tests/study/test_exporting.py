@@ -97,3 +97,12 @@ def test_a_folder_that_is_no_known_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("{}\n")
     with pytest.raises(UsageFault, match="what kind of run"):
         export_run(RunFolder(tmp_path), out=tmp_path / "out")
+
+
+def test_the_card_names_the_commands_that_a_training_was_gone_on_with() -> None:
+    again = {"command": ["/bin/dl", "vae", "train", "--resume", "/home/me/runs/a", "--epochs", "3"]}
+    record = {"command": ["dl", "vae", "train"], "resumed": [again, again, "no mapping"]}
+    said = card(record=record, half=True)
+    assert said.count("`dl vae train --epochs 3 --resume RUN`") == 1
+    assert "/home/me" not in said
+    assert "Gone on with" not in card(record={"resumed": 7}, half=True)
