@@ -110,7 +110,7 @@ def check_model(config: VaeModelConfig) -> None:
     if config.prior != "flow" and not as_usual:
         raise ConfigError(
             "--flow-layers and --flow-hidden have no meaning for --prior normal.",
-            hint="Add --prior flow, or leave them out.",
+            hint="Add --prior flow, or leave them out (a grid over priors takes the usual sizes).",
         )
     if config.arch == "mlp":
         given = {"--skip": config.skip, f"--norm {config.norm}": config.norm != "batch"}

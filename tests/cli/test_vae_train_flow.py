@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.cli.tiny import TRAIN, dl, dl_json
+from tests.cli.tiny import TRAIN, dl, dl_json, same, weights_of
 
 IWAE = ["--objective", "iwae", "--k", "2"]
 FLOW = ["--prior", "flow", "--flow-layers", "3", "--flow-hidden", "4"]
@@ -47,6 +47,15 @@ def test_an_exported_run_draws_the_same_pictures(folder: Path) -> None:
     assert [Path(file).name for file in drawn] == ["traverse-b.png"]
     one, two = (np.load(f"{run}.npz") for run in ("a", "b"))
     assert all(np.array_equal(one[name], two[name]) for name in one.files)
+
+
+def test_a_stopped_training_goes_on_to_the_same_bits(folder: Path) -> None:
+    words = [*TRAIN, "--objective", "iwae", "--k", "4", "--backward-samples", "2", *FLOW]
+    dl_json(*words, "--out", "runs/whole")
+    stopped = dl_json(*words, "--max-minutes", "1e-6", "--out", "runs/stopped")
+    assert stopped["reason"] == "max-minutes"
+    dl_json("vae", "train", "--resume", "runs/stopped", "--max-minutes", "0")
+    assert same(weights_of(Path("runs/stopped")), weights_of(Path("runs/whole")))
 
 
 def test_what_a_flow_cannot_be_is_said_before_anything_is_made(folder: Path) -> None:
