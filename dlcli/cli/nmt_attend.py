@@ -116,16 +116,14 @@ def default_file(found: AttentionMap, *, translator: Translator, given: str | No
     A translation that was given is told by a digest, so that it leaves the model's own alone.
     """
     run = translator.trained.run
-    folder = run.gallery
-    name = [] if folder == run.figures else [run.path.name]
     words = re.findall(r"\w+", found.text.lower())
     while len("-".join(words)) > LONGEST_STEM and len(words) > 1:
         words.pop()
     ends = ["subwords"] if found.unit == "subwords" else []
     if given is not None:
         ends.insert(0, hashlib.sha256(given.encode(errors="replace")).hexdigest()[:6])
-    parts = ["attend", *name, "-".join(words)[:LONGEST_STEM], *ends]
-    return folder / f"{'-'.join(part for part in parts if part)}.png"
+    parts = ["attend", run.mark, "-".join(words)[:LONGEST_STEM], *ends]
+    return run.gallery / f"{'-'.join(part for part in parts if part)}.png"
 
 
 def _remark(found: AttentionMap, *, consoles: Consoles) -> None:

@@ -139,8 +139,7 @@ def usual_path(stem: str, *, run: RunFolder | None) -> Path:
     """Return where a picture goes that was given no name, without its ending."""
     if run is None:
         return Path(stem)
-    whose = "" if run.gallery == run.figures else f"-{run.path.name}"
-    return run.gallery / f"{stem}{whose}"
+    return run.gallery / "-".join(filter(None, [stem, run.mark]))
 
 
 def write(sheet: Sheet, path: Path) -> Path:

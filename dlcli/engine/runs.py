@@ -53,6 +53,11 @@ class RunFolder:
         return self.figures if self.checkpoints.is_dir() else Path()
 
     @property
+    def mark(self) -> str:
+        """What the names of its pictures say of it: its name, unless they are among its figures."""
+        return "" if self.gallery == self.figures else self.path.name
+
+    @property
     def checkpoints(self) -> Path:
         """The folder of checkpoints."""
         return self.path / "checkpoints"

@@ -184,8 +184,9 @@ def _block(
     log_lik = log_likelihood(decoder, x, v).double()
     parts = [latents(part) for part in torch.split(v, max(1, LATENTS_AT_ONCE // len(x)))]
     z, log_det = (torch.cat(part) for part in zip(*parts, strict=True))  # (K, B, D), (K, B)
-    log_w = log_weights(log_lik, z=z.double(), eps=eps.double(), logvar=logvar.double())
-    log_w += log_det
+    log_w = log_weights(
+        log_lik, z=z.double(), eps=eps.double(), logvar=logvar.double(), log_det=log_det
+    )
     share = torch.softmax(log_w, dim=0)
     bounds = [grouped_bound(log_w, size=size) for size in group_sizes(k)]
     kl = (log_lik - log_w).mean(0)

@@ -211,7 +211,7 @@ def latent_use(
                 eps = eps.to(mean.device)
                 z, log_det = model.latents(mean + (0.5 * logvar).exp() * eps)
                 nothing = torch.zeros_like(kl)
-                kl = -log_weights(nothing, z=z, eps=eps, logvar=logvar) - log_det
+                kl = -log_weights(nothing, z=z, eps=eps, logvar=logvar, log_det=log_det)
             moments.add(mean, logvar, kl=kl)
     return moments.result()
 
@@ -246,7 +246,7 @@ def _weigh(
         log_lik = log_likelihood(logits, pixels, likelihood=likelihood)
         log_liks.append(log_lik)
         z, log_det = model.latents(v)
-        weights.append(log_weights(log_lik, z=z, eps=eps, logvar=logvar) + log_det)
+        weights.append(log_weights(log_lik, z=z, eps=eps, logvar=logvar, log_det=log_det))
     return torch.stack(log_liks), torch.stack(weights)
 
 

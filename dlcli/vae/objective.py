@@ -57,20 +57,22 @@ def log_likelihood(logits: Tensor, pixels: Tensor, *, likelihood: str = "bernoul
     return terms.sum(-1)
 
 
-def log_weights(log_lik: Tensor, *, z: Tensor, eps: Tensor, logvar: Tensor) -> Tensor:
+def log_weights(
+    log_lik: Tensor, *, z: Tensor, eps: Tensor, logvar: Tensor, log_det: Tensor | float = 0.0
+) -> Tensor:
     """Return log w = log p(x|z) + log p(z) − log q(z|x).
 
     Args:
         log_lik: log p(x|z), (..., B).
-        z: mean + exp(logvar/2)·eps, (..., B, D); with a flow what that makes of it, and then
-            log |det ∂z/∂v| is to be added (see `VAE.latents`).
+        z: mean + exp(logvar/2)·eps, (..., B, D), or what a flow makes of it.
         eps: the noise that gave z, (..., B, D); q(z|x) enters through it.
         logvar: of q(v|x), (B, D).
+        log_det: log |det ∂z/∂v|, (..., B); see `VAE.latents`.
 
     Returns:
         (..., B).
     """
-    return log_lik + 0.5 * (eps.square() + logvar - z.square()).sum(-1)
+    return log_lik + 0.5 * (eps.square() + logvar - z.square()).sum(-1) + log_det
 
 
 def iwae_bound(log_w: Tensor) -> Tensor:
@@ -222,7 +224,7 @@ class VaeNetwork(nn.Module):
         logits = self.vae.decode_encoded(v.reshape(K * B, D)).view(K, B, -1)
         log_lik = log_likelihood(logits, pixels, likelihood=self.objective.likelihood)
         z, log_det = self.vae.latents(v)
-        return log_lik, log_weights(log_lik, z=z, eps=eps, logvar=logvar) + log_det
+        return log_lik, log_weights(log_lik, z=z, eps=eps, logvar=logvar, log_det=log_det)
 
 
 @contextmanager

@@ -210,6 +210,7 @@ def collapse_warning(metrics: Mapping[str, object], *, dims: int, objective: str
 
     Args:
         metrics: with `active_units`, and `kl_per_dim` or, with a learned prior, `train_kl`.
+        dims: latent dimensions.
         objective: `elbo` or `iwae`.
     """
     active, shares = metrics.get("active_units"), metrics.get("kl_per_dim")

@@ -24,8 +24,10 @@ FAULTS: tuple[Fault, ...] = (
         "(epoch / config.beta_warmup_epochs)",
     ),
     Fault("objective", "guide = -again.mean(0).sum()", "guide = -again.sum()"),
-    Fault("objective", "logvar=logvar) + log_det\n", "logvar=logvar) - log_det\n"),
-    Fault("objective", "logvar=logvar) + log_det\n", "logvar=logvar) + log_det.detach()\n"),
+    Fault("objective", "z.square()).sum(-1) + log_det\n", "z.square()).sum(-1) - log_det\n"),
+    Fault(
+        "objective", "logvar=logvar, log_det=log_det)", "logvar=logvar, log_det=log_det.detach())"
+    ),
     Fault(
         "objective", "kl = (log_lik - log_w).mean(0).sum()", "kl = (log_w - log_lik).mean(0).sum()"
     ),
@@ -38,7 +40,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("flow", "return z[..., self.places], log_det", "return z, log_det"),
     Fault("flow", "values.flip(-1) if number % 2 else", "values if number % 2 else"),
     Fault("flow", "MOST_LOG_SCALE * torch.tanh(log_scale), shift", "log_scale, shift"),
-    Fault("evaluation", "logvar=logvar) + log_det)", "logvar=logvar) - log_det)"),
+    Fault("evaluation", "logvar=logvar, log_det=log_det))", "logvar=logvar, log_det=-log_det))"),
     Fault("evaluation", "kl = (log_lik - log_w).mean(0)", "kl = (log_lik + log_w).mean(0)"),
     Fault("evaluation", "self.model.latents(mean)[0].double()", "mean.double()"),
     Fault("evaluation", "ACTIVE_VARIANCE = 0.01", "ACTIVE_VARIANCE = 100.0"),

@@ -81,7 +81,7 @@ def answer(lab: Lab) -> Answer:
             f"--images {sizes.eval_images}{lab.and_seed}"
             for each in (subject, *binary)
         ),
-        notes=tuple(filter(None, [subject.note])),
+        notes=tuple(filter(None, [each.note for each in (subject, *binary)])),
     )
 
 
