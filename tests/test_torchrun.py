@@ -18,7 +18,7 @@ from dlcli.engine.weights import load_model
 from tests.cli.tiny import CONV, SIZES, dl_json, weights_of
 from tests.cli.tiny_nmt import nmt_train
 from tests.launcher import PATIENCE_S, PAUSE_S
-from tests.torchrun import kill_all, needs_proc, start, workers
+from tests.torchrun import LEFT, kill_all, needs_proc, start, workers
 
 pytestmark = pytest.mark.timeout(2 * PATIENCE_S)
 
@@ -128,7 +128,7 @@ def test_a_restart_goes_on_after_a_worker_died(
     started: list[subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     words = [*TRAIN, "--epochs", "60", "--out", "run"]
-    slow = {"module": "tests.torchrun", PAUSE_S: "0.2"}
+    slow = {"module": "tests.torchrun", PAUSE_S: "0.2", LEFT: str(tmp_path / "left")}
     process = start(words, "--max-restarts", "1", **slow)
     started.append(process)
     _wait_for(RunFolder(tmp_path / "run").checkpoint(), process)
@@ -139,19 +139,27 @@ def test_a_restart_goes_on_after_a_worker_died(
     assert json.loads(out)["epochs"] == 60
     assert "going on from update" in err
     assert [row["epoch"] for row in RunFolder(tmp_path / "run").metrics()] == list(range(1, 61))
+    assert sorted((tmp_path / "left").read_text().splitlines()) == [
+        "rank 0, attempt 0: none",  # it lost the other one
+        "rank 0, attempt 1: none",
+        "rank 1, attempt 1: none",
+    ]
 
 
-@pytest.mark.slow
-def test_a_signal_to_the_launcher_saves(
+@needs_proc
+def test_a_signal_to_the_launcher_saves_and_leaves_no_thread_of_the_group(
     started: list[subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    process = start([*ENDLESS, "--out", "run"])
+    """One that asks for Python's lock while Python ends would abort the process."""
+    left = tmp_path / "left"
+    process = start([*ENDLESS, "--out", "run"], module="tests.torchrun", **{LEFT: str(left)})
     started.append(process)
     _wait_for(RunFolder(tmp_path / "run").checkpoint(), process)
     process.terminate()
     out, _ = process.communicate(timeout=PATIENCE_S)
     assert json.loads(out)["error"]["kind"] == "interrupted"
     assert RunFolder(tmp_path / "run").status == "interrupted"
+    assert sorted(left.read_text().splitlines()) == [f"rank {i}, attempt 0: none" for i in (0, 1)]
 
 
 @pytest.mark.slow

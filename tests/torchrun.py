@@ -1,10 +1,12 @@
 """Commands under PyTorch's own launcher, and their processes.
 
-`python -m tests.torchrun WORDS` is `dl WORDS` with its updates written down, and slower on demand.
+`python -m tests.torchrun WORDS` is `dl WORDS` with its updates and the threads that it leaves
+written down, and slower on demand.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -18,6 +20,8 @@ from tests.launcher import PAUSE_S, ROOT, trace_updates
 
 TRACE = "DL_TEST_TRACE"
 """Variable that names the file in which rank 0 writes down its updates."""
+LEFT = "DL_TEST_LEFT"
+"""Variable that names the file in which every process writes down its last threads."""
 RESTARTS = "TORCHELASTIC_RESTART_COUNT"
 
 needs_proc = pytest.mark.skipif(
@@ -60,10 +64,21 @@ def kill_all(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
+def _write_threads() -> None:
+    """Write down the threads of the process group that are still there when Python ends."""
+    tasks = Path("/proc/self/task").glob("*/comm")
+    gloo = [name for name in (task.read_text().strip() for task in tasks) if "gloo" in name]
+    row = f"rank {os.environ['RANK']}, attempt {os.environ[RESTARTS]}: {' '.join(gloo) or 'none'}"
+    with Path(os.environ[LEFT]).open("a") as file:
+        file.write(row + "\n")
+
+
 def main() -> None:
     """Run `dl`; only a first attempt is slow."""
     from dlcli.__main__ import main
 
+    if LEFT in os.environ:
+        atexit.register(_write_threads)  # the first to register is the last to be called
     first = os.environ.get(RESTARTS, "0") == "0"
     path = os.environ.get(TRACE, os.devnull) if os.environ.get("RANK") == "0" else os.devnull
     trace_updates(path, pause_s=float(os.environ.get(PAUSE_S, "0")) if first else 0.0)

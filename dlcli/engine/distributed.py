@@ -7,6 +7,8 @@ few words that processes must agree on (stop now, save now) travel as one tiny a
 from __future__ import annotations
 
 import atexit
+import gc
+import importlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,9 +95,13 @@ def join_processes(world: World, *, device: torch.device) -> None:
     Trainings that follow each other (`--seeds 3`) share the group: the addresses of a first one
     stay in the launcher's store, and joining anew would wait for ever at those. For the same
     reason each restart by the launcher meets under a name of its own.
+
+    Default arguments of one of torch's modules keep whatever group there is when it is imported,
+    and DistributedDataParallel imports it: brought in before there is one, it keeps none.
     """
     if world.size == 1 or dist.is_initialized():
         return
+    importlib.import_module("torch.distributed.nn.functional")
     backend = "nccl" if device.type == "cuda" else "gloo"
     patience = timedelta(minutes=30)
     store, _rank, _size = next(rendezvous("env://", timeout=patience))
@@ -107,4 +113,14 @@ def join_processes(world: World, *, device: torch.device) -> None:
         world_size=world.size,
         timeout=patience,
     )
-    atexit.register(dist.destroy_process_group)
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    """Give the group back while Python still runs, and end its threads with it.
+
+    A thread of gloo that lets go of a tensor after that asks for a lock that is no longer given,
+    which aborts a process whose work is done. The threads end with the last holder of the group.
+    """
+    gc.collect()  # a network of a training that has failed may lie in a cycle
+    dist.destroy_process_group()
