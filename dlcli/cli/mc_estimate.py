@@ -55,10 +55,12 @@ def mc_estimate(
     from dlcli.evidence import to_dict
     from dlcli.report.evidence_figures import error_figure
     from dlcli.report.evidence_words import evidence_words
+    from dlcli.report.fraction import FractionProgress
 
     cases, signature = _cases(run, config, show, images=images)
-    results = estimates(config, cases=cases, signature=signature)
-    result = measured(results, told=lambda found: _told(found, show))
+    with FractionProgress(show.consoles, label="mc-estimate") as at:
+        results = estimates(config, cases=cases, signature=signature, tell=at.stage)
+        result = measured(results, told=lambda found: _told(found, show))
     files = []
     if plot is not None:
         error_figure(result, plot.absolute())
@@ -72,7 +74,7 @@ def _told(found: McEstimate, show: Show) -> None:
     if not found.complete:
         last = found.results[-1]
         each = last.estimators[-1].estimate
-        show.consoles.notice(f"D = {last.dim}: {each.name} done, {each.verdict}")
+        show.consoles.notice(f"{last.label}: {each.name} done, {each.verdict}")
 
 
 def _cases(

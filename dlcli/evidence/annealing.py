@@ -20,6 +20,7 @@ from dlcli.evidence.hmc import State, state_at, transition
 from dlcli.evidence.model import LatentModel, standard_normal
 from dlcli.evidence.reference import Turned
 from dlcli.evidence.schedule import Schedule
+from dlcli.evidence.telling import Told, unheard
 
 SETTLING_MOVES = 20
 """Moves at β = 1 that part the backward chains from the one posterior sample they start at."""
@@ -54,6 +55,7 @@ def anneal(
     schedule: Schedule,
     chains: int,
     generator: torch.Generator,
+    told: Told = unheard,
 ) -> Annealed:
     """Anneal chains from the prior to the posterior of each image.
 
@@ -63,6 +65,7 @@ def anneal(
         schedule: temperatures and moves, chosen beforehand for these images.
         chains: K.
         generator: the only source of randomness; not the one that chose the schedule.
+        told: hears of every temperature that the chains have reached.
 
     Raises:
         RunFailed: the decoder returned NaN.
@@ -71,7 +74,7 @@ def anneal(
     shape = (chains, x.shape[0], model.latent_dim)
     state = state_at(turned, x, standard_normal(model, shape, generator=generator))
     order = range(1, schedule.temperatures + 1)
-    return _walk(turned, x, state, schedule=schedule, order=order, generator=generator)
+    return _walk(turned, x, state, schedule=schedule, order=order, generator=generator, told=told)
 
 
 def anneal_backwards(
@@ -82,6 +85,7 @@ def anneal_backwards(
     schedule: Schedule,
     chains: int,
     generator: torch.Generator,
+    told: Told = unheard,
 ) -> Annealed:
     """Anneal chains from a posterior sample of each image back to the prior.
 
@@ -92,6 +96,7 @@ def anneal_backwards(
         schedule: as for `anneal`.
         chains: K.
         generator: the only source of randomness.
+        told: hears of every temperature that the chains have reached.
 
     Raises:
         RunFailed: the decoder returned NaN.
@@ -110,7 +115,7 @@ def anneal_backwards(
             generator=generator,
         )
     order = range(schedule.temperatures - 1, -1, -1)
-    return _walk(turned, x, state, schedule=schedule, order=order, generator=generator)
+    return _walk(turned, x, state, schedule=schedule, order=order, generator=generator, told=told)
 
 
 def _walk(
@@ -121,6 +126,7 @@ def _walk(
     schedule: Schedule,
     order: range,
     generator: torch.Generator,
+    told: Told,
 ) -> Annealed:
     """Visit the temperatures in `order`: weigh the state by the change of β, then move."""
     betas = schedule.betas.tolist()
@@ -138,6 +144,7 @@ def _walk(
             generator=generator,
         )
         acceptance += accepted.mean(0)
+        told(1)
     steps = len(order)
     evaluations = log_weight.shape[0] * (steps * schedule.steps + 1)
     return Annealed(log_weight, state, acceptance / steps, evaluations)

@@ -19,6 +19,7 @@ from dlcli.evidence.diagnostics import Estimate, Verdict, assess
 from dlcli.evidence.model import LatentModel
 from dlcli.evidence.schedule import Schedule
 from dlcli.evidence.stream import summarize
+from dlcli.evidence.telling import Told, unheard
 
 WIDE_NATS = 1.0
 """A gap between the bounds that leaves doubt whatever the weights look like."""
@@ -68,6 +69,7 @@ def sandwich(
     schedule: Schedule,
     chains: int,
     generators: tuple[torch.Generator, torch.Generator],
+    told: Told = unheard,
 ) -> Sandwich:
     """Bound log p(x) of one image drawn from the model.
 
@@ -78,13 +80,16 @@ def sandwich(
         schedule: chosen for this image.
         chains: in each direction.
         generators: for the forward and for the backward chains.
+        told: hears of every temperature that the chains of one direction have reached.
 
     Raises:
         RunFailed: the decoder returned NaN.
     """
     ceiling = float(model.ceiling(x)[0])
-    ahead = anneal(model, x, schedule=schedule, chains=chains, generator=generators[0])
-    back = anneal_backwards(model, x, z, schedule=schedule, chains=chains, generator=generators[1])
+    ahead = anneal(model, x, schedule=schedule, chains=chains, generator=generators[0], told=told)
+    back = anneal_backwards(
+        model, x, z, schedule=schedule, chains=chains, generator=generators[1], told=told
+    )
     lower = assess(
         summarize(ahead.log_weight), name="ais", ceiling=ceiling, evaluations=ahead.evaluations
     )

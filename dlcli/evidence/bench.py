@@ -29,6 +29,7 @@ from dlcli.evidence.quasi import REPLICATES, quasi_weights
 from dlcli.evidence.schedule import Schedule, choose_schedule
 from dlcli.evidence.stream import WeightSummary, summarize
 from dlcli.evidence.sweep import Stream, Sweep, Target, run_sweep, run_to_target
+from dlcli.evidence.telling import Tell, Told, fraction_of, unheard
 
 BIAS = {
     "bdmc": "a lower and an upper bound, each in expectation",
@@ -65,16 +66,18 @@ class Bench:
     Args:
         case: what is to be estimated.
         config: how.
+        tell: hears how far the estimator at work is.
     """
 
-    def __init__(self, case: Case, config: EvidenceConfig) -> None:
-        self.case, self.config = case, config
+    def __init__(self, case: Case, config: EvidenceConfig, *, tell: Tell = unheard) -> None:
+        self.case, self.config, self._tell = case, config, tell
         self.ceiling = float(case.model.ceiling(case.x)[0])
 
     @cached_property
     def schedule(self) -> Schedule:
         """The annealing schedule of this image."""
         wish = self.config.annealing
+        self._tell(self._stage("the pilot run"), 0.0)
         return choose_schedule(
             self.case.precise,
             self.case.x,
@@ -96,24 +99,28 @@ class Bench:
                 f"`bdmc` needs an image drawn from the model; '{self.case.name}' is a real one.",
                 hint="Leave bdmc out of --estimators, or estimate a simulated image.",
             )
+        schedule = self.schedule
         return sandwich(
             self.case.precise,
             self.case.x,
             self.case.z,
-            schedule=self.schedule,
+            schedule=schedule,
             chains=self.config.annealing.chains,
             generators=(self._generator("ais"), self._generator("ais-backwards")),
+            told=self._told("annealing both ways", 2 * schedule.temperatures),
         )
 
     @cached_property
     def annealed(self) -> Annealed:
         """Forward chains, for `ais` where no sandwich is made."""
+        schedule = self.schedule
         return anneal(
             self.case.precise,
             self.case.x,
-            schedule=self.schedule,
+            schedule=schedule,
             chains=self.config.annealing.chains,
             generator=self._generator("ais"),
+            told=self._told("ais", schedule.temperatures),
         )
 
     @cached_property
@@ -169,12 +176,17 @@ class Bench:
         return estimate
 
     def _stream(self, name: EstimatorName) -> tuple[Sweep, Target | None]:
+        wish = self.config.target_se
+        counts, repeated = self._counts(name), self._repeat_up_to()
+        draws = counts[-1] + (self.config.repeats - 1) * max(
+            (count for count in counts if count <= repeated), default=0
+        )
+        told = self._told(name, draws) if wish is None else unheard
         stream = {
             "prior": self._prior_stream,
             "importance": self._importance_stream,
             "control": self._control_stream,
-        }[name]()
-        wish = self.config.target_se
+        }[name](told)
         if wish is not None:
             log_rho, vague = self._log_rho() if name == "prior" else (None, False)
             return run_to_target(
@@ -191,40 +203,45 @@ class Bench:
         sweep = run_sweep(
             stream,
             name=name,
-            counts=self._counts(name),
+            counts=counts,
             generators=[self._generator(name, i) for i in range(self.config.repeats)],
-            repeat_up_to=self._repeat_up_to(),
+            repeat_up_to=repeated,
             ceiling=self.ceiling,
             truth=truth.log_p if truth else None,
             log_rho=truth.log_rho if truth and name == "prior" else None,
         )
         return sweep, None
 
-    def _prior_stream(self) -> Stream:
+    def _prior_stream(self, told: Told) -> Stream:
         def stream(
             source: torch.Generator, counts: Sequence[int]
         ) -> Iterator[tuple[WeightSummary, Spread | None]]:
             for summary in prior_weights(
-                self.case.model, self.case.x, samples=counts, generator=source
+                self.case.model, self.case.x, samples=counts, generator=source, told=told
             ):
                 yield summary, None
 
         return stream
 
-    def _importance_stream(self) -> Stream:
+    def _importance_stream(self, told: Told) -> Stream:
         proposal = self._proposal
 
         def stream(
             source: torch.Generator, counts: Sequence[int]
         ) -> Iterator[tuple[WeightSummary, Spread | None]]:
             for summary in importance_weights(
-                self.case.precise, self.case.x, proposal=proposal, samples=counts, generator=source
+                self.case.precise,
+                self.case.x,
+                proposal=proposal,
+                samples=counts,
+                generator=source,
+                told=told,
             ):
                 yield summary, None
 
         return stream
 
-    def _control_stream(self) -> Stream:
+    def _control_stream(self, told: Told) -> Stream:
         wish, fewest = self.config.target_se, 2 * REPLICATES
         most = max(self.config.samples) if wish is None else self.config.max_samples
         if most < fewest:
@@ -237,7 +254,9 @@ class Bench:
         def stream(
             source: torch.Generator, counts: Sequence[int]
         ) -> Iterator[tuple[WeightSummary, Spread | None]]:
-            yield from quasi_weights(self.case.model, self.case.x, samples=counts, generator=source)
+            yield from quasi_weights(
+                self.case.model, self.case.x, samples=counts, generator=source, told=told
+            )
 
         return stream
 
@@ -270,6 +289,12 @@ class Bench:
             return truth.log_rho, False
         # log E[w²]/E[w]² = log E_posterior[w/E w] ≥ KL by Jensen's inequality.
         return truth.kl_posterior_prior, True
+
+    def _stage(self, name: str) -> str:
+        return f"{self.case.label}: {name}"
+
+    def _told(self, name: str, total: int) -> Told:
+        return fraction_of(total, stage=self._stage(name), tell=self._tell)
 
     def _generator(self, *names: object) -> torch.Generator:
         return generator(self.config.compute.seed, *names, self.case.name, self.case.dim)

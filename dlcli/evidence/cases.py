@@ -76,6 +76,11 @@ class Case:
         """D."""
         return self.model.latent_dim
 
+    @property
+    def label(self) -> str:
+        """A few words for a line of progress."""
+        return f"D = {self.dim}" if self.z is not None else self.name
+
 
 def simulated_cases(config: EvidenceConfig) -> Iterator[Case]:
     """Draw a fresh model and one image from it for each of `config.dims`."""

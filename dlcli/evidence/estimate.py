@@ -16,6 +16,7 @@ from dlcli.evidence.bench import Bench, EstimatorResult, nats_to_log10
 from dlcli.evidence.cases import Case, Truth, simulated_cases
 from dlcli.evidence.config import EvidenceConfig, validate
 from dlcli.evidence.sweep import Sweep
+from dlcli.evidence.telling import Tell, unheard
 
 SE_OF_INTEREST = 0.01
 """Standard error (nats) for which the samples needed are stated where none is asked for."""
@@ -28,6 +29,7 @@ class DimResult:
     Args:
         dim: D.
         case: a word for the image.
+        label: what tells it from the others in a line of progress.
         truth: what is known of log p(x); None where nothing is.
         ceiling: an upper bound on log p(x) that needs no sampling, nats; may be inf.
         estimators: in the order asked for.
@@ -35,6 +37,7 @@ class DimResult:
 
     dim: int
     case: str
+    label: str
     truth: Truth | None
     ceiling: float
     estimators: tuple[EstimatorResult, ...]
@@ -66,7 +69,11 @@ class McEstimate:
 
 
 def run(
-    config: EvidenceConfig, *, cases: Iterable[Case] | None = None, signature: str | None = None
+    config: EvidenceConfig,
+    *,
+    cases: Iterable[Case] | None = None,
+    signature: str | None = None,
+    tell: Tell = unheard,
 ) -> Iterator[McEstimate]:
     """Estimate log p(x) of one image for each case, with every estimator.
 
@@ -75,6 +82,7 @@ def run(
         cases: images under other models than `config.model` (a trained VAE's decoder, say);
             `config.dims` is then not read.
         signature: of such cases; see `estimator_parts`.
+        tell: hears how far the estimator at work is.
 
     Yields:
         The result so far after every estimator; the last one is complete.
@@ -95,16 +103,21 @@ def run(
     )
     for case in simulated_cases(config) if cases is None else cases:
         done = found.results
-        for result in _one_case(case, config):
+        for result in _one_case(case, config, tell=tell):
             found = replace(found, model=case.model.name, results=(*done, result))
             yield found
     yield replace(found, complete=True)
 
 
-def _one_case(case: Case, config: EvidenceConfig) -> Iterator[DimResult]:
-    bench = Bench(case, config)
+def _one_case(case: Case, config: EvidenceConfig, *, tell: Tell) -> Iterator[DimResult]:
+    bench = Bench(case, config, tell=tell)
     result = DimResult(
-        dim=case.dim, case=case.name, truth=bench.truth, ceiling=bench.ceiling, estimators=()
+        dim=case.dim,
+        case=case.name,
+        label=case.label,
+        truth=bench.truth,
+        ceiling=bench.ceiling,
+        estimators=(),
     )
     for name in dict.fromkeys(config.estimators):
         result = replace(result, estimators=(*result.estimators, bench.run(name)))

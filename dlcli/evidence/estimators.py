@@ -18,6 +18,7 @@ from dlcli.errors import UsageFault
 from dlcli.evidence.model import LatentModel, log_likelihood, log_prior, standard_normal
 from dlcli.evidence.proposal import Proposal
 from dlcli.evidence.stream import RunningWeights, WeightSummary, chunks
+from dlcli.evidence.telling import Told, unheard
 
 CHUNK_NUMBERS = 2_000_000
 """Latent coordinates drawn at once (16 MB in float64)."""
@@ -25,7 +26,12 @@ CHUNK_SAMPLES = 32_768
 
 
 def prior_weights(
-    model: LatentModel, x: Tensor, *, samples: Sequence[int], generator: torch.Generator
+    model: LatentModel,
+    x: Tensor,
+    *,
+    samples: Sequence[int],
+    generator: torch.Generator,
+    told: Told = unheard,
 ) -> Iterator[WeightSummary]:
     """Average p(x | z) over the prior, all images sharing the same z.
 
@@ -34,6 +40,7 @@ def prior_weights(
         x: images, (B, M).
         samples: sample counts at which to report, rising.
         generator: the only source of randomness.
+        told: hears of samples as they are drawn.
 
     Yields:
         A summary of B columns at every count.
@@ -47,7 +54,8 @@ def prior_weights(
         z = standard_normal(model, (count, 1, model.latent_dim), generator=generator)
         return log_likelihood(model, x, z)
 
-    yield from _stream(draw, columns=x.shape[0], width=model.latent_dim, samples=samples)
+    width = model.latent_dim
+    yield from _stream(draw, columns=x.shape[0], width=width, samples=samples, told=told)
 
 
 def importance_weights(
@@ -57,6 +65,7 @@ def importance_weights(
     proposal: Proposal,
     samples: Sequence[int],
     generator: torch.Generator,
+    told: Told = unheard,
 ) -> Iterator[WeightSummary]:
     """Average p(x, z)/q(z) over a proposal q, each image with its own z.
 
@@ -66,6 +75,7 @@ def importance_weights(
         proposal: q(z | x) for the same B images.
         samples: sample counts at which to report, rising.
         generator: the only source of randomness.
+        told: hears of samples as they are drawn.
 
     Yields:
         A summary of B columns at every count.
@@ -80,17 +90,23 @@ def importance_weights(
         return log_likelihood(model, x, z) + log_prior(z) - proposal.log_density(z)
 
     width = model.latent_dim * x.shape[0]
-    yield from _stream(draw, columns=x.shape[0], width=width, samples=samples)
+    yield from _stream(draw, columns=x.shape[0], width=width, samples=samples, told=told)
 
 
 def _stream(
-    draw: Callable[[int], Tensor], *, columns: int, width: int, samples: Sequence[int]
+    draw: Callable[[int], Tensor],
+    *,
+    columns: int,
+    width: int,
+    samples: Sequence[int],
+    told: Told,
 ) -> Iterator[WeightSummary]:
     checked = rising(samples)
     running = RunningWeights(columns, capacity=checked[-1])
     most = max(1, min(CHUNK_SAMPLES, CHUNK_NUMBERS // width))
     for size, is_checkpoint in chunks(checked, most=most):
         running.update(draw(size))
+        told(size)
         if is_checkpoint:
             yield running.summary()
 

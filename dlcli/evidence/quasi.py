@@ -25,13 +25,19 @@ from dlcli.evidence.estimators import CHUNK_NUMBERS, CHUNK_SAMPLES, rising
 from dlcli.evidence.interval import relative_moments
 from dlcli.evidence.model import LatentModel, log_likelihood
 from dlcli.evidence.stream import RunningWeights, WeightSummary, chunks
+from dlcli.evidence.telling import Told, unheard
 
 REPLICATES = 16
 MOST_DIMENSIONS = SobolEngine.MAXDIM
 
 
 def quasi_weights(
-    model: LatentModel, x: Tensor, *, samples: Sequence[int], generator: torch.Generator
+    model: LatentModel,
+    x: Tensor,
+    *,
+    samples: Sequence[int],
+    generator: torch.Generator,
+    told: Told = unheard,
 ) -> Iterator[tuple[WeightSummary, Spread]]:
     """Average p(x | z) over 16 scrambled Sobol sequences.
 
@@ -41,6 +47,7 @@ def quasi_weights(
         samples: total counts at which to report; those below 32 are left out, and each is rounded
             down to a multiple of 16.
         generator: seeds the scramblings.
+        told: hears of samples as they are drawn.
 
     Yields:
         The pooled weights, and the mean's uncertainty from the replicates.
@@ -66,6 +73,7 @@ def quasi_weights(
         points = torch.stack([engine.draw(size, dtype=torch.float64) for engine in engines], 1)
         z = _normal(points).to(model.device, model.dtype).flatten(0, 1)[:, None]  # (size·R, 1, D)
         running.update(log_likelihood(model, x, z).view(size, REPLICATES))
+        told(size * REPLICATES)
         if is_checkpoint:
             summary = running.summary()
             yield summary.pooled(), replicate_spread(summary.log_mean)

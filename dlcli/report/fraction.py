@@ -62,6 +62,12 @@ class FractionProgress:
             parts = [f"{self._label}: {done:.0%}", note, self._left(done, now)]
             say(self._consoles.err, ", ".join(part for part in parts if part))
 
+    def stage(self, label: str, done: float) -> None:
+        """Take note of how far one of several works is; the time that is left is of that one."""
+        if label != self._label:
+            self._label, self._began = label, self._clock()
+        self(done)
+
     def _frame(self, done: float, note: str, now: float) -> RenderableType:
         grid = Table.grid(padding=(0, 2))
         bar = ProgressBar(total=1.0, completed=done, width=BAR_WIDTH)

@@ -40,3 +40,17 @@ def test_quiet_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     with FractionProgress(consoles, label="work", clock=lambda: 0.0) as show:
         show(0.5)
     assert err.getvalue() == ""
+
+
+def test_one_work_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    consoles, _, err = on_pipes(monkeypatch)
+    now = 0.0
+    with FractionProgress(consoles, label="", clock=lambda: now) as show:
+        show.stage("a", 0.0)
+        now = 40.0
+        show.stage("a", 1.0)
+        now = 41.0
+        show.stage("b", 0.0)
+        now = 61.0
+        show.stage("b", 0.5)
+    assert err.getvalue().splitlines() == ["a: 100%", "b: 50%, 20 s left"]
