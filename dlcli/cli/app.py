@@ -53,6 +53,9 @@ def report_failure(error: Exception, *, as_json: bool) -> int:
     """Say what went wrong, on stderr and for `--json` on stdout too; return the exit code."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         ignore_signals()
+        from dlcli.engine.distributed import abandon_processes
+
+        abandon_processes()
     known = as_known(error)
     if not known.message and not as_json:  # a group without a command has shown its help
         return known.exit_code

@@ -116,6 +116,15 @@ def join_processes(world: World, *, device: torch.device) -> None:
     atexit.register(_leave)
 
 
+def abandon_processes() -> None:
+    """Leave without the others, having failed: NCCL's farewell would wait for all of them.
+
+    Where they wait for this one in turn, neither would end (torchtitan, pull request 1342).
+    """
+    if dist.is_initialized() and dist.get_backend() == "nccl":
+        atexit.unregister(_leave)
+
+
 def _leave() -> None:
     """Give the group back while Python still runs, and end its threads with it.
 

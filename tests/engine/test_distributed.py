@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from dlcli.engine import distributed
 from dlcli.engine.distributed import World, join_processes, launched_world
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.session import Place
@@ -60,6 +61,18 @@ def test_a_process_learns_its_place_from_the_launcher(
         monkeypatch.setenv(name, value)
     assert launched_world() == expected
     assert launched_world().is_main is (expected.rank == 0)
+
+
+@pytest.mark.parametrize(("backend", "left"), [("nccl", []), ("gloo", ["_leave"])])
+def test_one_that_has_failed_does_not_wait_for_the_others_with_nccl(
+    backend: str, left: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registered = [distributed._leave]
+    monkeypatch.setattr(distributed.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(distributed.dist, "get_backend", lambda: backend)
+    monkeypatch.setattr(distributed.atexit, "unregister", registered.remove)
+    distributed.abandon_processes()
+    assert [each.__name__ for each in registered] == left
 
 
 @pytest.fixture(scope="module")
