@@ -53,7 +53,12 @@ def evaluate(
         raise UsageFault(f"'{name}' and --run {run} are two runs.", hint="Name one of them.")
     trained = found(run or name, checkpoint=checkpoint, consoles=show.consoles)
     with FractionProgress(show.consoles, label="vae eval") as at:
-        results = evaluations(trained, config, notice=show.consoles.notice)
+        results = evaluations(
+            trained,
+            config,
+            notice=show.consoles.notice,
+            tell=lambda stage, done: at(done, stage),
+        )
         result = measured(results, told=lambda found: at(found.done, found.stage))
     files = _figure(result, plot or Path(f"{usual_path('bounds', run=trained.run)}.png"))
     words = [*evaluation_words(result), *(f"figure: {file}" for file in files)]

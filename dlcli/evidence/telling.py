@@ -25,3 +25,8 @@ def fraction_of(total: int, *, stage: str, tell: Tell) -> Told:
 
     told(0)
     return told
+
+
+def part(tell: Tell, *, start: float, share: float) -> Tell:
+    """Tell of a part of a whole, which begins at `start` and is `share` of it."""
+    return lambda stage, done: tell(stage, start + done * share)

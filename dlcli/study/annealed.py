@@ -21,10 +21,13 @@ from dlcli.evidence.diagnostics import Estimate, assess
 from dlcli.evidence.model import LatentModel
 from dlcli.evidence.schedule import Schedule, choose_schedule
 from dlcli.evidence.stream import summarize
+from dlcli.evidence.telling import Tell, fraction_of, part, unheard
 from dlcli.study.bounds import Average, average
 
 IMAGES_AT_ONCE = 16
 """They share a schedule."""
+STAGE = "AIS"
+"""What a line of progress calls it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +86,7 @@ def stream_annealed(
     chains: int,
     temperatures: int,
     generator: torch.Generator,
+    tell: Tell = unheard,
 ) -> Iterator[AnnealedNll]:
     """Anneal images in batches.
 
@@ -93,6 +97,7 @@ def stream_annealed(
         chains: K ≥ 2.
         temperatures: steps from prior to posterior; 0 lets a pilot choose.
         generator: the only source of randomness.
+        tell: hears what fraction of the images is annealed, also on the way through a batch.
 
     Yields:
         What is known after each batch.
@@ -102,9 +107,14 @@ def stream_annealed(
     """
     batches: list[_Batch] = []
     began = time.monotonic()
+    done = 0
     for x in torch.split(pixels, IMAGES_AT_ONCE):
+        of_batch = part(tell, start=done / len(pixels), share=len(x) / len(pixels))
+        of_batch(STAGE, 0.0)  # a pilot takes a while
         schedule = choose_schedule(decoder, x, generator=generator, temperatures=temperatures)
-        found = anneal(decoder, x, schedule=schedule, chains=chains, generator=generator)
+        told = fraction_of(schedule.temperatures, stage=STAGE, tell=of_batch)
+        done += len(x)
+        found = anneal(decoder, x, schedule=schedule, chains=chains, generator=generator, told=told)
         summary = summarize(found.log_weight)
         estimates = [assess(summary.column(b), name="ais") for b in range(len(x))]
         batches.append(_Batch(estimates, schedule, found))

@@ -18,8 +18,9 @@ from dlcli.engine.seed import generator
 from dlcli.engine.settings import ComputeConfig
 from dlcli.engine.weights import snapshot_epochs, snapshot_name
 from dlcli.evidence.bernoulli import BernoulliDecoder
+from dlcli.evidence.telling import Tell, part, unheard
 from dlcli.study.ambiguity import stream_ambiguity
-from dlcli.study.annealed import stream_annealed
+from dlcli.study.annealed import STAGE, stream_annealed
 from dlcli.study.bounds import Bounds, average, stream_bounds
 from dlcli.study.decoders import decoder_of
 from dlcli.study.eval_config import VaeEvalConfig
@@ -47,6 +48,8 @@ class _Subject:
     """(N, 784): as the model is used to."""
     dense: Tensor
     """(N, 784): of which it has a density; the same unless they are grey."""
+    tell: Tell = unheard
+    """Hears how far the stage at work is."""
 
     @property
     def is_grey(self) -> bool:
@@ -70,13 +73,16 @@ def epochs_of(trained: Trained) -> int:
     return int(kept) if kept.isdigit() else trained.config.loop.epochs
 
 
-def run(trained: Trained, config: VaeEvalConfig, *, notice: Notice) -> Iterator[VaeEvaluation]:
+def run(
+    trained: Trained, config: VaeEvalConfig, *, notice: Notice, tell: Tell = unheard
+) -> Iterator[VaeEvaluation]:
     """Evaluate a trained VAE on test images of its own data set.
 
     Args:
         trained: from `find_trained`; its model is moved to the device.
         config: what to measure.
         notice: told one sentence where the user should know something.
+        tell: hears how far all of it is, where a result is long in coming.
 
     Yields:
         Results that are ever more complete; the last has `done` 1.
@@ -95,7 +101,10 @@ def run(trained: Trained, config: VaeEvalConfig, *, notice: Notice) -> Iterator[
     assert latest is not None
     found, bounds = latest
     for finished, stage in enumerate(stages, start=1):
-        for found in stage(subject, found, bounds):  # noqa: B020  (each stage adds to the last)
+        of_stage = dataclasses.replace(
+            subject, tell=part(tell, start=finished / total, share=1 / total)
+        )
+        for found in stage(of_stage, found, bounds):  # noqa: B020  (each stage adds to the last)
             yield dataclasses.replace(found, done=(finished + found.done) / total)
     yield dataclasses.replace(found, done=1.0, stage="done")
 
@@ -249,9 +258,10 @@ def _ais_stage(subject: _Subject, found: VaeEvaluation, bounds: Bounds) -> Itera
         chains=config.ais_chains,
         temperatures=config.ais_temperatures,
         generator=generator(config.seed, "evaluation ais"),
+        tell=subject.tell,
     ):
         share = ais.images / len(pixels)
-        yield dataclasses.replace(found, ais=ais, stage="AIS", done=share)
+        yield dataclasses.replace(found, ais=ais, stage=STAGE, done=share)
 
 
 def _checkpoints_stage(

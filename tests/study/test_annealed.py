@@ -7,6 +7,7 @@ import torch
 
 from dlcli.engine.device import Compute
 from dlcli.engine.seed import generator
+from dlcli.evidence.telling import Tell, unheard
 from dlcli.study import annealed as room
 from dlcli.study.annealed import AnnealedNll, stream_annealed
 from dlcli.study.bounds import stream_bounds
@@ -15,7 +16,7 @@ from dlcli.study.eval_images import binarized, chosen_images
 from dlcli.vae.trained import Trained
 
 
-def annealed(trained: Trained, *, lift: float = 0.0) -> list[AnnealedNll]:
+def annealed(trained: Trained, *, lift: float = 0.0, tell: Tell = unheard) -> list[AnnealedNll]:
     compute = Compute(device=torch.device("cpu"), precision="fp32", threads=1)
     decoder = decoder_of(trained, compute=compute)
     rows, numbers = chosen_images(trained, count=3, notice=print)
@@ -29,6 +30,7 @@ def annealed(trained: Trained, *, lift: float = 0.0) -> list[AnnealedNll]:
             chains=4,
             temperatures=60,
             generator=generator(0, "ais"),
+            tell=tell,
         )
     )
 
@@ -51,9 +53,13 @@ def test_is_doubtful_where_it_is_below(trained: Trained) -> None:
 
 
 def test_batches_add_up(trained: Trained) -> None:
+    told: list[float] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(room, "IMAGES_AT_ONCE", 2)
-        first, second = annealed(trained)
+        first, second = annealed(trained, tell=lambda _, done: told.append(done))
+    assert told == pytest.approx(sorted(told))
+    assert (told[0], told[-1]) == pytest.approx((0.0, 1.0))
+    assert len(told) > 100, "on the way through a batch, too"
     assert (first.images, second.images) == (2, 3)
     assert second.temperatures == (60, 60)
     assert second.evaluations > first.evaluations

@@ -50,6 +50,18 @@ def test_binary_pixels_have_an_nll(trained: Trained) -> None:
         assert part in found.signature.split("|")
 
 
+def test_a_long_stage_tells_how_far_all_of_it_is(trained: Trained) -> None:
+    told: list[tuple[str, float]] = []
+    config = VaeEvalConfig(
+        device="cpu", threads=1, k=20, ais=True, ais_images=2, ais_chains=4, ais_temperatures=50
+    )
+    tell = lambda stage, done: told.append((stage, done))  # noqa: E731
+    *_, last = run(trained, config, notice=lambda _: None, tell=tell)
+    assert last.ais is not None
+    assert {stage for stage, _ in told} == {"AIS"}
+    assert (told[0][1], told[-1][1]) == (0.5, 1.0)
+
+
 def test_grey_pixels_have_none_and_say_so(trained: Trained) -> None:
     grey = with_pixels(trained, binarize="none", likelihood="bernoulli")
     found = results(grey, k=20)[-1]
