@@ -26,6 +26,8 @@ STRIDE = 0.5
 """How far a stage moves β, in standard deviations of log p(x | z)."""
 MOST_STAGES = 2000
 ACCEPTANCE = 0.75
+MOST_CORRELATION = 0.98
+"""No more can be told by 32 chains; τ = 99."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +49,11 @@ class Pilot:
     angles: Tensor
     correlation: float
     evaluations: int
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the chains hardly moved, and all that can be said of τ is that it is long."""
+        return self.correlation >= MOST_CORRELATION
 
     @property
     def inefficiency(self) -> float:
@@ -94,7 +101,7 @@ def run_pilot(
         betas=torch.tensor(betas, dtype=torch.float64),
         spreads=torch.tensor(spreads, dtype=torch.float64),
         angles=torch.stack(angles),
-        correlation=min(0.98, max(0.0, sum(correlations) / len(correlations))),
+        correlation=min(MOST_CORRELATION, max(0.0, sum(correlations) / len(correlations))),
         evaluations=CHAINS * (1 + (len(betas) - 1) * MOVES * steps),
     )
 

@@ -21,7 +21,11 @@ from dlcli.evidence.pilot import Pilot, run_pilot
 from dlcli.evidence.reference import Reference, find_reference
 
 FEWEST_TEMPERATURES = 200
-STEP_CHOICES = (1, 2, 4)
+STEP_CHOICES = (1, 2, 4, 8)
+LAST_RESORT = 8
+"""Steps that are tried only where shorter moves are sticky."""
+STICKY = 5.0
+"""τ from which on longer moves are tried even where the last ones came out dearer."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,15 +117,22 @@ def choose_schedule(
 def _best_pilot(
     model: LatentModel, x: Tensor, *, reference: Reference, generator: torch.Generator
 ) -> tuple[Pilot, int]:
-    """Lengthen the moves while that makes an independent sample cheaper; count all pilots' cost."""
-    best, lowest, spent = None, math.inf, 0
+    """Lengthen the moves while that makes an independent sample cheaper; count all pilots' cost.
+
+    Sticky moves lag behind the path and make it look long, and of those that are stuck no price is
+    known: one that comes out dearer ends the search only where the best is not sticky.
+    """
+    best, lowest, spent, dearer = None, math.inf, 0, False
     for steps in STEP_CHOICES:
+        if best is not None and best.inefficiency < STICKY and (dearer or steps == LAST_RESORT):
+            break
         pilot = run_pilot(model, x, reference=reference, steps=steps, generator=generator)
         spent += pilot.evaluations
-        price = float(_arc_length(pilot)[1][-1]) ** 2 * pilot.inefficiency * steps
-        if price >= lowest:
-            break
-        best, lowest = pilot, price
+        length = float(_arc_length(pilot)[1][-1])
+        price = math.inf if pilot.stuck else length**2 * pilot.inefficiency * steps
+        dearer = price >= lowest
+        if not dearer:
+            best, lowest = pilot, price
     return best or pilot, spent
 
 

@@ -51,7 +51,17 @@ def test_a_chosen_length_gives_the_wanted_spread():
     assert abs(found.predicted_sd / 0.5 - 1) < 0.01
 
 
-@pytest.mark.parametrize(("correlations", "steps"), [((0.6, 0.5), 1), ((0.8, 0.3, 0.3), 2)])
+@pytest.mark.parametrize(
+    ("correlations", "steps"),
+    [
+        ((0.6, 0.5), 1),
+        ((0.8, 0.3, 0.3), 2),
+        ((0.9, 0.6, 0.3), 4),  # 19, 8, 7.4, and what moves that well needs no longer moves
+        ((0.9, 0.9, 0.75, 0.3), 8),  # 19, 38, 28, 15: a sticky one is no end
+        ((0.98, 0.98, 0.9, 0.9), 4),  # no price is known of the first two
+        ((0.98, 0.98, 0.98, 0.98), 8),
+    ],
+)
 def test_longer_moves_are_made_only_where_they_pay(
     correlations: tuple[float, ...], steps: int, monkeypatch: pytest.MonkeyPatch
 ):
