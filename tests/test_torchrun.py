@@ -18,7 +18,7 @@ from dlcli.engine.weights import load_model
 from tests.cli.tiny import CONV, SIZES, dl_json, weights_of
 from tests.cli.tiny_nmt import nmt_train
 from tests.launcher import PATIENCE_S, PAUSE_S
-from tests.torchrun import LEFT, kill_all, needs_proc, start, workers
+from tests.torchrun import FAILING, LEFT, kill_all, needs_proc, start, workers
 
 pytestmark = pytest.mark.timeout(2 * PATIENCE_S)
 
@@ -147,6 +147,18 @@ def test_a_restart_goes_on_after_a_worker_died(
 
 
 @needs_proc
+@pytest.mark.parametrize("debug", [[], pytest.param(["--debug"], marks=pytest.mark.slow)])
+def test_no_thread_of_the_group_outlives_a_failure(debug: list[str], tmp_path: Path) -> None:
+    """Here what the failed training held lies in a traceback."""
+    left = tmp_path / "left"
+    environment = {LEFT: str(left), FAILING: "0"}
+    process = start([*ENDLESS, "--out", "run", *debug], module="tests.torchrun", **environment)
+    _, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode != 0
+    assert "this update fails" in err
+    assert sorted(left.read_text().splitlines()) == [f"rank {i}, attempt 0: none" for i in (0, 1)]
+
+
 def test_a_signal_to_the_launcher_saves_and_leaves_no_thread_of_the_group(
     started: list[subprocess.Popen[str]], tmp_path: Path
 ) -> None:

@@ -1,7 +1,7 @@
 """Commands under PyTorch's own launcher, and their processes.
 
 `python -m tests.torchrun WORDS` is `dl WORDS` with its updates and the threads that it leaves
-written down, and slower on demand.
+written down, slower or failing on demand.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,8 @@ TRACE = "DL_TEST_TRACE"
 """Variable that names the file in which rank 0 writes down its updates."""
 LEFT = "DL_TEST_LEFT"
 """Variable that names the file in which every process writes down its last threads."""
+FAILING = "DL_TEST_FAILING"
+"""Variable that names the rank whose third update fails."""
 RESTARTS = "TORCHELASTIC_RESTART_COUNT"
 
 needs_proc = pytest.mark.skipif(
@@ -73,10 +76,25 @@ def _write_threads() -> None:
         file.write(row + "\n")
 
 
+def _fail_at_update(step: int) -> None:
+    from dlcli.engine.step import Stepper
+
+    real = Stepper.update
+
+    def update(self: Stepper, *given: Any, **named: Any) -> Any:
+        if named["step"] >= step:
+            raise RuntimeError("this update fails")
+        return real(self, *given, **named)
+
+    Stepper.update = update  # type: ignore[method-assign]
+
+
 def main() -> None:
     """Run `dl`; only a first attempt is slow."""
     from dlcli.__main__ import main
 
+    if os.environ.get(FAILING) == os.environ["RANK"]:
+        _fail_at_update(3)
     if LEFT in os.environ:
         atexit.register(_write_threads)  # the first to register is the last to be called
     first = os.environ.get(RESTARTS, "0") == "0"

@@ -43,6 +43,7 @@ class Root(LazyGroup):
         try:
             code = run()
         except Exception as error:
+            _part_from_others()
             if "--debug" in words:
                 raise
             sys.exit(report_failure(error, as_json="--json" in words))
@@ -51,11 +52,6 @@ class Root(LazyGroup):
 
 def report_failure(error: Exception, *, as_json: bool) -> int:
     """Say what went wrong, on stderr and for `--json` on stdout too; return the exit code."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        ignore_signals()
-        from dlcli.engine.distributed import abandon_processes
-
-        abandon_processes()
     known = as_known(error)
     if not known.message and not as_json:  # a group without a command has shown its help
         return known.exit_code
@@ -64,6 +60,15 @@ def report_failure(error: Exception, *, as_json: bool) -> int:
     with contextlib.suppress(BrokenPipeError):
         Consoles(json=as_json and _has_the_last_word()).failure(known)
     return known.exit_code
+
+
+def _part_from_others() -> None:
+    """Under `torchrun`, let nothing and nobody delay the end of a command that has failed."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        ignore_signals()
+        room = sys.modules.get("dlcli.engine.distributed")  # else there is nobody to part from
+        if room is not None:
+            room.abandon_processes()
 
 
 def _has_the_last_word() -> bool:

@@ -60,7 +60,7 @@ def mc_estimate(
     cases, signature = _cases(run, config, show, images=images)
     with FractionProgress(show.consoles, label="mc-estimate") as at:
         results = estimates(config, cases=cases, signature=signature, tell=at.stage)
-        result = measured(results, told=lambda found: _told(found, show))
+        result = measured(results, told=lambda found: _say_done(found, show))
     files = []
     if plot is not None:
         error_figure(result, plot.absolute())
@@ -70,7 +70,7 @@ def mc_estimate(
     leave_if_partial(result, show)
 
 
-def _told(found: McEstimate, show: Show) -> None:
+def _say_done(found: McEstimate, show: Show) -> None:
     if not found.complete:
         last = found.results[-1]
         each = last.estimators[-1].estimate

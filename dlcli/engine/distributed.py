@@ -10,6 +10,7 @@ import atexit
 import gc
 import importlib
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -117,9 +118,10 @@ def join_processes(world: World, *, device: torch.device) -> None:
 
 
 def abandon_processes() -> None:
-    """Leave without the others, having failed: NCCL's farewell would wait for all of them.
+    """Leave without the others, having failed: to part from NCCL's group takes all of them.
 
-    Where they wait for this one in turn, neither would end (torchtitan, pull request 1342).
+    Where they wait for this one in turn, neither would end (torchtitan, pull request 1342). From
+    gloo's group each parts alone.
     """
     if dist.is_initialized() and dist.get_backend() == "nccl":
         atexit.unregister(_leave)
@@ -128,8 +130,12 @@ def abandon_processes() -> None:
 def _leave() -> None:
     """Give the group back while Python still runs, and end its threads with it.
 
-    A thread of gloo that lets go of a tensor after that asks for a lock that is no longer given,
-    which aborts a process whose work is done. The threads end with the last holder of the group.
+    A thread of gloo that lets go of a tensor after that asks for Python's lock, which is no longer
+    given, and aborts a process whose work is done. The threads end with the last holder of the
+    group. That has to be torch's own, which gives the lock up while it waits for them: a network
+    of a training that has failed, kept by its traceback or in a cycle, goes first.
     """
-    gc.collect()  # a network of a training that has failed may lie in a cycle
+    for name in ("last_exc", "last_value", "last_traceback"):  # of `--debug`
+        setattr(sys, name, None)
+    gc.collect()
     dist.destroy_process_group()

@@ -107,7 +107,7 @@ class Bench:
             schedule=schedule,
             chains=self.config.annealing.chains,
             generators=(self._generator("ais"), self._generator("ais-backwards")),
-            told=self._told("annealing both ways", 2 * schedule.temperatures),
+            told=self._told("bdmc", 2 * schedule.temperatures),
         )
 
     @cached_property
@@ -181,7 +181,9 @@ class Bench:
         draws = counts[-1] + (self.config.repeats - 1) * max(
             (count for count in counts if count <= repeated), default=0
         )
-        told = self._told(name, draws) if wish is None else unheard
+        told = self._told(name, draws)
+        if wish is not None:  # nobody knows how many samples that takes
+            told = unheard
         stream = {
             "prior": self._prior_stream,
             "importance": self._importance_stream,

@@ -120,7 +120,8 @@ def _best_pilot(
     """Lengthen the moves while that makes an independent sample cheaper; count all pilots' cost.
 
     Sticky moves lag behind the path and make it look long, and of those that are stuck no price is
-    known: one that comes out dearer ends the search only where the best is not sticky.
+    known: one that comes out dearer ends the search only where the best is not sticky. Where no
+    price is known at all, the longest moves are made.
     """
     best, lowest, spent, dearer = None, math.inf, 0, False
     for steps in STEP_CHOICES:

@@ -35,6 +35,7 @@ class FractionProgress:
         self._consoles, self._label, self._clock = consoles, label, clock
         self._bar = LiveBar(consoles, clock=clock)
         self._began = self._shown_at = clock()
+        self._done = 0.0
 
     def __enter__(self) -> Self:
         """Begin to count the time."""
@@ -50,23 +51,28 @@ class FractionProgress:
         """Take the bar away."""
         self._bar.stop()
 
-    def __call__(self, done: float, note: str = "") -> None:
+    def __call__(self, done: float, note: str = "", *, at_once: bool = False) -> None:
         """Take note that `done` (0 to 1) of the work is there; `note` says what it is at."""
         now = self._clock()
         if self._consoles.quiet:
             return
         if is_live(self._consoles.err):
-            self._bar.draw(lambda: self._frame(done, note, now))
+            self._bar.draw(lambda: self._frame(done, note, now), now=at_once)
         elif now - self._shown_at >= LINE_EVERY_S:
             self._shown_at = now
             parts = [f"{self._label}: {done:.0%}", note, self._left(done, now)]
             say(self._consoles.err, ", ".join(part for part in parts if part))
 
     def stage(self, label: str, done: float) -> None:
-        """Take note of how far one of several works is; the time that is left is of that one."""
-        if label != self._label:
+        """Take note of how far one of several works is; the time that is left is of that one.
+
+        The beginning of each is shown at once, since nothing may follow for a while.
+        """
+        begins = label != self._label or done < self._done
+        if begins:
             self._label, self._began = label, self._clock()
-        self(done)
+        self._done = done
+        self(done, at_once=begins)
 
     def _frame(self, done: float, note: str, now: float) -> RenderableType:
         grid = Table.grid(padding=(0, 2))

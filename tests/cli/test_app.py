@@ -139,6 +139,22 @@ def test_of_many_processes_one_writes_the_object(monkeypatch: pytest.MonkeyPatch
     assert (result.exit_code, result.stdout) == (1, "")
 
 
+@pytest.mark.parametrize("words", [[], ["--debug"]])
+def test_of_many_processes_a_failed_one_parts_from_the_others(
+    words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr("dlcli.cli.app.ignore_signals", lambda: done.append("ignore"))
+    monkeypatch.setattr(
+        "dlcli.engine.distributed.abandon_processes", lambda: done.append("abandon")
+    )
+    _go(RuntimeError("x"), *words)
+    assert done == []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    _go(RuntimeError("x"), *words)
+    assert done == ["ignore", "abandon"]
+
+
 @pytest.mark.parametrize(
     ("words", "message", "hint"),
     [

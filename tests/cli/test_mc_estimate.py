@@ -32,6 +32,29 @@ def parsed(*words: str, dims: str = "2 4") -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every bit of progress said."""
+    monkeypatch.setattr("dlcli.report.fraction.LINE_EVERY_S", 0.0)
+
+
+@pytest.mark.usefixtures("often")
+def test_it_says_how_far_each_estimator_is():
+    done = dl("--estimators", "prior", "ais")
+    for line in ("D = 2: prior: 100%", "D = 4: the pilot run: 0%", "D = 4: ais: 50%"):
+        assert line in done.stderr
+    assert "the pilot run" not in done.stdout
+    assert dl("--estimators", "prior", "--quiet").stderr == ""
+
+
+@pytest.mark.usefixtures("often")
+def test_it_says_of_which_image(tiny_run: Path):
+    said = dl("--run", str(tiny_run), "--images", "2", "--estimators", "importance").stderr
+    images = {line.split(":")[0] for line in said.splitlines() if line.endswith("importance: 100%")}
+    assert len(images) == 2
+    assert all(image.startswith("test-") for image in images)
+
+
 def test_json_has_the_agreed_fields():
     found = parsed()
     assert found["model"] == "linear-gaussian"

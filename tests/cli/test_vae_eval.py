@@ -28,6 +28,12 @@ def dl(*words: str) -> Result:
     return CliRunner().invoke(app, ["vae", "eval", *words])
 
 
+def test_it_says_how_far_the_annealing_is(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dlcli.report.fraction.LINE_EVERY_S", 0.0)
+    ais = ("--ais", "--ais-images", "1", "--ais-chains", "4", "--ais-temperatures", "10")
+    assert "vae eval: 75%, AIS" in dl(str(tiny_run), *SMALL, *ais).stderr
+
+
 def test_json_has_the_names_that_scripts_rely_on(tiny_run: Path) -> None:
     done = dl(str(tiny_run), *SMALL, "--json")
     assert done.exit_code == 0, done.output

@@ -37,21 +37,21 @@ def _told(config: EvidenceConfig) -> dict[str, list[float]]:
         ("importance", "importance"),
         ("control", "control"),
         ("ais", "ais"),
-        ("bdmc", "annealing both ways"),
+        ("bdmc", "bdmc"),
     ],
 )
 def test_every_estimator_tells_how_far_it_is(name: str, stage: str) -> None:
     stages = _told(replace(SMALL, estimators=(name,)))
     done = stages.pop(f"D = 3: {stage}")
     assert done[0] == 0
-    assert done == sorted(done)
+    assert done == sorted(set(done)), "the total is not too small"
     assert done[-1] == 1
     assert len(done) > 3
     assert stages == ({"D = 3: the pilot run": [0.0]} if name in ("ais", "bdmc") else {})
 
 
 def test_a_wish_for_a_standard_error_has_no_end_that_is_known() -> None:
-    assert _told(replace(SMALL, estimators=("prior",), target_se=0.1)) == {}
+    assert _told(replace(SMALL, estimators=("prior",), target_se=0.1)) == {"D = 3: prior": [0.0]}
 
 
 def test_more_than_foreseen_is_everything() -> None:

@@ -35,6 +35,16 @@ def test_on_a_terminal_a_bar_comes_and_goes(monkeypatch: pytest.MonkeyPatch) -> 
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
 
 
+def test_on_a_terminal_the_next_work_is_shown_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    consoles, _, err = on_terminal(monkeypatch)
+    with FractionProgress(consoles, label="", clock=lambda: 0.0) as show:
+        for label, done in (("first", 0.0), ("first", 0.9), ("second", 0.0), ("second", 0.5)):
+            show.stage(label, done)
+    text = err.getvalue()
+    assert "90%" not in text, "not more than eight times a second"
+    assert text.index("first") < text.index("second")
+
+
 def test_quiet_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     consoles, _, err = on_pipes(monkeypatch, quiet=True)
     with FractionProgress(consoles, label="work", clock=lambda: 0.0) as show:
@@ -53,4 +63,12 @@ def test_one_work_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
         show.stage("b", 0.0)
         now = 61.0
         show.stage("b", 0.5)
-    assert err.getvalue().splitlines() == ["a: 100%", "b: 50%, 20 s left"]
+        now = 70.0
+        show.stage("b", 0.0)
+        now = 80.0
+        show.stage("b", 0.5)
+    assert err.getvalue().splitlines() == [
+        "a: 100%",
+        "b: 50%, 20 s left",
+        "b: 50%, 10 s left",
+    ]
