@@ -196,7 +196,7 @@ class Bench:
                 name=name,
                 target_se=wish,
                 most=self.config.max_samples,
-                generator=self._generator(name, 0),
+                generators=(self._generator(name, 0), self._generator(name, "anew")),
                 ceiling=self.ceiling,
                 log_rho=log_rho,
                 at_least=vague,

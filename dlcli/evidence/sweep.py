@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -21,6 +21,8 @@ Stream = Callable[[torch.Generator, Sequence[int]], Iterator[tuple[WeightSummary
 
 FEWEST_REPEATS = 3
 PILOT_SAMPLES = 10_000
+APART = 4.0
+"""Joint standard errors by which two estimates of one number may differ."""
 MARGIN = 10.0
 """How many ρ a count must reach to lie on the −1/2 line."""
 
@@ -146,19 +148,22 @@ def run_to_target(
     name: str,
     target_se: float,
     most: int,
-    generator: torch.Generator,
+    generators: tuple[torch.Generator, torch.Generator],
     ceiling: float = math.inf,
     log_rho: float | None = None,
     at_least: bool = False,
 ) -> tuple[Sweep, Target]:
     """Sample until the standard error is reached, or say at once that it would take too many.
 
+    To stop at the first count that looks good is to choose lucky draws. What is reported is
+    therefore drawn anew, twice as many; where that does not bear the first out, sampling goes on.
+
     Args:
         stream: the estimator.
         name: of the estimator.
         target_se: the wish, nats.
         most: samples that may be drawn.
-        generator: the only source of randomness.
+        generators: of the search and of what is reported, the only sources of randomness.
         ceiling: an upper bound on log p(x).
         log_rho: log ρ of the weights where it is known: N ≈ ρ/se².
         at_least: `log_rho` is only a lower bound.
@@ -167,20 +172,20 @@ def run_to_target(
     hopeless = needed is not None and needed > math.log10(most)
     counts = [min(PILOT_SAMPLES, most)] if hopeless else list(_growing(most))
     points = []
-    for summary, spread in stream(generator, counts):
+    reached = False
+    for summary, spread in stream(generators[0], counts):
         estimate = assess(summary, name=name, ceiling=ceiling, spread=spread)
-        points.append(
-            SweepPoint(
-                samples=estimate.samples,
-                estimate=estimate,
-                repeats=(estimate.log_p,),
-                rms_error=None,
-            )
-        )
-        if estimate.verdict == "trust" and estimate.std_error <= target_se:
+        points.append(_unrepeated(estimate))
+        if not _meets(estimate, target_se):
+            continue
+        for again, spread_again in stream(generators[1], [min(2 * estimate.samples, most)]):
+            anew = assess(again, name=name, ceiling=ceiling, spread=spread_again)
+            reached = _meets(anew, target_se) and _agree(estimate, anew)
+        if reached:
+            points.append(_unrepeated(anew))
             break
+        points[-1] = _unrepeated(_not_borne_out(estimate))
     last = points[-1].estimate
-    reached = last.verdict == "trust" and last.std_error <= target_se
     if needed is None or not hopeless:
         needed = _extrapolate(last, target_se) if not reached else math.log10(last.samples)
     target = Target(
@@ -190,6 +195,24 @@ def run_to_target(
         reason=_in_words(last, target_se, needed, reached=reached, vague=at_least or not hopeless),
     )
     return Sweep(points=tuple(points), slope=None, slope_asymptotic=None), target
+
+
+def _unrepeated(estimate: Estimate) -> SweepPoint:
+    repeats = (estimate.log_p,)
+    return SweepPoint(samples=estimate.samples, estimate=estimate, repeats=repeats, rms_error=None)
+
+
+def _meets(estimate: Estimate, target_se: float) -> bool:
+    return estimate.verdict == "trust" and estimate.std_error <= target_se
+
+
+def _agree(one: Estimate, other: Estimate) -> bool:
+    return abs(one.log_p - other.log_p) <= APART * math.hypot(one.std_error, other.std_error)
+
+
+def _not_borne_out(estimate: Estimate) -> Estimate:
+    reason = "samples drawn anew do not bear it out"
+    return replace(estimate, verdict="doubt", reason=reason)
 
 
 def _growing(most: int) -> Iterator[int]:
@@ -211,6 +234,9 @@ def _in_words(
 ) -> str:
     if reached:
         return f"{estimate.samples:,} samples give a standard error of {estimate.std_error:.3g}"
+    if estimate.std_error <= target_se:
+        shown = f"{estimate.samples:,} samples show one of {estimate.std_error:.3g}"
+        return f"{shown} that is not to be trusted"
     number = f"10^{needed:.1f}" if needed > 6 else f"{10**needed:,.0f}"
     about = "at least" if vague else "about"
     return f"a standard error of {target_se:g} would take {about} {number} samples"

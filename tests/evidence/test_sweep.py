@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 
 from dlcli.engine.seed import generator
@@ -9,6 +10,10 @@ from dlcli.evidence.estimators import prior_weights
 from dlcli.evidence.stream import summarize
 from dlcli.evidence.sweep import fit_slope, run_sweep, run_to_target
 from tests.evidence.calibration import linear_case
+
+
+def two() -> tuple[torch.Generator, torch.Generator]:
+    return generator(0), generator(1)
 
 
 def easy():
@@ -71,15 +76,18 @@ def test_a_wish_is_met():
         name="prior",
         target_se=0.02,
         most=10**6,
-        generator=generator(0),
+        generators=two(),
         log_rho=log_rho,
     )
     last = found.points[-1].estimate
     assert target.reached
     assert last.std_error <= 0.02
     assert abs(last.log_p - truth) < 4 * 0.02
-    # N ≈ ρ/se², and at most √2 too many were drawn.
-    assert last.samples < 2.5 * math.exp(log_rho) / 0.02**2
+    # N ≈ ρ/se², at most √2 too many in the search, and twice as many again are reported.
+    first = found.points[-2].estimate
+    assert first.samples < 2.5 * math.exp(log_rho) / 0.02**2
+    assert last.samples == 2 * first.samples
+    assert last.log_p != first.log_p
 
 
 def test_a_hopeless_wish_is_refused_at_once():
@@ -89,7 +97,7 @@ def test_a_hopeless_wish_is_refused_at_once():
         name="prior",
         target_se=0.01,
         most=10**8,
-        generator=generator(0),
+        generators=two(),
         log_rho=53.0,
     )
     assert not target.reached
@@ -99,9 +107,7 @@ def test_a_hopeless_wish_is_refused_at_once():
 
 def test_an_unknown_price_is_extrapolated():
     stream, _, _ = easy()
-    _, target = run_to_target(
-        stream, name="prior", target_se=1e-5, most=5000, generator=generator(0)
-    )
+    _, target = run_to_target(stream, name="prior", target_se=1e-5, most=5000, generators=two())
     assert not target.reached
     assert 8 < target.samples_needed_log10 < 13
     assert "at least 10^" in target.reason
@@ -112,23 +118,42 @@ def test_a_wish_is_met_by_a_trusted_estimate_alone():
     seen = []
 
     def stream(source: torch.Generator, counts):
-        for count in (10, 5000):
+        for count in counts if len(counts) == 1 else (10, 5000):
             seen.append(count)
             draws = 0.1 * torch.randn(count, 1, generator=source, dtype=torch.float64)
             yield summarize(draws), None
 
-    found, target = run_to_target(
-        stream, name="test", target_se=0.5, most=10**6, generator=generator(0)
-    )
-    assert seen == [10, 5000]
+    found, target = run_to_target(stream, name="test", target_se=0.5, most=10**6, generators=two())
+    assert seen == [10, 5000, 10_000]
     assert target.reached
     assert found.points[0].estimate.verdict == "doubt"
+
+
+@pytest.mark.parametrize("flaw", ["heavy", "apart"])
+def test_what_looks_good_once_must_do_so_again(flaw: str):
+    """The first search is lucky; drawn anew, one weight carries all, or the mean is another."""
+
+    def stream(source: torch.Generator, counts):
+        anew = len(counts) == 1
+        for count in counts if anew else (1000, 2000):
+            draws = 0.1 * torch.randn(count, 1, generator=source, dtype=torch.float64)
+            if anew and flaw == "heavy":
+                draws[0] = 30.0
+            yield summarize(draws + (1.0 if anew and flaw == "apart" else 0.0)), None
+
+    found, target = run_to_target(stream, name="test", target_se=0.5, most=10**6, generators=two())
+    assert not target.reached
+    assert [point.samples for point in found.points] == [1000, 2000]
+    assert {point.estimate.verdict for point in found.points} == {"doubt"}
+    assert "anew" in found.points[-1].estimate.reason
+    assert target.reason.startswith("2,000 samples show one of 0.00")
+    assert target.reason.endswith("that is not to be trusted")
 
 
 def test_a_tenth_of_the_error_costs_a_hundred_times_the_samples():
     stream, _, _ = easy()
     needed = [
-        run_to_target(stream, name="prior", target_se=se, most=2000, generator=generator(0))[1]
+        run_to_target(stream, name="prior", target_se=se, most=2000, generators=two())[1]
         for se in (1e-5, 1e-6)
     ]
     assert abs(needed[1].samples_needed_log10 - needed[0].samples_needed_log10 - 2) < 1e-9
