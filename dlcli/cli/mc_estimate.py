@@ -9,10 +9,11 @@ import typer
 
 from dlcli.cli.measuring import leave_if_partial, measured
 from dlcli.cli.options import Show, add_command, configured
+from dlcli.errors import UsageFault
 from dlcli.evidence.config import EvidenceConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from dlcli.evidence import Case, McEstimate
 
@@ -57,10 +58,13 @@ def mc_estimate(
     from dlcli.report.evidence_words import evidence_words
     from dlcli.report.fraction import FractionProgress
 
+    if plot is not None:
+        _check_plot(plot, config, of_run=run is not None)
+
     cases, signature = _cases(run, config, show, images=images)
     with FractionProgress(show.consoles, label="mc-estimate") as at:
         results = estimates(config, cases=cases, signature=signature, tell=at.stage)
-        result = measured(results, told=lambda found: _say_done(found, show))
+        result = measured(results, told=lambda found: _say_done(found, show, before=at.pause))
     files = []
     if plot is not None:
         error_figure(result, plot.absolute())
@@ -70,8 +74,26 @@ def mc_estimate(
     leave_if_partial(result, show)
 
 
-def _say_done(found: McEstimate, show: Show) -> None:
+def _check_plot(plot: Path, config: EvidenceConfig, *, of_run: bool) -> None:
+    """Refuse a figure that cannot be drawn, before anything is measured.
+
+    Raises:
+        UsageFault: no format that can be saved, or nothing to draw.
+    """
+    from dlcli.report.canvas import picture_suffix
+
+    picture_suffix(plot)
+    drawn = [name for name in config.estimators if name in ("prior", "importance", "control")]
+    if not drawn or (config.target_se is not None and not of_run):
+        raise UsageFault(
+            "There is no error at several sample counts to draw.",
+            hint="--plot needs prior, importance or control, and --samples, not --target-se.",
+        )
+
+
+def _say_done(found: McEstimate, show: Show, *, before: Callable[[], None]) -> None:
     if not found.complete:
+        before()
         last = found.results[-1]
         each = last.estimators[-1].estimate
         show.consoles.notice(f"{last.label}: {each.name} done, {each.verdict}")
@@ -84,9 +106,10 @@ def _cases(
     if run is None:
         return None, None
     from dlcli.study.eval_images import with_true_data
-    from dlcli.study.trained_cases import sign_trained, trained_cases
+    from dlcli.study.trained_cases import check_real, sign_trained, trained_cases
     from dlcli.vae import find_trained
 
+    check_real(config)
     notice = show.consoles.notice
     trained = with_true_data(find_trained(run, checkpoint=None, notice=notice), notice=notice)
     cases = trained_cases(trained, config, images=images, notice=notice)

@@ -52,7 +52,7 @@ def evaluate(
     if name is not None and run is not None and name != run:
         raise UsageFault(f"'{name}' and --run {run} are two runs.", hint="Name one of them.")
     trained = found(run or name, checkpoint=checkpoint, consoles=show.consoles)
-    with FractionProgress(show.consoles, label="vae eval") as at:
+    with FractionProgress(show.consoles, label="vae eval", by_note=True) as at:
         results = evaluations(
             trained,
             config,

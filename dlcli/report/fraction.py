@@ -26,16 +26,24 @@ class FractionProgress:
     Args:
         consoles: where to write; with `quiet`, nothing is.
         label: what is being done.
+        by_note: whether the time that is left is told from the pace since the note last changed,
+            where what comes first says nothing of what follows.
         clock: monotonic seconds.
     """
 
     def __init__(
-        self, consoles: Consoles, *, label: str, clock: Callable[[], float] = time.monotonic
+        self,
+        consoles: Consoles,
+        *,
+        label: str,
+        by_note: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._consoles, self._label, self._clock = consoles, label, clock
         self._bar = LiveBar(consoles, clock=clock)
         self._began = self._shown_at = clock()
-        self._done = 0.0
+        self._done = self._began_with = 0.0
+        self._by_note, self._note = by_note, ""
 
     def __enter__(self) -> Self:
         """Begin to count the time."""
@@ -54,6 +62,8 @@ class FractionProgress:
     def __call__(self, done: float, note: str = "", *, at_once: bool = False) -> None:
         """Take note that `done` (0 to 1) of the work is there; `note` says what it is at."""
         now = self._clock()
+        if self._by_note and note != self._note:
+            self._note, self._began, self._began_with = note, now, done
         if self._consoles.quiet:
             return
         if is_live(self._consoles.err):
@@ -62,6 +72,10 @@ class FractionProgress:
             self._shown_at = now
             parts = [f"{self._label}: {done:.0%}", note, self._left(done, now)]
             say(self._consoles.err, ", ".join(part for part in parts if part))
+
+    def pause(self) -> None:
+        """Take the bar away for a line that stays; the next call brings it back."""
+        self._bar.stop()
 
     def stage(self, label: str, done: float) -> None:
         """Take note of how far one of several works is; the time that is left is of that one.
@@ -81,6 +95,7 @@ class FractionProgress:
         return grid
 
     def _left(self, done: float, now: float) -> str:
-        if not 0.02 < done < 1:
+        gained, all_of_it = done - self._began_with, 1 - self._began_with
+        if not (gained > 0.02 * all_of_it and done < 1):
             return ""
-        return f"{duration((now - self._began) * (1 - done) / done)} left"
+        return f"{duration((now - self._began) * (1 - done) / gained)} left"

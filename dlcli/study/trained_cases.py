@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from dlcli.engine.device import prepare
+from dlcli.errors import UsageFault
 from dlcli.evidence.cases import Case
 from dlcli.evidence.config import EvidenceConfig
 from dlcli.evidence.estimate import estimator_parts
@@ -52,6 +53,19 @@ def trained_cases(
             x=pixels[None].to(compute.device),
             proposal=posterior_of(model, mean, logvar=logvar),
             name=f"test-{number}",
+        )
+
+
+def check_real(config: EvidenceConfig) -> None:
+    """Refuse what real images cannot be asked, before anything is measured.
+
+    Raises:
+        UsageFault: `bdmc` is among the estimators.
+    """
+    if "bdmc" in config.estimators:
+        raise UsageFault(
+            "`bdmc` needs an image drawn from the model, and those of a run are real ones.",
+            hint="Leave bdmc out of --estimators, or leave --run out.",
         )
 
 

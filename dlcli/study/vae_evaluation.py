@@ -251,6 +251,7 @@ def _signature(subject: _Subject, *, images: int) -> str:
 def _ais_stage(subject: _Subject, found: VaeEvaluation, bounds: Bounds) -> Iterator[VaeEvaluation]:
     config = subject.config
     pixels = subject.dense[: config.ais_images]
+    yield dataclasses.replace(found, stage=STAGE, done=0.0)
     for ais in stream_annealed(
         subject.decoder,
         pixels,

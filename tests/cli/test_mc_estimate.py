@@ -233,3 +233,27 @@ def test_print_config_needs_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--plot", "x.xyz"], "picture format"),
+        (["--plot", "x.png", "--estimators", "ais"], "no error at several sample counts"),
+        (["--plot", "x.png", "--target-se", "0.1"], "no error at several sample counts"),
+    ],
+)
+def test_a_figure_that_cannot_be_drawn_is_refused_first(
+    words: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(bench.Bench, "run", lambda *_: pytest.fail("measured"))
+    done = dl(*words)
+    assert done.exit_code == 2
+    assert message in done.stderr
+
+
+def test_bdmc_of_a_real_image_is_refused_first(tiny_run: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(bench.Bench, "run", lambda *_: pytest.fail("measured"))
+    done = dl("--run", str(tiny_run), "--estimators", "prior", "bdmc")
+    assert done.exit_code == 2
+    assert "Leave bdmc out" in done.stderr

@@ -72,3 +72,23 @@ def test_one_work_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
         "b: 50%, 20 s left",
         "b: 50%, 10 s left",
     ]
+
+
+def test_what_came_before_says_nothing_of_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    consoles, _, err = on_pipes(monkeypatch)
+    moments = iter((0.0, 0.0, 0.0, 1.0, 1.0, 21.0))
+    with FractionProgress(consoles, label="w", by_note=True, clock=lambda: next(moments)) as show:
+        for done, note in ((0.0, "quick"), (0.5, "quick"), (0.5, "slow"), (0.7, "slow")):
+            show(done, note)
+    assert err.getvalue().splitlines() == ["w: 70%, slow, 30 s left"]
+
+
+def test_a_line_that_stays_finds_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    consoles, _, err = on_terminal(monkeypatch)
+    with FractionProgress(consoles, label="", clock=lambda: 0.0) as show:
+        show.stage("first", 0.0)
+        show.pause()
+        consoles.notice("done with it")
+        show.stage("second", 0.0)
+    before = err.getvalue().split("done with it")[0]
+    assert "\x1b[2K" in before[before.rindex("first") :], "the bar's line was cleared"
