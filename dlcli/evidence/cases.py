@@ -17,7 +17,7 @@ from dlcli.engine.device import choose_device
 from dlcli.engine.seed import generator
 from dlcli.evidence.bdmc import Sandwich
 from dlcli.evidence.bernoulli import random_decoder
-from dlcli.evidence.config import EvidenceConfig
+from dlcli.evidence.config import SIMULATED, EvidenceConfig
 from dlcli.evidence.linear_gaussian import LinearGaussian, random_linear_gaussian
 from dlcli.evidence.model import LatentModel, draw_pairs
 from dlcli.evidence.proposal import Proposal
@@ -69,7 +69,7 @@ class Case:
     z: Tensor | None = None
     truth: Truth | None = None
     proposal: Proposal | None = None
-    name: str = "simulated"
+    name: str = SIMULATED
 
     @property
     def dim(self) -> int:

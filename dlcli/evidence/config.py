@@ -14,12 +14,14 @@ from dlcli.engine.config import STRICT, setting
 from dlcli.engine.settings import ComputeConfig
 from dlcli.errors import ConfigError
 
+SIMULATED = "simulated"
+"""What stands for the name of an image that was drawn from the model."""
 ModelName = Literal["linear-gaussian", "bernoulli"]
 EstimatorName = Literal["prior", "importance", "ais", "bdmc", "control"]
 Dimension = Annotated[int, Ge(1), Le(4000)]
 SampleCount = Annotated[int, Ge(1), Le(10**10)]
 Mean = Annotated[float, Ge(-1e6), Le(1e6)]
-Deviation = Annotated[float, Gt(0), Le(1e6)]
+Deviation = Annotated[float, Ge(1e-12), Le(1e6)]
 
 
 def _shared(name: str) -> dict[str, Any]:
@@ -105,7 +107,7 @@ class EvidenceConfig:
     pixels: Annotated[int, Ge(1), Le(100_000)] = setting(
         784, flag="--pixels", help="pixels of an image", source="seed, Question 9"
     )
-    noise_variance: Annotated[float, Gt(0), Le(1e6)] = setting(
+    noise_variance: Annotated[float, Ge(1e-12), Le(1e6)] = setting(
         0.1, flag="--noise-variance", help="variance of a pixel's noise in linear-gaussian"
     )
     hidden: Annotated[int, Ge(1), Le(100_000)] = setting(

@@ -35,7 +35,7 @@ def error_figure(found: McEstimate, path: Path) -> None:
             if not pairs:
                 continue
             xs, ys = [float(x) for x, _ in pairs], [float(y or math.nan) for _, y in pairs]
-            series.append(Line(name=f"{each.estimate.name}, D = {result.dim}", x=xs, y=ys))
+            series.append(Line(name=f"{each.estimate.name}, {result.label}", x=xs, y=ys))
             rho = result.truth.log_rho if result.truth else None
             if each.estimate.name == "prior" and rho is not None:
                 # At N ≫ ρ the error is √(ρ/N).

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 
+from dlcli.evidence.config import SIMULATED
 from dlcli.report.numbers import count, interval, number
 from dlcli.report.tables import ResultTable
 
@@ -27,8 +28,11 @@ def evidence_words(found: McEstimate) -> Iterator[RenderableType]:
     if not found.complete:
         yield "PARTIAL: interrupted; what follows was finished."
     rows = [_row(result, each) for result in found.results for each in result.estimators]
-    title = f"log p(x) of one image, {found.model}, nats"
-    yield ResultTable(COLUMNS, rows, title=title, signatures=found.signature)
+    real = [result.case for result in found.results if result.case != SIMULATED]
+    images = "one image" if len(real) < 2 else f"{len(real)} images"
+    title = f"log p(x) of {images}, {found.model}, nats"
+    columns = ("image", *COLUMNS[1:]) if real else COLUMNS
+    yield ResultTable(columns, rows, title=title, signatures=found.signature)
     for result in found.results:
         yield ""
         yield from _dim_words(result, std_error=found.std_error_of_interest)
@@ -40,7 +44,7 @@ def _row(result: DimResult, each: EstimatorResult) -> list[object]:
     found = each.estimate
     bias = found.log_p - result.truth.log_p if result.truth else None
     return [
-        result.dim,
+        result.dim if result.case == SIMULATED else result.case,
         found.name,
         count(found.samples),
         _nats(found.log_p),
@@ -55,7 +59,7 @@ def _row(result: DimResult, each: EstimatorResult) -> list[object]:
 
 
 def _dim_words(result: DimResult, *, std_error: float) -> Iterator[str]:
-    where = f"D = {result.dim}" + ("" if result.case == "simulated" else f", {result.case}")
+    where = f"D = {result.dim}" + ("" if result.case == SIMULATED else f", {result.case}")
     truth = result.truth
     if truth is not None:
         close = f" ± {truth.error:.2g}" if truth.error else ""

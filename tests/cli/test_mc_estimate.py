@@ -252,6 +252,13 @@ def test_a_figure_that_cannot_be_drawn_is_refused_first(
     assert message in done.stderr
 
 
+def test_images_are_told_apart(tiny_run: Path):
+    shown = dl("--run", str(tiny_run), "--images", "2", "--estimators", "importance").stdout
+    assert "log p(x) of 2 images" in shown
+    rows = [line.split()[0] for line in shown.splitlines() if " importance " in line]
+    assert len({row for row in rows if row.startswith("test-")}) == 2
+
+
 def test_bdmc_of_a_real_image_is_refused_first(tiny_run: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(bench.Bench, "run", lambda *_: pytest.fail("measured"))
     done = dl("--run", str(tiny_run), "--estimators", "prior", "bdmc")
