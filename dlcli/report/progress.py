@@ -144,7 +144,9 @@ class TrainingProgress:
         step, epoch = (latest.step, latest.epoch) if latest else (started.step if started else 0, 0)
         total = latest.total_steps if latest else 0
         grid = Table.grid(padding=(0, 2))
-        speed = f"{count(latest.rate)} {started.unit}/s" if latest and started else ""
+        speed = (
+            f"{count(latest.rate)} {started.unit}/s" if latest and started and latest.rate else ""
+        )
         remaining = latest.remaining_s if latest else None
         grid.add_row(
             f"epoch {epoch}/{started.epochs if started else '?'}",
@@ -196,7 +198,7 @@ def evaluated_line(
         if name not in UNSAID and not name.startswith(("train_", "valid_")) and _is_scalar(value)
     ]
     rate = event.metrics.get("rate")
-    if unit and isinstance(rate, int | float):
+    if unit and isinstance(rate, int | float) and rate:  # 0: nothing was trained in this session
         fields.append(f"{count(rate)} {unit}/s")
     if unit and remaining_s is not None:
         fields.append(f"{duration(remaining_s)} left")
@@ -205,10 +207,10 @@ def evaluated_line(
 
 def finished_line(event: Finished, *, unit: str) -> str:
     """Say why the run ended, how far it came and how fast it was."""
+    speed = f", {count(event.rate)} {unit}/s" if event.rate else ""
     return (
         f"{REASONS.get(event.reason, event.reason)}: epoch {event.epoch}, "
-        f"{count(event.step)} updates, {duration(event.train_s)} of training, "
-        f"{count(event.rate)} {unit}/s"
+        f"{count(event.step)} updates, {duration(event.train_s)} of training{speed}"
     )
 
 

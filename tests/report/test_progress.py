@@ -19,7 +19,7 @@ from dlcli.engine.events import (
     Saved,
 )
 from dlcli.report.console import Consoles
-from dlcli.report.progress import TrainingProgress, evaluated_line
+from dlcli.report.progress import TrainingProgress, evaluated_line, finished_line
 from tests.report.terminals import AsciiPipe, on_pipes, on_terminal
 
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
@@ -187,3 +187,10 @@ def test_an_ascii_stream_gets_ascii_lines(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_line_of_unknown_numbers_still_says_what_they_are() -> None:
     event = Evaluated(epoch=3, step=5, metrics={"valid_bleu": 31.2, "x": None, "z": float("nan")})
     assert evaluated_line(event) == "epoch 3  valid bleu 31.20  z -"
+
+
+def test_where_nothing_was_trained_no_speed_is_said() -> None:
+    event = Evaluated(epoch=3, step=5, metrics={"valid_bleu": 31.2, "rate": 0.0})
+    assert evaluated_line(event, unit="images") == "epoch 3  valid bleu 31.20"
+    end = Finished(reason="done", epoch=3, step=5, train_s=2.0, rate=0.0)
+    assert finished_line(end, unit="images") == "Done: epoch 3, 5 updates, 2.0 s of training"
