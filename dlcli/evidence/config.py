@@ -102,7 +102,7 @@ class EvidenceConfig:
         help="sample until this standard error of log p(x), nats, or say at once what it takes",
     )
     max_samples: SampleCount = setting(
-        100_000_000, flag="--max-samples", help="most samples that --target-se may draw"
+        100_000_000, flag="--max-samples", help="most samples of an estimate under --target-se"
     )
     pixels: Annotated[int, Ge(1), Le(100_000)] = setting(
         784, flag="--pixels", help="pixels of an image", source="seed, Question 9"
