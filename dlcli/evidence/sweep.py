@@ -172,15 +172,18 @@ def run_to_target(
     hopeless = needed is not None and needed > math.log10(most)
     counts = [min(PILOT_SAMPLES, most)] if hopeless else list(_growing(most))
     points = []
-    reached = False
+    reached, anew_drawn = False, 0
     for summary, spread in stream(generators[0], counts):
         estimate = assess(summary, name=name, ceiling=ceiling, spread=spread)
+        estimate = replace(estimate, evaluations=estimate.evaluations + anew_drawn)
         points.append(_unrepeated(estimate))
         if not _meets(estimate, target_se):
             continue
         for again, spread_again in stream(generators[1], [min(2 * estimate.samples, most)]):
             anew = assess(again, name=name, ceiling=ceiling, spread=spread_again)
             reached = _meets(anew, target_se) and _agree(estimate, anew)
+            anew_drawn += anew.samples
+            anew = replace(anew, evaluations=estimate.samples + anew_drawn)
         if reached:
             points.append(_unrepeated(anew))
             break

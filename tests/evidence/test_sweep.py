@@ -87,6 +87,7 @@ def test_a_wish_is_met():
     first = found.points[-2].estimate
     assert first.samples < 2.5 * math.exp(log_rho) / 0.02**2
     assert last.samples == 2 * first.samples
+    assert (first.evaluations, last.evaluations) == (first.samples, 3 * first.samples)
     assert last.log_p != first.log_p
 
 
@@ -144,6 +145,7 @@ def test_what_looks_good_once_must_do_so_again(flaw: str):
     found, target = run_to_target(stream, name="test", target_se=0.5, most=10**6, generators=two())
     assert not target.reached
     assert [point.samples for point in found.points] == [1000, 2000]
+    assert [point.estimate.evaluations for point in found.points] == [1000, 4000]
     assert {point.estimate.verdict for point in found.points} == {"doubt"}
     assert "anew" in found.points[-1].estimate.reason
     assert target.reason.startswith("2,000 samples show one of 0.00")
