@@ -10,7 +10,7 @@ import typer
 from dlcli.cli.measuring import leave_if_partial, measured
 from dlcli.cli.options import Show, add_command, configured
 from dlcli.errors import UsageFault
-from dlcli.evidence.config import EvidenceConfig
+from dlcli.evidence.config import STREAMED, EvidenceConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,8 +83,7 @@ def _check_plot(plot: Path, config: EvidenceConfig, *, of_run: bool) -> None:
     from dlcli.report.canvas import picture_suffix
 
     picture_suffix(plot)
-    drawn = [name for name in config.estimators if name in ("prior", "importance", "control")]
-    if not drawn or (config.target_se is not None and not of_run):
+    if not set(STREAMED) & set(config.estimators) or (config.target_se is not None and not of_run):
         raise UsageFault(
             "There is no error at several sample counts to draw.",
             hint="--plot needs prior, importance or control, and --samples, not --target-se.",

@@ -78,8 +78,13 @@ class Case:
 
     @property
     def label(self) -> str:
-        """A few words for a line of progress."""
-        return f"D = {self.dim}" if self.z is not None else self.name
+        """What tells it from the others; see `label_of`."""
+        return label_of(self.name, dim=self.dim)
+
+
+def label_of(name: str, *, dim: int) -> str:
+    """Tell an image from others in a few words: a real one has a name, a simulated one its D."""
+    return f"D = {dim}" if name == SIMULATED else name
 
 
 def simulated_cases(config: EvidenceConfig) -> Iterator[Case]:

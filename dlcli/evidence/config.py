@@ -18,6 +18,8 @@ SIMULATED = "simulated"
 """What stands for the name of an image that was drawn from the model."""
 ModelName = Literal["linear-gaussian", "bernoulli"]
 EstimatorName = Literal["prior", "importance", "ais", "bdmc", "control"]
+STREAMED: tuple[EstimatorName, ...] = ("prior", "importance", "control")
+"""Estimators that visit every sample count in one pass."""
 Dimension = Annotated[int, Ge(1), Le(4000)]
 SampleCount = Annotated[int, Ge(1), Le(10**10)]
 Mean = Annotated[float, Ge(-1e6), Le(1e6)]

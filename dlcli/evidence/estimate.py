@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from dlcli.engine.device import prepare
 from dlcli.engine.signature import signature as signed
 from dlcli.evidence.bench import Bench, EstimatorResult, nats_to_log10
-from dlcli.evidence.cases import Case, Truth, simulated_cases
+from dlcli.evidence.cases import Case, Truth, label_of, simulated_cases
 from dlcli.evidence.config import EvidenceConfig, validate
 from dlcli.evidence.sweep import Sweep
 from dlcli.evidence.telling import Tell, unheard
@@ -29,7 +29,6 @@ class DimResult:
     Args:
         dim: D.
         case: a word for the image.
-        label: what tells it from the others in a line of progress.
         truth: what is known of log p(x); None where nothing is.
         ceiling: an upper bound on log p(x) that needs no sampling, nats; may be inf.
         estimators: in the order asked for.
@@ -37,10 +36,14 @@ class DimResult:
 
     dim: int
     case: str
-    label: str
     truth: Truth | None
     ceiling: float
     estimators: tuple[EstimatorResult, ...]
+
+    @property
+    def label(self) -> str:
+        """What tells the image from the others; see `label_of`."""
+        return label_of(self.case, dim=self.dim)
 
     @property
     def samples_needed_log10(self) -> float | None:
@@ -114,7 +117,6 @@ def _one_case(case: Case, config: EvidenceConfig, *, tell: Tell) -> Iterator[Dim
     result = DimResult(
         dim=case.dim,
         case=case.name,
-        label=case.label,
         truth=bench.truth,
         ceiling=bench.ceiling,
         estimators=(),
