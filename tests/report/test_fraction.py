@@ -91,4 +91,6 @@ def test_a_line_that_stays_finds_no_bar(monkeypatch: pytest.MonkeyPatch) -> None
         consoles.notice("done with it")
         show.stage("second", 0.0)
     before = err.getvalue().split("done with it")[0]
-    assert "\x1b[2K" in before[before.rindex("first") :], "the bar's line was cleared"
+    after_bar = before[before.rindex("first") :]
+    assert "\x1b[?25h" in after_bar, "the bar has given the cursor back"
+    assert "\x1b[2K" in after_bar, "and cleared its line"
