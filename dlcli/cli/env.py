@@ -15,9 +15,9 @@ def register(app: typer.Typer) -> None:
 @plain
 def env(show: Show) -> None:
     """Show versions, devices and precisions, and whether translating is compiled here."""
+    from dlcli.display.tables import facts
     from dlcli.engine.device import describe_machine
-    from dlcli.nmt.native_decoding import compiled_search
-    from dlcli.report import facts
+    from dlcli.nmt.fast.decoding import load_compiled_search as compiled_search
 
     found = describe_machine()
     found["compiled_search"], found["compiled_search_problem"] = compiled_search()

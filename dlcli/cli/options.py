@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
+import re
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dlcli.cli import lists
-from dlcli.cli.assignments import grid_of, parse_assignments
 from dlcli.engine.config import (
+    MAX_SHOWN,
     DataclassType,
     Key,
     bare,
@@ -30,13 +31,185 @@ from dlcli.engine.config import (
     load_yaml,
     merge,
     nest,
+    parse_yaml,
     resolve,
     to_dict,
 )
 from dlcli.errors import ConfigError
 
 if TYPE_CHECKING:
-    from dlcli.report import Consoles
+    from dlcli.display.console import Consoles
+
+
+# -- Lists on the command line: `--dims 2 20 200`, `--dims 2,20,200`, `--dims 2 --dims 20`
+# All three mean the same. A list given with spaces ends at the first word that is not one of its
+# items. Also `--resume [RUN]`, an option whose value may be left out.
+
+ItemTest = Callable[[str], bool]
+
+
+def is_int(word: str) -> bool:
+    """Say whether a word is an integer."""
+    return _reads(int, word)
+
+
+def is_float(word: str) -> bool:
+    """Say whether a word is a number."""
+    return _reads(float, word)
+
+
+def is_one_of(choices: Sequence[str]) -> ItemTest:
+    """Return a test for membership in `choices`."""
+    return lambda word: word in choices
+
+
+def is_assignment(word: str) -> bool:
+    """Say whether a word looks like `key.path=value`."""
+    return "=" in word and not word.startswith("-")
+
+
+def item_test(item: Any) -> ItemTest:
+    """Return the test for items of a type: int, float, a `Literal`, or any word."""
+    if item in (int, float):
+        return is_int if item is int else is_float
+    words = choices_of(item)
+    return is_one_of(words) if words else lambda word: not word.startswith("-")
+
+
+def gather(
+    args: Sequence[str], *, lists: Mapping[str, ItemTest], optional: frozenset[str]
+) -> list[str]:
+    """Rewrite every form of a list into one `--flag=a,b,c`, and a bare `--resume` into `--resume=`.
+
+    Args:
+        args: the words after the command.
+        lists: list flag → test for one item.
+        optional: flags whose value may be left out.
+
+    Raises:
+        typer.BadParameter: a list flag is followed by no item; an empty list is `--flag=`.
+    """
+    out: list[str] = []
+    found: dict[str, list[str]] = {}
+    places: dict[int, str] = {}
+    words = list(args)
+    while words:
+        word = words.pop(0)
+        if word == "--":
+            out += [word, *words]
+            break
+        flag, given, value = word.partition("=")
+        if flag in lists:
+            items = [value] if given else _take(words, lists[flag])
+            if not items:
+                raise typer.BadParameter(f"{flag} needs at least one value.")
+            if flag not in found:
+                places[len(out)] = flag
+                out.append(flag)
+            found.setdefault(flag, []).extend(items)
+        elif word in optional:
+            has_value = bool(words) and not words[0].startswith("-")
+            out.append(f"{word}={words.pop(0) if has_value else ''}")
+        else:
+            out.append(word)
+    for place, flag in places.items():
+        out[place] = f"{flag}={_join(found[flag])}"
+    return out
+
+
+SEPARATOR = "\x1f"
+"""Between the items of a list of assignments, which may contain commas themselves."""
+
+
+def _join(items: Sequence[str]) -> str:
+    if any("=" in item for item in items):
+        return SEPARATOR.join(items)
+    return ",".join(items)
+
+
+def _take(words: list[str], test: ItemTest) -> list[str]:
+    """Remove and return the items at the front of `words`; the first is taken whatever it is."""
+    taken: list[str] = []
+    while words:
+        parts = [part for part in words[0].split(",") if part]
+        fits = test(words[0]) or (bool(parts) and all(test(part) for part in parts))
+        if not fits and (taken or words[0].startswith("-")):
+            break
+        taken.append(words.pop(0))
+    return taken
+
+
+def split(text: str) -> list[str]:
+    """Split what `gather` joined into its items."""
+    separator = SEPARATOR if SEPARATOR in text or "=" in text else ","
+    return [item for item in text.split(separator) if item]
+
+
+def _reads(kind: Callable[[str], object], word: str) -> bool:
+    try:
+        kind(word)
+    except ValueError:
+        return False
+    return True
+
+
+def command_class(
+    *, lists: Mapping[str, ItemTest], optional: frozenset[str] = frozenset()
+) -> type[typer.core.TyperCommand]:
+    """Return a command class that understands list flags before anything is parsed."""
+
+    class ListCommand(typer.core.TyperCommand):
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            try:
+                args = gather(args, lists=lists, optional=optional)
+            except typer.BadParameter as error:
+                error.ctx = ctx
+                if not ctx.resilient_parsing:  # while a shell completes, a word may be missing
+                    raise
+            return super().parse_args(ctx, args)
+
+    return ListCommand
+
+
+# -- What `--set` says: one assignment or a grid of them, as nested settings
+
+
+def parse_assignments(text: str | None) -> dict[str, Any]:
+    """Read `--set a.b=1 c=x` into nested settings; values are YAML."""
+    import yaml
+
+    merged: dict[str, Any] = {}
+    for item in split(text or ""):
+        path, equals, value = item.partition("=")
+        if not equals or not path:
+            raise ConfigError(
+                f"--set cannot read '{item}'.",
+                hint="Write --set KEY=VALUE, such as optim.lr=1.0e-4.",
+            )
+        try:
+            merged = merge(merged, nest(path, parse_yaml(value)[0]))
+        except (yaml.YAMLError, ValueError, RecursionError):
+            shown = item if len(item) <= MAX_SHOWN else item[:MAX_SHOWN] + "…"
+            raise ConfigError(
+                f"--set cannot read the value of '{shown}'.",
+                hint="Quote it, or write a plain number or word.",
+            ) from None
+    return merged
+
+
+def grid_of(text: str | None) -> dict[str, dict[str, Any]]:
+    """Read `a.b=1,2 c=x,y` into every combination: label → nested settings."""
+    axes: list[list[str]] = []
+    for item in split(text or ""):
+        path, equals, values = item.partition("=")
+        axes.append([path + equals + value for value in _commas_outside_brackets(values)])
+    cells = itertools.product(*axes)
+    return {" ".join(cell): parse_assignments(SEPARATOR.join(cell)) for cell in cells}
+
+
+def _commas_outside_brackets(text: str) -> list[str]:
+    return re.findall(r"(?:\[[^\]]*\]|[^,\[])+", text) or [text]
+
 
 EMPTY = "none"
 """How an empty list is written and shown."""
@@ -84,7 +257,7 @@ class Show:
     @property
     def consoles(self) -> Consoles:
         """Return the consoles that speak so; brings Rich."""
-        from dlcli.report import Consoles
+        from dlcli.display.console import Consoles
 
         return Consoles(json=self.json, quiet=self.quiet)
 
@@ -103,7 +276,7 @@ def plain(function: Callable[..., None]) -> Callable[..., None]:
 
 def _print_config(config: DataclassType, *, as_json: bool) -> None:
     """Write settings to standard output."""
-    from dlcli.report.strict_json import to_json
+    from dlcli.display.console import to_json
 
     typer.echo(to_json(to_dict(config)) + "\n" if as_json else dump_yaml(config), nl=False)
 
@@ -154,18 +327,18 @@ def configured(
     return decorate
 
 
-def list_flags(cls: type[DataclassType], **more: lists.ItemTest) -> dict[str, lists.ItemTest]:
+def list_flags(cls: type[DataclassType], **more: ItemTest) -> dict[str, ItemTest]:
     """Return the list flags of a config class with their item tests; `--set` is always one.
 
     Args:
         cls: the config dataclass.
         more: further list flags of the command itself, `dims=is_int` for `--dims`.
     """
-    found: dict[str, lists.ItemTest] = {"--set": lists.is_assignment}
+    found: dict[str, ItemTest] = {"--set": is_assignment}
     for key in keys(cls):
         item = _item_type(key)
         if key.flag and item is not None:
-            found[key.flag] = lists.item_test(item)
+            found[key.flag] = item_test(item)
     return found | {"--" + name.replace("_", "-"): test for name, test in more.items()}
 
 
@@ -175,13 +348,13 @@ def add_command(
     function: Callable[..., None],
     *,
     cls: type[DataclassType] | None = None,
-    list_options: Mapping[str, lists.ItemTest] | None = None,
+    list_options: Mapping[str, ItemTest] | None = None,
     optional: frozenset[str] = frozenset(),
 ) -> None:
     """Register a command, with its list flags."""
     found = list_flags(cls) if cls is not None else {}
     found |= list_options or {}
-    app.command(name, cls=lists.command_class(lists=found, optional=optional))(function)
+    app.command(name, cls=command_class(lists=found, optional=optional))(function)
 
 
 def _assemble(
@@ -216,7 +389,7 @@ def _flag_layer(given: Mapping[str, Any], flagged: list[Key]) -> dict[str, Any]:
         item = _item_type(key)
         if item is not None:
             empty = value == EMPTY and EMPTY not in choices_of(item)
-            words = [] if empty else lists.split(value)
+            words = [] if empty else split(value)
             value = [_convert(word, item, flag=str(key.flag)) for word in words]
         layer = merge(layer, nest(key.path, value))
     return layer

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dlcli.cli import lists
+from dlcli.cli import options as lists
 from dlcli.cli.options import Show
 from dlcli.errors import UsageFault, nearest
 
 if TYPE_CHECKING:
+    from dlcli.display.console import Consoles
     from dlcli.engine.runs import RunFolder
-    from dlcli.report import Consoles
-    from dlcli.vae import Gallery, Trained
+    from dlcli.vae.generation import Gallery
+    from dlcli.vae.trained import Trained
 
 FORMATS = ("png", "npz", "svg", "pdf")
 
@@ -88,7 +89,7 @@ class Sheet:
 
 def deliver(sheet: Sheet, trained: Trained, *, wanted: Wanted, show: Show) -> None:
     """Write the files and say where they are."""
-    from dlcli.report import PictureRows
+    from dlcli.display.images import PictureRows
 
     files = [write(sheet, path) for path in paths(wanted, run=trained.run)]
     result = {
@@ -144,7 +145,7 @@ def usual_path(stem: str, *, run: RunFolder | None) -> Path:
 
 def write(sheet: Sheet, path: Path) -> Path:
     """Write one file in the form that its ending names."""
-    from dlcli.report import image_grid, save_npz
+    from dlcli.display.images import image_grid, save_npz
 
     if path.suffix.lower() == ".npz":
         return save_npz(path, label=sheet.title, **sheet.arrays)
@@ -175,7 +176,7 @@ def integers(text: str | None, *, flag: str) -> list[int] | None:
 
 def found(run: str | None, *, checkpoint: str | None, consoles: Consoles) -> Trained:
     """Return the model that `--run` names, saying on standard error which one that is."""
-    from dlcli.vae import find_trained
+    from dlcli.vae.trained import find_trained
 
     return find_trained(run, checkpoint=checkpoint, notice=consoles.notice)
 

@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dlcli import __version__
-from dlcli.cli import lists
+from dlcli.cli import options as lists
 from dlcli.cli.options import Show, add_command, plain
 from dlcli.cli.pictures import OfflineFlag, SeedFlag, integers
 from dlcli.engine.stopping import StopFlag
 from dlcli.errors import RunFailed, UsageFault
 
 if TYPE_CHECKING:
-    from dlcli.study.questions.cache import Cache
-    from dlcli.study.questions.lab import Lab
-    from dlcli.study.questions.question import Question, Section
+    from dlcli.assignment.lab import Cache, Lab
+    from dlcli.assignment.question import Question, Section
 
 ENDINGS = (".html", ".htm")
 
@@ -94,11 +93,11 @@ def report(
     page = out or Path("-".join(["report", *map(str, dict.fromkeys(numbers))]) + ".html")
     _check_place(page)
     with StopFlag().watching():
-        from dlcli.report.output import write_file
-        from dlcli.report.page.page import Heading, render
-        from dlcli.study.questions.cache import Cache, report_folder
-        from dlcli.study.questions.catalogue import QUESTIONS
-        from dlcli.study.questions.question import select
+        from dlcli.assignment.catalogue import QUESTIONS
+        from dlcli.assignment.lab import Cache, report_folder
+        from dlcli.assignment.page import Heading, render
+        from dlcli.assignment.question import select
+        from dlcli.display.console import write_file
 
         questions = select(QUESTIONS, numbers)
         cache = Cache(report_folder(), fresh=fresh)
@@ -162,9 +161,8 @@ def _lab(
     threads: int,
     device: str,
 ) -> Lab:
+    from dlcli.assignment.lab import FULL, QUICK, Lab
     from dlcli.data.catalogue import named
-    from dlcli.study.questions.lab import Lab
-    from dlcli.study.questions.sizes import FULL, QUICK
 
     if data != "auto":
         named(data)
@@ -181,8 +179,8 @@ def _lab(
 
 
 def _sections(questions: list[Question], lab: Lab, show: Show, *, cache: Cache) -> list[Section]:
-    from dlcli.report.fraction import FractionProgress
-    from dlcli.study.questions.walk import answered
+    from dlcli.assignment.lab import answered
+    from dlcli.display.progress import FractionProgress
 
     with FractionProgress(show.consoles, label="report") as at:
 

@@ -31,9 +31,8 @@ def register(app: typer.Typer) -> None:
 @plain
 def list_(show: Show, *, kind: KindFlag = None) -> None:
     """List the runs under runs/, oldest first, with their key metrics."""
-    from dlcli.engine.runs import list_runs
-    from dlcli.report import runs_table
-    from dlcli.study.runs import summarise
+    from dlcli.display.runs import runs_table
+    from dlcli.engine.runs import list_runs, summarise
 
     rows = [summarise(run) for run in list_runs(kind=kind)]
     show.consoles.result({"runs": rows}, runs_table(rows))
@@ -42,9 +41,8 @@ def list_(show: Show, *, kind: KindFlag = None) -> None:
 @plain
 def show_(show: Show, *, run: NameArgument = None) -> None:
     """Show one run: its record, its settings that differ from the defaults, its metrics."""
-    from dlcli.engine.finding import find_run
-    from dlcli.report import record_table
-    from dlcli.study.runs import details
+    from dlcli.display.runs import record_table
+    from dlcli.engine.runs import details, find_run
 
     found = details(find_run(run))
     show.consoles.result(found, record_table(found))
@@ -60,10 +58,9 @@ def compare(
     ] = Path("runs/compare.png"),
 ) -> None:
     """Compare runs: metrics, settings that differ, learning curves in one figure."""
-    from dlcli.engine.finding import find_run
+    from dlcli.display.runs import compare_curves, runs_table
+    from dlcli.engine.runs import curves_of, differences, find_run, signature_warning, summarise
     from dlcli.errors import UsageFault
-    from dlcli.report import compare_curves, runs_table
-    from dlcli.study.runs import curves_of, differences, signature_warning, summarise
 
     if len(runs) < 2:
         raise UsageFault(
@@ -99,11 +96,14 @@ def export(
     ] = None,
 ) -> None:
     """Write a run's weights (safetensors), settings and model card into a folder to hand on."""
-    from dlcli.engine.finding import find_run
-    from dlcli.report import size
-    from dlcli.study.exporting import export_run
+    from dlcli.data.catalogue import describe
+    from dlcli.display.tables import size
+    from dlcli.engine.export import export_run
+    from dlcli.engine.runs import find_run
 
-    done = export_run(find_run(run), out=out, half=half, checkpoint=checkpoint)
+    done = export_run(
+        find_run(run), out=out, describe_data=describe, half=half, checkpoint=checkpoint
+    )
     show.consoles.result(
         {"run": str(done.folder), "files": [str(file) for file in done.files], "bytes": done.size},
         f"{done.folder}  {size(done.size)}",
@@ -134,10 +134,9 @@ def prune(
     ] = False,
 ) -> None:
     """Remove runs that are no longer needed; says what would go unless --yes is given."""
-    from dlcli.engine.pruning import plan_pruning, remove
-    from dlcli.engine.runs import list_runs
+    from dlcli.display.runs import removals_table
+    from dlcli.engine.runs import list_runs, plan_pruning, remove
     from dlcli.errors import UsageFault
-    from dlcli.report import removals_table
 
     if keep is None and not unfinished and not epochs:
         raise UsageFault(

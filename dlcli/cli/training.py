@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
 import typer
 
@@ -55,7 +55,7 @@ def resumed_folder(resume: str | None, out: Path | None) -> Path | None:
         named = Path(resume)
         if named.is_dir():
             return named
-        from dlcli.engine.finding import find_run
+        from dlcli.engine.runs import find_run
 
         return find_run(resume).path
     if out is None:
@@ -135,7 +135,8 @@ def training_listeners(show: Show) -> Iterator[list[Callable[[Event], None]]]:
             with _following_the_main_process():
                 yield []
             return
-        from dlcli.report import RunFigures, TrainingProgress
+        from dlcli.display.progress import TrainingProgress
+        from dlcli.display.runs import RunFigures
 
         with TrainingProgress(show.consoles) as progress:
             yield [_while_read(progress), _while_read(RunFigures(show.consoles))]
@@ -160,3 +161,60 @@ def _while_read(listener: Callable[[Event], None]) -> Callable[[Event], None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
     return tell
+
+
+# -- Measurements that grow: run to the end or to Ctrl-C, and show what there is either way
+
+
+class Growing(Protocol):
+    """A result of which more complete ones follow."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything asked for is there."""
+
+
+ResultType = TypeVar("ResultType", bound=Growing)
+
+
+def measured(results: Iterable[ResultType], *, told: Callable[[ResultType], object]) -> ResultType:
+    """Run a measurement to the end or to Ctrl-C, and return the last result there was.
+
+    Args:
+        results: ever more complete; at least one if it is not interrupted.
+        told: hears of each, to show how far it is.
+
+    Raises:
+        Interrupted: before there was any.
+    """
+    latest: ResultType | None = None
+    try:
+        with StopFlag().watching():
+            for latest in results:
+                told(latest)
+    except KeyboardInterrupt:
+        if latest is None:
+            raise Interrupted(
+                "Interrupted before anything was measured.",
+                hint="Fewer samples, images or temperatures take less time.",
+            ) from None
+    assert latest is not None, "a measurement yields at least one result"
+    return latest
+
+
+def leave_if_partial(result: Growing, show: Show, *, during: str = "") -> None:
+    """End with the exit code of an interruption where a result is not complete.
+
+    Args:
+        result: already shown.
+        show: takes the warning.
+        during: what was being done.
+
+    Raises:
+        typer.Exit: the result is partial.
+    """
+    if result.complete:
+        return
+    where = f" during {during}" if during else ""
+    show.consoles.warning(f"Interrupted{where}: this result is partial.")
+    raise typer.Exit(Interrupted.exit_code)

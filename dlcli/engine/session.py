@@ -7,27 +7,238 @@ the checkpoint to go on from, and passes the loop's events through the recorder.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-from dlcli.engine.checkpoint import load_checkpoint
-from dlcli.engine.config import DataclassType, dump_yaml, to_dict
+from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
+from dlcli.engine.config import (
+    DataclassType,
+    dump_yaml,
+    flags_of_difference,
+    keys,
+    load_yaml,
+    to_dict,
+)
 from dlcli.engine.device import Compute, describe_machine, prepare
 from dlcli.engine.distributed import PeerLost, World, join_processes, launched_world
-from dlcli.engine.events import Event, Finished, RunStarted, StateDue
+from dlcli.engine.events import Evaluated, Event, Finished, RunStarted, Saved, StateDue
 from dlcli.engine.files import write_whole
-from dlcli.engine.learner import Criterion, Learner
-from dlcli.engine.loop import Plan, Training
-from dlcli.engine.provenance import describe_start
-from dlcli.engine.recorder import cut_metrics, record, resume_state
-from dlcli.engine.resuming import check_precision, check_unchanged
-from dlcli.engine.runs import RunFolder, create_run, open_unfinished
+from dlcli.engine.loop import Criterion, Learner, Plan, Training
+from dlcli.engine.runs import RunFolder, create_run, describe_start, finite, open_unfinished
 from dlcli.engine.seed import seed_everything
 from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig
 from dlcli.engine.stopping import StopFlag, ignore_signals
+from dlcli.errors import CheckpointError, ConfigError, RunFailed
+
+# -- Writing a run down: metrics lines and checkpoints, in the order that makes resuming exact
+
+
+def record(
+    events: Iterable[Event], *, run: RunFolder, kind: str, config: Mapping[str, Any], stop: StopFlag
+) -> Iterator[Event]:
+    """Pass events on, saving each `StateDue` and writing each `Evaluated`.
+
+    Only the main process records. A checkpoint notes how long metrics.jsonl was when it was taken;
+    `cut_metrics` cuts the file back to that, so no line appears twice.
+
+    Yields:
+        every event except `StateDue`, in whose place a `Saved` comes.
+    """
+    for event in events:
+        if isinstance(event, StateDue):
+            with stop.deferring():
+                path = _save(event, run=run, kind=kind, config=config)
+            yield Saved(path=path, step=event.step)
+            continue
+        if isinstance(event, Evaluated):
+            with stop.deferring():
+                _append(event, path=run.metrics_file)
+        yield event
+
+
+def resume_state(run: RunFolder, *, kind: str) -> dict[str, Any] | None:
+    """Load the newest checkpoint of a run, and change nothing: it may be of another network.
+
+    Returns:
+        the checkpoint's content, or None where the run was stopped before its first checkpoint; it
+        then starts over.
+
+    Raises:
+        CheckpointError: it is damaged, of something else, or holds no run.
+    """
+    path = run.checkpoint("last")
+    state = load_checkpoint(path, kind=kind) if path.exists() else None
+    keep = 0 if state is None else state.get("metrics_bytes")
+    if not isinstance(keep, int) or keep < 0:
+        raise CheckpointError(
+            f"The checkpoint {path} does not say how far the metrics had come.",
+            hint="It is not the checkpoint of a run; use its weights with --init-from.",
+        )
+    return state
+
+
+def cut_metrics(run: RunFolder, state: Mapping[str, Any] | None) -> None:
+    """Cut metrics.jsonl back to a checkpoint that is gone on with, or to nothing.
+
+    Where someone shortened the file, its next line will start on its own.
+    """
+    path = run.metrics_file
+    if not path.exists():
+        return
+    keep = 0 if state is None else int(state["metrics_bytes"])
+    if path.stat().st_size > keep:
+        os.truncate(path, keep)
+    with path.open("rb+") as file:
+        if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) >= 0 and file.read() != b"\n":
+            file.write(b"\n")
+
+
+def _save(event: StateDue, *, run: RunFolder, kind: str, config: Mapping[str, Any]) -> Path:
+    path = run.checkpoint(event.name)
+    size = run.metrics_file.stat().st_size if run.metrics_file.exists() else 0
+    content = {"config": dict(config), "metrics_bytes": size, **event.state}
+    save_checkpoint(path, content, kind=kind)
+    return path
+
+
+def _append(event: Evaluated, *, path: Path) -> None:
+    row = {"epoch": event.epoch, "step": event.step, **event.metrics}
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(finite(row), ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise RunFailed(
+            f"{path} could not be written: {error.strerror or error}.",
+            hint="Free some space and go on with --resume; the last checkpoint is good.",
+        ) from None
+
+
+# -- Going on with a run: what must be as it was, and what may be chosen anew
+
+MAY_CHANGE = (
+    "loop.epochs",
+    "loop.max_minutes",
+    "loop.checkpoint_minutes",
+    "loop.patience",
+    "compute.device",
+    "compute.threads",
+    "data.offline",
+    "snapshots",
+)
+"""Settings that a resumed run may take anew; any other must be as it was."""
+
+
+def check_unchanged(config: DataclassType, folder: RunFolder) -> None:
+    """Refuse to go on with a run under other settings than its own.
+
+    Raises:
+        ConfigError: names the first setting that differs and may not.
+    """
+    saved, given = load_yaml(folder.config_file), to_dict(config)
+    for key in keys(type(config)):
+        if key.path in MAY_CHANGE:
+            continue
+        old, new = _leaf(saved, key.path), _leaf(given, key.path)
+        if key.path == "compute.precision" and new == folder.record().get("precision"):
+            continue  # what "auto" meant
+        if old is not _MISSING and old != new:
+            raise ConfigError(
+                f"The run {folder.path} was trained with {key.path} = {old}, not {new}.",
+                hint="Resume it without changing that, or start another run with --init-from.",
+            )
+
+
+def check_precision(where: Compute, folder: RunFolder) -> None:
+    """Refuse to go on in another precision because "auto" means another one on this machine."""
+    before = folder.record().get("precision", where.precision)
+    if before != where.precision:
+        raise ConfigError(
+            f"The run {folder.path} was trained in {before}, and compute.precision = auto means "
+            f"{where.precision} here.",
+            hint=f"Add --precision {before}.",
+        )
+
+
+def refuse_other_network(
+    model: DataclassType | None, saved: Mapping[str, Any], *, run: RunFolder
+) -> None:
+    """Say with which flags a run's weights would fit, where its settings tell.
+
+    Args:
+        model: what the network that they do not fit was built from.
+        saved: all settings of the run.
+        run: it.
+
+    Raises:
+        ConfigError: they tell.
+    """
+    theirs = saved.get("model")
+    if model is None or not isinstance(theirs, Mapping):
+        return
+    if flags := flags_of_difference(model, theirs):
+        raise ConfigError(
+            f"The weights of {run.path} are those of another network.", hint=f"Add {flags}."
+        )
+
+
+class Result(Protocol):
+    """What a training leaves in run.json, as far as resuming looks at it."""
+
+    @property
+    def epochs(self) -> int:
+        """Epochs trained."""
+
+    @property
+    def reason(self) -> str:
+        """Why it ended: `done`, `early-stop`, …"""
+
+
+R = TypeVar("R", bound=Result)
+
+
+def recorded_result(
+    config: DataclassType, folder: RunFolder, *, read: Callable[[Mapping[str, Any]], R]
+) -> R | None:
+    """Return the recorded result of a run with nothing left to do, else None.
+
+    Args:
+        config: with `loop.epochs` and `loop.patience`, as it is to be resumed.
+        folder: the run.
+        read: makes a result of its fields.
+
+    Raises:
+        ConfigError: see `check_unchanged`.
+    """
+    record = folder.record()
+    if record.get("status") != "done":
+        return None
+    check_unchanged(config, folder)
+    try:
+        result = read(record["result"])
+    except (KeyError, TypeError):
+        return None
+    loop = to_dict(config)["loop"]
+    same_patience = load_yaml(folder.config_file)["loop"].get("patience") == loop["patience"]
+    ended = result.reason == "early-stop" and same_patience
+    return result if ended or result.epochs >= loop["epochs"] else None
+
+
+_MISSING = object()
+
+
+def _leaf(data: Any, path: str) -> Any:
+    for part in path.split("."):
+        if not isinstance(data, Mapping) or part not in data:
+            return _MISSING
+        data = data[part]
+    return data
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,13 +10,12 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from dlcli.engine.config import signature as signed
 from dlcli.engine.device import prepare
-from dlcli.engine.signature import signature as signed
-from dlcli.evidence.bench import Bench, EstimatorResult, nats_to_log10
+from dlcli.evidence.bench import Bench, EstimatorResult, Sweep, nats_to_log10
 from dlcli.evidence.cases import Case, Truth, label_of, simulated_cases
 from dlcli.evidence.config import EvidenceConfig, validate
-from dlcli.evidence.sweep import Sweep
-from dlcli.evidence.telling import Tell, unheard
+from dlcli.evidence.diagnostics import Tell, unheard
 
 SE_OF_INTEREST = 0.01
 """Standard error (nats) for which the samples needed are stated where none is asked for."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dlcli.engine.config import signature
 from dlcli.engine.seed import generator
-from dlcli.engine.signature import signature
 from dlcli.errors import ConfigError
 from dlcli.evidence.config import KlConfig
 

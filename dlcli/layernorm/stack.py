@@ -6,15 +6,222 @@ Memory and time are linear in L (DLCL adds L² / 2 cheap weighted sums, as its p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from typing import cast
+from dataclasses import dataclass
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from dlcli.errors import RunFailed
 from dlcli.layernorm.config import Placement, StackConfig
-from dlcli.layernorm.residual import LayerNorm, PostNorm, PreNorm, ReZero
-from dlcli.layernorm.sublayers import FeedForward, SelfAttention, UniformAttention, Xavier
+
+# -- The functions A(x) that a residual stack adds to its stream, and how their weights are drawn
+# Shapes: B batch, T tokens, D features, F hidden units of the feed-forward sublayer, H heads.
+# Every sublayer maps (B, T, D) to (B, T, D). There is no dropout: gradients here are exact.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Xavier:
+    """Draws weights as Glorot & Bengio (2010) do: variance 2 / (fan_in + fan_out).
+
+    Args:
+        law: `gaussian` (the theorem's setting) or `uniform` (what `nn.Transformer` does).
+        generator: the stream to draw from, on the CPU.
+        dtype: type of the parameters.
+        device: where the parameters live.
+    """
+
+    law: Literal["gaussian", "uniform"]
+    generator: torch.Generator
+    dtype: torch.dtype = torch.float32
+    device: str | torch.device = "cpu"
+
+    def matrix(self, rows: int, columns: int, *, gain: float = 1.0) -> nn.Parameter:
+        """Draw a (rows, columns) matrix that maps `columns` features to `rows`."""
+        deviation = gain * math.sqrt(2 / (rows + columns))
+        weight = torch.empty(rows, columns)
+        if self.law == "gaussian":
+            weight.normal_(0, deviation, generator=self.generator)
+        else:
+            bound = math.sqrt(3) * deviation
+            weight.uniform_(-bound, bound, generator=self.generator)
+        return nn.Parameter(weight.to(self.device, self.dtype))
+
+    def constant(self, size: int, value: float) -> nn.Parameter:
+        """Make a vector of one value, for biases and gains."""
+        return nn.Parameter(torch.full((size,), value).to(self.device, self.dtype))
+
+
+class UniformAttention(nn.Module):
+    """The theorem's attention: W^Q = W^K = 0, so every token gets the mean value of all tokens.
+
+    Xiong et al. 2020, section 3.3; one head, one value matrix and no output matrix.
+
+    Args:
+        width: features D.
+        init: draws the weights.
+        gain: factor on the deviation of the value matrix.
+    """
+
+    def __init__(self, width: int, *, init: Xavier, gain: float = 1.0) -> None:
+        super().__init__()
+        self.value = init.matrix(width, width, gain=gain)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, T, D) to (B, T, D), the same at every token."""
+        return F.linear(x.mean(dim=1, keepdim=True), self.value).expand_as(x)
+
+
+class SelfAttention(nn.Module):
+    """Scaled dot-product attention with H heads, laid out as `nn.MultiheadAttention`.
+
+    Args:
+        width: features D, a multiple of `heads`.
+        heads: H.
+        init: draws the weights; the three input matrices are drawn as one (3D, D) matrix.
+        gain: factor on the deviation of the value and output matrices (DeepNet's β).
+    """
+
+    def __init__(self, width: int, *, heads: int, init: Xavier, gain: float = 1.0) -> None:
+        super().__init__()
+        self.heads = heads
+        self.in_proj_weight = init.matrix(3 * width, width)
+        self.in_proj_bias = init.constant(3 * width, 0.0)
+        self.out_proj_weight = init.matrix(width, width, gain=gain)
+        self.out_proj_bias = init.constant(width, 0.0)
+        if gain != 1.0:
+            with torch.no_grad():
+                self.in_proj_weight[2 * width :] *= gain
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, T, D) to (B, T, D); every token may attend to every other."""
+        B, T, D = x.size()
+        projected = F.linear(x, self.in_proj_weight, self.in_proj_bias)  # (B, T, 3D)
+        q, k, v = projected.view(B, T, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
+        mixed = torch.softmax(q @ k.transpose(-2, -1) / math.sqrt(D // self.heads), dim=-1) @ v
+        return F.linear(
+            mixed.transpose(1, 2).reshape(B, T, D), self.out_proj_weight, self.out_proj_bias
+        )
+
+
+class FeedForward(nn.Module):
+    """ReLU(x W1ᵀ + b1) W2ᵀ + b2, applied to each token; `w2` is the theorem's matrix W^{2,L}.
+
+    Args:
+        width: features D.
+        hidden: hidden units F.
+        init: draws the weights.
+        gain: factor on the deviation of both matrices (DeepNet's β).
+    """
+
+    def __init__(self, width: int, *, hidden: int, init: Xavier, gain: float = 1.0) -> None:
+        super().__init__()
+        self.w1 = init.matrix(hidden, width, gain=gain)
+        self.b1 = init.constant(hidden, 0.0)
+        self.w2 = init.matrix(width, hidden, gain=gain)
+        self.b2 = init.constant(width, 0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, T, D) to (B, T, D)."""
+        return F.linear(torch.relu(F.linear(x, self.w1, self.b1)), self.w2, self.b2)
+
+
+# -- One residual connection around a sublayer A, in the three forms that all placements share
+# Shapes: B batch, T tokens, D features; every module maps (B, T, D) to (B, T, D).
+
+EPSILON = 1e-5
+"""What LayerNorm adds to the variance, PyTorch's default."""
+
+
+class LayerNorm(nn.Module):
+    """γ (x - mean) / √(variance + ε) + β over the last axis (Ba, Kiros & Hinton 2016).
+
+    Args:
+        width: features D.
+        init: gives the parameters their type and device.
+        gamma: the gain γ at initialisation.
+    """
+
+    def __init__(self, width: int, *, init: Xavier, gamma: float = 1.0) -> None:
+        super().__init__()
+        self.gamma = init.constant(width, gamma)
+        self.beta = init.constant(width, 0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise each token of (B, T, D)."""
+        return F.layer_norm(x, (x.size(-1),), self.gamma, self.beta, EPSILON)
+
+
+class PostNorm(nn.Module):
+    """LN(ω x + A(x)): the seed's equation 21 at ω = 1.
+
+    DeepNet fixes ω = α > 1 (arXiv 2203.00555); Admin learns a vector ω (arXiv 2004.08249).
+
+    Args:
+        sublayer: A.
+        norm: the LayerNorm.
+        omega: factor on the skip path: a number, or Admin's parameter (D,).
+    """
+
+    def __init__(
+        self, sublayer: nn.Module, *, norm: LayerNorm, omega: float | nn.Parameter = 1.0
+    ) -> None:
+        super().__init__()
+        self.sublayer, self.norm, self.omega = sublayer, norm, omega
+
+    def combine(self, x: Tensor, update: Tensor) -> Tensor:
+        """Return y = ω x + A(x), what the LayerNorm is given."""
+        skip = x if isinstance(self.omega, float) and self.omega == 1.0 else x * self.omega
+        return skip + update
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the sublayer and normalise its sum with the stream."""
+        out: Tensor = self.norm(self.combine(x, self.sublayer(x)))
+        return out
+
+
+class PreNorm(nn.Module):
+    """x + A(LN(x)): the seed's equation 22; with `outer`, x + LN(A(LN(x))) as in CogView.
+
+    Args:
+        sublayer: A.
+        norm: the LayerNorm of the sublayer's input.
+        outer: the LayerNorm of its output (Sandwich-LN, arXiv 2105.13290), if any.
+    """
+
+    def __init__(
+        self, sublayer: nn.Module, *, norm: LayerNorm, outer: LayerNorm | None = None
+    ) -> None:
+        super().__init__()
+        self.sublayer, self.norm, self.outer = sublayer, norm, outer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add the sublayer of the normalised stream to the stream itself."""
+        update: Tensor = self.sublayer(self.norm(x))
+        return x + (update if self.outer is None else self.outer(update))
+
+
+class ReZero(nn.Module):
+    """x + a A(x) with a learned number a that starts at 0 (arXiv 2003.04887); no LayerNorm.
+
+    Args:
+        sublayer: A.
+        init: gives the parameter its type and device.
+    """
+
+    def __init__(self, sublayer: nn.Module, *, init: Xavier) -> None:
+        super().__init__()
+        self.sublayer = sublayer
+        self.scale = init.constant(1, 0.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add the scaled sublayer to the stream."""
+        out: Tensor = x + self.scale * self.sublayer(x)
+        return out
+
 
 FINAL_NORM = ("pre", "sandwich", "dlcl")
 """Placements whose stream is not normalised by its last layer, and which end with a LayerNorm."""
@@ -199,3 +406,65 @@ def profile_admin(stack: Stack, x: Tensor) -> None:
             x = post.norm(x + update)
             omega.fill_(total**0.5)
             total += float(update.double().var())
+
+
+# -- The probe that gradients are measured with: Gaussian input, random targets, a linear readout
+# Shapes: B batch, T tokens, D features, V classes.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """One batch and the loss that is put on the stack's output.
+
+    Attributes:
+        x: input x_0 (B, T, D), standard normal.
+        targets: classes (B, T), uniform.
+        readout: matrix (V, D), Gaussian Xavier; it is not trained.
+    """
+
+    x: Tensor
+    targets: Tensor
+    readout: Tensor
+
+    def loss(self, hidden: Tensor) -> Tensor:
+        """Return the token-mean cross-entropy in nats, a scalar, computed in float32 or float64.
+
+        Args:
+            hidden: the stack's output (B, T, D).
+        """
+        logits = F.linear(hidden, self.readout)
+        if logits.dtype in (torch.float16, torch.bfloat16):
+            logits = logits.float()
+        return F.cross_entropy(logits.flatten(0, 1), self.targets.flatten())
+
+
+def draw_probe(
+    *,
+    batch_size: int,
+    tokens: int,
+    width: int,
+    classes: int,
+    generator: torch.Generator,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+) -> Probe:
+    """Draw a probe; the same generator state gives the same probe on every device."""
+    x = torch.randn(batch_size, tokens, width, generator=generator)
+    targets = torch.randint(classes, (batch_size, tokens), generator=generator)
+    init = Xavier(law="gaussian", generator=generator, dtype=dtype, device=device)
+    readout = init.matrix(classes, width).detach()
+    return Probe(x=x.to(device, dtype), targets=targets.to(device), readout=readout)
+
+
+def require_finite(values: Tensor | float, *, what: str, dtype: torch.dtype) -> None:
+    """Refuse infinities and NaN, naming the number format that overflowed.
+
+    Raises:
+        RunFailed: some value is not finite.
+    """
+    if not bool(torch.isfinite(torch.as_tensor(values)).all()):
+        name = str(dtype).removeprefix("torch.")
+        raise RunFailed(
+            f"{what} overflowed in {name}.",
+            hint="Use --dtype float32 or float64, or a smaller --gamma.",
+        )

@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from dlcli.nmt.native_search import native_search
-from dlcli.nmt.products import Scaled
+from dlcli.nmt.fast.products import Scaled, native_search
 from dlcli.nmt.tokenizer import BOS, PAD
 
 if TYPE_CHECKING:
     from dlcli.nmt.decoder import State
-    from dlcli.nmt.stepping import Logits
+    from dlcli.nmt.fast.stepping import Logits
 
 NEVER = (PAD, BOS)
 """Tokens that no translation has; the others keep the probabilities that the model gives them."""

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le, Lt
 
 from dlcli.engine.config import STRICT, setting
-from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig, Schedule
+from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig, Precision, Schedule
 from dlcli.errors import ConfigError
 
 Width = Annotated[int, Ge(1), Le(65_536)]
@@ -228,3 +228,170 @@ def check(config: NmtTrainConfig) -> None:
         raise ConfigError(
             "--average 1 averages nothing.", hint="Use --average 5 or so, or 0 for none."
         )
+
+
+# -- Settings of a search: `dl nmt translate`, `dl nmt attend`, and whoever translates a test set
+# Reading this module needs neither torch nor pydantic.
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """How translations are looked for, and where that is computed."""
+
+    __pydantic_config__ = STRICT
+
+    beam_size: int = setting(
+        5, flag="--beam", help="hypotheses kept a sentence; 1 is greedy search"
+    )
+    length_penalty: float = setting(
+        1.0,
+        flag="--length-penalty",
+        help="exponent of the length that log-probabilities are divided by; 0 does not divide",
+    )
+    max_length: Annotated[int, Ge(0)] = setting(
+        0,
+        flag="--max-length",
+        help="tokens a translation may have; 0 is 10 more than twice the source's",
+    )
+    batch_size: Annotated[int, Ge(1), Le(100_000)] = setting(
+        64, flag="--batch-size", help="sentences translated at a time"
+    )
+    device: str = setting("auto", flag="--device", help="auto, cpu, cuda, cuda:N or mps")
+    precision: Literal[Precision, "int8"] = setting(
+        "auto",
+        flag="--precision",
+        help="fp32, bf16 (autocast), int8 (the decoder's products, on a CPU with VNNI), or auto: "
+        "fp32 or bf16, whichever was measured to pay",
+    )
+    threads: Annotated[int, Ge(0), Le(1024)] = setting(
+        0, flag="--threads", help="CPU threads; 0 leaves torch's own choice"
+    )
+
+
+# -- Settings of `dl nmt eval`; reading this needs neither torch nor pydantic
+
+
+@dataclass(frozen=True, kw_only=True)
+class NmtEvalConfig:
+    """Everything that `dl nmt eval` can be told beside files and runs."""
+
+    __pydantic_config__ = STRICT
+
+    data: str | None = setting(
+        None, flag="--data", help="corpus to translate; none is the one the run was trained on"
+    )
+    split: str = setting(
+        "test",
+        flag="--split",
+        help="test, valid, or a test set's own name, such as test_2017_flickr",
+    )
+    lowercase: bool = setting(
+        False,
+        flag="--lowercase/--no-lowercase",
+        help="score without regard to case; always so for a run trained on lower case",
+    )
+    bins: tuple[Annotated[int, Ge(1)], ...] = setting(
+        (5, 10, 15, 20, 30, 40),
+        flag="--bins",
+        help="BLEU by sentence length: the longest source, in words, of each bin",
+        source="seed, Question 13",
+    )
+    resamples: Annotated[int, Ge(1), Le(1_000_000)] = setting(
+        1000, flag="--resamples", help="bootstrap resamples behind the intervals"
+    )
+    offline: bool = setting(
+        False, flag="--offline/--no-offline", help="never ask the network for data"
+    )
+    search: SearchConfig = setting(SearchConfig(), help="how translations are looked for")
+
+
+# -- Settings of `dl nmt align`; reading this needs neither torch nor pydantic
+
+
+@dataclass(frozen=True, kw_only=True)
+class NmtAlignConfig:
+    """Everything that `dl nmt align` can be told beside files and runs."""
+
+    __pydantic_config__ = STRICT
+
+    links_from: Literal["auto", "posterior", "attention"] = setting(
+        "auto",
+        flag="--links-from",
+        help="what links are taken from: attention, or the posterior, which weighs attention by "
+        "how likely each source word alone makes the target word; auto is the posterior, with "
+        "--shift attention",
+        source="Brown et al. 1993; Shankar & Sarawagi 2019",
+    )
+    threshold: Annotated[float, Ge(0), Lt(1)] = setting(
+        0.0,
+        flag="--threshold",
+        help="leave out links of no more than this share of a word",
+    )
+    shift: bool = setting(
+        False,
+        flag="--shift/--no-shift",
+        help="link a word by the row one step later, when it is the decoder's input",
+        source="Chen et al. 2020",
+    )
+    heuristic: Literal[
+        "intersection", "union", "grow-diag", "grow-diag-final-and", "forward", "backward"
+    ] = setting(
+        "intersection",
+        flag="--heuristic",
+        help="how --symmetrize joins the links of the two directions; grow-diag-final-and is usual "
+        "without --combine",
+        source="Koehn, Och & Marcu 2003",
+    )
+    combine: Literal["none", "average", "product"] = setting(
+        "average",
+        flag="--combine",
+        help="with --symmetrize: mix the matrices of the two directions before links are taken; "
+        "average with intersection was measured best on Hansards",
+    )
+    text: Literal["tokens", "running"] = setting(
+        "tokens",
+        flag="--text",
+        help="what the lines are: tokens between spaces, put together before they are read "
+        "(elisions and contractions done), or running text as it is",
+    )
+    gold_index: Annotated[int, Ge(0), Le(1)] = setting(
+        0, flag="--gold-index", help="the number of the first word in the gold file: 0 or 1"
+    )
+    device: str = setting("auto", flag="--device", help="auto, cpu, cuda, cuda:N or mps")
+    threads: Annotated[int, Ge(0), Le(1024)] = setting(
+        0, flag="--threads", help="CPU threads; 0 leaves torch's own choice"
+    )
+
+    @property
+    def kind(self) -> Literal["posterior", "attention"]:
+        """What links are taken from."""
+        if self.links_from == "auto":
+            return "attention" if self.shift else "posterior"
+        return self.links_from
+
+
+def check_align(config: NmtAlignConfig, *, symmetrized: bool) -> None:
+    """Refuse settings that contradict one another, or have no effect beside the others.
+
+    Args:
+        config: to look at.
+        symmetrized: whether there is a model of the other direction.
+
+    Raises:
+        ConfigError: it names the flag.
+    """
+    if config.shift and config.kind == "posterior":
+        raise ConfigError(
+            "--shift has no meaning for --links-from posterior, which knows the word it links.",
+            hint="Use --links-from attention, or leave --shift out.",
+        )
+    usual = NmtAlignConfig()
+    for flag, given, default in (
+        ("--heuristic", config.heuristic, usual.heuristic),
+        ("--combine", config.combine, usual.combine),
+    ):
+        if given != default and not symmetrized:
+            raise ConfigError(
+                f"{flag} {given} joins two directions, and there is one.",
+                hint=f"Add --symmetrize RUN, or leave {flag} out.",
+            )

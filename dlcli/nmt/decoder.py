@@ -19,9 +19,89 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlcli.nmt.attention import AdditiveAttention
+from dlcli.nmt.fast.recurrence import Source, attentive_gru
 from dlcli.nmt.gru import gru_step
-from dlcli.nmt.recurrence import Source, attentive_gru
+
+# -- Additive attention (Bahdanau, Cho & Bengio 2015, arXiv 1409.0473, section A.1.2)
+# e_ij = vᵀ tanh(W s_i + U h_j)      α_i = softmax(e_i)      c_i = Σ_j α_ij h_j
+#
+# U h_j does not depend on the step and is projected once a sentence. v starts at zero, so that
+# attention starts uniform.
+#
+# Legend: B batch, S source length, H encoder hidden a direction, N decoder hidden, A attention
+# size.
+
+LEAST_GROUP = 4
+
+
+class AdditiveAttention(nn.Module):
+    """Weights over the source, given the decoder's state.
+
+    Args:
+        query_size: N.
+        value_size: 2H.
+        size: A.
+    """
+
+    def __init__(self, *, query_size: int, value_size: int, size: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(query_size, size, bias=False)
+        self.key = nn.Linear(value_size, size)
+        self.v = nn.Parameter(torch.zeros(size))
+
+    def project(self, values: Tensor) -> Tensor:
+        """Project encoder states (B, S, 2H) to keys (B, S, A)."""
+        keys: Tensor = self.key(values)
+        return keys.to(values.dtype)
+
+    def forward(
+        self,
+        hidden: Tensor,
+        *,
+        keys: Tensor,
+        values: Tensor,
+        mask: Tensor,
+        owner: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Look at the source, of one sentence each or as hypotheses of the same ones.
+
+        Args:
+            hidden: the states s, N of them.
+            keys: (B, S, A), from `project`.
+            values: (B, S, 2H).
+            mask: (B, S) bool; at least one True a row.
+            owner: (N,) int64, rising: the sentence that each state looks at; by default each at
+                its own, and then N = B.
+
+        Returns:
+            The context (N, 2H) and the weights (N, S): they sum to one and are zero on padding.
+        """
+        query = self.query(hidden).to(hidden.dtype)
+        if owner is None:
+            scores = torch.tanh(query[:, None] + keys) @ self.v  # (B, S)
+        else:
+            scores = keys.index_select(0, owner).add_(query[:, None]).tanh_() @ self.v
+            mask = mask[owner]
+        scores = scores.to(hidden.dtype).masked_fill(~mask, -torch.inf)
+        weights = torch.softmax(scores, dim=1)
+        if owner is None:
+            context = (weights[:, None] @ values)[:, 0]
+        else:
+            context = _contexts(weights, values, owner=owner)
+        return context.to(hidden.dtype), weights
+
+
+def _contexts(weights: Tensor, values: Tensor, *, owner: Tensor) -> Tensor:
+    """Average values (B, S, 2H) by weights (N, S), without a copy of them for each hypothesis.
+
+    Sentences are given LEAST_GROUP rows or more: fewer would be summed in another order.
+    """
+    place = torch.arange(len(owner), device=owner.device) - torch.searchsorted(owner, owner)
+    G = max(LEAST_GROUP, int(place.max()) + 1)
+    table = weights.new_zeros(len(values), G, weights.size(1))
+    table[owner, place] = weights
+    contexts: Tensor = (table @ values)[owner, place]
+    return contexts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,3 +273,60 @@ class Decoder(nn.Module):
             contexts=contexts.transpose(0, 1),
             attention=weights.transpose(0, 1),
         )
+
+
+# -- From the decoder's state to the next word: the paper's deep output, and the loss
+# t̃ = U s + V E y + C c + b      t = max of each pair of t̃      p ∝ exp(W t + w)
+#
+# W is the joint embedding where the two are tied; `tanh` may take the place of the maximum.
+#
+# Legend: M target words, E embedding, N decoder hidden, H encoder hidden a direction, R readout,
+# V vocabulary.
+
+
+class Readout(nn.Module):
+    """One hidden layer over state, last word and context (section A.2.2).
+
+    Args:
+        inputs: N + E + 2H.
+        size: R.
+        kind: `maxout` over pairs of units (Goodfellow et al. 2013), or `tanh`.
+    """
+
+    def __init__(self, *, inputs: int, size: int, kind: Literal["maxout", "tanh"]) -> None:
+        super().__init__()
+        self.maxout = kind == "maxout"
+        self.linear = nn.Linear(inputs, 2 * size if self.maxout else size)
+
+    def forward(self, hidden: Tensor, *, embedded: Tensor, contexts: Tensor) -> Tensor:
+        """Map (…, N), (…, E) and (…, 2H) to features (…, R)."""
+        units: Tensor = self.linear(torch.cat([hidden, embedded, contexts], dim=-1))
+        return self.activate(units.to(hidden.dtype))
+
+    def activate(self, units: Tensor) -> Tensor:
+        """Take the maximum of each pair of units (…, 2R), or the tanh of each (…, R)."""
+        if not self.maxout:
+            return torch.tanh(units)
+        first, second = units.chunk(2, dim=-1)
+        return torch.maximum(first, second)
+
+
+def smoothed_cross_entropy(
+    logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Return the loss and the negative log-likelihood, summed over words, in nats.
+
+    The loss is (1 − ε) nll + ε · mean over the vocabulary of −log p, as in
+    `torch.nn.functional.cross_entropy`.
+
+    Args:
+        logits: (M, V).
+        targets: (M,) int64.
+        label_smoothing: ε in [0, 1).
+    """
+    log_p = F.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=1)
+    nll = -log_p.gather(1, targets[:, None]).sum()
+    if not label_smoothing:
+        return nll, nll
+    uniform = -log_p.mean(dim=1).sum()
+    return (1 - label_smoothing) * nll + label_smoothing * uniform, nll

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlcli.nmt.directions import run_directions
+from dlcli.nmt.fast.directions import run_directions
 from dlcli.nmt.gru import run_gru
 
 

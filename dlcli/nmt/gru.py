@@ -77,3 +77,14 @@ def run_gru(
         hidden = torch.where(mask[:, t, None], step, hidden)
         states[t] = hidden
     return torch.stack(states, dim=1) * mask[:, :, None], hidden
+
+
+# -- Which precision products take inside functions that have a gradient of their own
+
+
+def product_dtype(like: Tensor) -> torch.dtype:
+    """Return autocast's type where autocast is on, else the tensor's own."""
+    device = like.device.type
+    if like.dtype == torch.float32 and torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return like.dtype

@@ -15,13 +15,79 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlcli.nmt.config import NmtModelConfig
-from dlcli.nmt.decoder import Decoder, Memory, State, States
+from dlcli.nmt.batching import SentenceBatch
+from dlcli.nmt.config import NmtModelConfig, NmtObjectiveConfig
+from dlcli.nmt.decoder import Decoder, Memory, Readout, State, States, smoothed_cross_entropy
 from dlcli.nmt.encoder import Encoder
-from dlcli.nmt.posterior import Reading, source_posterior
-from dlcli.nmt.readout import Readout, smoothed_cross_entropy
-from dlcli.nmt.softmax_loss import NO_WORD, ROWS, softmax_loss
+from dlcli.nmt.fast.recurrence import NO_WORD, ROWS, softmax_loss
 from dlcli.nmt.tokenizer import PAD
+
+# -- Which source word a target word was made from, once it is known: Bayes' rule over attention
+# Attention α says where the decoder looks *before* it knows what it will write. Had it looked at
+# position j alone, it would have written y with probability p(y | c = h_j); so after y is seen
+#
+# γ_j  =  α_j p(y | c = h_j) / Σ_k α_k p(y | c = h_k)
+#
+# is the posterior over positions, with attention as the prior: the E step of a model in which a
+# word has one origin (Brown et al. 1993; Shankar & Sarawagi 2019 train with it). A network trained
+# on soft contexts was never asked for p(y | c = h_j), so whether it knows is for alignment error
+# to tell.
+#
+# Legend: S source length, T target length, E embedding, H encoder hidden a direction, N decoder
+# hidden, R readout, V vocabulary.
+
+AT_ONCE = 2048
+"""Pairs of positions whose scores over the vocabulary are held at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """One translation read through, without padding.
+
+    Attributes:
+        hidden: s_1 … s_T (T, N).
+        embedded: the words consumed (T, E).
+        attention: (T, S), rows sum to one.
+        values: encoder states (S, 2H).
+        words: ids of the words that come next (T,) int64.
+    """
+
+    hidden: Tensor
+    embedded: Tensor
+    attention: Tensor
+    values: Tensor
+    words: Tensor
+
+
+def source_posterior(reading: Reading, *, readout: Readout, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return γ: (T, S) float32, rows sum to one.
+
+    Args:
+        reading: of one pair of sentences.
+        readout: the deep output.
+        weight: of the softmax (V, R).
+        bias: of the softmax (V,).
+    """
+    likelihood = _log_likelihood(reading, readout=readout, weight=weight, bias=bias)
+    return torch.softmax(reading.attention.float().log() + likelihood, dim=1)
+
+
+def _log_likelihood(reading: Reading, *, readout: Readout, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return log p(y_t | c = h_j): (T, S) float32, a few rows at a time."""
+    S = len(reading.values)
+    known = torch.cat([reading.hidden, reading.embedded], dim=1)
+    by_state, by_source = readout.linear.weight.tensor_split([known.size(1)], dim=1)
+    of_state = F.linear(known, by_state, readout.linear.bias)
+    of_source = F.linear(reading.values, by_source)
+    found = []
+    rows = max(1, AT_ONCE // S)
+    for first in range(0, len(known), rows):
+        units, words = of_state[first : first + rows], reading.words[first : first + rows]
+        features = readout.activate((units[:, None] + of_source).to(known.dtype))
+        scores = F.linear(features, weight, bias).float()
+        chosen = scores.gather(2, words[:, None, None].expand(-1, S, 1))[:, :, 0]
+        found.append(chosen - scores.logsumexp(dim=2))
+    return torch.cat(found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -268,3 +334,118 @@ def initialise(model: Translation) -> None:
 def build_model(config: NmtModelConfig, *, vocabulary: int) -> Translation:
     """Build the network on the CPU; its weights come from torch's global generator."""
     return Translation(config, vocabulary=vocabulary)
+
+
+# -- Teacher forcing: which words the decoder is fed while it learns (Question 14)
+# With ratio 1 it is fed the true last word, with 0 its own, and between them a coin decides for
+# each token or for each sentence (scheduled sampling, Bengio et al. 2015, where the ratio falls
+# linearly). Its own word is the likeliest under what it was fed so far, without dropout, as when
+# it translates.
+#
+# The choice of words passes no gradient on. So it is made first, and the loss is then that of
+# reading the chosen words, for which the fast path serves.
+
+
+def ratio_at(config: NmtObjectiveConfig, *, progress: float) -> float:
+    """Return the share of true words when `progress` (0 to 1) of the training is done."""
+    end = config.teacher_forcing_end
+    if end is None:
+        return config.teacher_forcing
+    return config.teacher_forcing + (end - config.teacher_forcing) * min(1.0, progress)
+
+
+def draw_true(
+    sentences: int, *, length: int, ratio: float, unit: str, generator: torch.Generator
+) -> Tensor:
+    """Draw where the true word is fed: (sentences, length) bool, on the generator's device.
+
+    Args:
+        sentences: of the global batch.
+        length: of its longest translation.
+        ratio: share of true words.
+        unit: `token` or `sentence`.
+        generator: of this batch.
+    """
+    shape = (sentences, length if unit == "token" else 1)
+    draws = torch.rand(shape, generator=generator, device=generator.device)
+    return (draws < ratio).expand(sentences, length)
+
+
+@torch.no_grad()
+def feed(model: Translation, source: Tensor, mask: Tensor, *, true: Tensor, keep: Tensor) -> Tensor:
+    """Return what the decoder is fed where it must partly go on from its own words.
+
+    Args:
+        model: in any mode; it is left in the same.
+        source: (B, S) int64.
+        mask: (B, S) bool.
+        true: (B, T) int64, BOS y1 …
+        keep: (B, T) bool, where the true word is fed; BOS always is.
+
+    Returns:
+        (B, T) int64.
+    """
+    was_training = model.training
+    model.eval()
+    memory = model.encode(source, mask)
+    state = model.start(memory)
+    fed = [true[:, 0]]
+    for t in range(1, true.size(1)):
+        step = model.step(fed[-1], state, memory)
+        own = step.logits.argmax(1)
+        fed.append(torch.where(keep[:, t], true[:, t], own))
+        state = step.state
+    model.train(was_training)
+    return torch.stack(fed, dim=1)
+
+
+class NmtNetwork(nn.Module):
+    """A translator with its objective: what the training loop calls.
+
+    Args:
+        model: the network.
+        label_smoothing: share of the target given to all tokens alike.
+    """
+
+    def __init__(self, model: Translation, *, label_smoothing: float) -> None:
+        super().__init__()
+        self.model = model
+        self.label_smoothing = label_smoothing
+
+    def forward(self, batch: SentenceBatch, keep: Tensor | None = None) -> dict[str, Tensor]:
+        """Return sums over this process's target tokens, in nats.
+
+        Args:
+            batch: sentences and their translations.
+            keep: (B, T) bool, where the true word is fed; None: everywhere.
+
+        Returns:
+            `loss`, which is minimised, and `nll`, without label smoothing.
+        """
+        target_in = batch.target_in
+        if keep is not None:
+            target_in = feed(self.model, batch.source, batch.mask, true=target_in, keep=keep)
+        return self.model.loss(
+            batch.source,
+            batch.mask,
+            target_in=target_in,
+            target_out=batch.target_out,
+            label_smoothing=self.label_smoothing,
+        )
+
+
+@torch.inference_mode()
+def validation_sums(model: Translation, batch: SentenceBatch, *, free: bool) -> float:
+    """Return the summed negative log-likelihood of translations, in nats.
+
+    Args:
+        model: in evaluation mode.
+        batch: sentences and their translations.
+        free: whether the decoder is fed its own words (free-running) instead of the true ones.
+    """
+    fed = batch.target_in
+    if free:
+        nothing = torch.zeros_like(fed, dtype=torch.bool)
+        fed = feed(model, batch.source, batch.mask, true=fed, keep=nothing)
+    found = model.loss(batch.source, batch.mask, target_in=fed, target_out=batch.target_out)
+    return float(found["nll"])

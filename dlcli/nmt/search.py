@@ -23,8 +23,8 @@ from torch import Tensor
 
 from dlcli.errors import UsageFault
 from dlcli.nmt.beam import Ended, Hypothesis, Live, extended, first
-from dlcli.nmt.decoding import CompiledDecoder, compiled_search
-from dlcli.nmt.stepping import Logits, Stepper, StepWeights, make_stepper
+from dlcli.nmt.fast.decoding import CompiledDecoder, compiled_search
+from dlcli.nmt.fast.stepping import Logits, Stepper, StepWeights, make_stepper
 from dlcli.nmt.tokenizer import EOS
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def search(
         max_length: most tokens of a translation with `</s>`, for all or (B,); see `longest`.
         length_penalty: exponent of the length in the score; 0 favours short translations.
         n_best: how many hypotheses to return of each sentence, at most `beam_size`.
-        weights: the model's, where they were prepared before; see `dlcli.nmt.stepping`, and
-            `dlcli.nmt.decoding` for a search that is compiled as a whole.
+        weights: the model's, where they were prepared before; see `dlcli.nmt.fast.stepping`, and
+            `dlcli.nmt.fast.decoding` for a search that is compiled as a whole.
         between: called between steps; what it raises ends the search.
 
     Returns:

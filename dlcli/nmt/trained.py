@@ -9,14 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from dlcli.engine.checkpoint import build_from, load_model
+from dlcli.engine.checkpoint import load_weights_into as weights_into
 from dlcli.engine.config import resolve
-from dlcli.engine.finding import find_run, using
-from dlcli.engine.runs import RunFolder
-from dlcli.engine.weights import build_from, load_model
-from dlcli.engine.weights import load_weights_into as weights_into
+from dlcli.engine.runs import RunFolder, find_run, using
 from dlcli.nmt.config import NmtTrainConfig
-from dlcli.nmt.forcing import NmtNetwork
-from dlcli.nmt.model import Translation, build_model
+from dlcli.nmt.model import NmtNetwork, Translation, build_model
 from dlcli.nmt.tokenizer import Tokenizer, load_tokenizer
 
 KIND = "nmt"
@@ -49,7 +47,7 @@ def load_trained(
 
     Args:
         run: a run folder of a translator.
-        checkpoint: see `dlcli.engine.weights.load_model`.
+        checkpoint: see `dlcli.engine.checkpoint.load_model`.
         device: where to put the model.
 
     Raises:
@@ -81,7 +79,7 @@ def find_trained(
     """Read back the translator that `--run` names, on the CPU, and tell `notice` which one that is.
 
     Args:
-        text: see `dlcli.engine.finding.find_run`; None is the newest trained translator.
+        text: see `dlcli.engine.runs.find_run`; None is the newest trained translator.
         checkpoint: see `load_trained`.
         notice: told one sentence.
 

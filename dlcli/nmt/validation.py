@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dlcli.data.pairs import Pairs
+from dlcli.data.sentences import Pairs
+from dlcli.engine.config import signature
 from dlcli.nmt.batching import Bitext
-from dlcli.nmt.forcing import validation_sums
-from dlcli.nmt.model import Translation
+from dlcli.nmt.config import NmtTrainConfig
+from dlcli.nmt.model import Translation, validation_sums
 from dlcli.nmt.scoring import Metric
 from dlcli.nmt.search import search
 from dlcli.nmt.tokenizer import Tokenizer
@@ -117,3 +119,76 @@ def _alike(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     order = np.argsort(lengths, kind="stable")
     for start in range(0, len(order), BATCH):
         yield order[start : start + BATCH]
+
+
+# -- What a training of a translator came to, and the line that says how it was measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class NmtResult:
+    """What a training came to."""
+
+    run: str
+    """Absolute path of the run folder."""
+    data: str
+    direction: str
+    vocabulary: int
+    parameters: int
+    epochs: int
+    """Whole epochs trained."""
+    updates: int
+    tokens_per_s: float
+    """Target tokens (EOS included, padding not) a second of training alone, over all sessions."""
+    train_s: float
+    checkpoint: str
+    """Which checkpoint is the result: `best`, `average` or `last`."""
+    valid: ValidResult | None
+    """Of that checkpoint; None where there are no validation pairs."""
+    reason: str
+    """Why it ended: `done`, `early-stop` or `max-minutes`."""
+    signature: str
+
+
+def read_result(fields: Mapping[str, Any]) -> NmtResult:
+    """Rebuild a result from run.json.
+
+    Raises:
+        TypeError, KeyError: fields are missing or unknown.
+    """
+    valid = fields["valid"] and ValidResult(**fields["valid"])
+    return NmtResult(**{**fields, "valid": valid})
+
+
+def describe(config: NmtTrainConfig, **measured: object) -> str:
+    """Write the signature of a number that was measured on a trained translator.
+
+    Args:
+        config: the settings of its training.
+        measured: what only the measurement knows, such as `data` and `precision`; comes first.
+    """
+    data, model, objective, optim = config.data, config.model, config.objective, config.optim
+    additive = model.attention == "additive"
+    forcing = f"{objective.teacher_forcing:g}"
+    if objective.teacher_forcing_end is not None:
+        forcing += f"-{objective.teacher_forcing_end:g}"
+    forced = (objective.teacher_forcing, objective.teacher_forcing_end) in ((1.0, None), (1.0, 1.0))
+    dropouts = (model.dropout_embedding, model.dropout_context, model.dropout_readout)
+    return signature(
+        **measured,
+        direction=data.direction,
+        tokenizer=data.tokenizer,
+        lowercase=True if data.lowercase else None,
+        embedding=model.embedding,
+        encoder=f"{model.encoder_layers}x{model.encoder_hidden}",
+        hidden=model.hidden,
+        attention=f"{model.attention_query}-{model.attention_size}" if additive else "none",
+        readout=f"{model.readout}-{model.readout_size or model.embedding}",
+        tied=model.tie_embeddings,
+        dropout=dropouts,
+        smoothing=objective.label_smoothing,
+        forcing=None if forced else f"{forcing}/{objective.teacher_forcing_unit}",
+        batch=f"{config.loop.batch_size * optim.accumulate}-{config.loop.batch_unit}",
+        optimizer=f"{optim.optimizer}-{optim.lr:g}-{optim.schedule}",
+        average=config.loop.average or None,
+        seed=config.compute.seed,
+    )

@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from dlcli.vae.config import VaeObjectiveConfig
-from dlcli.vae.mlp import MlpDecoder, MlpEncoder
-from dlcli.vae.model import LOGVAR_RANGE, VAE
+from dlcli.vae.networks import LOGVAR_RANGE, VAE, MlpDecoder, MlpEncoder
 
 GROUP = 49
 """Probabilities ≥ ½ whose product is taken before its logarithm: 2⁻⁴⁹ is far from underflow."""

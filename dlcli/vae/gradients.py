@@ -24,9 +24,9 @@ from torch import Tensor
 
 from dlcli.errors import UsageFault
 from dlcli.vae.evaluation import evaluating
-from dlcli.vae.model import VAE
+from dlcli.vae.images import flat, grey
+from dlcli.vae.networks import VAE
 from dlcli.vae.objective import log_likelihood
-from dlcli.vae.pixels import flat, grey
 
 RESAMPLES = 2000
 ROWS = 2048  # latents decoded at a time

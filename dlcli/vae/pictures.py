@@ -8,19 +8,80 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from dlcli.engine.checkpoint import snapshot_epochs, snapshot_name
+from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator
 from dlcli.errors import UsageFault
-from dlcli.vae.gallery import Gallery, Reconstruction
-from dlcli.vae.generation import generate, posterior_means, prior_latents, reconstruct
+from dlcli.vae.generation import (
+    Gallery,
+    Reconstruction,
+    change_along,
+    decode_gallery,
+    generate,
+    interpolate,
+    plane,
+    posterior_means,
+    prior_latents,
+    reconstruct,
+    traverse,
+)
+from dlcli.vae.generation import LatentPath as LatentPath
 from dlcli.vae.gradients import GradientComparison, compare_gradient_estimators
-from dlcli.vae.result import describe
-from dlcli.vae.splits import load_test_images
-from dlcli.vae.trained import Trained
-from dlcli.vae.walks import Path, change_along, interpolate, plane, traverse
+from dlcli.vae.images import load_test_images
+from dlcli.vae.networks import VAE
+from dlcli.vae.trained import Trained, describe, load_trained
+
+# -- The same latents at several epochs, like the seed's Figures 1 and 2
+
+SNAPSHOT_IMAGES = 64
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Snapshot:
+    """What a VAE drew after some epochs."""
+
+    epoch: int
+    gallery: Gallery
+
+
+def snapshot_latents(seed: int, *, latent_dim: int, count: int = SNAPSHOT_IMAGES) -> Tensor:
+    """Draw the latents (count, D) of a run's snapshots: the same at every epoch."""
+    return torch.randn(count, latent_dim, generator=generator(seed, "snapshot"))
+
+
+def take_snapshot(model: VAE, *, seed: int, epoch: int, likelihood: str = "bernoulli") -> Snapshot:
+    """Decode a run's snapshot latents into means."""
+    z = snapshot_latents(seed, latent_dim=model.latent_dim)
+    return Snapshot(epoch=epoch, gallery=decode_gallery(model, z, likelihood=likelihood))
+
+
+def snapshots_of(run: RunFolder) -> list[Snapshot]:
+    """Draw the snapshots of a run again, from the checkpoints it kept."""
+    found = []
+    for epoch in snapshot_epochs(run):
+        trained = load_trained(run, checkpoint=snapshot_name(epoch))
+        found.append(
+            take_snapshot(
+                trained.model,
+                seed=trained.config.compute.seed,
+                epoch=epoch,
+                likelihood=trained.config.objective.likelihood,
+            )
+        )
+    return found
+
+
+def snapshot_epoch(path: Path) -> int | None:
+    """Return the epoch of a kept checkpoint's path, or None for `last` and `best`."""
+    number = path.stem.removeprefix("epoch-")
+    return int(number) if path.stem.startswith("epoch-") and number.isdigit() else None
+
 
 Notice = Callable[[str], object]
 MOST_ROWS = 20
@@ -67,7 +128,7 @@ def path_between_images(
     *,
     images: Sequence[int],
     steps: int,
-    path: Path = "spherical",
+    path: LatentPath = "spherical",
     offline: bool = False,
     notice: Notice,
 ) -> Gallery:
@@ -83,7 +144,7 @@ def path_between_images(
 
 
 def path_between_seeds(
-    trained: Trained, *, seeds: Sequence[int], steps: int, path: Path = "spherical"
+    trained: Trained, *, seeds: Sequence[int], steps: int, path: LatentPath = "spherical"
 ) -> Gallery:
     """Walk between two draws from the prior, one by each seed; see `interpolate`.
 
@@ -215,6 +276,6 @@ def _latents_of(
     )
 
 
-def _walk(trained: Trained, start: Tensor, end: Tensor, *, steps: int, path: Path) -> Gallery:
+def _walk(trained: Trained, start: Tensor, end: Tensor, *, steps: int, path: LatentPath) -> Gallery:
     likelihood = trained.config.objective.likelihood
     return interpolate(trained.model, start, end=end, steps=steps, path=path, likelihood=likelihood)

@@ -16,17 +16,16 @@ from typing import Any
 import torch
 import yaml
 
-from dlcli.data.pairs import Corpus
+from dlcli.data.sentences import Corpus
 from dlcli.engine.config import resolve
 from dlcli.engine.device import prepare
 from dlcli.engine.events import Finished
 from dlcli.engine.loop import Plan, Training
 from dlcli.nmt.batching import Bitext
 from dlcli.nmt.config import NmtTrainConfig
-from dlcli.nmt.forcing import NmtNetwork
-from dlcli.nmt.learner import NmtLearner
-from dlcli.nmt.model import build_model
-from dlcli.nmt.subwords import Subwords
+from dlcli.nmt.model import NmtNetwork, build_model
+from dlcli.nmt.tokenizer import Subwords
+from dlcli.nmt.training import NmtLearner
 
 BATCH, WARM_UP = 64, 3
 SETTINGS: dict[str, Any] = {

@@ -14,8 +14,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from dlcli import __version__
-from dlcli.cli.app import Root, app, as_known
-from dlcli.cli.tree import lazy
+from dlcli.cli.app import Root, app, as_known, lazy
 from dlcli.errors import (
     CheckFailed,
     CheckpointError,
@@ -220,7 +219,7 @@ def test_an_ascii_terminal_gets_every_word_in_its_own_letters() -> None:
 TALKATIVE = """
 import typer
 from dlcli.cli.app import Root
-from dlcli.cli.tree import lazy
+from dlcli.cli.app import lazy
 program = typer.Typer(cls=lazy({}, base=Root))
 program.command("other")(lambda: None)
 @program.command()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dlcli.cli import lists
-from dlcli.cli.assignments import grid_of, parse_assignments
+from dlcli.cli import options as lists
+from dlcli.cli.options import grid_of, parse_assignments
 from dlcli.errors import ConfigError
 
 

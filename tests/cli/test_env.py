@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dlcli.nmt.compiling import load_library
+from dlcli.nmt.fast.compiling import load_library
 from tests.cli.tiny import dl, dl_json
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from dlcli.cli.lists import (
+from dlcli.cli.options import (
     SEPARATOR,
     command_class,
     gather,

@@ -35,7 +35,7 @@ def parsed(*words: str, dims: str = "2 4") -> dict[str, Any]:
 @pytest.fixture
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have every bit of progress said."""
-    monkeypatch.setattr("dlcli.report.fraction.LINE_EVERY_S", 0.0)
+    monkeypatch.setattr("dlcli.display.progress.LINE_EVERY_S", 0.0)
 
 
 @pytest.mark.usefixtures("often")

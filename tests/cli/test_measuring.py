@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import pytest
 import typer
 
-from dlcli.cli.measuring import leave_if_partial, measured
 from dlcli.cli.options import Show
+from dlcli.cli.training import leave_if_partial, measured
 from dlcli.errors import Interrupted
 
 

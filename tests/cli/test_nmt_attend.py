@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from dlcli.cli.app import app
-from dlcli.cli.nmt_attend import default_file
+from dlcli.cli.nmt import default_file
 from dlcli.nmt.translator import Translator
 from tests.cli.tiny import error_of
 from tests.nmt.tiny_run import write_run

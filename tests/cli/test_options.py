@@ -13,17 +13,9 @@ import typer
 import yaml
 from typer.testing import CliRunner, Result
 
-from dlcli.cli import lists
-from dlcli.cli.app import Root
-from dlcli.cli.options import (
-    OutFlag,
-    Show,
-    add_command,
-    configured,
-    list_flags,
-    plain,
-)
-from dlcli.cli.tree import lazy
+from dlcli.cli import options as lists
+from dlcli.cli.app import Root, lazy
+from dlcli.cli.options import OutFlag, Show, add_command, configured, list_flags, plain
 from dlcli.engine.config import STRICT, dump_yaml, resolve, setting, to_dict
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dlcli.cli.text_input import CHUNK, decoded, line_groups
+from dlcli.cli.nmt import CHUNK, decoded, line_groups
 from dlcli.errors import DataError, UsageFault
 
 

@@ -11,8 +11,7 @@ import typer
 import typer.main
 from typer.testing import CliRunner
 
-from dlcli.cli.app import app
-from dlcli.cli.tree import GROUPS, TOP, Entry, LazyGroup, lazy, load
+from dlcli.cli.app import GROUPS, TOP, Entry, LazyGroup, app, lazy, load
 
 COMMANDS: dict[tuple[str, ...], Entry] = {(name,): entry for name, entry in TOP.items()} | {
     (group, name): entry

@@ -16,8 +16,8 @@ from typer.testing import CliRunner, Result
 
 from dlcli.cli.app import app
 from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
-from dlcli.study import bounds as bounds_module
-from dlcli.study import vae_evaluation
+from dlcli.vae import bounds as bounds_module
+from dlcli.vae import study as vae_evaluation
 from tests.cli import test_pictures
 
 tiny_run = test_pictures.tiny_run
@@ -29,7 +29,7 @@ def dl(*words: str) -> Result:
 
 
 def test_it_says_how_far_the_annealing_is(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dlcli.report.fraction.LINE_EVERY_S", 0.0)
+    monkeypatch.setattr("dlcli.display.progress.LINE_EVERY_S", 0.0)
     ais = ("--ais", "--ais-images", "1", "--ais-chains", "4", "--ais-temperatures", "10")
     assert "vae eval: 75%, AIS" in dl(str(tiny_run), *SMALL, *ais).stderr
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from dlcli.cli.app import app
-from dlcli.engine.finding import find_run
-from dlcli.engine.runs import RunFolder
+from dlcli.engine.runs import RunFolder, find_run
 from tests.cli.tiny import CONV, TRAIN, dl, dl_json, error_of, same, weights_of
 from tests.report.terminals import Terminal
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dlcli.data.catalogue import DataSet, FileCheck
-from dlcli.data.checks import check_file, check_set, find, open_checked, size_of
+from dlcli.data.storage import check_file, check_set, find, open_checked, size_of
 from dlcli.errors import DataError
 from tests.data.conftest import write_files
 
@@ -81,7 +81,7 @@ def test_a_file_found_right_is_read_once_unless_asked_again(
     def refuse(file: object, algorithm: str) -> str:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("dlcli.data.checks._digest", refuse)
+    monkeypatch.setattr("dlcli.data.storage._digest", refuse)
     assert check_file(tmp_path, CHECK).state == "ok"
     again = check_file(tmp_path, CHECK, again=True)
     assert (again.state, again.found) == ("wrong", "it cannot be read (Input/output error)")

@@ -7,8 +7,8 @@ import pytest
 
 from dlcli.data.catalogue import DataSet
 from dlcli.data.corpora import load_corpus
-from dlcli.data.grammar import load_grammar
-from dlcli.data.pairs import Corpus
+from dlcli.data.grammar.corpus import load_grammar
+from dlcli.data.sentences import Corpus
 from dlcli.errors import ConfigError, DataError
 from tests.data.conftest import Site
 from tests.data.corpus_files import ROWS, corpus_files, lay_out, small_catalogue

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dlcli.data.europarl import pair_hash, read_europarl, read_europarl_dev
-from dlcli.data.pairs import Corpus, Pairs
+from dlcli.data.corpora import pair_hash, read_europarl, read_europarl_dev
+from dlcli.data.sentences import Corpus, Pairs
 from dlcli.errors import DataError
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 
 import torch
 
-from dlcli.data.faces import FACES, SEGMENTS, face_table
+from dlcli.data.glyphs import FACES, SEGMENTS, face_table
 
 
 def test_every_digit_has_at_least_three_faces() -> None:

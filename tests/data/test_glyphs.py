@@ -105,7 +105,7 @@ def test_a_steady_hand_writes_the_same_digit_again() -> None:
         noise=0,
     )
     images, _ = _draw(400, hand=steady)
-    from dlcli.data.faces import FACES
+    from dlcli.data.glyphs import FACES
 
     assert len(torch.unique(images.flatten(1), dim=0)) == len(FACES)
 
@@ -113,7 +113,7 @@ def test_a_steady_hand_writes_the_same_digit_again() -> None:
 def test_digits_are_legible_to_a_nearest_mean_classifier_of_real_digits(
     real_data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from dlcli.data import load_images
+    from dlcli.data.images import load_images
 
     monkeypatch.setenv("DL_DATA_DIR", str(real_data_dir))
     real = load_images("mnist", offline=True)

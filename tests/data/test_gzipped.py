@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from dlcli.data.gzipped import read_gzipped
-from dlcli.data.lines import Tally
+from dlcli.data.corpora import read_gzipped
+from dlcli.data.sentences import Tally
 from dlcli.errors import DataError
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from dlcli.data import catalogue, images, load_images
+from dlcli.data import catalogue, images
 from dlcli.data.catalogue import DataSet
+from dlcli.data.images import load_images
 from dlcli.errors import ConfigError, DataError
 from tests.data.conftest import write_files
 

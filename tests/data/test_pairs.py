@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dlcli.data.pairs import Corpus, Pairs
+from dlcli.data.sentences import Corpus, Pairs
 from dlcli.errors import ConfigError
 
 PAIRS = Pairs(source=("a b", "c"), target=("x y z", "w"), links=("0-2 1-0", "0-0"))

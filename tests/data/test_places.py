@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dlcli.data.places import cache, data_dir, places
+from dlcli.data.storage import cache, data_dir, places
 
 
 def test_the_users_folder_comes_before_the_cache(

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlcli.data.lines import Tally
-from dlcli.data.splitting import (
+from dlcli.data.sentences import (
     TEST,
     TRAIN,
     VALID,
+    Tally,
     sentence_key,
     split_connected,
     split_corpus,

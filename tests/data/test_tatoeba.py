@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dlcli.data import tatoeba
-from dlcli.data.tatoeba import read_tatoeba
+from dlcli.data import corpora as tatoeba
+from dlcli.data.corpora import read_tatoeba
 from tests.data.corpus_files import lay_out, zipped
 
 
@@ -15,7 +15,7 @@ def test_translations_of_one_sentence_stay_together(
     rows = [(f"Go {n // 3}!", f"Va {n} !") for n in range(60)]
     text = "".join(f"{a}\t{b}\n" for a, b in rows)
     lay_out(tmp_path, {"tatoeba/fra-eng.zip": zipped(text)})
-    monkeypatch.setattr(tatoeba, "HELD_OUT", 4)
+    monkeypatch.setattr(tatoeba, "TATOEBA_HELD_OUT", 4)
     corpus = read_tatoeba(tmp_path)
     parts = [corpus.train, corpus.valid, corpus.tests["test"]]
     assert [len(set(part.source)) for part in parts] == [12, 4, 4]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dlcli.data.pairs import Corpus
-from dlcli.data.text_files import is_path, read_text_files
+from dlcli.data.catalogue import is_path
+from dlcli.data.sentences import Corpus, read_text_files
 from dlcli.errors import ConfigError, DataError
 
 ROWS = [(f"sentence {n}", f"phrase {n}") for n in range(40)]

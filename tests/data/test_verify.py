@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dlcli.data.catalogue import DataSet
-from dlcli.data.verify import listing, path, verify
+from dlcli.data.obtain import listing, path, verify
 from dlcli.errors import ConfigError, DataError, UsageFault
 from tests.data.conftest import write_files
 
@@ -83,7 +83,7 @@ def test_asking_what_is_here_does_not_bring_torch() -> None:
     import sys
 
     code = (
-        "import sys\nfrom dlcli.data import verify\n"
+        "import sys\nfrom dlcli.data import obtain as verify\n"
         "verify.listing()\nverify.verify()\nsys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

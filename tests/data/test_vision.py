@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from dlcli.data import vision
+from dlcli.data import mnist as vision
 
 
 def _run(code: str) -> subprocess.CompletedProcess[str]:
@@ -17,7 +17,7 @@ def _run(code: str) -> subprocess.CompletedProcess[str]:
 
 def test_torchvision_imports_in_a_fresh_process_without_a_warning() -> None:
     done = _run(
-        "from dlcli.data.vision import torchvision_module\n"
+        "from dlcli.data.mnist import torchvision_module\n"
         "print(torchvision_module('torchvision.datasets.mnist').MNIST.__name__)"
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "MNIST\n", "")
@@ -27,7 +27,7 @@ def test_a_working_torchvision_is_left_alone() -> None:
     # The compiled part declares its operators while it is loaded; declaring them again would fail.
     done = _run(
         "import torch\n"
-        "from dlcli.data import vision\n"
+        "from dlcli.data import mnist as vision\n"
         "kept = torch.library.Library('torchvision', 'DEF')\n"
         "def load(path):\n"
         "    for name in ('nms', 'qnms'):\n"
@@ -43,7 +43,7 @@ def test_a_working_torchvision_is_left_alone() -> None:
 def test_operators_declared_by_another_package_are_not_declared_again() -> None:
     done = _run(
         "import torch\n"
-        "from dlcli.data import vision\n"
+        "from dlcli.data import mnist as vision\n"
         "vision.compiled_part_loads = lambda: False\n"
         "kept = torch.library.Library('torchvision', 'FRAGMENT')\n"
         "if not hasattr(torch.ops.torchvision, 'nms'):\n"

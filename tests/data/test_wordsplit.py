@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlcli.data.wordsplit import split_words
+from dlcli.data.sentences import split_words
 
 
 @pytest.mark.parametrize(

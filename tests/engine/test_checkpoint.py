@@ -16,12 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from dlcli.engine.checkpoint import (
-    FORMAT_VERSION,
-    MAGIC,
-    load_checkpoint,
-    save_checkpoint,
-)
+from dlcli.engine.checkpoint import FORMAT_VERSION, MAGIC, load_checkpoint, save_checkpoint
 from dlcli.errors import CheckpointError, RunFailed
 from tests.engine.toy import differences
 

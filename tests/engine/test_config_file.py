@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlcli.engine.config import resolve
-from dlcli.engine.config_file import dump_yaml, load_yaml
+from dlcli.engine.config import dump_yaml, load_yaml, resolve
 from dlcli.errors import ConfigError
 from tests.engine.test_config import Inner, Toy
 

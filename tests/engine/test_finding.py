@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dlcli.engine.finding import find_run
-from dlcli.engine.runs import RUNS, RunFolder, create_run, list_runs
+from dlcli.engine.runs import RUNS, RunFolder, create_run, find_run, list_runs
 from dlcli.errors import DlError, UsageFault
 from tests.engine.trained_run import trained_run
 

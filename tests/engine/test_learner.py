@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dlcli.engine.learner import Batch, Criterion, Learner
+from dlcli.engine.loop import Batch, Criterion, Learner
 from tests.engine.toy import ITEMS, Toy
 
 

@@ -12,9 +12,7 @@ import pytest
 import torch
 
 from dlcli.engine.events import Evaluated, Event, Finished, Progress, StateDue
-from dlcli.engine.learner import Batch, Criterion
-from dlcli.engine.loop import PROGRESS_EVERY_S, Plan, Training
-from dlcli.engine.optim import learning_rate
+from dlcli.engine.loop import PROGRESS_EVERY_S, Batch, Criterion, Plan, Training, learning_rate
 from dlcli.engine.settings import LoopConfig, OptimConfig
 from dlcli.engine.stopping import StopFlag
 from dlcli.errors import RunFailed

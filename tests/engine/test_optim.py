@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from dlcli.engine.optim import LeanAdam, build_optimizer, learning_rate, set_learning_rate
+from dlcli.engine.loop import LeanAdam, build_optimizer, learning_rate, set_learning_rate
 from dlcli.engine.settings import OptimConfig
 
 Schedule = Literal["constant", "cosine", "linear"]

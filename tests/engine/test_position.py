@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dlcli.engine.distributed import World
-from dlcli.engine.position import Position
+from dlcli.engine.seed import Position
 from dlcli.errors import CheckpointError
 from tests.engine.toy import ToyNetwork, differences
 

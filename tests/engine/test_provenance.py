@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import pytest
 
-from dlcli.engine.provenance import describe_start
+from dlcli.engine.runs import describe_start
 
 
 def _described() -> dict[str, object]:

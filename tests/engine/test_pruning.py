@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dlcli.engine.pruning import Removal, plan_pruning, remove
-from dlcli.engine.runs import RunFolder, create_run
+from dlcli.engine.runs import Removal, RunFolder, create_run, plan_pruning, remove
 from dlcli.errors import RunFailed
 
 

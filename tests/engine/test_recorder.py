@@ -12,8 +12,8 @@ import torch
 
 from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dlcli.engine.events import Evaluated, Event, Finished, Notice, Saved, StateDue
-from dlcli.engine.recorder import cut_metrics, record, resume_state
 from dlcli.engine.runs import RunFolder
+from dlcli.engine.session import cut_metrics, record, resume_state
 from dlcli.engine.stopping import StopFlag
 from dlcli.errors import CheckpointError, RunFailed
 from tests.engine.toy import make_run

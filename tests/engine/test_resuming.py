@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from dlcli.engine.config import dump_yaml
-from dlcli.engine.resuming import MAY_CHANGE, check_precision, check_unchanged
 from dlcli.engine.runs import RunFolder
+from dlcli.engine.session import MAY_CHANGE, check_precision, check_unchanged
 from dlcli.errors import ConfigError
 from tests.engine.toy import CPU, ToyConfig, make_run
 

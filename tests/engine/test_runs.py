@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from dlcli.engine import runs
-from dlcli.engine.finding import find_run
 from dlcli.engine.runs import (
     RUNS,
     create_run,
+    find_run,
     finite,
     fresh_path,
     list_runs,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dlcli import __version__
-from dlcli.engine.signature import signature
+from dlcli.engine.config import signature
 
 
 def test_parts_come_in_the_order_given_and_the_version_last() -> None:

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from dlcli.engine.distributed import World
-from dlcli.engine.learner import Batch
+from dlcli.engine.loop import Batch, Stepper
 from dlcli.engine.settings import OptimConfig
-from dlcli.engine.step import Stepper
 from tests.engine.toy import CPU, FEATURES, ToyNetwork
 
 

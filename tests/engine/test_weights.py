@@ -7,9 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from dlcli.engine.checkpoint import save_checkpoint
+from dlcli.engine.checkpoint import (
+    EXPORTED,
+    load_model,
+    result_name,
+    save_checkpoint,
+    save_exported,
+)
 from dlcli.engine.runs import RunFolder
-from dlcli.engine.weights import EXPORTED, load_model, result_name, save_exported
 from dlcli.errors import CheckpointError
 
 WEIGHTS = {

@@ -19,11 +19,10 @@ from dlcli.engine.config import STRICT, setting
 from dlcli.engine.device import Compute
 from dlcli.engine.distributed import World
 from dlcli.engine.events import Event
-from dlcli.engine.learner import Batch
-from dlcli.engine.loop import Plan, Training
-from dlcli.engine.recorder import cut_metrics, record, resume_state
+from dlcli.engine.loop import Batch, Plan, Training
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator
+from dlcli.engine.session import cut_metrics, record, resume_state
 from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig
 from dlcli.engine.stopping import StopFlag
 

@@ -8,13 +8,10 @@ import torch
 
 from dlcli.engine.seed import generator
 from dlcli.evidence.annealing import Annealed, anneal, anneal_backwards
-from dlcli.evidence.bernoulli import random_decoder
-from dlcli.evidence.diagnostics import assess
-from dlcli.evidence.hmc import State
-from dlcli.evidence.model import draw_pairs
-from dlcli.evidence.quadrature import integrate_evidence
-from dlcli.evidence.schedule import choose_schedule
-from dlcli.evidence.stream import summarize
+from dlcli.evidence.cases import integrate_evidence
+from dlcli.evidence.diagnostics import assess, summarize
+from dlcli.evidence.hmc import State, choose_schedule
+from dlcli.evidence.models import draw_pairs, random_decoder
 from tests.evidence.calibration import linear_case
 
 

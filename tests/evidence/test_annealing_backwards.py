@@ -10,8 +10,8 @@ import torch
 from dlcli.engine.seed import generator
 from dlcli.evidence import annealing
 from dlcli.evidence.annealing import anneal_backwards
-from dlcli.evidence.model import draw_pairs
-from dlcli.evidence.schedule import choose_schedule
+from dlcli.evidence.hmc import choose_schedule
+from dlcli.evidence.models import draw_pairs
 from tests.evidence.calibration import linear_case
 
 

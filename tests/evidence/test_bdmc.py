@@ -4,13 +4,11 @@ import pytest
 import torch
 
 from dlcli.engine.seed import generator
-from dlcli.evidence.bdmc import as_estimate, sandwich
-from dlcli.evidence.bernoulli import random_decoder
+from dlcli.evidence.annealing import as_estimate, sandwich
 from dlcli.evidence.diagnostics import assess
-from dlcli.evidence.estimators import importance_weights
-from dlcli.evidence.laplace import laplace_proposal
-from dlcli.evidence.model import draw_pairs
-from dlcli.evidence.schedule import choose_schedule
+from dlcli.evidence.estimators import importance_weights, laplace_proposal
+from dlcli.evidence.hmc import choose_schedule
+from dlcli.evidence.models import draw_pairs, random_decoder
 from tests.evidence.calibration import linear_case
 
 

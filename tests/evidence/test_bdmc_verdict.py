@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from dlcli.engine.seed import generator
-from dlcli.evidence.bdmc import Sandwich, as_estimate, invert
-from dlcli.evidence.diagnostics import Estimate, Verdict, assess
-from dlcli.evidence.stream import summarize
+from dlcli.evidence.annealing import Sandwich, as_estimate, invert
+from dlcli.evidence.diagnostics import Estimate, Verdict, assess, summarize
 
 
 def bound(log_p: float, verdict: Verdict = "trust") -> Estimate:

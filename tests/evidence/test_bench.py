@@ -9,7 +9,7 @@ from dlcli.errors import UsageFault
 from dlcli.evidence.bench import Bench, nats_to_log10
 from dlcli.evidence.cases import simulated_cases
 from dlcli.evidence.config import AnnealingConfig, EvidenceConfig
-from dlcli.evidence.proposal import DiagonalGaussian
+from dlcli.evidence.estimators import DiagonalGaussian
 
 CONFIG = EvidenceConfig(
     dims=(3,),

@@ -9,7 +9,7 @@ from torch import Tensor
 from dlcli.evidence.bench import Bench
 from dlcli.evidence.cases import Case
 from dlcli.evidence.config import EvidenceConfig
-from dlcli.evidence.model import log_prior
+from dlcli.evidence.models import log_prior
 from tests.evidence.calibration import linear_case
 
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from dlcli.engine.seed import generator
-from dlcli.evidence.bernoulli import (
+from dlcli.evidence.models import (
     BernoulliDecoder,
     log_continuous_constant,
+    log_likelihood_and_gradient,
     random_decoder,
 )
-from dlcli.evidence.model import log_likelihood_and_gradient
 
 
 def decoder(**settings: object) -> BernoulliDecoder:

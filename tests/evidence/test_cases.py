@@ -46,8 +46,8 @@ def test_a_rejected_sandwich_is_no_truth():
     from dataclasses import replace
 
     from dlcli.engine.seed import generator
-    from dlcli.evidence.bdmc import sandwich
-    from dlcli.evidence.schedule import choose_schedule
+    from dlcli.evidence.annealing import sandwich
+    from dlcli.evidence.hmc import choose_schedule
     from tests.evidence.calibration import linear_case
 
     model, x, z = linear_case(0, dim=2, pixels=10)

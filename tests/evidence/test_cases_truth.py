@@ -8,7 +8,7 @@ import torch
 
 from dlcli.evidence.cases import simulated_cases
 from dlcli.evidence.config import EvidenceConfig
-from dlcli.evidence.model import log_likelihood, log_prior
+from dlcli.evidence.models import log_likelihood, log_prior
 
 
 def test_quadrature_is_of_the_image_that_was_drawn():

@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from dlcli.engine.seed import generator
-from dlcli.evidence.diagnostics import Spread, assess
+from dlcli.evidence.diagnostics import Spread, assess, summarize
 from dlcli.evidence.estimators import prior_weights
-from dlcli.evidence.stream import summarize
 from tests.evidence.calibration import linear_case, mixed_cases
 
 

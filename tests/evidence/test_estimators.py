@@ -6,9 +6,8 @@ import torch
 from dlcli.engine.seed import generator
 from dlcli.errors import UsageFault
 from dlcli.evidence.diagnostics import assess
-from dlcli.evidence.estimators import importance_weights, prior_weights, rising
-from dlcli.evidence.model import draw_pairs
-from dlcli.evidence.proposal import DiagonalGaussian
+from dlcli.evidence.estimators import DiagonalGaussian, importance_weights, prior_weights, rising
+from dlcli.evidence.models import draw_pairs
 from tests.evidence.calibration import linear_case, log_rho_of, misfit
 
 

@@ -4,11 +4,9 @@ import pytest
 import torch
 
 from dlcli.engine.seed import generator
-from dlcli.evidence.bernoulli import random_decoder
-from dlcli.evidence.hmc import state_at, transition
-from dlcli.evidence.model import draw_pairs
-from dlcli.evidence.quadrature import integrate_evidence
-from dlcli.evidence.reference import Reference, Turned, find_reference
+from dlcli.evidence.cases import integrate_evidence
+from dlcli.evidence.hmc import Reference, Turned, find_reference, state_at, transition
+from dlcli.evidence.models import draw_pairs, random_decoder
 from tests.evidence.calibration import linear_case
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dlcli.engine.seed import generator
-from dlcli.evidence.interval import (
+from dlcli.evidence.diagnostics import (
     MARKOV_NATS,
     Z,
     log_interval,

@@ -6,11 +6,9 @@ import pytest
 import torch
 
 from dlcli.engine.seed import generator
-from dlcli.evidence.bernoulli import random_decoder
 from dlcli.evidence.diagnostics import assess
-from dlcli.evidence.estimators import importance_weights
-from dlcli.evidence.laplace import curvature, find_modes, laplace_proposal
-from dlcli.evidence.model import draw_pairs
+from dlcli.evidence.estimators import curvature, find_modes, importance_weights, laplace_proposal
+from dlcli.evidence.models import draw_pairs, random_decoder
 from tests.evidence.calibration import linear_case
 
 

@@ -3,8 +3,7 @@ from __future__ import annotations
 import torch
 
 from dlcli.engine.seed import generator
-from dlcli.evidence.linear_gaussian import LinearGaussian, random_linear_gaussian
-from dlcli.evidence.model import draw_pairs, log_prior
+from dlcli.evidence.models import LinearGaussian, draw_pairs, log_prior, random_linear_gaussian
 
 
 def small(dim: int = 2, pixels: int = 5) -> tuple[LinearGaussian, torch.Tensor]:

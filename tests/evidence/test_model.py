@@ -8,13 +8,13 @@ from torch import Tensor
 
 from dlcli.engine.seed import generator
 from dlcli.errors import RunFailed
-from dlcli.evidence.bernoulli import BernoulliDecoder
-from dlcli.evidence.linear_gaussian import random_linear_gaussian
-from dlcli.evidence.model import (
+from dlcli.evidence.models import (
+    BernoulliDecoder,
     draw_pairs,
     log_likelihood,
     log_likelihood_and_gradient,
     log_prior,
+    random_linear_gaussian,
 )
 
 

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from dlcli.engine.seed import generator
-from dlcli.evidence.pareto import fit_generalized_pareto, pareto_k
-from dlcli.evidence.stream import summarize
+from dlcli.evidence.diagnostics import fit_generalized_pareto, pareto_k, summarize
 
 
 def weight_sets() -> list[torch.Tensor]:

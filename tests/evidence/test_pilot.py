@@ -7,9 +7,8 @@ import torch
 
 from dlcli.engine.seed import generator
 from dlcli.errors import RunFailed
-from dlcli.evidence import pilot as pilot_module
-from dlcli.evidence.pilot import run_pilot
-from dlcli.evidence.reference import find_reference
+from dlcli.evidence import hmc as pilot_module
+from dlcli.evidence.hmc import find_reference, run_pilot
 from tests.evidence.calibration import linear_case
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from dlcli.engine.seed import generator
-from dlcli.evidence.proposal import DefensiveMixture, DiagonalGaussian
+from dlcli.evidence.estimators import DefensiveMixture, DiagonalGaussian
 
 
 def mixture(images: int) -> DefensiveMixture:

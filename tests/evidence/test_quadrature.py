@@ -5,9 +5,8 @@ import torch
 
 from dlcli.engine.seed import generator
 from dlcli.errors import UsageFault
-from dlcli.evidence.bernoulli import random_decoder
-from dlcli.evidence.model import draw_pairs, log_prior
-from dlcli.evidence.quadrature import integrate_evidence
+from dlcli.evidence.cases import integrate_evidence
+from dlcli.evidence.models import draw_pairs, log_prior, random_decoder
 from tests.evidence.calibration import linear_case
 from tests.evidence.test_laplace import TwoBumps
 

@@ -8,8 +8,7 @@ import torch
 from dlcli.engine.seed import generator
 from dlcli.errors import UsageFault
 from dlcli.evidence.diagnostics import assess
-from dlcli.evidence.estimators import prior_weights
-from dlcli.evidence.quasi import quasi_weights, replicate_spread
+from dlcli.evidence.estimators import prior_weights, quasi_weights, replicate_spread
 from tests.evidence.calibration import linear_case
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import torch
 
 from dlcli.engine.seed import generator
-from dlcli.evidence.model import draw_pairs
-from dlcli.evidence.reference import Turned, find_reference
+from dlcli.evidence.hmc import Turned, find_reference
+from dlcli.evidence.models import draw_pairs
 from tests.evidence.calibration import linear_case
 
 

@@ -4,10 +4,9 @@ import pytest
 import torch
 
 from dlcli.engine.seed import generator
-from dlcli.evidence import schedule as schedule_module
+from dlcli.evidence import hmc as schedule_module
 from dlcli.evidence.annealing import anneal
-from dlcli.evidence.pilot import Pilot
-from dlcli.evidence.schedule import choose_schedule, interpolate
+from dlcli.evidence.hmc import Pilot, choose_schedule, interpolate
 from tests.evidence.calibration import linear_case
 
 

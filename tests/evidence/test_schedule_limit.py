@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dlcli.engine.seed import generator
-from dlcli.evidence.schedule import FEWEST_TEMPERATURES, choose_schedule
+from dlcli.evidence.hmc import FEWEST_TEMPERATURES, choose_schedule
 from tests.evidence.calibration import linear_case
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlcli.engine.seed import generator
-from dlcli.evidence.stream import RunningWeights, chunks, summarize, tail_length
+from dlcli.evidence.diagnostics import RunningWeights, chunks, summarize, tail_length
 
 
 def weights(count: int = 5000, columns: int = 3) -> torch.Tensor:

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from dlcli.engine.seed import generator
+from dlcli.evidence.bench import fit_slope, run_sweep, run_to_target
+from dlcli.evidence.diagnostics import summarize
 from dlcli.evidence.estimators import prior_weights
-from dlcli.evidence.stream import summarize
-from dlcli.evidence.sweep import fit_slope, run_sweep, run_to_target
 from tests.evidence.calibration import linear_case
 
 

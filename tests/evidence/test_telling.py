@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from dlcli.evidence.config import AnnealingConfig, EvidenceConfig
+from dlcli.evidence.diagnostics import fraction_of
 from dlcli.evidence.estimate import run
-from dlcli.evidence.telling import fraction_of
 
 SMALL = EvidenceConfig(
     dims=(3,),

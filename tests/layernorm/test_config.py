@@ -106,7 +106,7 @@ def test_stacks_that_fit_nowhere_are_refused_before_any_work(regime):
 def test_weights_are_counted_as_they_are_made(regime):
     import torch
 
-    from dlcli.layernorm import build_stack
+    from dlcli.layernorm.stack import build_stack
 
     made = build_stack(
         "post", depth=3, width=8, config=StackConfig(regime=regime), generator=torch.Generator()

@@ -4,7 +4,7 @@ import pytest
 
 from dlcli.engine.config import resolve
 from dlcli.layernorm.config import LnGradientsConfig
-from dlcli.layernorm.equations import check_equation
+from dlcli.layernorm.gradients import check_equation
 
 
 def check(placement, *, regime="theorem", **exact):

@@ -11,8 +11,8 @@ import torch
 from dlcli.errors import RunFailed
 from dlcli.layernorm.config import SOURCES
 from dlcli.layernorm.gradients import last_layer_norm, layer_norms
-from dlcli.layernorm.problem import draw_probe
-from dlcli.layernorm.slopes import loglog_slope
+from dlcli.layernorm.results import loglog_slope
+from dlcli.layernorm.stack import draw_probe
 from tests.layernorm.test_stack import stack, torch_twin
 
 

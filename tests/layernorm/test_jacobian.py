@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dlcli.layernorm.jacobian import (
+from dlcli.layernorm.gradients import (
     block_diagonal,
     closed_form_lambda,
     full_jacobian,
@@ -11,8 +11,7 @@ from dlcli.layernorm.jacobian import (
     power_iteration,
     spectral_norm,
 )
-from dlcli.layernorm.residual import LayerNorm
-from dlcli.layernorm.sublayers import Xavier
+from dlcli.layernorm.stack import LayerNorm, Xavier
 
 
 def norm(width, gamma=1.0):

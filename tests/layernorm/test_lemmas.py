@@ -6,7 +6,7 @@ import pytest
 
 from dlcli.engine.config import resolve
 from dlcli.layernorm.config import LnGradientsConfig
-from dlcli.layernorm.lemmas import _holds, check_lemmas
+from dlcli.layernorm.gradients import _holds, check_lemmas
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dlcli.errors import RunFailed
-from dlcli.layernorm.problem import draw_probe, require_finite
+from dlcli.layernorm.stack import draw_probe, require_finite
 
 
 def probe(dtype=torch.float32, seed=0):

@@ -7,8 +7,7 @@ from dlcli.engine.config import resolve
 from dlcli.engine.device import Compute
 from dlcli.layernorm.config import LnGradientsConfig
 from dlcli.layernorm.gradients import LayerNorms, layer_norms
-from dlcli.layernorm.profiles import average, initial_profile, trained_profiles
-from dlcli.layernorm.sweep import draw
+from dlcli.layernorm.measurement import average, draw, initial_profile, trained_profiles
 
 CPU = Compute(device=torch.device("cpu"), precision="fp32", threads=1)
 

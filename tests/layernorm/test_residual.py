@@ -3,8 +3,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from dlcli.layernorm.residual import LayerNorm, PostNorm, PreNorm, ReZero
-from dlcli.layernorm.sublayers import FeedForward, Xavier
+from dlcli.layernorm.stack import FeedForward, LayerNorm, PostNorm, PreNorm, ReZero, Xavier
 
 INIT = Xavier(law="gaussian", generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 X = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from dlcli.layernorm.slopes import (
+from dlcli.layernorm.results import (
     geometric_mean,
     loglog_slope,
     mean_interval,

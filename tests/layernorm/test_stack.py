@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from dlcli.layernorm.config import SOURCES, StackConfig
-from dlcli.layernorm.residual import PostNorm
-from dlcli.layernorm.stack import build_stack, profile_admin
+from dlcli.layernorm.stack import PostNorm, build_stack, profile_admin
 
 X = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(5))
 

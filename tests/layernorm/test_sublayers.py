@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from dlcli.layernorm.sublayers import FeedForward, SelfAttention, UniformAttention, Xavier
+from dlcli.layernorm.stack import FeedForward, SelfAttention, UniformAttention, Xavier
 
 
 def init(law="gaussian", seed=0, dtype=torch.float32):

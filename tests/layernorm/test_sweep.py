@@ -6,7 +6,7 @@ import torch
 from dlcli.engine.config import resolve
 from dlcli.engine.device import Compute
 from dlcli.layernorm.config import LnGradientsConfig
-from dlcli.layernorm.sweep import Grid, draw, summarise, sweep_norms
+from dlcli.layernorm.measurement import Grid, draw, summarise, sweep_norms
 
 CPU = Compute(device=torch.device("cpu"), precision="fp32", threads=1)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dlcli.layernorm.config import SOURCES, StackConfig, TrainConfig
-from dlcli.layernorm.tasks import build_learner, draw_sequences
+from dlcli.layernorm.training import build_learner, draw_sequences
 
 SMALL = TrainConfig(width=8, length=5, vocabulary=7, batch_size=3)
 CPU = torch.device("cpu")

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dlcli.layernorm.slopes import Slope
-from dlcli.layernorm.theorem import judge, overall
+from dlcli.layernorm.results import Slope, judge, overall
 
 
 def claim(placement, low, high, tolerance):

@@ -10,12 +10,11 @@ import torch
 from dlcli.engine.config import merge, resolve
 from dlcli.engine.events import Event
 from dlcli.engine.session import Place
+from dlcli.nmt.batching import NmtData
 from dlcli.nmt.config import NmtTrainConfig
-from dlcli.nmt.learner import NmtLearner
-from dlcli.nmt.result import NmtResult
-from dlcli.nmt.splits import NmtData
-from dlcli.nmt.subwords import Subwords
-from dlcli.nmt.training import build, train
+from dlcli.nmt.tokenizer import Subwords
+from dlcli.nmt.training import NmtLearner, build, train
+from dlcli.nmt.validation import NmtResult
 from tests.nmt.sentences import corpus, write_tsv
 
 SETTINGS: dict[str, Any] = {

@@ -10,12 +10,11 @@ import pytest
 import torch
 
 from dlcli.errors import UsageFault
-from dlcli.nmt import Translator
 from dlcli.nmt.attending import pieces_of
-from dlcli.nmt.search_config import SearchConfig
-from dlcli.nmt.tokenizer import BOS, EOS, UNK
+from dlcli.nmt.config import SearchConfig
+from dlcli.nmt.tokenizer import BOS, EOS, UNK, Words
 from dlcli.nmt.trained import Trained
-from dlcli.nmt.words import Words
+from dlcli.nmt.translator import Translator
 from tests.nmt.sentences import pairs
 from tests.nmt.tiny_model import tiny_model
 from tests.nmt.tiny_run import tiny_trained

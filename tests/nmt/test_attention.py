@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from dlcli.nmt.attention import AdditiveAttention
+from dlcli.nmt.decoder import AdditiveAttention
 
 
 def made(seed: int = 0) -> AdditiveAttention:

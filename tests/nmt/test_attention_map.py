@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlcli.nmt.attention_map import AttentionMap, merged, unmerged
+from dlcli.nmt.attending import AttentionMap, merged, unmerged
 from dlcli.nmt.tokenizer import UNK, Piece
 
 

@@ -7,16 +7,7 @@ import math
 import pytest
 import torch
 
-from dlcli.nmt.beam import (
-    BLOCK,
-    NEVER,
-    Ended,
-    Live,
-    _best_of_each,
-    best_tokens,
-    extended,
-    first,
-)
+from dlcli.nmt.beam import BLOCK, NEVER, Ended, Live, _best_of_each, best_tokens, extended, first
 from dlcli.nmt.decoder import State
 from dlcli.nmt.tokenizer import BOS, EOS, PAD
 

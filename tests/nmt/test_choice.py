@@ -6,12 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
+from dlcli.engine.checkpoint import load_checkpoint, load_model, save_checkpoint
 from dlcli.engine.runs import RunFolder
-from dlcli.engine.weights import load_model
-from dlcli.nmt.choice import choose, epochs_to_average
 from dlcli.nmt.config import NmtLoopConfig
 from dlcli.nmt.trained import load_trained
+from dlcli.nmt.training import choose, epochs_to_average
 from dlcli.nmt.validation import Validation, ValidResult
 from tests.nmt.runs import make_config, make_learner, run_training, toy_file
 

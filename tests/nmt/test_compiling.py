@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from dlcli.nmt import compiling as module
-from dlcli.nmt.compiling import load_library, reason
-from dlcli.nmt.native import SIGNATURES, native
+from dlcli.nmt.fast import compiling as module
+from dlcli.nmt.fast.compiling import load_library, reason
+from dlcli.nmt.fast.kernels import SIGNATURES, native
 
 TAKES = tuple(SIGNATURES.items())
 

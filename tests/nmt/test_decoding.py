@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from dlcli.nmt.beam import Hypothesis
-from dlcli.nmt.decoding import CompiledDecoder, compile_decoder
+from dlcli.nmt.fast.decoding import KINDS, CompiledDecoder, Kind, compile_decoder
 from dlcli.nmt.model import Translation
-from dlcli.nmt.panels import KINDS, Kind
 from dlcli.nmt.search import search
 from tests.nmt.tiny_model import padded, tiny_model
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlcli.nmt.detokenize import Detokenized, as_given, detokenize
+from dlcli.nmt.text import Detokenized, as_given, detokenize
 from tests.conftest import SHARED_DATA
 
 FRENCH = {

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from dlcli.nmt.directions import masked_gru, run_directions
+from dlcli.nmt.fast.directions import masked_gru, run_directions
 from dlcli.nmt.gru import run_gru
 
 LENGTHS = torch.tensor([5, 2, 4])

@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dlcli.nmt.elementwise import PlainElementwise, choose_elementwise
-from dlcli.nmt.native import NativeElementwise, native
+from dlcli.nmt.fast.kernels import NativeElementwise, PlainElementwise, choose_elementwise, native
 
 B, S, A, C, N = 6, 5, 19, 21, 37
 LOWS = [torch.float32, torch.bfloat16]

@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from dlcli.errors import UsageFault
-from dlcli.nmt import forced_attention as module
-from dlcli.nmt.forced_attention import KINDS, Kind, forced_attention
-from dlcli.nmt.subwords import Subwords
-from dlcli.nmt.tokenizer import BOS, EOS
+from dlcli.nmt import alignment as module
+from dlcli.nmt.alignment import KINDS, Kind, forced_attention
+from dlcli.nmt.tokenizer import BOS, EOS, Subwords
 from tests.nmt.sentences import pairs
 from tests.nmt.tiny_model import tiny_model
 

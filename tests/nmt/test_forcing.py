@@ -6,8 +6,7 @@ import torch
 from dlcli.engine.seed import generator
 from dlcli.nmt.batching import SentenceBatch
 from dlcli.nmt.config import NmtObjectiveConfig
-from dlcli.nmt.forcing import NmtNetwork, draw_true, feed, ratio_at, validation_sums
-from dlcli.nmt.model import Translation
+from dlcli.nmt.model import NmtNetwork, Translation, draw_true, feed, ratio_at, validation_sums
 from dlcli.nmt.search import search
 from dlcli.nmt.tokenizer import BOS, EOS, PAD
 from tests.nmt.tiny_model import padded, tiny_model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dlcli.nmt.french import begins_with_vowel, contracted, elided
+from dlcli.nmt.text import begins_with_vowel, contracted, elided
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlcli.engine.learner import Batch, Learner
+from dlcli.engine.loop import Batch, Learner
 from dlcli.nmt.tokenizer import PAD
 from tests.nmt.runs import make_learner
 

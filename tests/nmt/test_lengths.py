@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dlcli.errors import UsageFault
-from dlcli.nmt.lengths import length_bins, longer_than, word_counts
+from dlcli.nmt.scoring import length_bins, longer_than, word_counts
 
 
 def test_words_are_what_stands_between_spaces() -> None:

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from dlcli.errors import RunFailed
-from dlcli.nmt.forcing import NmtNetwork
-from dlcli.nmt.memory import explain_memory, fitting_batch_size, is_out_of_memory
+from dlcli.nmt.model import NmtNetwork
+from dlcli.nmt.training import explain_memory, fitting_batch_size, is_out_of_memory
 from tests.nmt.runs import make_config, make_learner, run_training, toy_file
 
 CPU_WORDS = "[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory: you"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dlcli.nmt.merging import merge_columns, merge_rows, word_shares
+from dlcli.nmt.attending import merge_columns, merge_rows, word_shares
 from dlcli.nmt.tokenizer import UNK, Piece
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dlcli.nmt.moses import moses_available, moses_tokenized, moses_version
+from dlcli.nmt.text import moses_available, moses_tokenized, moses_version
 
 needs_sacremoses = pytest.mark.skipif(not moses_available(), reason="sacremoses is not installed")
 

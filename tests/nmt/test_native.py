@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dlcli.nmt.native import native
-from dlcli.nmt.softmax_loss import turn_to_grads
+from dlcli.nmt.fast.kernels import native
+from dlcli.nmt.fast.recurrence import turn_to_grads
 
 
 @pytest.mark.parametrize("low", [torch.float32, torch.bfloat16])

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dlcli.nmt.native_search import NativeSearch, native_search
+from dlcli.nmt.fast.products import NativeSearch, native_search
 
 
 @pytest.fixture

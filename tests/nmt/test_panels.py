@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dlcli.nmt.native_decoding import NativeDecoding, native_decoding
-from dlcli.nmt.panels import KINDS, Kind, Panels
-from dlcli.nmt.products import quantise_weight
+from dlcli.nmt.fast.decoding import KINDS, Kind, NativeDecoding, Panels, native_decoding
+from dlcli.nmt.fast.products import quantise_weight
 
 GENERATOR = torch.Generator().manual_seed(0)
 NEAR = {"fp32": 1e-5, "bf16": 1e-2, "int8": 1e-2}

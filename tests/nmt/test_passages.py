@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dlcli.nmt.passages import cut_passage
+from dlcli.nmt.text import cut_passage
 
 
 def test_what_fits_is_left_alone() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dlcli.nmt import posterior as module
+from dlcli.nmt import model as module
 from dlcli.nmt.model import Translation
 from dlcli.nmt.tokenizer import BOS, EOS, PAD
 from tests.nmt.tiny_model import tiny_model

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from dlcli.nmt.precision import product_dtype
+from dlcli.nmt.gru import product_dtype
 
 
 def test_autocast_lowers_float32_alone() -> None:

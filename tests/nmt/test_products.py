@@ -7,8 +7,13 @@ import sys
 import pytest
 import torch
 
-from dlcli.nmt.native_search import NativeSearch, native_search
-from dlcli.nmt.products import Int8Product, LowProduct, int8_is_exact
+from dlcli.nmt.fast.products import (
+    Int8Product,
+    LowProduct,
+    NativeSearch,
+    int8_is_exact,
+    native_search,
+)
 
 WEIGHT, BIAS = torch.randn(21, 40, generator=torch.Generator().manual_seed(0)), torch.randn(21)
 
@@ -23,7 +28,7 @@ def compiled() -> NativeSearch:
 
 ASKED = """
 import torch
-from dlcli.nmt.products import int8_is_exact
+from dlcli.nmt.fast.products import int8_is_exact
 
 signs = torch.randint(2, (9 + 40, 512), generator=torch.Generator().manual_seed(0)) * 2 - 1
 signs[0] = signs[9] = 1  # the largest sum that there can be

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dlcli.nmt.readout import Readout, smoothed_cross_entropy
+from dlcli.nmt.decoder import Readout, smoothed_cross_entropy
 
 
 def test_maxout_takes_the_larger_of_two_linear_maps() -> None:

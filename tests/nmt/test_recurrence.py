@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dlcli.nmt.recurrence import Source, attentive_gru
+from dlcli.nmt.fast.recurrence import Source, attentive_gru
 
 T, B, S, E, C, N, A = 3, 2, 4, 3, 5, 7, 3
 MASK = torch.tensor([[True] * 4, [True] * 2 + [False] * 2])

@@ -4,8 +4,7 @@ import dataclasses
 
 import pytest
 
-from dlcli.nmt.result import NmtResult, describe, read_result
-from dlcli.nmt.validation import ValidResult
+from dlcli.nmt.validation import NmtResult, ValidResult, describe, read_result
 from tests.nmt.runs import make_config
 
 VALID = ValidResult(nll_per_token=1.5, free_nll_per_token=2.5, bleu=30.0, chrf=50.0, sentences=12)

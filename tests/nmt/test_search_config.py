@@ -9,7 +9,7 @@ import pytest
 from dlcli.engine.config import keys, resolve
 from dlcli.engine.settings import Precision
 from dlcli.errors import ConfigError
-from dlcli.nmt.search_config import SearchConfig
+from dlcli.nmt.config import SearchConfig
 
 
 def test_defaults_are_a_beam_of_five_normalised_by_length() -> None:

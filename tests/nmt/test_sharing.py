@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from dlcli.nmt.sharing import share
+from dlcli.nmt.translator import share
 
 Between = Callable[[], None]
 
@@ -55,7 +55,7 @@ def test_ctrl_c_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
             between()
             time.sleep(0.001)
 
-    monkeypatch.setattr("dlcli.nmt.sharing.wait", interrupted)
+    monkeypatch.setattr("dlcli.nmt.translator.wait", interrupted)
     before = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
         share(work, range(9), threads=2)

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dlcli.nmt import softmax_loss as module
-from dlcli.nmt.softmax_loss import NO_WORD, softmax_loss
+from dlcli.nmt.fast import recurrence as module
+from dlcli.nmt.fast.recurrence import NO_WORD, softmax_loss
 
 
 def inputs(dtype: torch.dtype, *, words: int = 7) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -6,10 +6,9 @@ import pytest
 
 from dlcli.engine.runs import RunFolder
 from dlcli.errors import CheckpointError, DataError
+from dlcli.nmt.batching import NmtData, load_data, with_saved_data
 from dlcli.nmt.config import NmtDataConfig, NmtTrainConfig
-from dlcli.nmt.splits import NmtData, load_data, with_saved_data
-from dlcli.nmt.subwords import Subwords
-from dlcli.nmt.words import Words
+from dlcli.nmt.tokenizer import Subwords, Words
 from tests.nmt.runs import toy_file
 from tests.nmt.sentences import write_tsv
 

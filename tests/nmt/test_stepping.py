@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from dlcli.nmt.decoder import State
+from dlcli.nmt.fast.products import Scaled, int8_is_exact
+from dlcli.nmt.fast.stepping import Logits, make_stepper, prepare_weights
 from dlcli.nmt.model import Translation
-from dlcli.nmt.products import Scaled, int8_is_exact
 from dlcli.nmt.search import search
-from dlcli.nmt.stepping import Logits, make_stepper, prepare_weights
 from tests.nmt.tiny_model import padded, tiny_model
 
 SENTENCES = [[4, 5, 6], [7], [8, 9, 4, 10, 5], [5, 5]]

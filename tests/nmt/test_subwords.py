@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from dlcli.engine.runs import RunFolder
 from dlcli.errors import CheckpointError, ConfigError, DataError
-from dlcli.nmt.subwords import Subwords
-from dlcli.nmt.tokenizer import BOS, EOS, PAD, SPECIALS, UNK, load_tokenizer
+from dlcli.nmt.tokenizer import BOS, EOS, PAD, SPECIALS, UNK, Subwords, load_tokenizer
 from tests.nmt.sentences import pairs
 
 SOME = pairs(0, 100)

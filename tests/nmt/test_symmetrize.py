@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from dlcli.nmt.alignment import Links
-from dlcli.nmt.symmetrize import HEURISTICS, combine, symmetric_links, symmetrize
+from dlcli.nmt.alignment import HEURISTICS, Links, combine, symmetric_links, symmetrize
 
 FORWARD = frozenset({(0, 0), (1, 1), (1, 2), (3, 4)})
 BACKWARD = frozenset({(0, 0), (1, 1), (2, 2), (4, 3)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dlcli.nmt.tidying import one_line, tidy
+from dlcli.nmt.text import one_line, tidy
 
 
 @pytest.mark.parametrize(

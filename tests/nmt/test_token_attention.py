@@ -7,8 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlcli.nmt.forced_attention import ForcedAttention
-from dlcli.nmt.token_attention import shares, token_attention
+from dlcli.nmt.alignment import ForcedAttention, shares, token_attention
 from dlcli.nmt.tokenizer import Piece
 
 

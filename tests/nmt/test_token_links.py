@@ -6,8 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlcli.nmt.alignment import attention_links, swapped
-from dlcli.nmt.token_links import groups, token_links
+from dlcli.nmt.alignment import attention_links, groups, swapped, token_links
 
 # "the bank of the river" ↔ "la banque de le fleuve": "du fleuve".
 ENGLISH = [(0, 3), (4, 8), (9, 11), (12, 15), (16, 21)]

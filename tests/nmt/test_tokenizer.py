@@ -6,9 +6,7 @@ import pytest
 
 from dlcli.engine.runs import RunFolder
 from dlcli.errors import CheckpointError
-from dlcli.nmt.subwords import Subwords
-from dlcli.nmt.tokenizer import Tokenizer, load_tokenizer
-from dlcli.nmt.words import Words
+from dlcli.nmt.tokenizer import Subwords, Tokenizer, Words, load_tokenizer
 
 
 def test_both_kinds_are_found_in_a_run_folder(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_a_training_leaves_a_run_that_loads_back(tmp_path: Path) -> None:
 
 
 def test_a_small_set_is_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dlcli.nmt.splits.load_corpus", lambda *_a, **_k: corpus(200))
+    monkeypatch.setattr("dlcli.nmt.batching.load_corpus", lambda *_a, **_k: corpus(200))
     result, _ = run_training(make_config(**LEARNS), out=tmp_path / "run")
     assert result is not None
     assert result.valid is not None

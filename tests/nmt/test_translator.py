@@ -12,12 +12,11 @@ import torch
 from dlcli.engine.device import prepare
 from dlcli.engine.settings import ComputeConfig, Precision
 from dlcli.errors import RunFailed, UsageFault
-from dlcli.nmt import Translator
+from dlcli.nmt.config import SearchConfig
+from dlcli.nmt.fast.stepping import prepare_weights
 from dlcli.nmt.search import search
-from dlcli.nmt.search_config import SearchConfig
-from dlcli.nmt.stepping import prepare_weights
 from dlcli.nmt.tokenizer import EOS
-from dlcli.nmt.translator import WIDTH, _batches, _width
+from dlcli.nmt.translator import WIDTH, Translator, _batches, _width
 from tests.nmt.sentences import pairs
 from tests.nmt.tiny_run import tiny_trained
 
@@ -156,8 +155,8 @@ def test_eight_bits_translate_a_line_alone_as_among_others(tmp_path: Path) -> No
 
 def test_eight_bits_need_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny_trained(tmp_path / "one")
-    for module in ("native_search", "native_decoding"):
-        monkeypatch.setattr(f"dlcli.nmt.{module}.load_library", lambda *_: None)
+    for module in ("products", "decoding"):
+        monkeypatch.setattr(f"dlcli.nmt.fast.{module}.load_library", lambda *_: None)
     with pytest.raises(UsageFault, match="takes a CPU with VNNI") as caught:
         Translator.load(tmp_path / "one", config=SearchConfig(precision="int8"))
     assert "--precision bf16" in caught.value.hint

@@ -6,8 +6,8 @@ import pytest
 import sacrebleu
 import torch
 
-from dlcli.data.pairs import Pairs
-from dlcli.nmt.subwords import Subwords
+from dlcli.data.sentences import Pairs
+from dlcli.nmt.tokenizer import Subwords
 from dlcli.nmt.validation import Validation, corpus_scores
 from tests.nmt.sentences import pairs
 from tests.nmt.tiny_model import tiny_model

@@ -6,8 +6,7 @@ import pytest
 
 from dlcli.engine.runs import RunFolder
 from dlcli.errors import CheckpointError, DataError
-from dlcli.nmt.tokenizer import BOS, EOS, PAD, SPECIALS, UNK, load_tokenizer
-from dlcli.nmt.words import Words
+from dlcli.nmt.tokenizer import BOS, EOS, PAD, SPECIALS, UNK, Words, load_tokenizer
 from tests.nmt.sentences import pairs
 
 SOME = pairs(0, 100)

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from dlcli.report.console import Consoles
+from dlcli.display.console import Consoles
 
 
 class Terminal(io.StringIO):

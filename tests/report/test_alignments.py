@@ -6,10 +6,10 @@ from io import StringIO
 
 from rich.console import Console
 
+from dlcli.display.console import to_json
+from dlcli.nmt.align import NmtAlignment
 from dlcli.nmt.alignment import AlignmentScore
-from dlcli.report import to_json
-from dlcli.report.alignments import alignment_object, alignment_words
-from dlcli.study.nmt_alignment import NmtAlignment
+from dlcli.nmt.display import alignment_object, alignment_words
 
 SCORE = AlignmentScore(
     aer=0.12345, precision=0.75, recall=0.5, sentences=2, links=1234, sure=99, possible=200

@@ -9,15 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dlcli.display.console import to_json
 from dlcli.errors import UsageFault
-from dlcli.nmt.attention_map import AttentionMap
-from dlcli.report.attention_maps import (
-    attention_fields,
-    attention_words,
-    labels,
-    save_attention,
-)
-from dlcli.report.strict_json import to_json
+from dlcli.nmt.attending import AttentionMap
+from dlcli.nmt.heatmap import attention_fields, attention_words, labels, save_attention
 from tests.report.terminals import on_pipes, on_terminal
 
 SOURCE = ("The", "European", "Area", "...", "</s>")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dlcli.report.bar import LiveBar
+from dlcli.display.progress import LiveBar
 from tests.report.terminals import on_terminal
 
 

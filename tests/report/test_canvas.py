@@ -7,8 +7,7 @@ from pathlib import Path
 import matplotlib
 import pytest
 
-from dlcli.errors import DlError, UsageFault
-from dlcli.report.canvas import (
+from dlcli.display.plots import (
     OKABE_ITO,
     colour,
     house_style,
@@ -17,6 +16,7 @@ from dlcli.report.canvas import (
     save_figure,
     scaled,
 )
+from dlcli.errors import DlError, UsageFault
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf", ".PNG"])

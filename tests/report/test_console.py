@@ -7,8 +7,8 @@ import json
 import pytest
 from rich.text import Text
 
+from dlcli.display.console import Consoles, is_live, say, spell
 from dlcli.errors import ConfigError
-from dlcli.report.console import Consoles, is_live, say, spell
 from tests.report.terminals import AsciiPipe, Terminal, on_pipes, on_terminal
 
 

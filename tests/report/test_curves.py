@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dlcli.report.curves import compare_curves, loss_curves
+from dlcli.display.runs import compare_curves, loss_curves
 
 ROWS = [
     {

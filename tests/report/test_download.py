@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dlcli.report.download import DownloadProgress
+from dlcli.display.progress import DownloadProgress
 from tests.report.terminals import on_pipes, on_terminal
 
 

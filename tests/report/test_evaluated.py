@@ -8,11 +8,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from dlcli.report.evaluated import evaluation_words, snapshots_figure
-from dlcli.study.ambiguity import Ambiguity, Reading
-from dlcli.study.annealed import AnnealedNll
-from dlcli.study.bounds import Average
-from dlcli.study.evaluation_result import Bound, Nll, SnapshotBounds, VaeEvaluation
+from dlcli.vae.bounds import AnnealedNll, Average
+from dlcli.vae.display import evaluation_words, snapshots_figure
+from dlcli.vae.judge import Ambiguity, Reading
+from dlcli.vae.study import Bound, Nll, SnapshotBounds, VaeEvaluation
 
 NLL = Nll(
     value=97.25,

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from dlcli.display.plots import Line, Slope
+from dlcli.evidence import display as evidence_figures
 from dlcli.evidence.config import EvidenceConfig, KlConfig
+from dlcli.evidence.display import density_figure, error_figure
 from dlcli.evidence.estimate import McEstimate, run
 from dlcli.evidence.gaussians import run_kl
-from dlcli.report import evidence_figures
-from dlcli.report.evidence_figures import density_figure, error_figure
-from dlcli.report.plots import Line, Slope
 
 
 @pytest.fixture

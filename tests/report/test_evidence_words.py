@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
+from dlcli.display.tables import ResultTable
 from dlcli.evidence.config import AnnealingConfig, EvidenceConfig, KlConfig
+from dlcli.evidence.display import evidence_words, kl_words
 from dlcli.evidence.estimate import McEstimate, run
 from dlcli.evidence.gaussians import run_kl
-from dlcli.report.evidence_words import evidence_words, kl_words
-from dlcli.report.tables import ResultTable
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from dlcli.errors import UsageFault
+from dlcli.nmt.display import forcing_figure, forcing_table
+from dlcli.nmt.evaluation import LengthScore, NmtEvaluation
+from dlcli.nmt.forcing import ForcingRow
 from dlcli.nmt.scoring import Score
-from dlcli.report.forcing import forcing_figure, forcing_table
-from dlcli.study.nmt_evaluation import LengthScore, NmtEvaluation
-from dlcli.study.nmt_forcing import ForcingRow
 from tests.nmt.test_result import RESULT, VALID
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dlcli.report.fraction import FractionProgress
+from dlcli.display.progress import FractionProgress
 from tests.report.terminals import on_pipes, on_terminal
 
 

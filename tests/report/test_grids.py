@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlcli.report.grids import image_grid, snapshots
+from dlcli.display.images import image_grid, snapshots
 
 IMAGES = np.linspace(0, 1, 6)[:, None, None] * np.ones((6, 28, 28))
 

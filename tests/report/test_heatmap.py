@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from rich.cells import cell_len
 
-from dlcli.report.heatmap import CELL, HeatMap, grey
-from dlcli.report.terminal import RAMP
+from dlcli.display.images import RAMP
+from dlcli.nmt.heatmap import CELL_COLUMNS as CELL
+from dlcli.nmt.heatmap import HeatMap, grey
 from tests.report.terminals import on_pipes, on_terminal
 
 ROWS, COLUMNS = ["Le", "chat", "dort"], ["The", "cat", "is", "sleeping", "."]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from dlcli.report import ln_figures as figures
-from dlcli.report.ln_figures import ln_figures
+from dlcli.layernorm import display as figures
+from dlcli.layernorm.display import ln_figures
 from tests.report.test_ln_tables import CURVE, TRAINING, placement, profile, result
 
 

@@ -7,22 +7,8 @@ from typing import Any
 
 import pytest
 
-from dlcli.layernorm.results import (
-    Curve,
-    EquationCheck,
-    LayerProfile,
-    LayerRow,
-    Lemma2Row,
-    Lemmas,
-    LnGradients,
-    PlacementResult,
-    StepCheck,
-    TrainingResult,
-    WidthSweep,
-)
-from dlcli.layernorm.slopes import Slope
-from dlcli.layernorm.theorem import judge
-from dlcli.report.ln_tables import (
+from dlcli.display.tables import ResultTable
+from dlcli.layernorm.display import (
     equation_table,
     equation_words,
     layer_tables,
@@ -32,7 +18,21 @@ from dlcli.report.ln_tables import (
     slopes_table,
     training_table,
 )
-from dlcli.report.tables import ResultTable
+from dlcli.layernorm.results import (
+    Curve,
+    EquationCheck,
+    LayerProfile,
+    LayerRow,
+    Lemma2Row,
+    Lemmas,
+    LnGradients,
+    PlacementResult,
+    Slope,
+    StepCheck,
+    TrainingResult,
+    WidthSweep,
+    judge,
+)
 
 
 def profile(**changes: Any) -> LayerProfile:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dlcli.report.matrix import as_matrix, matrix_figure
+from dlcli.nmt.heatmap import as_matrix, matrix_figure
 
 ROWS, COLUMNS = ["Le", "chat", "x" * 80], ["The", "cat", "costs", "$5", "."]
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlcli.report.numbers import count, duration, interval, number, size, with_error
+from dlcli.display.tables import count, duration, interval, number, size, with_error
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from dlcli.display.console import write_file
 from dlcli.errors import DlError
-from dlcli.report.output import write_file
 
 
 def test_the_folder_is_made_and_the_path_is_absolute() -> None:

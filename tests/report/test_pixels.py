@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from dlcli.report.pixels import as_bytes, as_images, as_rows, encode_png, save_npz, save_png, tile
+from dlcli.display.images import as_bytes, as_images, as_rows, encode_png, save_npz, save_png, tile
 
 SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 7)) | st.tuples(
     st.integers(1, 5), st.integers(1, 7), st.just(3)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dlcli.report.plots import Level, Line, Slope, bars, lines
+from dlcli.display.plots import Level, Line, Slope, bars, lines
 
 DEPTHS = [2.0, 4.0, 8.0, 16.0]
 PRE = Line(

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dlcli.display.console import Consoles
+from dlcli.display.progress import TrainingProgress, evaluated_line, finished_line
 from dlcli.engine.events import (
     Evaluated,
     Event,
@@ -18,8 +20,6 @@ from dlcli.engine.events import (
     RunStarted,
     Saved,
 )
-from dlcli.report.console import Consoles
-from dlcli.report.progress import TrainingProgress, evaluated_line, finished_line
 from tests.report.terminals import AsciiPipe, on_pipes, on_terminal
 
 HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"

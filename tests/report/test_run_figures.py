@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dlcli.display.runs import RunFigures
 from dlcli.engine.events import Finished, Pictures, RunStarted
-from dlcli.report.run_figures import RunFigures
 from tests.report.terminals import on_pipes
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dlcli.engine.pruning import Removal
-from dlcli.report.run_tables import record_table, removals_table, runs_table
+from dlcli.display.runs import record_table, removals_table, runs_table
+from dlcli.engine.runs import Removal
 
 RUN = {
     "run": "/runs/a", "name": "a", "kind": "vae", "title": "vae-conv", "status": "done",

@@ -16,8 +16,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dlcli.display.console import emit, error_object, to_json, to_plain
 from dlcli.errors import DataError
-from dlcli.report.strict_json import emit, error_object, to_json, to_plain
 from tests.report.terminals import AsciiPipe
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()

@@ -8,8 +8,7 @@ import re
 import pytest
 from rich.cells import cell_len
 
-from dlcli.report.numbers import with_error
-from dlcli.report.tables import ResultTable, facts
+from dlcli.display.tables import ResultTable, facts, with_error
 from tests.report.terminals import on_pipes, on_terminal
 
 ESCAPES = re.compile(r"\x1b\[[\d;]*m")

@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from dlcli.report.console import Consoles
-from dlcli.report.terminal import HALF_BLOCK, RAMP, PictureRows, Still, ramp_character
+from dlcli.display.console import Consoles
+from dlcli.display.images import HALF_BLOCK, RAMP, PictureRows, Still, ramp_character
 from tests.report.terminals import AsciiPipe, on_pipes, on_terminal
 
 GRADIENT = np.repeat(np.linspace(0, 1, 28)[:, None], 28, axis=1)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from dlcli.report.trained import trained_facts, trained_table
-from dlcli.vae.result import TestResult, TrainResult
+from dlcli.vae.display import trained_facts, trained_table
+from dlcli.vae.trained import TestResult, TrainResult
 
 RESULT = TrainResult(
     run="/tmp/runs/one",

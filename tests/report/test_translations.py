@@ -7,10 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from dlcli.display.console import to_json
+from dlcli.nmt.display import length_figure, translation_object, translation_words
+from dlcli.nmt.evaluation import LengthDifference, LengthScore, NmtComparison, NmtEvaluation
 from dlcli.nmt.scoring import Difference, Score
-from dlcli.report import to_json
-from dlcli.report.translations import length_figure, translation_object, translation_words
-from dlcli.study.nmt_evaluation import LengthDifference, LengthScore, NmtComparison, NmtEvaluation
 
 BLEU = Score(score=58.123, ci95=(56.789, 59.4), signature="nrefs:1|tok:13a")
 GAIN = Difference(value=6.25, ci95=(4.5, 8.0), p_value=0.001)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from dlcli.report.translators import translator_facts, translators_table
+from dlcli.nmt.display import translator_facts, translators_table
 from tests.nmt.test_result import RESULT
 
 

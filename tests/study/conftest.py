@@ -12,7 +12,7 @@ from dlcli.engine.config import resolve
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.session import Place
 from dlcli.vae.config import VaeModelConfig, VaeTrainConfig
-from dlcli.vae.model import build_model
+from dlcli.vae.networks import build_model
 from dlcli.vae.trained import Trained, load_trained
 from dlcli.vae.training import train
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from dlcli.data.grammar import load_grammar
+from dlcli.data.grammar.corpus import load_grammar
 from dlcli.errors import ConfigError, DataError, UsageFault
-from dlcli.study.aligned_pairs import AlignedPairs, pairs_of_corpus, pairs_of_files
+from dlcli.nmt.align import AlignedPairs, pairs_of_corpus, pairs_of_files
 
 
 def grammar(**settings: object) -> AlignedPairs:

@@ -7,8 +7,7 @@ import math
 import pytest
 import torch
 
-from dlcli.study.ambiguity import stream_ambiguity, summarize_reading
-from dlcli.study.judge import Judge
+from dlcli.vae.judge import Judge, stream_ambiguity, summarize_reading
 from dlcli.vae.trained import Trained
 
 

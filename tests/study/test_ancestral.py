@@ -9,14 +9,9 @@ import torch
 from torch.distributions import Bernoulli, ContinuousBernoulli, Normal
 
 from dlcli.errors import RunFailed, UsageFault
-from dlcli.study.ancestral import (
-    MOST_PIXELS,
-    ancestral_sample,
-    draw_latents,
-    untrained_model,
-)
 from dlcli.vae.config import VaeModelConfig
-from dlcli.vae.model import VAE
+from dlcli.vae.networks import VAE
+from dlcli.vae.sampling import MOST_PIXELS, ancestral_sample, draw_latents, untrained_model
 
 
 @pytest.fixture(scope="module")

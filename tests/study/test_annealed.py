@@ -7,13 +7,10 @@ import torch
 
 from dlcli.engine.device import Compute
 from dlcli.engine.seed import generator
-from dlcli.evidence.telling import Tell, unheard
-from dlcli.study import annealed as room
-from dlcli.study.annealed import AnnealedNll, stream_annealed
-from dlcli.study.bounds import stream_bounds
-from dlcli.study.decoders import decoder_of
-from dlcli.study.eval_images import binarized, chosen_images
-from dlcli.vae.trained import Trained
+from dlcli.evidence.diagnostics import Tell, unheard
+from dlcli.vae import bounds as room
+from dlcli.vae.bounds import AnnealedNll, decoder_of, stream_annealed, stream_bounds
+from dlcli.vae.trained import Trained, binarized, chosen_images
 
 
 def annealed(trained: Trained, *, lift: float = 0.0, tell: Tell = unheard) -> list[AnnealedNll]:

@@ -9,10 +9,9 @@ import torch
 
 from dlcli.engine.device import Compute
 from dlcli.engine.seed import generator
-from dlcli.evidence.linear_gaussian import LinearGaussian
-from dlcli.study import bounds as room
-from dlcli.study.bounds import Bounds, average, group_sizes, grouped_bound, stream_bounds
-from dlcli.study.decoders import decoder_of
+from dlcli.evidence.models import LinearGaussian
+from dlcli.vae import bounds as room
+from dlcli.vae.bounds import Bounds, average, decoder_of, group_sizes, grouped_bound, stream_bounds
 from dlcli.vae.evaluation import evaluate
 from dlcli.vae.objective import iwae_bound
 from dlcli.vae.trained import Trained

@@ -11,10 +11,10 @@ import torch
 from dlcli.engine.device import Compute
 from dlcli.engine.seed import generator
 from dlcli.errors import RunFailed, UsageFault
-from dlcli.evidence.model import log_likelihood as log_likelihood_of
-from dlcli.evidence.model import log_prior
-from dlcli.evidence.proposal import DiagonalGaussian
-from dlcli.study.decoders import decoder_of, encoded, posterior_of
+from dlcli.evidence.estimators import DiagonalGaussian
+from dlcli.evidence.models import log_likelihood as log_likelihood_of
+from dlcli.evidence.models import log_prior
+from dlcli.vae.bounds import decoder_of, encoded, posterior_of
 from dlcli.vae.objective import log_likelihood
 from dlcli.vae.trained import Trained
 

@@ -7,7 +7,7 @@ import pytest
 from dlcli.engine.config import resolve
 from dlcli.errors import ConfigError
 from dlcli.evidence.diagnostics import FEWEST_SAMPLES
-from dlcli.study.eval_config import VaeEvalConfig
+from dlcli.vae.config import VaeEvalConfig
 
 
 def test_the_defaults_are_the_literatures() -> None:

@@ -10,9 +10,8 @@ import torch
 
 from dlcli.engine.seed import generator
 from dlcli.errors import DataError, UsageFault
-from dlcli.study import eval_images as room
-from dlcli.study.eval_images import binarized, chosen_images, seen_pixels, with_true_data
-from dlcli.vae.trained import Trained
+from dlcli.vae import trained as room
+from dlcli.vae.trained import Trained, binarized, chosen_images, seen_pixels, with_true_data
 
 
 def test_fewer_images_are_the_first_of_more(trained: Trained) -> None:

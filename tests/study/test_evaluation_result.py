@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from dlcli.study.evaluation_result import VaeEvaluation
+from dlcli.vae.study import VaeEvaluation
 from tests.report.test_evaluated import NLL, evaluation
 
 

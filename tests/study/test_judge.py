@@ -8,8 +8,8 @@ import torch
 from dlcli.data.images import ImageData
 from dlcli.engine.seed import generator
 from dlcli.errors import RunFailed
-from dlcli.study import judge as room
-from dlcli.study.judge import find_judge, judge_file, train_judge
+from dlcli.vae import judge as room
+from dlcli.vae.judge import find_judge, judge_file, train_judge
 
 
 def bars(count: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dlcli.errors import UsageFault
-from dlcli.study.latent_files import read_latents
+from dlcli.vae.sampling import read_latents
 
 Z = np.array([[0.5, -1.25, 3.0], [0.0, 2.0, 1e-3]], dtype=np.float32)
 

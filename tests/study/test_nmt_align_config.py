@@ -6,9 +6,9 @@ import pytest
 
 from dlcli.engine.config import choices_of, keys, resolve
 from dlcli.errors import ConfigError
-from dlcli.nmt.forced_attention import KINDS
-from dlcli.nmt.symmetrize import COMBINATIONS, HEURISTICS
-from dlcli.study.nmt_align_config import NmtAlignConfig, check
+from dlcli.nmt.alignment import COMBINATIONS, HEURISTICS, KINDS
+from dlcli.nmt.config import NmtAlignConfig
+from dlcli.nmt.config import check_align as check
 
 
 def test_choices_are_those_of_the_code() -> None:

@@ -9,13 +9,18 @@ import torch
 
 from dlcli.engine.config import resolve
 from dlcli.errors import DataError, UsageFault
-from dlcli.nmt.alignment import attention_links, parse_pharaoh, swapped
-from dlcli.nmt.forced_attention import KINDS, forced_attention
-from dlcli.nmt.token_attention import token_attention
-from dlcli.nmt.token_links import token_links
+from dlcli.nmt.align import align, prepare_pairs, read_gold
+from dlcli.nmt.alignment import (
+    KINDS,
+    attention_links,
+    forced_attention,
+    parse_pharaoh,
+    swapped,
+    token_attention,
+    token_links,
+)
+from dlcli.nmt.config import NmtAlignConfig
 from dlcli.nmt.trained import Trained
-from dlcli.study.nmt_align_config import NmtAlignConfig
-from dlcli.study.nmt_alignment import align, prepare_pairs, read_gold
 from tests.nmt.tiny_run import tiny_trained
 
 LINES = [

@@ -6,7 +6,7 @@ import pytest
 
 from dlcli.engine.config import resolve
 from dlcli.errors import ConfigError
-from dlcli.study.nmt_eval_config import NmtEvalConfig
+from dlcli.nmt.config import NmtEvalConfig
 
 
 def test_the_defaults_are_a_beam_of_five_on_the_test_split() -> None:

@@ -12,13 +12,12 @@ import sacrebleu
 
 from dlcli.engine.config import resolve
 from dlcli.errors import UsageFault
-from dlcli.nmt.moses import moses_available
+from dlcli.nmt import evaluation as nmt_evaluation
+from dlcli.nmt.config import NmtEvalConfig
+from dlcli.nmt.evaluation import Parallel, check_same_direction, compare_evaluations, evaluate
+from dlcli.nmt.text import moses_available
 from dlcli.nmt.trained import Trained
 from dlcli.nmt.translator import Translator
-from dlcli.study import nmt_evaluation
-from dlcli.study.nmt_eval_config import NmtEvalConfig
-from dlcli.study.nmt_evaluation import check_same_direction, compare_evaluations, evaluate
-from dlcli.study.parallel import Parallel
 from tests.nmt.sentences import pairs
 from tests.nmt.tiny_run import tiny_trained
 
@@ -103,7 +102,7 @@ def test_tokenised_bleu_says_whose_tokens(trained: Trained) -> None:
 
 
 def version() -> str:
-    from dlcli.nmt.moses import moses_version
+    from dlcli.nmt.text import moses_version
 
     return moses_version()
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dlcli.errors import UsageFault
-from dlcli.study.nmt_forcing import forcing_cells
+from dlcli.nmt.forcing import forcing_cells
 from tests.nmt.runs import make_config
 
 

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from dlcli.study.nmt_seeds import summarise
+from dlcli.nmt.forcing import summarise
 from tests.nmt.test_result import RESULT, VALID
 
 

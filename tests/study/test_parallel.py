@@ -8,9 +8,9 @@ import pytest
 
 from dlcli.engine.config import resolve
 from dlcli.errors import ConfigError, DataError, UsageFault
+from dlcli.nmt.config import NmtEvalConfig
+from dlcli.nmt.evaluation import load_parallel, parallel_files
 from dlcli.nmt.trained import Trained
-from dlcli.study.nmt_eval_config import NmtEvalConfig
-from dlcli.study.parallel import load_parallel, parallel_files
 from tests.nmt.sentences import write_tsv
 from tests.nmt.tiny_run import tiny_trained
 

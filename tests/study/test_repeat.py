@@ -12,19 +12,12 @@ import pytest
 
 from dlcli.engine.distributed import PeerLost
 from dlcli.engine.events import Event, Notice, RunStarted
+from dlcli.engine.repeat import folder_name, seeds_of, spread, train_all, train_once
 from dlcli.engine.session import Place
 from dlcli.errors import Interrupted, RunFailed
-from dlcli.study.repeat import (
-    folder_name,
-    seeds_of,
-    spread,
-    summarise,
-    train_all,
-    train_once,
-)
 from dlcli.vae import training
 from dlcli.vae.config import VaeTrainConfig
-from dlcli.vae.result import TestResult, TrainResult
+from dlcli.vae.trained import TestResult, TrainResult, summarise
 
 CONFIG = VaeTrainConfig()
 Script = Callable[[VaeTrainConfig, Place], None]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dlcli.engine.runs import RunFolder, create_run
-from dlcli.errors import ConfigError
-from dlcli.study.runs import (
+from dlcli.engine.runs import (
+    RunFolder,
+    create_run,
     curve_of,
     curves_of,
     details,
@@ -17,6 +17,7 @@ from dlcli.study.runs import (
     signature_warning,
     summarise,
 )
+from dlcli.errors import ConfigError
 
 
 def _run(path: Path, *, settings: str = "optim:\n  lr: 1.0\n", **record: object) -> RunFolder:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from dlcli.study.sampling import chosen_latents, fresh
+from dlcli.vae.sampling import chosen_latents, fresh
 
 
 def test_a_fresh_decoder_says_what_it_is() -> None:

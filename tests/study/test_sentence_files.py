@@ -9,13 +9,7 @@ from pathlib import Path
 import pytest
 
 from dlcli.errors import DataError, UsageFault
-from dlcli.study.sentence_files import (
-    STDIN,
-    read_joined,
-    read_sentences,
-    read_two,
-    require_lines,
-)
+from dlcli.nmt.evaluation import STDIN, read_joined, read_sentences, read_two, require_lines
 
 
 def written(folder: Path, data: bytes, name: str = "file") -> Path:

@@ -9,8 +9,8 @@ import pytest
 from dlcli.errors import UsageFault
 from dlcli.evidence.config import AnnealingConfig, EvidenceConfig, PlaceConfig
 from dlcli.evidence.estimate import run
-from dlcli.study.decoders import FlowedGaussian
-from dlcli.study.trained_cases import sign_trained, trained_cases
+from dlcli.vae.bounds import FlowedGaussian
+from dlcli.vae.study import sign_trained, trained_cases
 from dlcli.vae.trained import Trained
 
 CONFIG = EvidenceConfig(

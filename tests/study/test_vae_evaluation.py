@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from dlcli.study import bounds as bounds_module
-from dlcli.study import judge as judge_module
-from dlcli.study.eval_config import VaeEvalConfig
-from dlcli.study.evaluation_result import VaeEvaluation
-from dlcli.study.vae_evaluation import epochs_of, run
+from dlcli.vae import bounds as bounds_module
+from dlcli.vae import judge as judge_module
+from dlcli.vae.config import VaeEvalConfig
+from dlcli.vae.study import VaeEvaluation, epochs_of, run
 from dlcli.vae.trained import Trained, load_trained
 
 

@@ -9,7 +9,7 @@ import torch
 
 from dlcli.engine.seed import generator
 from dlcli.vae.config import VaeModelConfig
-from dlcli.vae.model import VAE, build_model
+from dlcli.vae.networks import VAE, build_model
 
 MakeVae = Callable[..., VAE]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dlcli.engine.seed import generator
-from dlcli.vae.continuous_bernoulli import log_normalizer, mean, sample
+from dlcli.vae.objective import log_normalizer, mean, sample
 
 LOGITS = torch.tensor(
     [-30.0, -5.0, -1.0, -0.11, -0.09, -1e-3, -1e-7, 0.0, 1e-5, 0.0999, 0.1001, 0.7, 3.0, 25.0],

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlcli.vae.conv import ConvDecoder, ConvEncoder, ConvStage, FoldedTranspose, FromOnePixel
+from dlcli.vae.networks import ConvDecoder, ConvEncoder, ConvStage, FoldedTranspose, FromOnePixel
 
 
 def assert_equal_to_torch(layer: nn.ConvTranspose2d, x: Tensor) -> None:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlcli.vae.first_stage import first_stage, patches
+from dlcli.vae.fast import first_stage, patches
 
 B, C = 5, 3
 

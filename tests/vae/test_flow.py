@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dlcli.engine.seed import generator
-from dlcli.vae.flow import MOST_LOG_SCALE, Flow
+from dlcli.vae.networks import MOST_LOG_SCALE, Flow
 
 
 def make_flow(dims: int, *, layers: int = 4) -> Flow:

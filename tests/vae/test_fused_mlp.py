@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dlcli.vae import fused_mlp
 from dlcli.vae.config import VaeModelConfig, VaeObjectiveConfig
-from dlcli.vae.model import build_model
+from dlcli.vae.networks import build_model
 from dlcli.vae.objective import VaeNetwork
 
 B, D = 5, 3

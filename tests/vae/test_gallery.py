@@ -7,14 +7,8 @@ import pytest
 import torch
 
 from dlcli.engine.seed import generator
-from dlcli.vae import continuous_bernoulli
-from dlcli.vae.gallery import (
-    Reconstruction,
-    decode_gallery,
-    label_of,
-    paired_rows,
-    pixel_values,
-)
+from dlcli.vae import objective as continuous_bernoulli
+from dlcli.vae.generation import Reconstruction, decode_gallery, label_of, paired_rows, pixel_values
 from tests.vae.conftest import MakeVae
 
 

@@ -9,10 +9,15 @@ import torch
 from dlcli.engine.seed import generator
 from dlcli.errors import UsageFault
 from dlcli.vae.config import VaeModelConfig
-from dlcli.vae.gallery import decode_gallery
-from dlcli.vae.generation import generate, posterior_means, prior_latents, reconstruct
-from dlcli.vae.model import build_model
-from dlcli.vae.pixels import flat, grey
+from dlcli.vae.generation import (
+    decode_gallery,
+    generate,
+    posterior_means,
+    prior_latents,
+    reconstruct,
+)
+from dlcli.vae.images import flat, grey
+from dlcli.vae.networks import build_model
 from tests.vae.conftest import MakeVae
 
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from dlcli.engine.config import resolve
-from dlcli.engine.learner import Batch, Learner
+from dlcli.engine.loop import Batch, Learner
 from dlcli.errors import ConfigError
 from dlcli.vae.config import VaeTrainConfig
-from dlcli.vae.learner import VaeLearner, plan_batches, plan_epoch, share
+from dlcli.vae.images import flat, grey
 from dlcli.vae.objective import ChoosingNoise, VaeNetwork
-from dlcli.vae.pixels import flat, grey
+from dlcli.vae.training import VaeLearner, plan_batches, plan_epoch, share
 from tests.vae.conftest import MakeVae
 
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch.distributions import Bernoulli
 
-from dlcli.vae.likelihood import bernoulli_nll_sum
+from dlcli.vae.objective import bernoulli_nll_sum
 
 
 def logits_and_pixels(*, scale: float = 3.0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from dlcli.vae.mlp import MlpDecoder, MlpEncoder, perceptron
+from dlcli.vae.networks import MlpDecoder, MlpEncoder, perceptron
 
 
 def test_a_perceptron_has_a_relu_between_layers_and_none_at_the_end() -> None:

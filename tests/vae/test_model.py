@@ -11,8 +11,8 @@ from torch import Tensor
 from dlcli.engine.config import resolve
 from dlcli.errors import ConfigError
 from dlcli.vae.config import VaeModelConfig
-from dlcli.vae.likelihood import bernoulli_nll_sum
-from dlcli.vae.model import LOGVAR_RANGE, VAE, build_model, check_model
+from dlcli.vae.networks import LOGVAR_RANGE, VAE, build_model, check_model
+from dlcli.vae.objective import bernoulli_nll_sum
 
 SMALL = {
     "mlp": {"arch": "mlp", "latent_dim": 3, "hidden": (7, 5)},

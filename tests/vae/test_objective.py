@@ -12,7 +12,8 @@ from torch.distributions import Bernoulli, ContinuousBernoulli, Normal, kl_diver
 from dlcli.engine.seed import generator
 from dlcli.errors import ConfigError
 from dlcli.vae.config import VaeModelConfig, VaeObjectiveConfig
-from dlcli.vae.model import build_model
+from dlcli.vae.images import flat, grey
+from dlcli.vae.networks import build_model
 from dlcli.vae.objective import (
     ChoosingNoise,
     VaeNetwork,
@@ -24,7 +25,6 @@ from dlcli.vae.objective import (
     log_weights,
     resample,
 )
-from dlcli.vae.pixels import flat, grey
 from tests.vae.conftest import MakeVae
 
 ONE = torch.tensor(1.0)

@@ -13,9 +13,10 @@ import torch
 from dlcli.engine.config import resolve
 from dlcli.engine.runs import RunFolder
 from dlcli.errors import UsageFault
-from dlcli.vae import continuous_bernoulli
+from dlcli.vae import objective as continuous_bernoulli
 from dlcli.vae.config import VaeTrainConfig
-from dlcli.vae.model import build_model
+from dlcli.vae.images import load_test_images
+from dlcli.vae.networks import build_model
 from dlcli.vae.pictures import (
     busiest_dims,
     path_between_images,
@@ -25,7 +26,6 @@ from dlcli.vae.pictures import (
     sample_pictures,
     traversal,
 )
-from dlcli.vae.splits import load_test_images
 from dlcli.vae.trained import Trained
 from tests.vae.conftest import MakeVae
 

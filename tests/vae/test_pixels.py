@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dlcli.engine.seed import generator
-from dlcli.vae.pixels import binarize, fixed_draw, flat, grey, model_input, threshold_draws
+from dlcli.vae.images import binarize, fixed_draw, flat, grey, model_input, threshold_draws
 
 
 def ramp(copies: int) -> torch.Tensor:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dlcli.vae.products import ProductConv2d, ProductTranspose2d, weight_gradient
+from dlcli.vae.fast import ProductConv2d, ProductTranspose2d, weight_gradient
 
 B, C, OUT = 3, 5, 7
 

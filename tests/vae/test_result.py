@@ -10,7 +10,7 @@ import pytest
 
 from dlcli.engine.config import resolve
 from dlcli.vae.config import VaeTrainConfig
-from dlcli.vae.result import TestResult, TrainResult, describe, read_result
+from dlcli.vae.trained import TestResult, TrainResult, describe, read_result
 
 
 def config(**given: Any) -> VaeTrainConfig:

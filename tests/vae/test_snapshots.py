@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlcli.vae.snapshots import snapshot_epoch, snapshot_latents, take_snapshot
+from dlcli.vae.pictures import snapshot_epoch, snapshot_latents, take_snapshot
 from tests.vae.conftest import MakeVae
 
 

@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from dlcli.data import load_images
+from dlcli.data.images import load_images
 from dlcli.errors import ConfigError
 from dlcli.vae.config import VaeDataConfig
-from dlcli.vae.pixels import fixed_draw
-from dlcli.vae.splits import Splits, load_splits, load_test_images
+from dlcli.vae.images import Splits, fixed_draw, load_splits, load_test_images
 
 
 def split(**given: Any) -> Splits:

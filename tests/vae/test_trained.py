@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from dlcli.engine.checkpoint import save_checkpoint
+from dlcli.engine.checkpoint import result_name, save_checkpoint, snapshot_epochs, snapshot_name
 from dlcli.engine.config import resolve, to_dict
 from dlcli.engine.runs import RunFolder
-from dlcli.engine.weights import result_name, snapshot_epochs, snapshot_name
 from dlcli.errors import CheckpointError, ConfigError, UsageFault
 from dlcli.vae.config import VaeTrainConfig
-from dlcli.vae.model import build_model
+from dlcli.vae.networks import build_model
 from dlcli.vae.objective import VaeNetwork
 from dlcli.vae.trained import find_trained, load_trained
 

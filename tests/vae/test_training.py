@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from dlcli.data import load_images
+from dlcli.data.images import load_images
 from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dlcli.engine.config import resolve
 from dlcli.engine.events import Evaluated, Event, Finished, Notice, Pictures, Saved
@@ -19,9 +19,8 @@ from dlcli.engine.session import Place
 from dlcli.engine.stopping import StopFlag
 from dlcli.errors import CheckpointError, ConfigError, Interrupted
 from dlcli.vae.config import VaeTrainConfig
-from dlcli.vae.result import TrainResult
-from dlcli.vae.snapshots import snapshots_of
-from dlcli.vae.trained import load_trained
+from dlcli.vae.pictures import snapshots_of
+from dlcli.vae.trained import TrainResult, load_trained
 from dlcli.vae.training import FLOW, build, collapse_warning, start_from, train
 
 TINY: dict[str, Any] = {
@@ -153,7 +152,7 @@ def test_auto_is_saved_as_the_data_set_it_was(
 ) -> None:
     real = load_images
     monkeypatch.setattr(
-        "dlcli.vae.splits.load_images",
+        "dlcli.vae.images.load_images",
         lambda name, **rest: real("glyphs:40" if name == "auto" else name, **rest),
     )
     auto = config(data={"name": "auto"})
@@ -274,7 +273,7 @@ def test_collapse_is_warned_of_once(tmp_path: Path) -> None:
 
 
 def test_build_is_the_seeds_network() -> None:
-    from dlcli.vae.splits import load_splits
+    from dlcli.vae.images import load_splits
 
     settings = config()
     splits = load_splits(settings.data, notice=print)

@@ -10,8 +10,8 @@ import torch
 
 from dlcli.engine.seed import generator
 from dlcli.errors import UsageFault
-from dlcli.vae.generation import prior_latents
-from dlcli.vae.walks import Path, interpolate, plane, traverse
+from dlcli.vae.generation import LatentPath as Path
+from dlcli.vae.generation import interpolate, plane, prior_latents, traverse
 from tests.vae.conftest import MakeVae
 
 PATHS: list[Path] = ["spherical", "linear"]

@@ -13,7 +13,7 @@ from dlcli.data.grammar.names import common_spaces, fixed
 from dlcli.data.grammar.nouns import nouns
 from dlcli.data.grammar.statements import sentences
 from dlcli.data.grammar.verbs import transitive
-from dlcli.data.pairs import Corpus, Pairs
+from dlcli.data.sentences import Corpus, Pairs
 
 SHORTEST, LONGEST = 4, 30  # words, punctuation counted, on either side
 TRAIN_PAIRS = 60_000

@@ -6,12 +6,12 @@ import random
 
 import pytest
 
-from dlcli.data.grammar import load_grammar
 from dlcli.data.grammar.clauses import say_sentence
+from dlcli.data.grammar.corpus import load_grammar
 from dlcli.data.grammar.draft import Example
 from dlcli.data.grammar.meaning import Sentence
 from dlcli.data.grammar.statements import sentences
-from dlcli.data.pairs import Corpus
+from dlcli.data.sentences import Corpus
 
 
 @pytest.fixture(scope="session")

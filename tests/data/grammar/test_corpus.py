@@ -8,13 +8,11 @@ from itertools import islice
 
 import pytest
 
-from dlcli.data.grammar import famous, load_grammar
 from dlcli.data.grammar.clauses import say_sentence
-from dlcli.data.grammar.corpus import LONGEST, SHORTEST, draw, meanings
+from dlcli.data.grammar.corpus import LONGEST, SHORTEST, draw, famous, load_grammar, meanings
 from dlcli.data.grammar.holdout import split_of
 from dlcli.data.grammar.meaning import combinations
-from dlcli.data.pairs import Corpus, Pairs
-from dlcli.data.wordsplit import split_words
+from dlcli.data.sentences import Corpus, Pairs, split_words
 
 
 def _words(pairs: Pairs) -> Counter[str]:

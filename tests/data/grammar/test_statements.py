@@ -13,7 +13,7 @@ from dlcli.data.grammar.draft import Example
 from dlcli.data.grammar.meaning import Clause, Couple, Group, Phrase, Sentence
 from dlcli.data.grammar.nouns import KINDS, nouns
 from dlcli.data.grammar.statements import sentences
-from dlcli.data.wordsplit import split_words
+from dlcli.data.sentences import split_words
 
 Said = list[tuple[Sentence, Example]]
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dlcli.report.plots import Line, lines
-from dlcli.study.questions.answer import Answer, Figure, Number
-from dlcli.study.questions.question import Question, Section
+from dlcli.assignment.question import Answer, Figure, Number, Question, Section
+from dlcli.display.plots import Line, lines
 
 
 def svg(folder: Path) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dlcli.report.page import figures
+from dlcli.assignment import page as figures
 
 
 def _evaluation(score: float) -> Any:

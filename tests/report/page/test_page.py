@@ -5,8 +5,8 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
-from dlcli.report.page.page import Heading, render, rows, shown, signatures
-from dlcli.study.questions.answer import Number
+from dlcli.assignment.page import Heading, render, rows, shown, signatures
+from dlcli.assignment.question import Number
 from tests.report.page.sections import picture, section, svg
 
 HEADING = Heading(version="dlcli 0", mode="quick", command="dl report")

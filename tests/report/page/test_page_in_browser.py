@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dlcli.report.grids import image_grid
-from dlcli.report.page.page import Heading, render
+from dlcli.assignment.page import Heading, render
+from dlcli.display.images import image_grid
 from tests.report.page.browser import Browser, browser, installed
 from tests.report.page.sections import picture, section, svg
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dlcli.report.page.prose import amount, formula, prose
+from dlcli.assignment.page import amount, formula, prose
 
 
 @pytest.mark.parametrize(

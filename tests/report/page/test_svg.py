@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from dlcli.report.page.svg import inline
+from dlcli.display.plots import inline
 from tests.report.page.sections import svg
 
 

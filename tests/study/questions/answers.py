@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dlcli.study.questions.answer import Answer, Number
+from dlcli.assignment.question import Answer, Number
 
 
 def numbers(answer: Answer) -> dict[str, Number]:

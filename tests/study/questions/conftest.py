@@ -6,8 +6,7 @@ import dataclasses
 
 import pytest
 
-from dlcli.study.questions.lab import Lab
-from dlcli.study.questions.sizes import QUICK
+from dlcli.assignment.lab import QUICK, Lab
 
 TINY = dataclasses.replace(
     QUICK,

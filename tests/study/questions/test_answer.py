@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import json
 
-from dlcli.report.strict_json import to_json
-from dlcli.study.questions.answer import Answer, Figure, Number, read_answer
+from dlcli.assignment.question import Answer, Figure, Number, read_answer
+from dlcli.display.console import to_json
 
 
 def test_an_answer_comes_back_from_json_as_it_was() -> None:

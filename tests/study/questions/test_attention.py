@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from dlcli.study.questions.attention import QUESTION, interval_of_aer
-from dlcli.study.questions.lab import Lab
+from dlcli.assignment.lab import Lab
+from dlcli.assignment.nmt import ATTENTION as QUESTION
+from dlcli.assignment.nmt import interval_of_aer
 from tests.study.questions.answers import number
 
 

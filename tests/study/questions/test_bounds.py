@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from dlcli.study.questions.bounds import QUESTION, TRAINING
-from dlcli.study.questions.lab import Lab
+from dlcli.assignment.lab import Lab
+from dlcli.assignment.vae import BOUNDS as QUESTION
+from dlcli.assignment.vae import BOUNDS_TRAINING as TRAINING
 from tests.study.questions.answers import number, numbers
 
 

@@ -5,8 +5,8 @@ import os
 import time
 from pathlib import Path
 
-from dlcli.study.questions.answer import Answer, Number
-from dlcli.study.questions.cache import UNUSED_S, Cache, digest_of_files, package_stamp, settled
+from dlcli.assignment.lab import UNUSED_S, Cache, digest_of_files, package_stamp, settled
+from dlcli.assignment.question import Answer, Number
 
 KEY = {"question": 1, "seed": 0}
 

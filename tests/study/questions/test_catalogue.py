@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from dlcli.study.questions.catalogue import QUESTIONS
+from dlcli.assignment.catalogue import QUESTIONS
 
 
 def test_the_sixteen_questions_stand_in_order() -> None:

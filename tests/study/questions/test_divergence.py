@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from dlcli.study.questions.divergence import LOSS, MU, QUESTION, SIGMA, by_hand
-from dlcli.study.questions.lab import Lab
+from dlcli.assignment.evidence import DIVERGENCE as QUESTION
+from dlcli.assignment.evidence import LOSS, MU, SIGMA, by_hand
+from dlcli.assignment.lab import Lab
 from tests.study.questions.answers import number, numbers
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from dlcli.report.plots import Line, lines
-from dlcli.study.questions.drawing import figure
+from dlcli.assignment.question import figure
+from dlcli.display.plots import Line, lines
 
 
 def test_the_same_figure_has_the_same_text() -> None:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import re
 
-from dlcli.study.questions.evidence import QUESTION
-from dlcli.study.questions.lab import Lab
+from dlcli.assignment.evidence import EVIDENCE as QUESTION
+from dlcli.assignment.lab import Lab
 from tests.study.questions.answers import number
 
 

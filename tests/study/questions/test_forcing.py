@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from dlcli.study.questions.forcing import QUESTION
-from dlcli.study.questions.lab import Lab
+from dlcli.assignment.lab import Lab
+from dlcli.assignment.nmt import FORCING as QUESTION
 from tests.study.questions.answers import number
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from dlcli.study.questions.gradients import QUESTION
-from dlcli.study.questions.lab import Lab
+from dlcli.assignment.lab import Lab
+from dlcli.assignment.vae import GRADIENTS as QUESTION
 from tests.study.questions.answers import number
 
 

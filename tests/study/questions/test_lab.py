@@ -6,11 +6,14 @@ from pathlib import Path
 import pytest
 
 from dlcli import pretrained
+from dlcli.assignment import evidence
+from dlcli.assignment import evidence as divergence
+from dlcli.assignment import evidence as sampling
+from dlcli.assignment import layernorm as norms
+from dlcli.assignment import vae as bounds
+from dlcli.assignment.lab import FULL, STAND_IN, Lab, packaged
+from dlcli.assignment.question import Question
 from dlcli.errors import ConfigError
-from dlcli.study.questions import bounds, divergence, evidence, norms, sampling
-from dlcli.study.questions.lab import STAND_IN, Lab, packaged
-from dlcli.study.questions.question import Question
-from dlcli.study.questions.sizes import FULL
 
 
 def test_packaged_models_come_with_the_usual_one_first() -> None:
@@ -56,7 +59,7 @@ def test_a_full_report_trains_on_what_there_is_by_its_true_name(
     full = dataclasses.replace(lab, sizes=FULL, data="auto")
     assert full.vae_config({}).data.name == "glyphs"
     assert full.inputs(())["trained-on"] == "glyphs"
-    monkeypatch.setattr("dlcli.study.questions.lab.true_name", lambda *_, **__: "mnist")
+    monkeypatch.setattr("dlcli.assignment.lab.true_name", lambda *_, **__: "mnist")
     later = dataclasses.replace(full)
     assert later.vae_config({}).data.name == "mnist"
     assert later.inputs(())["trained-on"] == "mnist"
@@ -66,7 +69,7 @@ def test_a_full_report_trains_on_what_there_is_by_its_true_name(
 
 def test_trainings_of_other_code_are_others(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     before = lab.folder("vae", lab.vae_config({}))
-    monkeypatch.setattr("dlcli.study.questions.lab.package_stamp", lambda: "later")
+    monkeypatch.setattr("dlcli.assignment.lab.package_stamp", lambda: "later")
     assert lab.folder("vae", lab.vae_config({})) != before
 
 
@@ -79,7 +82,7 @@ def test_an_unknown_data_set_is_refused(lab: Lab) -> None:
 
 @pytest.mark.parametrize(
     "question",
-    [sampling.QUESTION, divergence.QUESTION, evidence.QUESTION, bounds.QUESTION, norms.EQUATIONS],
+    [sampling.SAMPLING, divergence.DIVERGENCE, evidence.EVIDENCE, bounds.BOUNDS, norms.EQUATIONS],
 )
 def test_printed_commands_name_a_seed_that_is_not_the_usual_one(
     question: Question, lab: Lab

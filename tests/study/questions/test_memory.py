@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import torch
 
-from dlcli.study.questions.lab import Lab
-from dlcli.study.questions.memory import QUESTION, uniform_attention
+from dlcli.assignment.lab import Lab
+from dlcli.assignment.nmt import MEMORY as QUESTION
+from dlcli.assignment.nmt import uniform_attention
 from tests.study.questions.answers import number
 
 

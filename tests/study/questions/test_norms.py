@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from dlcli.study.questions.lab import Lab
-from dlcli.study.questions.norms import DEPTH, EQUATIONS
+from dlcli.assignment.lab import Lab
+from dlcli.assignment.layernorm import DEPTH, EQUATIONS
 from tests.study.questions.answers import number, numbers
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from dlcli.study.questions.lab import Lab
-from dlcli.study.questions.objective import QUESTION
+from dlcli.assignment.lab import Lab
+from dlcli.assignment.vae import OBJECTIVE as QUESTION
 from tests.study.questions.answers import number
 
 

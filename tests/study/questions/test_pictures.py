@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from dlcli.study.questions.lab import Lab
-from dlcli.study.questions.pictures import QUESTION
+from dlcli.assignment.lab import Lab
+from dlcli.assignment.vae import PICTURES_PICTURES as QUESTION
 from tests.study.questions.answers import numbers
 
 

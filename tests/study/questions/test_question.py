@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from dlcli.assignment.catalogue import QUESTIONS
+from dlcli.assignment.question import select
 from dlcli.errors import UsageFault
-from dlcli.study.questions.catalogue import QUESTIONS
-from dlcli.study.questions.question import select
 
 
 def test_all_questions_where_none_is_named() -> None:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import math
 
-from dlcli.study.questions.lab import Lab
-from dlcli.study.questions.sampling import QUESTION
+from dlcli.assignment.evidence import SAMPLING as QUESTION
+from dlcli.assignment.lab import Lab
 from tests.study.questions.answers import number
 
 

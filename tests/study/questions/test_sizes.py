@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dlcli.study.questions.sizes import FULL, QUICK
+from dlcli.assignment.lab import FULL, QUICK
 
 
 def test_full_is_nowhere_smaller_than_quick() -> None:

@@ -9,12 +9,10 @@ from typing import Any
 
 import pytest
 
+from dlcli.assignment.catalogue import QUESTIONS
+from dlcli.assignment.lab import Cache, Lab, answered
 from dlcli.engine.config import merge
 from dlcli.nmt.config import NmtTrainConfig
-from dlcli.study.questions.cache import Cache
-from dlcli.study.questions.catalogue import QUESTIONS
-from dlcli.study.questions.lab import Lab
-from dlcli.study.questions.walk import answered
 from tests.study.questions.answers import numbers
 from tests.study.questions.conftest import TINY
 

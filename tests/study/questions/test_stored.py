@@ -3,8 +3,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from dlcli.assignment.lab import stored_loss, stored_result, stored_signature, stored_test
 from dlcli.engine.runs import RunFolder
-from dlcli.study.questions.stored import stored_loss, stored_result, stored_signature, stored_test
 
 
 def _run(folder: Path, **fields: object) -> RunFolder:

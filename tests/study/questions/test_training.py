@@ -1,7 +1,8 @@
 from __future__ import annotations
 
-from dlcli.study.questions.lab import Lab
-from dlcli.study.questions.training import QUESTION, workshop_command, workshop_run
+from dlcli.assignment.lab import Lab
+from dlcli.assignment.vae import TRAINING as QUESTION
+from dlcli.assignment.vae import workshop_command, workshop_run
 from tests.study.questions.answers import numbers
 
 

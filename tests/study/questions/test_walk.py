@@ -5,12 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from dlcli.assignment.lab import Cache, Lab, answered
+from dlcli.assignment.question import Answer, Question
 from dlcli.errors import DataError, Interrupted
-from dlcli.study.questions.answer import Answer
-from dlcli.study.questions.cache import Cache
-from dlcli.study.questions.lab import Lab
-from dlcli.study.questions.question import Question
-from dlcli.study.questions.walk import answered
 
 
 def _question(number: int, calls: list[int], *, error: BaseException | None = None) -> Question:
