@@ -206,7 +206,7 @@ def _numbers(found: TrainResult, name: str) -> tuple[Number, Number]:
     )
 
 
-NETWORKS_NETWORKS = Question(
+NETWORKS_QUESTION = Question(
     number=11,
     chapter="Variational auto-encoders",
     title="Convolutions, and a network that cheats",
@@ -640,7 +640,7 @@ def _judged(lab: Lab, subject: Subject) -> list[Number]:
     ]
 
 
-PICTURES_PICTURES = Question(
+PICTURES_QUESTION = Question(
     number=10,
     chapter="Variational auto-encoders",
     title="Pictures from noise",

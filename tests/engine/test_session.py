@@ -1,4 +1,4 @@
-"""A training from folder to folder: opened, recorded, stopped, gone on with, refused."""
+"""Writing a run down, so that a resumed run finds exactly what it needs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,269 @@ from typing import Any
 import pytest
 import torch
 
-from dlcli.engine.config import load_yaml, resolve
-from dlcli.engine.events import Evaluated, Event, Finished, RunStarted, Saved, StateDue
+from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
+from dlcli.engine.config import dump_yaml, load_yaml, resolve
+from dlcli.engine.events import Evaluated, Event, Finished, Notice, RunStarted, Saved, StateDue
 from dlcli.engine.runs import RunFolder
-from dlcli.engine.session import Place, Session, follow, open_session
+from dlcli.engine.session import (
+    MAY_CHANGE,
+    Place,
+    Session,
+    check_precision,
+    check_unchanged,
+    cut_metrics,
+    follow,
+    open_session,
+    record,
+    resume_state,
+)
 from dlcli.engine.settings import LoopConfig
+from dlcli.engine.stopping import StopFlag
 from dlcli.errors import CheckpointError, ConfigError, DlError, RunFailed, UsageFault
-from tests.engine.toy import Toy, ToyConfig, differences, outcome
+from tests.engine.toy import CPU, Toy, ToyConfig, differences, make_run, outcome
+
+END = Finished(reason="done", epoch=1, step=4, train_s=1.0, rate=2.0)
+
+
+def _evaluated(step: int, **metrics: object) -> Evaluated:
+    return Evaluated(epoch=1, step=step, metrics=metrics)
+
+
+def _due(step: int, name: str = "last") -> StateDue:
+    return StateDue(name=name, step=step, state={"model": {"w": torch.full((2,), float(step))}})
+
+
+def _record(run: RunFolder, *events: Event, stop: StopFlag | None = None) -> list[Event]:
+    config = {"a": {"b": 1}}
+    return list(record(events, run=run, kind="toy", config=config, stop=stop or StopFlag()))
+
+
+def _resume(run: RunFolder) -> dict[str, Any] | None:
+    state = resume_state(run, kind="toy")
+    cut_metrics(run, state)
+    return state
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return make_run(tmp_path / "a run")
+
+
+def test_states_are_saved_and_the_rest_is_passed_on(run: RunFolder) -> None:
+    notice, evaluated = Notice(message="x"), _evaluated(4, train_loss=1.0)
+    found = _record(run, notice, _due(4), evaluated, _due(4, "best"), END)
+    assert found == [
+        notice,
+        Saved(path=run.checkpoint("last"), step=4),
+        evaluated,
+        Saved(path=run.checkpoint("best"), step=4),
+        END,
+    ]
+    state = load_checkpoint(run.checkpoint("best"), kind="toy")
+    assert state["config"] == {"a": {"b": 1}}
+    assert state["model"]["w"].tolist() == [4.0, 4.0]
+
+
+def test_a_state_is_on_disk_before_anyone_hears_of_it(run: RunFolder) -> None:
+    for event in record([_due(4)], run=run, kind="toy", config={}, stop=StopFlag()):
+        assert isinstance(event, Saved)
+        assert event.path.exists()
+
+
+def test_metrics_are_one_strict_line_each(run: RunFolder) -> None:
+    _record(run, _evaluated(4, train_loss=float("nan"), kl=[1.0, float("inf")], name="é"), END)
+    (line,) = run.metrics_file.read_text(encoding="utf-8").splitlines()
+    assert json.loads(line, parse_constant=lambda word: pytest.fail(word)) == {
+        "epoch": 1,
+        "step": 4,
+        "train_loss": None,
+        "kl": [1.0, None],
+        "name": "é",
+    }
+
+
+def test_resuming_cuts_the_metrics_back_to_the_checkpoint(run: RunFolder) -> None:
+    _record(run, _evaluated(4), _due(4), _evaluated(8), _evaluated(12))
+    assert [row["step"] for row in run.metrics()] == [4, 8, 12]
+    state = _resume(run)
+    assert state is not None
+    assert state["model"]["w"].tolist() == [4.0, 4.0]
+    assert [row["step"] for row in run.metrics()] == [4]
+
+
+def test_looking_at_a_checkpoint_changes_nothing(run: RunFolder) -> None:
+    _record(run, _due(4), _evaluated(8))
+    resume_state(run, kind="toy")
+    assert [row["step"] for row in run.metrics()] == [8]
+
+
+def test_half_a_line_is_cut_off_too(run: RunFolder) -> None:
+    _record(run, _evaluated(4), _due(4))
+    with run.metrics_file.open("a") as file:
+        file.write('{"epoch": 2, "st')
+    _resume(run)
+    _record(run, _evaluated(8))
+    assert [json.loads(line)["step"] for line in run.metrics_file.read_text().splitlines()] == [
+        4,
+        8,
+    ]
+
+
+def test_a_line_that_someone_cut_does_not_swallow_the_next(run: RunFolder) -> None:
+    _record(run, _evaluated(4), _evaluated(8), _due(8))
+    data = run.metrics_file.read_bytes()
+    run.metrics_file.write_bytes(data[: len(data) - 9])
+    _resume(run)
+    _record(run, _evaluated(12))
+    assert [row["step"] for row in run.metrics()] == [4, 12]
+
+
+def test_without_a_checkpoint_the_run_starts_over(run: RunFolder) -> None:
+    _record(run, _evaluated(4))
+    assert _resume(run) is None
+    assert run.metrics() == []
+
+
+def test_metrics_that_are_gone_are_no_trouble(run: RunFolder) -> None:
+    _record(run, _evaluated(4), _due(4))
+    run.metrics_file.unlink()
+    assert _resume(run) is not None
+
+
+def test_a_damaged_checkpoint_leaves_the_metrics_alone(run: RunFolder) -> None:
+    _record(run, _evaluated(4), _due(4), _evaluated(8))
+    data = run.checkpoint().read_bytes()
+    run.checkpoint().write_bytes(data[: len(data) // 2])
+    with pytest.raises(CheckpointError):
+        resume_state(run, kind="toy")
+    assert [row["step"] for row in run.metrics()] == [4, 8]
+
+
+@pytest.mark.parametrize("value", ["x", None, -5, [1], 1.5])
+def test_a_checkpoint_that_lies_about_the_metrics_is_refused(run: RunFolder, value: Any) -> None:
+    _record(run, _evaluated(4))
+    save_checkpoint(run.checkpoint(), {"model": {}, "metrics_bytes": value}, kind="toy")
+    with pytest.raises(CheckpointError, match="how far the metrics had come"):
+        resume_state(run, kind="toy")
+    assert len(run.metrics()) == 1
+
+
+def test_a_full_disk_is_a_sentence_that_says_the_checkpoint_is_good(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    _record(run, _due(4))
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(
+        RunFailed, match=r"metrics\.jsonl could not be written: No space"
+    ) as failure:
+        _record(run, _evaluated(8))
+    assert "the last checkpoint is good" in failure.value.hint
+    with pytest.raises(RunFailed, match=r"last\.pt could not be written"):
+        _record(run, _due(8))
+    assert load_checkpoint(run.checkpoint(), kind="toy")["model"]["w"].tolist() == [4.0, 4.0]
+
+
+def test_signals_are_held_back_while_writing(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop, seen = StopFlag(), []
+    monkeypatch.setattr(os, "fsync", lambda _handle: seen.append(stop.is_deferring))
+    _record(run, _evaluated(4), _due(4), stop=stop)
+    assert seen == [True] * 3  # the metrics, the checkpoint, its folder
+    assert not stop.is_deferring
+
+
+# -- What must be as it was when a run is gone on with
+
+
+@pytest.fixture
+def resuming_run(tmp_path: Path) -> RunFolder:
+    found = make_run(tmp_path / "run")
+    found.config_file.write_text(dump_yaml(ToyConfig()))
+    return found
+
+
+def _changed(group: str, **values: Any) -> ToyConfig:
+    config = ToyConfig()
+    return replace(config, **{group: replace(getattr(config, group), **values)})
+
+
+def test_the_same_settings_may_go_on(resuming_run: RunFolder) -> None:
+    check_unchanged(ToyConfig(), resuming_run)
+
+
+@pytest.mark.parametrize(
+    ("group", "key", "value"),
+    [
+        ("loop", "epochs", 99),
+        ("loop", "max_minutes", 1.5),
+        ("loop", "checkpoint_minutes", 1.5),
+        ("loop", "patience", 7),
+        ("compute", "device", "auto"),
+        ("compute", "threads", 2),
+    ],
+)
+def test_what_changes_no_step_may_change(
+    resuming_run: RunFolder, group: str, key: str, value: object
+) -> None:
+    assert f"{group}.{key}" in MAY_CHANGE
+    check_unchanged(_changed(group, **{key: value}), resuming_run)
+
+
+@pytest.mark.parametrize(
+    ("group", "key", "value"),
+    [
+        ("optim", "lr", 0.5),
+        ("optim", "accumulate", 2),
+        ("loop", "batch_size", 3),
+        ("loop", "evaluate_every", 2),
+        ("compute", "seed", 4),
+        ("compute", "precision", "bf16"),
+    ],
+)
+def test_what_changes_the_steps_is_refused_by_name(
+    resuming_run: RunFolder, group: str, key: str, value: object
+) -> None:
+    with pytest.raises(ConfigError, match=rf"was trained with {group}\.{key} = .*, not {value}\."):
+        check_unchanged(_changed(group, **{key: value}), resuming_run)
+
+
+def test_a_setting_at_the_top_is_held_too(resuming_run: RunFolder) -> None:
+    with pytest.raises(ConfigError, match="trained with size = 3, not 4"):
+        check_unchanged(replace(ToyConfig(), size=4), resuming_run)
+
+
+def test_a_setting_that_an_older_version_did_not_have_takes_its_default(
+    resuming_run: RunFolder,
+) -> None:
+    text = resuming_run.config_file.read_text()
+    resuming_run.config_file.write_text(
+        "".join(t for t in text.splitlines(True) if "weight_decay" not in t)
+    )
+    check_unchanged(ToyConfig(), resuming_run)
+
+
+def test_auto_may_be_spelt_out_as_what_it_was(resuming_run: RunFolder) -> None:
+    resuming_run.config_file.write_text(dump_yaml(_changed("compute", precision="auto")))
+    resuming_run.update_record(precision="bf16")
+    check_unchanged(_changed("compute", precision="bf16"), resuming_run)
+    with pytest.raises(ConfigError, match=r"compute\.precision = auto, not fp32"):
+        check_unchanged(_changed("compute", precision="fp32"), resuming_run)
+
+
+def test_auto_that_means_another_precision_here_is_refused(resuming_run: RunFolder) -> None:
+    check_precision(CPU, resuming_run)
+    resuming_run.update_record(precision="bf16")
+    check_precision(replace(CPU, precision="bf16"), resuming_run)
+    with pytest.raises(ConfigError, match="was trained in bf16") as failure:
+        check_precision(CPU, resuming_run)
+    assert "--precision bf16" in failure.value.hint
+
+
+# -- A training from folder to folder: opened, recorded, stopped, gone on with, refused
 
 CONFIG = ToyConfig()
 

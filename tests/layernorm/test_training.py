@@ -1,3 +1,5 @@
+""""""
+
 from __future__ import annotations
 
 import math
@@ -7,10 +9,83 @@ import torch
 
 from dlcli.engine.config import resolve
 from dlcli.engine.device import Compute
-from dlcli.layernorm.config import LnGradientsConfig
-from dlcli.layernorm.training import Arm, arms, plan, train_arms, train_one
+from dlcli.layernorm.config import SOURCES, LnGradientsConfig, StackConfig, TrainConfig
+from dlcli.layernorm.training import (
+    Arm,
+    arms,
+    build_learner,
+    draw_sequences,
+    plan,
+    train_arms,
+    train_one,
+)
 
-CPU = Compute(device=torch.device("cpu"), precision="fp32", threads=1)
+SMALL = TrainConfig(width=8, length=5, vocabulary=7, batch_size=3)
+CPU = torch.device("cpu")
+
+
+def learner(placement="pre", seed=0, **config):
+    return build_learner(
+        placement,
+        stack=StackConfig(heads=2, **config),
+        config=SMALL,
+        depth=2,
+        steps=4,
+        seed=seed,
+        device=CPU,
+    )
+
+
+def test_the_tasks_are_what_they_say():
+    stream = torch.Generator().manual_seed(0)
+    symbols, targets = draw_sequences("reverse", config=SMALL, stream=stream)
+    assert symbols.shape == (3, 5)
+    assert torch.equal(targets, symbols.flip(1))
+    symbols, targets = draw_sequences("copy", config=SMALL, stream=stream)
+    assert torch.equal(targets, symbols)
+    assert 0 <= symbols.min() <= symbols.max() < 7
+
+
+def test_batches_depend_on_the_seed_and_their_number_alone():
+    whole = list(learner().batches(epoch=0, start=0, rank=0, world=1))
+    late = list(learner().batches(epoch=0, start=2, rank=0, world=1))
+    assert len(whole) == learner().steps_per_epoch() == 4
+    assert torch.equal(whole[2].payload[0], late[0].payload[0])
+    assert not torch.equal(whole[2].payload[0], whole[3].payload[0])
+    assert whole[0].items == whole[0].weight == 15
+
+
+def test_the_embedded_input_has_unit_variance():
+    wide = TrainConfig(width=512, length=16, vocabulary=16, batch_size=16)
+    made = build_learner(
+        "pre", stack=StackConfig(), config=wide, depth=1, steps=1, seed=0, device=CPU
+    )
+    symbols, _ = draw_sequences("copy", config=wide, stream=torch.Generator().manual_seed(0))
+    assert made.network.embed(symbols).var().item() == pytest.approx(1, rel=0.1)
+
+
+@pytest.mark.parametrize("placement", list(SOURCES))
+def test_forward_returns_sums_and_reaches_every_parameter(placement):
+    made = learner(placement, regime="transformer")
+    batch = next(made.batches(epoch=0, start=0, rank=0, world=1))
+    parts = made.network(*batch.payload)
+    assert 0 <= parts["correct"] <= 15
+    parts["loss"].backward()
+    assert all(p.grad is not None for p in made.network.parameters())
+
+
+def test_placements_of_one_seed_share_their_embeddings():
+    a, b = learner("post").network, learner("dlcl").network
+    assert torch.equal(a.symbols, b.symbols)
+    assert torch.equal(a.readout, b.readout)
+
+
+def test_admin_arrives_profiled():
+    omega = learner("admin").network.stack.layer(1).feedforward.omega
+    assert (omega > 1).all()
+
+
+TRAINING_CPU = Compute(device=torch.device("cpu"), precision="fp32", threads=1)
 
 
 def config(placements=("post", "pre"), **training):
@@ -28,12 +103,12 @@ def test_post_norm_alone_is_also_run_with_warm_up():
 
 def test_warm_up_reaches_the_engine():
     settings = config().training
-    assert plan(settings, warmup=7, steps=9, seed=0, compute=CPU).optim.warmup_steps == 7
+    assert plan(settings, warmup=7, steps=9, seed=0, compute=TRAINING_CPU).optim.warmup_steps == 7
 
 
 def test_a_small_task_is_learned():
     arm = Arm(placement="pre", warmup=0)
-    *_, curve = train_one(arm, config=config(steps=300), seed=0, compute=CPU)
+    *_, curve = train_one(arm, config=config(steps=300), seed=0, compute=TRAINING_CPU)
     assert curve.solved
     assert curve.loss[-1] < 0.2 < 1.0 < curve.loss[0]
     assert curve.steps == tuple(range(15, 301, 15))
@@ -41,7 +116,7 @@ def test_a_small_task_is_learned():
 
 
 def test_results_grow_and_end_with_every_arm():
-    results = list(train_arms(config(steps=4, seeds=2), compute=CPU))
+    results = list(train_arms(config(steps=4, seeds=2), compute=TRAINING_CPU))
     assert [len(r.curves) for r in results] == sorted(len(r.curves) for r in results)
     final = results[-1]
     assert len(final.curves) == 6
@@ -53,12 +128,14 @@ def test_results_grow_and_end_with_every_arm():
 
 def test_trainings_repeat_bit_by_bit():
     arm = Arm(placement="post", warmup=2)
-    first, second = (list(train_one(arm, config=config(), seed=3, compute=CPU))[-1] for _ in "ab")
+    first, second = (
+        list(train_one(arm, config=config(), seed=3, compute=TRAINING_CPU))[-1] for _ in "ab"
+    )
     assert first == second
 
 
 def test_a_run_that_diverges_says_so_and_the_others_go_on():
-    *_, final = train_arms(config(steps=8, lr=1e3, warmup_steps=0), compute=CPU)
+    *_, final = train_arms(config(steps=8, lr=1e3, warmup_steps=0), compute=TRAINING_CPU)
     assert len(final.curves) == 2
     for curve in final.curves:
         assert not curve.solved
@@ -68,8 +145,12 @@ def test_a_run_that_diverges_says_so_and_the_others_go_on():
 @pytest.mark.slow
 def test_18_layers_learn_without_warm_up_only_with_pre_norm():
     settings = resolve(LnGradientsConfig, [])
-    *_, pre = train_one(Arm(placement="pre", warmup=0), config=settings, seed=0, compute=CPU)
-    *_, post = train_one(Arm(placement="post", warmup=0), config=settings, seed=0, compute=CPU)
+    *_, pre = train_one(
+        Arm(placement="pre", warmup=0), config=settings, seed=0, compute=TRAINING_CPU
+    )
+    *_, post = train_one(
+        Arm(placement="post", warmup=0), config=settings, seed=0, compute=TRAINING_CPU
+    )
     assert pre.solved
     assert not post.solved
     assert post.loss[-1] > 0.95 * math.log(16)

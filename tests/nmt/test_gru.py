@@ -1,3 +1,5 @@
+""""""
+
 from __future__ import annotations
 
 import pytest
@@ -5,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dlcli.nmt.gru import fold_biases, gru_step, run_gru
+from dlcli.nmt.gru import fold_biases, gru_step, product_dtype, run_gru
 
 
 def test_a_step_equals_torch_s_own_cell() -> None:
@@ -35,3 +37,11 @@ def test_padding_leaves_the_state_as_it_is(backward: bool) -> None:
     torch.testing.assert_close(long[:, :4], short)
     torch.testing.assert_close(long_end, short_end)
     assert not long[:, 4:].any()
+
+
+def test_autocast_lowers_float32_alone() -> None:
+    single, double = torch.zeros(1), torch.zeros(1).double()
+    assert product_dtype(single) == torch.float32
+    with torch.autocast("cpu", torch.bfloat16):
+        assert product_dtype(single) == torch.bfloat16
+        assert product_dtype(double) == torch.float64

@@ -7,7 +7,7 @@ from tests.fault import Fault
 TESTS = {
     "evaluation": ("test_evaluation.py",),
     "gradients": ("test_gradients.py",),
-    "networks": ("test_flow.py", "test_model.py"),
+    "networks": ("test_networks.py",),
     "objective": ("test_objective.py",),
 }
 """Module → the files of tests that have to notice a fault in it."""

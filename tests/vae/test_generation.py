@@ -1,6 +1,8 @@
-"""Samples and reconstructions: same seed, same bytes."""
+"""Pictures say what their pixels are, and draws average to the means."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import pytest
@@ -8,17 +10,85 @@ import torch
 
 from dlcli.engine.seed import generator
 from dlcli.errors import UsageFault
+from dlcli.vae import objective as continuous_bernoulli
 from dlcli.vae.config import VaeModelConfig
+from dlcli.vae.generation import LatentPath as Path
 from dlcli.vae.generation import (
+    Reconstruction,
     decode_gallery,
     generate,
+    interpolate,
+    label_of,
+    paired_rows,
+    pixel_values,
+    plane,
     posterior_means,
     prior_latents,
     reconstruct,
+    traverse,
 )
 from dlcli.vae.images import flat, grey
 from dlcli.vae.networks import build_model
 from tests.vae.conftest import MakeVae
+
+
+def test_pixels_are_the_decoders_means_and_lie_in_order(make_vae: MakeVae) -> None:
+    vae = make_vae().train()
+    z = torch.randn(7, 3, generator=generator(0))
+    found = decode_gallery(vae, z, columns=4)
+    assert vae.training
+    with torch.no_grad():
+        expected = torch.sigmoid(vae.eval().decode(z)).view(7, 28, 28)
+    assert np.array_equal(found.images, expected.numpy())
+    assert np.array_equal(found.z, z.numpy())
+    assert found.images.dtype == np.float32
+    assert (found.columns, found.label) == (4, "mean of p(x|z)")
+    assert decode_gallery(vae, z).columns == 3
+
+
+def test_chunks_leave_no_seam(make_vae: MakeVae) -> None:
+    vae, z = make_vae(), torch.randn(1003, 3, generator=generator(0))
+    whole = decode_gallery(vae, z).images
+    assert np.allclose(whole[498:503], decode_gallery(vae, z[498:503]).images, atol=1e-6)
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "continuous-bernoulli"])
+def test_draws_average_to_the_means(likelihood: str) -> None:
+    logits = torch.linspace(-4, 4, 9).expand(20_000, 9)
+    drawn = pixel_values(logits, draw=True, generator=generator(0), likelihood=likelihood)
+    means = pixel_values(logits[0], draw=False, likelihood=likelihood)
+    error = (drawn.mean(0) - means) / (drawn.std(0) / 20_000**0.5)
+    assert error.abs().max() < 4
+    assert (set(drawn.unique().tolist()) == {0.0, 1.0}) == (likelihood == "bernoulli")
+
+
+def test_the_mean_of_a_continuous_bernoulli_is_not_its_parameter() -> None:
+    logits = torch.tensor([2.0])
+    found = pixel_values(logits, draw=False, likelihood="continuous-bernoulli")
+    assert torch.equal(found, continuous_bernoulli.mean(logits))
+    assert found.item() < torch.sigmoid(logits).item()
+
+
+def test_labels_tell_means_from_draws() -> None:
+    assert label_of(draw=False) == "mean of p(x|z)"
+    assert label_of(draw=True) == "Bernoulli draw from p(x|z)"
+    named = label_of(draw=True, likelihood="continuous-bernoulli")
+    assert named == "continuous Bernoulli draw from p(x|z)"
+    with pytest.raises(ValueError, match="generator"):
+        pixel_values(torch.zeros(1), draw=True)
+
+
+def test_inputs_lie_above_their_reconstructions() -> None:
+    inputs = np.arange(5, dtype=np.float32)[:, None, None] * np.ones((5, 28, 28), np.float32)
+    found = Reconstruction(inputs=inputs, images=-inputs, z=inputs[:, 0, :2], label="")
+    rows, names = paired_rows(found, columns=3)
+    assert names == ("input", "output", "input", "output")
+    assert rows[..., 0, 0].tolist() == [[0, 1, 2], [0, -1, -2], [3, 4, 0], [-3, -4, 0]]
+    assert paired_rows(found)[0].shape == (2, 5, 28, 28)
+    assert paired_rows(found, columns=4)[0].shape == (4, 3, 28, 28)
+
+
+# -- Samples and reconstructions: same seed, same bytes
 
 
 @pytest.mark.parametrize("draw", [False, True])
@@ -118,3 +188,68 @@ def test_latents_of_images_are_decoded_to_their_reconstructions(
     assert torch.allclose(torch.from_numpy(found.z), z, atol=1e-5)
     again = decode_gallery(vae, z)
     assert np.allclose(again.images, found.images, atol=1e-4)
+
+
+# -- Walks start and end where they should, and vary only what they say
+
+PATHS: list[Path] = ["spherical", "linear"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_path_has_its_ends(make_vae: MakeVae, path: Path) -> None:
+    vae = make_vae()
+    start, end = (prior_latents(vae, count=2, generator=generator(s)) for s in (0, 1))
+    found = interpolate(vae, start, end=end, steps=5, path=path)
+    assert found.images.shape == (10, 28, 28)
+    assert found.columns == 5
+    z = found.z.reshape(2, 5, 3)
+    assert np.allclose(z[:, 0], start.numpy(), atol=1e-6)
+    assert np.allclose(z[:, -1], end.numpy(), atol=1e-6)
+
+
+def test_a_spherical_path_keeps_the_radius_and_turns_evenly(make_vae: MakeVae) -> None:
+    vae = make_vae()
+    start, end = torch.tensor([2.0, 0, 0]), torch.tensor([0, 2.0, 0])
+    z = interpolate(vae, start, end=end, steps=4).z
+    angles = np.arctan2(z[:, 1], z[:, 0])
+    assert np.allclose(np.linalg.norm(z, axis=1), 2, atol=1e-6)
+    assert np.allclose(np.diff(angles), math.pi / 6, atol=1e-5)
+    straight = interpolate(vae, start, end=end, steps=3, path="linear").z
+    assert np.allclose(straight[1], [1, 1, 0])
+
+
+@pytest.mark.parametrize("end", [[2.0, 0, 0], [-1.0, 0, 0], [0.0, 0, 0]])
+def test_where_there_is_no_arc_the_path_is_straight(make_vae: MakeVae, end: list[float]) -> None:
+    z = interpolate(make_vae(), torch.tensor([1.0, 0, 0]), end=torch.tensor(end), steps=3).z
+    assert np.allclose(z[1], [(1 + end[0]) / 2, 0, 0], atol=1e-6)
+
+
+def test_a_traversal_moves_one_latent_at_a_time(make_vae: MakeVae) -> None:
+    base = torch.tensor([0.5, -1.0, 2.0])
+    found = traverse(make_vae(), base, dims=[2, 0], steps=5, span=2.0)
+    assert (found.columns, found.rows) == (5, ("z[2]", "z[0]"))
+    z = found.z.reshape(2, 5, 3)
+    assert np.array_equal(z[0, :, 2], [-2, -1, 0, 1, 2])
+    assert np.array_equal(z[1, :, 0], [-2, -1, 0, 1, 2])
+    assert (z[0, :, :2] == [0.5, -1.0]).all()
+    assert (z[1, :, 1:] == [-1.0, 2.0]).all()
+    assert traverse(make_vae(), base, steps=1).images.shape == (3, 28, 28)
+
+
+def test_the_plane_gives_every_picture_the_same_share_of_the_prior(make_vae: MakeVae) -> None:
+    found = plane(make_vae(latent_dim=2), size=5)
+    z = torch.from_numpy(found.z).view(5, 5, 2)
+    shares = torch.special.ndtr(z)
+    assert torch.allclose(shares[2, :, 0], torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9]), atol=1e-6)
+    assert torch.allclose(shares[:, 3, 1], torch.tensor([0.9, 0.7, 0.5, 0.3, 0.1]), atol=1e-6)
+
+
+def test_impossible_walks_are_refused(make_vae: MakeVae) -> None:
+    vae = make_vae()
+    zero = torch.zeros(3)
+    with pytest.raises(UsageFault, match="two ends"):
+        interpolate(vae, zero, end=zero, steps=1)
+    with pytest.raises(UsageFault, match="no latent dimension 3"):
+        traverse(vae, zero, dims=[0, 3])
+    with pytest.raises(UsageFault, match="3 latent dimensions"):
+        plane(vae)
