@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from dlcli.engine.config import STRICT, setting
+from dlcli.engine.config import STRICT, DataclassType, setting
 
 Precision = Literal["auto", "fp32", "bf16"]
 Schedule = Literal["constant", "cosine", "linear"]
@@ -37,6 +38,42 @@ class ComputeConfig:
         flag="--sync-batch-norm/--no-sync-batch-norm",
         help="share batch statistics between processes (CUDA only)",
     )
+
+
+def compute_setting(name: str, **changes: Any) -> Any:
+    """Declare a field of `ComputeConfig` in other settings too: its default, help and flag."""
+    found = ComputeConfig.__dataclass_fields__[name]
+    return setting(**{"default": found.default, **found.metadata, **changes})
+
+
+def compute_config(settings: object, **changes: Any) -> ComputeConfig:
+    """Return the fields of `ComputeConfig` that other settings declare, with some changed."""
+    names = [field.name for field in dataclasses.fields(ComputeConfig)]
+    found = {name: getattr(settings, name) for name in names if hasattr(settings, name)}
+    return ComputeConfig(**{**found, **changes})
+
+
+class Seeded(DataclassType, Protocol):
+    """The settings of anything that computes from a seed."""
+
+    @property
+    def compute(self) -> ComputeConfig:
+        """Return device, precision and seed."""
+        ...
+
+
+S = TypeVar("S", bound=Seeded)
+
+
+def seeds_of(config: S, count: int) -> dict[str, S]:
+    """Return the settings once for each of `count` seeds, counted on from their own."""
+    first = config.compute.seed
+    return {
+        f"seed-{seed}": dataclasses.replace(
+            config, compute=dataclasses.replace(config.compute, seed=seed)
+        )
+        for seed in range(first, first + count)
+    }
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -148,6 +148,12 @@ class NmtResult:
     """Why it ended: `done`, `early-stop` or `max-minutes`."""
     signature: str
 
+    @property
+    def metrics(self) -> dict[str, object]:
+        """Return the key numbers, for tables of runs."""
+        found = {} if self.valid is None else self.valid.fields()
+        return {name: value for name, value in found.items() if name != "sentences"}
+
 
 def read_result(fields: Mapping[str, Any]) -> NmtResult:
     """Rebuild a result from run.json.
