@@ -20,7 +20,7 @@ from dlcli.errors import CheckpointError, ConfigError, Interrupted
 from dlcli.vae.config import VaeModelConfig, VaeTrainConfig, check
 from dlcli.vae.evaluation import Evaluation, LatentUse, collapse_sentence, evaluate, latent_use
 from dlcli.vae.images import Splits, binarize, flat, grey, load_splits, threshold_draws
-from dlcli.vae.networks import VAE, build_model, check_model
+from dlcli.vae.networks import VAE, build_model
 from dlcli.vae.objective import ChoosingNoise, VaeNetwork, beta_at
 from dlcli.vae.pictures import snapshot_epoch, take_snapshot
 from dlcli.vae.trained import (
@@ -230,7 +230,6 @@ def train(
         RunFailed: the loss is no longer finite, or the run folder cannot be written.
     """
     check(config)
-    check_model(config.model)
     place = place or Place()
     if place.resume is not None:
         resumed = open_unfinished(place.resume)
