@@ -28,7 +28,7 @@ from dlcli.errors import ConfigError
 from dlcli.vae.config import VaeTrainConfig, check
 from dlcli.vae.evaluation import LatentUse, collapse_sentence, evaluate, latent_use
 from dlcli.vae.images import Splits, binarize, flat, grey, load_splits, threshold_draws
-from dlcli.vae.networks import VAE, check_model
+from dlcli.vae.networks import VAE
 from dlcli.vae.objective import ChoosingNoise, VaeNetwork, beta_at
 from dlcli.vae.pictures import snapshot_epoch, take_snapshot
 from dlcli.vae.trained import KIND, TestResult, TrainResult, build_network, describe, read_result
@@ -75,7 +75,6 @@ class VaeTask(Task[VaeTrainConfig, Splits, "VaeLearner", TrainResult]):
     def check(self, config: VaeTrainConfig, *, untrained: bool) -> None:
         """Hold settings against one another; refuse to freeze statistics that nothing was fed."""
         check(config)
-        check_model(config.model)
         if untrained and config.model.norm == "frozen":
             raise ConfigError(
                 "--norm frozen keeps the statistics of weights that were trained, and there are "
