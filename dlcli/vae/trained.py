@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dlcli.data.images import load_images
 from dlcli.engine.checkpoint import build_from, load_model
-from dlcli.engine.config import resolve, signature
+from dlcli.engine.config import resolve, settings_signature
 from dlcli.engine.runs import RunFolder, find_run, using
 from dlcli.engine.seed import generator
 from dlcli.engine.trainer import summarise_seeds
@@ -28,6 +28,11 @@ from dlcli.vae.images import DESCRIPTIONS, binarize, flat, grey, load_test_image
 from dlcli.vae.networks import VAE, build_model
 from dlcli.vae.objective import VaeNetwork
 
+SIGNATURE_ORDER = (
+    *("pixels", "likelihood", "arch", "latent_dim", "hidden", "channels", "dense", "norm"),
+    *("prior", "skip", "objective", "backward", "beta", "beta_warmup", "free_bits", "batch"),
+    *("optimizer", "seed"),
+)
 ORDER_SEED = 0
 KIND = "vae"
 """What run.json and checkpoints call a VAE."""
@@ -152,32 +157,24 @@ def describe(config: VaeTrainConfig, **measured: object) -> str:
 
     Args:
         config: the settings of its training.
-        measured: what only the measurement knows, such as `data` and `precision`; comes first.
+        measured: see `dlcli.engine.config.settings_signature`.
     """
     model, objective, optim = config.model, config.objective, config.optim
     conv = model.arch == "conv"
     iwae = objective.objective == "iwae"
-    return signature(
-        **measured,
-        pixels=DESCRIPTIONS[config.data.binarize],
-        likelihood=objective.likelihood,
-        arch=model.arch,
-        latent_dim=model.latent_dim,
-        hidden=None if conv else model.hidden,
-        channels=model.channels + model.decoder_channels if conv else None,
-        dense=model.dense or None,
-        norm=model.norm if conv else None,
-        prior=f"flow-{model.flow_layers}-{model.flow_hidden}" if model.prior == "flow" else None,
-        skip=True if model.skip else None,
-        objective=f"iwae-{objective.k}" if iwae else "elbo",
-        backward=objective.backward_samples or None,
-        beta=objective.beta if objective.beta != 1 else None,
-        beta_warmup=objective.beta_warmup_epochs or None,
-        free_bits=objective.free_bits or None,
-        batch=config.loop.batch_size * optim.accumulate,
-        optimizer=f"{optim.optimizer}-{optim.lr:g}-{optim.schedule}",
-        seed=config.compute.seed,
-    )
+    composed = {
+        "pixels": DESCRIPTIONS[config.data.binarize],
+        "hidden": None if conv else model.hidden,
+        "channels": model.channels + model.decoder_channels if conv else None,
+        "norm": model.norm if conv else None,
+        "prior": f"flow-{model.flow_layers}-{model.flow_hidden}" if model.prior == "flow" else None,
+        "objective": f"iwae-{objective.k}" if iwae else "elbo",
+        "backward": objective.backward_samples or None,
+        "beta_warmup": objective.beta_warmup_epochs or None,
+        "batch": config.loop.batch_size * optim.accumulate,
+        "optimizer": f"{optim.optimizer}-{optim.lr:g}-{optim.schedule}",
+    }
+    return settings_signature(config, measured, order=SIGNATURE_ORDER, composed=composed)
 
 
 def summarise(results: Mapping[str, TrainResult]) -> dict[str, object]:
