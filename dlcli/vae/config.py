@@ -178,6 +178,7 @@ def check(config: VaeTrainConfig) -> None:
     """
     _check_objective(config)
     _check_training(config)
+    check_model(config.model)
 
 
 def _check_objective(config: VaeTrainConfig) -> None:
@@ -247,6 +248,50 @@ def _check_training(config: VaeTrainConfig) -> None:
             f"--patience {config.loop.patience} needs a validation loss, and there is none.",
             hint="Add --validation 5000 to take images from the training set.",
         )
+
+
+def check_model(config: VaeModelConfig) -> None:
+    """Hold the settings of a network against its `arch`.
+
+    Raises:
+        ConfigError: a list of sizes has the wrong length, or a setting has no meaning here.
+    """
+    if config.prior == "flow" and config.latent_dim < 2:
+        raise ConfigError(
+            "--prior flow has nothing to tell one latent dimension from.",
+            hint="Use --latent-dim 2 or more, or --prior normal.",
+        )
+    usual = VaeModelConfig()
+    as_usual = (config.flow_layers, config.flow_hidden) == (usual.flow_layers, usual.flow_hidden)
+    if config.prior != "flow" and not as_usual:
+        raise ConfigError(
+            "--flow-layers and --flow-hidden have no meaning for --prior normal.",
+            hint="Add --prior flow, or leave them out (a grid over priors takes the usual sizes).",
+        )
+    if config.arch == "mlp":
+        given = {"--skip": config.skip, f"--norm {config.norm}": config.norm != "batch"}
+        given["--dense"] = bool(config.dense)
+        for name in (name for name, said in given.items() if said):
+            raise ConfigError(
+                f"{name} has no meaning for --arch mlp, which has neither feature maps nor "
+                "normalisation.",
+                hint="Add --arch conv.",
+            )
+        if not config.hidden:
+            raise ConfigError("--hidden is empty.", hint="Name at least one size, such as 350.")
+        return
+    fewest = 2 if config.dense else 4
+    for flag, sizes, counts, where in (
+        ("--channels", config.channels, (fewest, 4), "28, 14, 7 and 3"),
+        ("--decoder-channels", config.decoder_channels, (3, 3), "4, 7 and 14"),
+    ):
+        least, most = counts
+        if not least <= len(sizes) <= most:
+            raise ConfigError(
+                f"{flag} has {len(sizes)} sizes and needs "
+                f"{most if least == most else f'{least} to {most}'}.",
+                hint=f"Name the numbers of feature maps at {where} pixels.",
+            )
 
 
 # -- Settings of `dl vae eval`: how hard to look, at how many images, by which estimators
