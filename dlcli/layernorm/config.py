@@ -227,7 +227,7 @@ class PlaceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LnGradientsConfig:
-    """Everything `dl ln-gradients` can be told."""
+    """Everything that `dl ln-gradients` can be set to."""
 
     __pydantic_config__ = STRICT
 
