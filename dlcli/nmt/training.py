@@ -37,7 +37,8 @@ from dlcli.nmt.batching import (
 )
 from dlcli.nmt.config import NmtLoopConfig, NmtModelConfig, NmtTrainConfig, check
 from dlcli.nmt.fast.kernels import native
-from dlcli.nmt.model import NmtNetwork, build_model, draw_true, ratio_at
+from dlcli.nmt.model import NmtNetwork, draw_true, ratio_at
+from dlcli.nmt.networks import build_model
 from dlcli.nmt.tokenizer import PAD
 from dlcli.nmt.trained import KIND, load_weights_into
 from dlcli.nmt.validation import NmtResult, Validation, ValidResult, describe, read_result
