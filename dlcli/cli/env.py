@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import typer
-
-from dlcli.cli.options import Show, add_command, plain
-
-
-def register(app: typer.Typer) -> None:
-    """Add `env`."""
-    add_command(app, "env", env)
+from dlcli.cli.options import Show, plain
 
 
 @plain
