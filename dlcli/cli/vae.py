@@ -284,10 +284,12 @@ def generate(
     show_pictures: ShowFlag = False,
 ) -> None:
     """Draw latents from the prior and show what the decoder makes of them."""
-    from dlcli.vae.pictures import sample_pictures
+    from dlcli.vae import generation
 
     trained = found(run, checkpoint=checkpoint, consoles=show.consoles)
-    gallery = sample_pictures(trained, count=n, seed=seed, temperature=temperature, draw=not mean)
+    gallery = generation.generate(
+        trained, count=n, seed=seed, temperature=temperature, draw=not mean
+    )
     kind = "mean" if mean else "draw"
     name = f"generate-{kind}-seed{seed}"
     wanted = Wanted(name=name, out=out, formats=formats, seed=seed, show=show_pictures)
@@ -321,11 +323,10 @@ def reconstruct(
     show_pictures: ShowFlag = False,
 ) -> None:
     """Encode test images and decode them again: inputs above, reconstructions below."""
-    from dlcli.vae.generation import paired_rows
-    from dlcli.vae.pictures import reconstructions
+    from dlcli.vae import generation
 
     trained = found(run, checkpoint=checkpoint, consoles=show.consoles)
-    made = reconstructions(
+    made = generation.reconstruct(
         trained,
         images=integers(images, flag="--images") or range(n),
         seed=seed,
@@ -334,7 +335,7 @@ def reconstruct(
         offline=offline,
         notice=show.consoles.notice,
     )
-    rows, names = paired_rows(made)
+    rows, names = made.paired_rows()
     sheet = Sheet(
         images=rows,
         title=made.label,
@@ -384,7 +385,7 @@ def interpolate(
     show_pictures: ShowFlag = False,
 ) -> None:
     """Walk through latent space from one test image to another, or between two prior draws."""
-    from dlcli.vae.pictures import path_between_images, path_between_seeds
+    from dlcli.vae.generation import interpolate_images, interpolate_seeds
 
     if images is not None and seeds is not None:
         raise UsageFault("--images and --seeds name different ends.", hint="Give one of them.")
@@ -392,11 +393,11 @@ def interpolate(
     consoles = show.consoles
     trained = found(run, checkpoint=checkpoint, consoles=consoles)
     if ends is not None:
-        gallery = path_between_seeds(trained, seeds=ends, steps=steps, path=path)
+        gallery = interpolate_seeds(trained, seeds=ends, steps=steps, path=path)
         title = f"from seed {ends[0]} to seed {ends[1]}"
     else:
         ends = integers(images, flag="--images") or [0, 1]
-        gallery = path_between_images(
+        gallery = interpolate_images(
             trained, images=ends, steps=steps, path=path, offline=offline, notice=consoles.notice
         )
         title = f"from test image {ends[0]} to {ends[1]}"
@@ -447,10 +448,10 @@ def traverse(
     show_pictures: ShowFlag = False,
 ) -> None:
     """Vary one latent at a time and show what changes; two latents make a plane."""
-    from dlcli.vae.pictures import traversal
+    from dlcli.vae import generation
 
     trained = found(run, checkpoint=checkpoint, consoles=show.consoles)
-    gallery = traversal(
+    gallery = generation.traverse(
         trained,
         dims=integers(dims, flag="--dims"),
         steps=steps,
@@ -488,10 +489,10 @@ def gradients(
     """Compare two estimators of the same gradient: reparametrisation and score function."""
     from dlcli.display.console import to_plain
     from dlcli.display.tables import ResultTable
-    from dlcli.vae.pictures import gradients_of
+    from dlcli.vae.gradients import compare_on_test_images
 
     trained = found(run, checkpoint=checkpoint, consoles=show.consoles)
-    result, signature = gradients_of(
+    result, signature = compare_on_test_images(
         trained,
         images=images,
         samples=samples,

@@ -25,10 +25,10 @@ from dlcli.engine.session import (
 from dlcli.errors import CheckpointError, ConfigError, Interrupted
 from dlcli.vae.config import VaeModelConfig, VaeTrainConfig, check
 from dlcli.vae.evaluation import Evaluation, LatentUse, collapse_sentence, evaluate, latent_use
+from dlcli.vae.generation import snapshot_epoch, take_snapshot
 from dlcli.vae.images import Splits, binarize, flat, grey, load_splits, threshold_draws
 from dlcli.vae.networks import VAE, build_model
 from dlcli.vae.objective import ChoosingNoise, VaeNetwork, beta_at
-from dlcli.vae.pictures import snapshot_epoch, take_snapshot
 from dlcli.vae.trained import (
     KIND,
     TestResult,
