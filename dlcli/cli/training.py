@@ -26,20 +26,16 @@ ResumeFlag = Annotated[
         "--resume",
         metavar="[RUN]",
         help="Go on with a run: --resume RUN, or --resume --out RUN.",
-        show_default=False,
     ),
 ]
 ForceFlag = Annotated[bool, typer.Option("--force", help="Replace an existing run folder.")]
 InitFlag = Annotated[
     str | None,
-    typer.Option(
-        "--init-from", metavar="RUN", help="Start from a run's weights only.", show_default=False
-    ),
+    typer.Option("--init-from", metavar="RUN", help="Start from a run's weights only."),
 ]
 SeedsFlag = Annotated[
     int, typer.Option("--seeds", min=1, help="Train this many seeds and report mean ± std.")
 ]
-OPTIONAL_VALUES = frozenset({"--resume"})
 
 
 def resumed_folder(resume: str | None, out: Path | None) -> Path | None:
