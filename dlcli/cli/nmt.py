@@ -34,10 +34,12 @@ from dlcli.cli.training import (
     SeedsFlag,
     is_main_process,
     run_location,
+    run_trainings,
     saved_config,
     training_listeners,
 )
 from dlcli.engine.config import merge
+from dlcli.engine.settings import seeds_of
 from dlcli.errors import DataError, UsageFault
 from dlcli.nmt.config import (
     NmtAlignConfig,
@@ -74,31 +76,17 @@ def train(
     seeds: SeedsFlag = 1,
 ) -> None:
     """Train a translator with attention and write a run folder."""
-    with training_listeners(show) as listeners:
-        from dlcli.engine.repeat import seeds_of, train_all, train_once
-        from dlcli.nmt import training
-
-        location = run_location(show, out=out, resume=resume, force=force, several=seeds > 1)
-        if seeds == 1:
-            result = train_once(
-                config,
-                train=training.train,
-                location=location,
-                init_from=init_from,
-                listeners=listeners,
-            )
-            results = {"": result} if result is not None else {}
-        else:
-            results = train_all(
-                seeds_of(config, seeds),
-                train=training.train,
-                location=location,
-                title=f"nmt-{config.data.direction}-seeds",
-                tolerant=False,
-                init_from=init_from,
-                listeners=listeners,
-            )
-    if results and is_main_process():
+    results = run_trainings(
+        show,
+        seeds_of(config, seeds),
+        chapter="nmt",
+        title=f"nmt-{config.data.direction}-seeds",
+        out=out,
+        resume=resume,
+        force=force,
+        init_from=init_from,
+    )
+    if results:
         show_results(show, results)
 
 
@@ -111,7 +99,7 @@ def show_results(show: Show, results: Mapping[str, NmtResult]) -> None:
         show.consoles.result(result, translator_facts(result))
         return
     from dlcli.display.tables import with_error
-    from dlcli.engine.repeat import spread
+    from dlcli.engine.trainer import spread
     from dlcli.nmt.display import translators_table
     from dlcli.nmt.forcing import summarise
 

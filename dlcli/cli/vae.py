@@ -27,13 +27,12 @@ from dlcli.cli.training import (
     InitFlag,
     ResumeFlag,
     SeedsFlag,
-    is_main_process,
     leave_if_partial,
     measured,
-    run_location,
+    run_trainings,
     saved_config,
-    training_listeners,
 )
+from dlcli.engine.settings import seeds_of
 from dlcli.errors import UsageFault, nearest
 from dlcli.vae.config import VaeEvalConfig, VaeTrainConfig
 
@@ -65,31 +64,17 @@ def train(
     seeds: SeedsFlag = 1,
 ) -> None:
     """Train a variational auto-encoder and write a run folder with checkpoints and pictures."""
-    with training_listeners(show) as listeners:
-        from dlcli.engine.repeat import seeds_of, train_all, train_once
-        from dlcli.vae import training
-
-        location = run_location(show, out=out, resume=resume, force=force, several=seeds > 1)
-        if seeds == 1:
-            result = train_once(
-                config,
-                train=training.train,
-                location=location,
-                init_from=init_from,
-                listeners=listeners,
-            )
-            results = {"": result} if result is not None else {}
-        else:
-            results = train_all(
-                seeds_of(config, seeds),
-                train=training.train,
-                location=location,
-                title=f"vae-{config.model.arch}-seeds",
-                tolerant=False,
-                init_from=init_from,
-                listeners=listeners,
-            )
-    if results and is_main_process():
+    results = run_trainings(
+        show,
+        seeds_of(config, seeds),
+        chapter="vae",
+        title=f"vae-{config.model.arch}-seeds",
+        out=out,
+        resume=resume,
+        force=force,
+        init_from=init_from,
+    )
+    if results:
         show_results(show, results)
 
 
@@ -102,7 +87,7 @@ def show_results(show: Show, results: Mapping[str, TrainResult]) -> None:
         show.consoles.result(result, trained_facts(result))
         return
     from dlcli.display.tables import with_error
-    from dlcli.engine.repeat import spread
+    from dlcli.engine.trainer import spread
     from dlcli.vae.display import trained_table
     from dlcli.vae.trained import summarise
 
@@ -137,20 +122,17 @@ def compare(
             "`vae compare` needs a setting with several values.",
             hint="Write --set optim.lr=1.0e-4,1.0e-3,1.0e-2.",
         )
-    with training_listeners(show) as listeners:
-        from dlcli.engine.repeat import train_all
-        from dlcli.vae import training
-
-        location = run_location(show, out=out, resume=resume, force=force, several=True)
-        results = train_all(
-            cells,
-            train=training.train,
-            location=location,
-            title="vae-compare",
-            tolerant=True,
-            listeners=listeners,
-        )
-    if results and is_main_process():
+    results = run_trainings(
+        show,
+        cells,
+        chapter="vae",
+        title="vae-compare",
+        tolerant=True,
+        out=out,
+        resume=resume,
+        force=force,
+    )
+    if results:
         failed = [label for label in cells if label not in results]
         show_grid(show, results, failed=failed, plot=plot)
 
