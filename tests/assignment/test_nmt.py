@@ -7,6 +7,7 @@ import torch
 
 from dlcli.assignment.lab import Lab
 from dlcli.assignment.nmt import ATTENTION, FORCING, MEMORY, interval_of_aer, uniform_attention
+from dlcli.nmt.networks import AttentionGru
 from tests.assignment.answers import number
 
 
@@ -63,5 +64,6 @@ def test_uniform_attention_looks_at_all_words_alike(lab: Lab) -> None:
     source = torch.tensor([[5, 6, 7, 8]])
     found = robbed.model.force(source, source > 0, torch.tensor([[1, 9, 10]])).attention
     assert torch.allclose(found, torch.full_like(found, 0.25), atol=1e-3)
+    assert isinstance(trained.model, AttentionGru)
     assert trained.model.decoder.attention is not None
     assert trained.model.decoder.attention.v.abs().max() > 0
