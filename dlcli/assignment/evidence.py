@@ -13,7 +13,7 @@ from dlcli.assignment.lab import Lab, Subject, stored_signature, stored_test
 from dlcli.assignment.page import latent_figure
 from dlcli.assignment.question import Answer, Figure, Number, Question, figure
 from dlcli.display.images import image_grid
-from dlcli.evidence.config import EvidenceConfig, KlConfig, PlaceConfig
+from dlcli.evidence.config import EvidenceConfig, KlConfig, MachineConfig
 from dlcli.evidence.display import density_figure, error_figure
 from dlcli.evidence.estimate import DimResult, McEstimate
 from dlcli.evidence.estimate import run as estimates
@@ -109,7 +109,7 @@ def answer_evidence(lab: Lab) -> Answer:
     config = EvidenceConfig(
         dims=lab.sizes.dims,
         samples=lab.sizes.prior_samples,
-        compute=PlaceConfig(device=lab.device, seed=lab.seed, threads=lab.threads),
+        compute=MachineConfig(device=lab.device, seed=lab.seed, threads=lab.threads),
     )
     *_, found = estimates(config)
     dims = " ".join(map(str, lab.sizes.dims))
@@ -236,7 +236,7 @@ def _kl(
     sigma_q: Sequence[float] = (1.0,),
     mu_p: Sequence[float] = (0.0,),
 ) -> KlResult:
-    place = PlaceConfig(device=lab.device, seed=lab.seed, threads=lab.threads)
+    place = MachineConfig(device=lab.device, seed=lab.seed, threads=lab.threads)
     return run_kl(
         KlConfig(
             mu_q=tuple(mu_q),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dlcli.errors import UsageFault
-from dlcli.evidence.config import AnnealingConfig, EvidenceConfig, PlaceConfig
+from dlcli.evidence.config import AnnealingConfig, EvidenceConfig, MachineConfig
 from dlcli.evidence.estimate import run
 from dlcli.vae import bounds as bounds_module
 from dlcli.vae import judge as judge_module
@@ -44,7 +44,7 @@ CONFIG = EvidenceConfig(
     samples=(200,),
     repeats=2,
     annealing=AnnealingConfig(chains=32, temperatures=50),
-    compute=PlaceConfig(device="cpu"),
+    compute=MachineConfig(device="cpu"),
 )
 
 
