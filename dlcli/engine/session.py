@@ -11,6 +11,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -24,7 +27,7 @@ from dlcli.engine.distributed import PeerLost, World, join_processes, launched_w
 from dlcli.engine.events import Evaluated, Event, RunStarted, Saved, StateDue
 from dlcli.engine.files import write_whole
 from dlcli.engine.loop import Criterion, Learner, Plan, Training
-from dlcli.engine.runs import RunFolder, create_run, describe_start, finite, open_unfinished
+from dlcli.engine.runs import RunFolder, create_run, finite, open_unfinished
 from dlcli.engine.seed import seed_everything
 from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig
 from dlcli.engine.stopping import StopFlag, ignore_signals
@@ -305,12 +308,16 @@ def resume_state(run: RunFolder, *, kind: str) -> dict[str, Any] | None:
 
 def _record_start(session: Session[C]) -> None:
     """Write into run.json how the run began; each resumption is added to `resumed`."""
-    start = describe_start(
-        kind=session.kind,
-        title=session.title,
-        seed=session.config.compute.seed,
-        machine=describe_machine(),
-    )
+    start: dict[str, Any] = {
+        "kind": session.kind,
+        "title": session.title,
+        "status": "running",
+        "command": sys.argv,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "seed": session.config.compute.seed,
+        "machine": describe_machine(),
+        "git": git_commit(),
+    }
     before = session.folder.record()
     if "started" in before:
         again = {name: start.pop(name) for name in ("started", "command")}
@@ -323,6 +330,17 @@ def _record_start(session: Session[C]) -> None:
         processes=session.world.size,
         error=None,
     )
+
+
+def git_commit() -> str | None:
+    """Return the commit of the working folder, if it is a git checkout."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
 
 
 def _lost_peer(session: Session[C], error: BaseException) -> PeerLost | None:

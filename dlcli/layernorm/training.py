@@ -17,9 +17,10 @@ from torch.nn import functional as F
 
 from dlcli.engine.device import Compute
 from dlcli.engine.events import Evaluated
-from dlcli.engine.loop import Batch, Plan, Training
+from dlcli.engine.loop import Plan, Training
 from dlcli.engine.seed import generator
 from dlcli.engine.settings import LoopConfig, OptimConfig
+from dlcli.engine.step import Batch
 from dlcli.errors import RunFailed
 from dlcli.layernorm.config import LnGradientsConfig, Placement, StackConfig, Task, TrainConfig
 from dlcli.layernorm.results import Curve, TrainingResult, mean_interval

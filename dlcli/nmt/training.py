@@ -29,10 +29,11 @@ from dlcli.engine.checkpoint import (
     snapshot_name,
 )
 from dlcli.engine.events import Event, Finished
-from dlcli.engine.loop import Batch, Criterion
+from dlcli.engine.loop import Criterion
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator
 from dlcli.engine.session import RunLocation, Session
+from dlcli.engine.step import Batch
 from dlcli.engine.trainer import ReadNotice, Task, items_per_s
 from dlcli.nmt.batching import (
     Bitext,

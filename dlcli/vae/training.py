@@ -19,10 +19,10 @@ from dlcli.engine import trainer
 from dlcli.engine.checkpoint import load_checkpoint_into
 from dlcli.engine.distributed import launched_world
 from dlcli.engine.events import Evaluated, Event, Finished, Notice, Pictures, Saved
-from dlcli.engine.loop import Batch
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator
 from dlcli.engine.session import RunLocation, Session
+from dlcli.engine.step import Batch
 from dlcli.engine.trainer import ReadNotice, Task, items_per_s
 from dlcli.errors import ConfigError
 from dlcli.vae.config import VaeTrainConfig, check

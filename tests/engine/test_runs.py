@@ -3,37 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
-from datetime import datetime
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
 from dlcli.engine import runs as runs_of_runs
 from dlcli.engine.runs import (
     RUNS,
-    Removal,
     RunFolder,
     create_run,
     curve_of,
     curves_of,
-    describe_start,
     details,
     differences,
     find_run,
-    finite,
     fresh_path,
     list_runs,
-    open_run,
     open_unfinished,
     plan_pruning,
     remove,
     signature_warning,
-    summarise,
 )
 from dlcli.errors import ConfigError, DlError, RunFailed, UsageFault
 from tests.engine.trained_run import trained_run
@@ -75,12 +67,6 @@ def test_a_run_that_is_not_there_is_named_with_the_nearest() -> None:
     assert "dl runs list" in failure.value.hint
 
 
-@pytest.mark.parametrize("text", ["", ".", "..", "/", "nul\0byte", "a/../b", "*"])
-def test_odd_names_are_no_runs(text: str) -> None:
-    with _fault():
-        find_run(text)
-
-
 def test_a_run_of_another_kind_is_refused() -> None:
     trained_run(RUNS / "a", kind="nmt")
     with pytest.raises(UsageFault, match="is a nmt run, and this command needs a vae run"):
@@ -114,49 +100,7 @@ def test_a_clock_that_goes_backwards_does_not_change_the_order() -> None:
     assert [run.path.name for run in list_runs()] == ["first", "second", "third"]
 
 
-def test_a_run_removed_while_runs_are_listed_is_no_trouble(tmp_path: Path) -> None:
-    assert RunFolder(tmp_path / "gone").touched_ns == 0
-
-
 # -- Where a run came from
-
-
-def _described() -> dict[str, object]:
-    return describe_start(kind="vae", title="vae-conv", seed=3, machine={"torch": "2"})
-
-
-def test_it_says_what_was_run_where_and_when(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["dl", "vae", "train"])
-    found = _described()
-    assert found["command"] == ["dl", "vae", "train"]
-    assert (found["kind"], found["seed"], found["status"]) == ("vae", 3, "running")
-    started = datetime.fromisoformat(str(found["started"]))
-    assert abs((datetime.now(started.tzinfo) - started).total_seconds()) < 60
-    json.dumps(found)
-
-
-def test_outside_a_checkout_there_is_no_commit(tmp_path: Path) -> None:
-    assert _described()["git"] is None
-
-
-def test_in_a_checkout_the_commit_is_named(tmp_path: Path) -> None:
-    def git(*words: str) -> str:
-        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        done = subprocess.run(["git", *identity, *words], check=True, capture_output=True)
-        return done.stdout.decode().strip()
-
-    git("init", "-q")
-    assert _described()["git"] is None, "nothing is committed yet"
-    git("commit", "-q", "--allow-empty", "-m", "x")
-    assert _described()["git"] == git("rev-parse", "HEAD")
-
-
-def test_without_git_nothing_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*_args: object, **_more: object) -> NoReturn:
-        raise FileNotFoundError("git")
-
-    monkeypatch.setattr(subprocess, "run", missing)
-    assert _described()["git"] is None
 
 
 # -- Removing runs: planned first, carried out only where nobody is at work
@@ -193,10 +137,6 @@ def runs(tmp_path: Path) -> list[RunFolder]:
         _run(tmp_path / "d", status=None),
         _run(tmp_path / "e", epochs=(10, 0)),
     ]
-
-
-def test_nothing_goes_that_was_not_asked_for(runs: list[RunFolder]) -> None:
-    assert _plan(runs) == []
 
 
 @pytest.mark.parametrize(("keep", "gone"), [(0, "ace"), (1, "ac"), (2, "a"), (3, ""), (9, "")])
@@ -236,22 +176,10 @@ def test_snapshots_of_finished_runs_that_stay_go(runs: list[RunFolder]) -> None:
     assert _plan(runs, keep=1, epochs=True)[2:] == snapshots
 
 
-def test_sizes_are_bytes(runs: list[RunFolder]) -> None:
-    (whole, *_) = plan_pruning(runs, keep=2, unfinished=False, epochs=False)
-    assert whole.size >= 10 + len("epochs: 1\n")
-    (snapshot, *_) = plan_pruning(runs, keep=None, unfinished=False, epochs=True)
-    assert snapshot.size == 5
-
-
 def test_what_was_planned_is_removed_and_nothing_else(runs: list[RunFolder]) -> None:
     remove(plan_pruning(runs, keep=1, unfinished=True, epochs=True))
     assert [run.path.exists() for run in runs] == [False, False, False, False, True]
     assert list(runs[4].checkpoints.iterdir()) == []
-
-
-def test_planning_removes_nothing(runs: list[RunFolder]) -> None:
-    plan_pruning(runs, keep=0, unfinished=True, epochs=True)
-    assert all(run.path.exists() for run in runs)
 
 
 def test_a_run_that_is_being_trained_stays(runs: list[RunFolder]) -> None:
@@ -261,17 +189,9 @@ def test_a_run_that_is_being_trained_stays(runs: list[RunFolder]) -> None:
     assert runs[0].checkpoint("epoch-0010").exists()
 
 
-def test_removing_what_is_gone_already_is_no_trouble(tmp_path: Path) -> None:
-    remove([Removal(path=tmp_path / "gone.pt", reason="snapshot", size=1)])
-
-
 # -- Run folders: made, refused, and read whatever is left of them
 
 NAMES = ["runs", "un été à Noël", "with spaces/and 'quotes'", "深い/フォルダ", "-dash"]
-
-
-def _runs_fault(kind: type[DlError] = UsageFault) -> pytest.RaisesExc[DlError]:
-    return pytest.raises(kind)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -321,7 +241,7 @@ def test_an_empty_folder_may_be_used_and_any_other_is_refused(tmp_path: Path) ->
     (tmp_path / "empty").mkdir()
     create_run("toy", out=tmp_path / "empty", force=False)
     run = trained_run(tmp_path / "run")
-    with _runs_fault() as failure:
+    with _fault() as failure:
         create_run("toy", out=run.path, force=False)
     assert failure.value.message == f"{run.path} exists already."
     assert all(word in failure.value.hint for word in ("--resume", "--force", "--out"))
@@ -335,7 +255,7 @@ def test_what_was_killed_before_its_settings_were_written_is_empty(tmp_path: Pat
     (run.path / ".config.yaml.abcd.tmp").write_text("half")
     assert create_run("toy", out=run.path, force=False) == run
     (run.figures / "curves.png").write_bytes(b"")
-    with _runs_fault():
+    with _fault():
         create_run("toy", out=run.path, force=False)
 
 
@@ -401,27 +321,6 @@ def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     assert "--out" in failure.value.hint
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind root")
-def test_a_read_only_folder_is_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "locked").mkdir(mode=0o500)
-    with pytest.raises(RunFailed, match="cannot be written: Permission denied"):
-        create_run("toy", out=tmp_path / "locked" / "run", force=False)
-
-
-def test_runs_is_a_file(tmp_path: Path) -> None:
-    RUNS.write_text("x")
-    with pytest.raises(RunFailed, match="cannot be written"):
-        create_run("toy", out=None, force=False)
-    assert list_runs() == []
-
-
-def test_open_run_wants_a_run(tmp_path: Path) -> None:
-    run = trained_run(tmp_path / "run")
-    assert open_run(run.path) == run
-    with pytest.raises(UsageFault, match="There is no run at"):
-        open_run(tmp_path)
-
-
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b"null", b'"a"'])
 def test_an_unreadable_record_is_an_empty_one(content: bytes) -> None:
     run = trained_run(RUNS / "a")
@@ -462,20 +361,6 @@ def test_metrics_are_read_without_what_was_cut_off(tmp_path: Path) -> None:
     assert run.metrics() == [{"epoch": 1}, {"note": "a\u2028b"}]
 
 
-def test_sweeping_removes_what_a_killed_process_was_writing(tmp_path: Path) -> None:
-    run = trained_run(tmp_path / "run")
-    for left in (run.path / ".run.json.x1.tmp", run.checkpoints / ".last.pt.y2.tmp"):
-        left.write_bytes(b"half")
-    run.sweep()
-    assert not list(run.path.rglob("*.tmp"))
-    assert run.checkpoint().exists()
-
-
-def test_finite_leaves_everything_else_as_it_is() -> None:
-    value = {"a": [1, 2.5, True, None, "x", {"b": (float("-inf"),)}]}
-    assert finite(value) == {"a": [1, 2.5, True, None, "x", {"b": [None]}]}
-
-
 def test_nothing_goes_on_in_an_exported_model(tmp_path: Path) -> None:
     run = create_run("run", out=tmp_path / "run", force=False)
     run.config_file.write_text("{}")
@@ -499,35 +384,6 @@ def _runs_run(path: Path, *, settings: str = "optim:\n  lr: 1.0\n", **record: ob
 
 def _measure(run: RunFolder, *rows: dict[str, object]) -> None:
     run.metrics_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def test_a_summary_has_the_key_facts(tmp_path: Path) -> None:
-    run = _runs_run(
-        tmp_path / "runs" / "a", metrics={"elbo": -1.0}, signature="data:x", started="now"
-    )
-    _measure(run, {"epoch": 1}, {"epoch": 2})
-    assert summarise(run) == {
-        "run": str(run.path),
-        "name": "a",
-        "kind": "vae",
-        "title": "vae-mlp",
-        "status": "done",
-        "started": "now",
-        "epoch": 2,
-        "metrics": {"elbo": -1.0},
-        "signature": "data:x",
-    }
-
-
-def test_a_run_in_a_folder_of_several_is_named_with_it(tmp_path: Path) -> None:
-    assert summarise(_runs_run(tmp_path / "runs" / "grid" / "a"))["name"] == "grid/a"
-
-
-def test_a_run_of_which_little_is_left_still_has_a_summary(tmp_path: Path) -> None:
-    run = _runs_run(tmp_path / "runs" / "a")
-    run.record_file.write_text("[]")
-    found = summarise(run)
-    assert (found["status"], found["epoch"], found["metrics"]) == ("no record", 0, {})
 
 
 def test_details_have_settings_metrics_and_files(tmp_path: Path) -> None:
