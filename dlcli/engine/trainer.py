@@ -233,16 +233,17 @@ def train(
         location=location,
         bf16_pays=task.bf16_pays(config),
     ) as session:
+        starts_from = origin if session.state is None else None
         if session.world.is_main:
+            if starts_from is not None:
+                session.folder.update_record(init_from=str(starts_from.path))
             task.record_start(session, data)
             yield from (Notice(message=note) for note in notes)
         learner = task.build_learner(
             config, data, device=session.compute.device, processes=session.world.size
         )
-        if origin is not None and session.state is None:
-            load_origin(task, config, learner.network, origin)
-            if session.world.is_main:
-                session.folder.update_record(init_from=str(origin.path))
+        if starts_from is not None:
+            load_origin(task, config, learner.network, starts_from)
         end = yield from _follow(task, session, learner)
         if end.reason == "interrupted":
             session.finish(status="interrupted")
