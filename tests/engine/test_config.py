@@ -23,8 +23,6 @@ from dlcli.engine.config import (
     flags_of_difference,
     keys,
     load_yaml,
-    merge,
-    nest,
     resolve,
     setting,
     setting_like,
@@ -74,12 +72,6 @@ def test_later_layers_win_key_by_key() -> None:
     flags = {"inner": {"lr": 0.125}}
     found = resolve(Toy, [advice, file, flags])
     assert found == Toy(epochs=6, inner=Inner(lr=0.125, dims=(7,)))
-
-
-def test_layers_are_left_as_they_were() -> None:
-    first: dict[str, Any] = {"inner": {"lr": 0.5}}
-    merge(first, {"inner": {"lr": 0.25}, "epochs": 2})
-    assert first == {"inner": {"lr": 0.5}}
 
 
 def test_a_list_replaces_a_list_and_becomes_a_tuple() -> None:
@@ -191,11 +183,6 @@ def test_keys_are_leaves_with_paths_types_and_words() -> None:
     assert found["inner.dims"].default == (2, 3)
     assert bare(found["inner.limit"].type) is float
     assert choices_of(int) == ()
-
-
-def test_nest_turns_a_path_into_groups() -> None:
-    assert nest("a.b.c", 3) == {"a": {"b": {"c": 3}}}
-    assert nest("a", None) == {"a": None}
 
 
 @dataclass(frozen=True, kw_only=True)

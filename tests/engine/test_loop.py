@@ -83,15 +83,6 @@ def test_evaluates_when_asked_and_at_the_end(loop: LoopConfig, steps: list[int])
     assert [event.step for event in found] == steps
 
 
-def test_every_evaluation_follows_a_checkpoint_of_the_same_update() -> None:
-    loop = LoopConfig(epochs=2, evaluate_every=3, evaluate_unit="steps")
-    events = _events(Toy(), plan=make_plan(loop=loop, keep_epochs=(1,)))
-    for before, event in itertools.pairwise(events):
-        if isinstance(event, Evaluated):
-            assert isinstance(before, StateDue)
-            assert (before.name, before.step) == ("last", event.step)
-
-
 def test_train_loss_is_the_mean_since_the_last_evaluation() -> None:
     """At a learning rate that changes nothing, every epoch's mean is that of the data."""
     learner = Toy()
@@ -140,16 +131,6 @@ def test_patience_within_an_epoch_stops_within_it() -> None:
     end = _events(Toy(validation=lambda _: 1.0), plan=make_plan(loop=loop))[-1]
     assert isinstance(end, Finished)
     assert (end.reason, end.step) == ("early-stop", 2)
-
-
-def test_more_patience_goes_on_where_less_had_stopped(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run")
-    for patience, last in ((1, 2), (3, 4)):
-        loop = LoopConfig(epochs=3, patience=patience, evaluate_every=1, evaluate_unit="steps")
-        learner = Toy(validation=lambda _: 1.0)
-        end = list(session(run, learner, plan=make_plan(loop=loop)))[-1]
-        assert isinstance(end, Finished)
-        assert (end.reason, end.step) == ("early-stop", last)
 
 
 class Clock:

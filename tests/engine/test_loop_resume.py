@@ -224,22 +224,6 @@ def test_what_is_restored_is_what_was_there() -> None:
     assert not differences(_restore(state), state)
 
 
-def test_a_fresh_position_needs_no_sums() -> None:
-    network, optimizer = _trained_network()
-    state = Position().state(network=network, optimizer=optimizer, world=World())
-    assert state["position"]["sums"] is None
-    assert not differences(_restore(state), state)
-
-
-def test_a_checkpoint_holds_a_copy_of_the_sums() -> None:
-    network, optimizer = _trained_network()
-    at = Position(names=["loss"], sums=torch.tensor([1.0, 2.0]))
-    state = at.state(network=network, optimizer=optimizer, world=World())
-    assert at.sums is not None
-    at.sums += 5
-    assert state["position"]["sums"].tolist() == [[1.0, 2.0]]
-
-
 @pytest.mark.parametrize("key", ["model", "optimizer", "position", "random"])
 def test_a_checkpoint_that_lacks_something_is_refused(key: str) -> None:
     state = _position_state()

@@ -273,14 +273,6 @@ def test_a_run_folder_holds_what_the_design_says(tmp_path: Path) -> None:
     assert [event for event in events if isinstance(event, StateDue)] == []
 
 
-def test_the_seed_reaches_the_network_built_inside() -> None:
-    found = []
-    for _ in range(2):
-        with _open(RunLocation()):
-            found.append(torch.rand(3))
-    assert torch.equal(*found)
-
-
 @pytest.mark.parametrize("batch", [0, 5, 7, 11])
 def test_a_signal_saves_and_the_run_goes_on_to_the_same_bits(batch: int, tmp_path: Path) -> None:
     _train(RunLocation(out=tmp_path / "whole"))
@@ -346,27 +338,6 @@ def test_a_failure_is_noted_and_forgotten_once_the_run_goes_on(tmp_path: Path) -
     assert "error" not in run.record()
 
 
-def test_killed_before_its_first_checkpoint_it_starts_over(tmp_path: Path) -> None:
-    _train(RunLocation(out=tmp_path / "whole"))
-    run = RunFolder(tmp_path / "run")
-    with _open(RunLocation(out=run.path)):
-        run.metrics_file.write_text('{"epoch": 1}\n')
-    _train(RunLocation(resume=run.path))
-    assert not differences(outcome(run), outcome(RunFolder(tmp_path / "whole")))
-
-
-def test_a_changed_setting_is_refused_and_named(tmp_path: Path) -> None:
-    run = RunFolder(tmp_path / "run")
-    _train(RunLocation(out=run.path))
-    before = run.config_file.read_bytes(), run.record_file.read_bytes(), outcome(run)
-    changed = replace(CONFIG, optim=replace(CONFIG.optim, lr=0.5))
-    with pytest.raises(ConfigError, match=r"was trained with optim\.lr = 0\.01, not 0\.5"):
-        _train(RunLocation(resume=run.path), changed)
-    after = run.config_file.read_bytes(), run.record_file.read_bytes(), outcome(run)
-    assert before[:2] == after[:2]
-    assert not differences(before[2], after[2])
-
-
 def test_places_that_hold_no_run_are_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "a.tex").write_text("x")
@@ -381,20 +352,6 @@ def test_places_that_hold_no_run_are_refused(tmp_path: Path) -> None:
         with pytest.raises(kind), _open(location):
             pass
     assert os.listdir(tmp_path / "thesis") == ["a.tex"]
-
-
-@pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
-def test_a_damaged_checkpoint_is_refused_and_nothing_is_lost(damage: str, tmp_path: Path) -> None:
-    run = RunFolder(tmp_path / "run")
-    _train(RunLocation(out=run.path), on_batch=_kill_self_at(6))
-    data = bytearray(run.checkpoint().read_bytes())
-    data[len(data) // 3] ^= 1
-    damaged = {"cut": bytes(data[:999]), "flipped": bytes(data), "empty": b""}[damage]
-    run.checkpoint().write_bytes(damaged)
-    with pytest.raises(CheckpointError, match=r"last\.pt"):
-        _train(RunLocation(resume=run.path))
-    assert len(run.metrics()) == 1
-    assert run.checkpoint().read_bytes() == damaged
 
 
 def test_a_listener_that_fails_ends_the_run_with_its_own_error(tmp_path: Path) -> None:
