@@ -14,9 +14,8 @@ from dlcli.display.runs import compare_curves
 from dlcli.engine.runs import RunFolder, curve_of
 from dlcli.vae.config import VaeEvalConfig, VaeTrainConfig
 from dlcli.vae.display import snapshots_figure
-from dlcli.vae.generation import Array
-from dlcli.vae.gradients import Contrast
-from dlcli.vae.pictures import gradients_of, sample_pictures, snapshots_of, take_snapshot
+from dlcli.vae.generation import Array, generate, snapshots_of, take_snapshot
+from dlcli.vae.gradients import Contrast, compare_on_test_images
 from dlcli.vae.sampling import untrained_model
 from dlcli.vae.study import Nll, SnapshotBounds, VaeEvaluation
 from dlcli.vae.study import run as evaluations
@@ -75,7 +74,7 @@ def _changes(lab: Lab, beta: float) -> dict[str, object]:
 
 def _samples(lab: Lab, found: TrainResult) -> Array:
     trained = load_trained(RunFolder(Path(found.run)))
-    return sample_pictures(trained, count=PICTURES, seed=lab.seed).images
+    return generate(trained, count=PICTURES, seed=lab.seed).images
 
 
 def _terms(found: TrainResult, beta: float) -> list[Number]:
@@ -183,7 +182,7 @@ def _network_changes(lab: Lab, settings: dict[str, object]) -> dict[str, object]
 
 def _network_samples(lab: Lab, found: TrainResult) -> Array:
     trained = load_trained(RunFolder(Path(found.run)))
-    return sample_pictures(trained, count=NETWORK_PICTURES, seed=lab.seed).images
+    return generate(trained, count=NETWORK_PICTURES, seed=lab.seed).images
 
 
 def _numbers(found: TrainResult, name: str) -> tuple[Number, Number]:
@@ -658,7 +657,7 @@ def answer_gradients(lab: Lab) -> Answer:
     sizes = lab.sizes
     run = RunFolder(Path(workshop_run(lab).run))
     subject = lab.subject(load_trained(run), name="RUN")
-    found, signature = gradients_of(
+    found, signature = compare_on_test_images(
         subject.trained,
         images=sizes.gradient_images,
         samples=sizes.gradient_samples,

@@ -13,7 +13,7 @@ from dlcli.errors import CheckFailed
 from dlcli.layernorm.config import LnGradientsConfig
 
 if TYPE_CHECKING:
-    from dlcli.layernorm.results import LnGradients
+    from dlcli.layernorm.measurement import LnGradients
 
 CheckFlag = Annotated[
     bool,
