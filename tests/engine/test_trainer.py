@@ -19,11 +19,11 @@ from dlcli.engine.events import Event, Notice, RunStarted
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.session import RunLocation
 from dlcli.engine.settings import seeds_of
+from dlcli.engine.statistics import mean_std
 from dlcli.engine.trainer import (
     Listener,
     folder_name,
     is_out_of_memory,
-    spread,
     summarise_seeds,
     train,
     train_all,
@@ -355,12 +355,12 @@ def test_stopped_in_the_middle_it_says_how_to_go_on_with_all(tmp_path: Path) -> 
     assert f"--resume {tmp_path / 's'}" in stopped.value.hint
 
 
-def test_spread_is_mean_and_sample_deviation() -> None:
-    found = spread([1.0, 2.0, 4.0])
+def test_mean_and_sample_deviation() -> None:
+    found = mean_std([1.0, 2.0, 4.0, math.inf])
     assert found.mean == pytest.approx(7 / 3)
-    assert found.std == pytest.approx(statistics.stdev(found.values))
-    assert spread([3.0]).std is None
-    assert math.isnan(spread([]).mean)
+    assert found.std == pytest.approx(statistics.stdev([1.0, 2.0, 4.0]))
+    assert mean_std([3.0]).std is None
+    assert math.isnan(mean_std([]).mean)
 
 
 def test_a_summary_has_means_deviations_and_every_run(tmp_path: Path) -> None:
