@@ -196,7 +196,7 @@ def evaluate(
             notice=show.consoles.notice,
             tell=lambda stage, done: progress(done, stage),
         )
-        result = measured(results, told=lambda found: progress(found.done, found.stage))
+        result = measured(results, progress=lambda found: progress(found.done, found.stage))
     files = []
     if result.checkpoints:
         path = plot or Path(f"{_usual_path('bounds', run=trained.run)}.png")
