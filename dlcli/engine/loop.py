@@ -1,6 +1,6 @@
 """The one training loop: a generator of events that knows no model and neither prints nor saves.
 
-It yields `StateDue` where a checkpoint belongs, and does so before it evaluates, so that an
+It yields `CheckpointDue` where a checkpoint belongs, and does so before it evaluates, so that an
 interrupted evaluation is simply done again. Everything random in an update is seeded from
 (seed, step), never from what came before: a run stopped at any update and resumed takes the same
 steps, bit by bit, on the same number of CPU threads.
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from dlcli.engine.device import Compute
 from dlcli.engine.distributed import World
-from dlcli.engine.events import Evaluated, Event, Finished, Progress, StateDue
+from dlcli.engine.events import CheckpointDue, Evaluated, Event, Finished, Progress
 from dlcli.engine.seed import random_states, restore_random_states
 from dlcli.engine.settings import LoopConfig, OptimConfig
 from dlcli.engine.step import Batch, Stepper
@@ -312,7 +312,7 @@ class Training:
             remaining_s=left * self._session_s / self._updates if self._updates else None,
         )
 
-    def _checkpoint(self, name: str) -> StateDue:
+    def _checkpoint(self, name: str) -> CheckpointDue:
         """Describe a checkpoint; refuse to describe weights that are not finite."""
         self._saved_at = self.clock()
         for tensor in self.learner.network.state_dict().values():
@@ -325,7 +325,7 @@ class Training:
             network=self.learner.network, optimizer=self.stepper.optimizer, world=self.plan.world
         )
         self._kept = self._kept or name == "last"
-        return StateDue(name=name, step=self.position.step, state=state)
+        return CheckpointDue(name=name, step=self.position.step, state=state)
 
     def _advice(self) -> str:
         advice = "Lower --lr or set --clip-norm 1"

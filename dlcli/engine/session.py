@@ -24,7 +24,7 @@ from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dlcli.engine.config import DataclassType, dump_yaml, keys, load_yaml, to_dict
 from dlcli.engine.device import Compute, describe_machine, prepare
 from dlcli.engine.distributed import PeerLost, World, join_processes, launched_world
-from dlcli.engine.events import Evaluated, Event, RunStarted, Saved, StateDue
+from dlcli.engine.events import CheckpointDue, Evaluated, Event, RunStarted, Saved
 from dlcli.engine.files import write_whole
 from dlcli.engine.loop import Criterion, Learner, Plan, Training
 from dlcli.engine.runs import RunFolder, create_run, finite, open_unfinished
@@ -113,7 +113,9 @@ class Session(Generic[C]):
         )
         training = Training(learner, plan=plan, stop=self.stop, state=self.state)
         if not self.world.is_main:
-            yield from (event for event in training.events() if not isinstance(event, StateDue))
+            yield from (
+                event for event in training.events() if not isinstance(event, CheckpointDue)
+            )
             return
         cut_metrics(self.folder, self.state)
         yield RunStarted(
@@ -382,16 +384,16 @@ def cut_metrics(run: RunFolder, state: Mapping[str, Any] | None) -> None:
 def record(
     events: Iterable[Event], *, run: RunFolder, kind: str, config: Mapping[str, Any], stop: StopFlag
 ) -> Iterator[Event]:
-    """Pass events on, saving each `StateDue` and writing each `Evaluated`.
+    """Pass events on, saving each `CheckpointDue` and writing each `Evaluated`.
 
     A checkpoint notes how long metrics.jsonl was when it was taken; `cut_metrics` cuts the file
     back to that, so no line appears twice.
 
     Yields:
-        every event, with a `Saved` in place of each `StateDue`.
+        every event, with a `Saved` in place of each `CheckpointDue`.
     """
     for event in events:
-        if isinstance(event, StateDue):
+        if isinstance(event, CheckpointDue):
             with stop.deferring():
                 path = run.checkpoint(event.name)
                 size = run.metrics_file.stat().st_size if run.metrics_file.exists() else 0

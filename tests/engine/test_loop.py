@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from dlcli.engine.distributed import World
-from dlcli.engine.events import Evaluated, Event, Finished, Progress, StateDue
+from dlcli.engine.events import CheckpointDue, Evaluated, Event, Finished, Progress
 from dlcli.engine.loop import PROGRESS_EVERY_S, Criterion, Plan, Training
 from dlcli.engine.settings import LoopConfig, OptimConfig
 from dlcli.engine.step import Batch, Stepper, build_optimizer, learning_rate
@@ -103,7 +103,7 @@ def test_the_best_checkpoint_may_be_chosen_by_what_should_rise() -> None:
     plan = dataclasses.replace(plan, criterion=Criterion(higher_is_better=True))
     training = Training(learner, plan=plan)
     events = list(training.events())
-    best = [e.step // BATCHES for e in events if isinstance(e, StateDue) and e.name == "best"]
+    best = [e.step // BATCHES for e in events if isinstance(e, CheckpointDue) and e.name == "best"]
     assert best == [2, 5]
     assert training.position.best == 4.0
 
@@ -113,7 +113,7 @@ def test_a_validation_loss_that_is_no_number_is_never_the_best() -> None:
     learner = Toy(validation=lambda epoch: losses[epoch - 1])
     training = Training(learner, plan=make_plan(loop=LoopConfig(epochs=4)))
     events = list(training.events())
-    best = [e.step // BATCHES for e in events if isinstance(e, StateDue) and e.name == "best"]
+    best = [e.step // BATCHES for e in events if isinstance(e, CheckpointDue) and e.name == "best"]
     assert best == [2, 4]
     assert training.position.best == 1.5
 
@@ -158,7 +158,7 @@ def test_max_minutes_ends_cleanly_and_can_be_gone_on_with() -> None:
     events = list(training.events())
     end, saved = events[-1], events[-2]
     assert isinstance(end, Finished)
-    assert isinstance(saved, StateDue)
+    assert isinstance(saved, CheckpointDue)
     assert (end.reason, end.step, end.train_s) == ("max-minutes", 6, 360.0)
     assert (saved.name, saved.step) == ("last", 6)
 
@@ -166,7 +166,7 @@ def test_max_minutes_ends_cleanly_and_can_be_gone_on_with() -> None:
 def test_checkpoints_are_taken_within_an_epoch_after_some_minutes() -> None:
     clock, loop = Clock(), LoopConfig(epochs=2, checkpoint_minutes=1.5)
     events = _events(Toy(on_batch=_minute_a_batch(clock)), plan=make_plan(loop=loop), clock=clock)
-    due = [e.step for e in events if isinstance(e, StateDue) and e.name == "last"]
+    due = [e.step for e in events if isinstance(e, CheckpointDue) and e.name == "last"]
     assert due == [2, 4, 6, 8, 8]  # the last one says that the last evaluation is done
 
 
@@ -236,7 +236,7 @@ def test_a_stop_asked_for_while_saving_comes_before_the_evaluation() -> None:
     events = []
     for event in Training(learner, plan=make_plan(), stop=stop).events():
         events.append(event)
-        stop.requested |= isinstance(event, StateDue)
+        stop.requested |= isinstance(event, CheckpointDue)
     end = events[-1]
     assert isinstance(end, Finished)
     assert (end.reason, end.step) == ("interrupted", BATCHES)

@@ -16,7 +16,7 @@ import torch
 
 from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dlcli.engine.config import dump_yaml, load_yaml, resolve
-from dlcli.engine.events import Evaluated, Event, Finished, Notice, RunStarted, Saved, StateDue
+from dlcli.engine.events import CheckpointDue, Evaluated, Event, Finished, Notice, RunStarted, Saved
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.session import (
     MAY_CHANGE,
@@ -41,8 +41,10 @@ def _evaluated(step: int, **metrics: object) -> Evaluated:
     return Evaluated(epoch=1, step=step, metrics=metrics)
 
 
-def _due(step: int, name: str = "last") -> StateDue:
-    return StateDue(name=name, step=step, state={"model": {"w": torch.full((2,), float(step))}})
+def _due(step: int, name: str = "last") -> CheckpointDue:
+    return CheckpointDue(
+        name=name, step=step, state={"model": {"w": torch.full((2,), float(step))}}
+    )
 
 
 def _record(run: RunFolder, *events: Event, stop: StopFlag | None = None) -> list[Event]:
@@ -270,7 +272,7 @@ def test_a_run_folder_holds_what_the_design_says(tmp_path: Path) -> None:
     assert [row["epoch"] for row in run.metrics()] == [1, 2, 3]
     names = sorted(path.name for path in run.checkpoints.iterdir())
     assert names == ["best.pt", "epoch-0002.pt", "last.pt"]
-    assert [event for event in events if isinstance(event, StateDue)] == []
+    assert [event for event in events if isinstance(event, CheckpointDue)] == []
 
 
 @pytest.mark.parametrize("batch", [0, 5, 7, 11])
