@@ -100,7 +100,7 @@ def run_trainings(
 def resumed_folder(resume: str | None, out: Path | None) -> Path | None:
     """Return the folder that `--resume [RUN]` and `--out RUN` name together, or None.
 
-    After an elastic restart by `torchrun`, a run that was started with `--out` is gone on with.
+    After an elastic restart by `torchrun`, a run that was started with `--out` is resumed.
     """
     if resume is None:
         restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
@@ -133,7 +133,7 @@ def run_location(
         several: whether the folder is to hold several runs: seeds, or a grid.
 
     Raises:
-        UsageFault: nothing can be gone on with there.
+        UsageFault: nothing can be resumed there.
     """
     from dlcli.engine.runs import is_blank
     from dlcli.engine.session import RunLocation

@@ -442,7 +442,7 @@ def card(*, record: Mapping[str, Any], half: bool, describe_data: Callable[[str]
 
 
 def _resumed(record: Mapping[str, Any]) -> dict[str, str]:
-    """Say with which commands a training was gone on with, each of them once."""
+    """Say with which commands a training was resumed, each of them once."""
     parts = record.get("resumed")
     known = [part for part in parts if isinstance(part, Mapping)] if isinstance(parts, list) else []
     later = [" ".join([*_command(part.get("command", [])), "--resume RUN"]) for part in known]
