@@ -30,6 +30,11 @@ class Batch:
     """What the loss sums of the *global* batch are divided by: its images or target tokens."""
 
 
+def rows_of_process(count: int, *, rank: int, world: int) -> tuple[int, int]:
+    """Return the rows (start, stop) of a global batch that belong to one process."""
+    return count * rank // world, count * (rank + 1) // world
+
+
 class Stepper:
     """Takes updates of one network with one optimiser.
 
