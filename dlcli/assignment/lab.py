@@ -29,7 +29,7 @@ from dlcli.engine.config import DataclassType, resolve, to_dict
 from dlcli.engine.files import write_whole
 from dlcli.engine.repeat import Listener, Train, train_once
 from dlcli.engine.runs import RunFolder
-from dlcli.engine.session import Place
+from dlcli.engine.session import RunLocation
 from dlcli.errors import DlError, Interrupted, RunFailed
 from dlcli.nmt.config import NmtTrainConfig
 from dlcli.nmt.trained import Trained as TrainedNmt
@@ -458,8 +458,8 @@ class Lab:
         Raises:
             Interrupted: a signal came; the next report goes on from the last checkpoint.
         """
-        place = _place(self.folder(label, config))
-        found = train_once(config, train=train_vae, place=place, listeners=self.listeners)
+        location = _place(self.folder(label, config))
+        found = train_once(config, train=train_vae, location=location, listeners=self.listeners)
         return _whole(found)
 
     def folder(self, label: str, config: DataclassType) -> Path:
@@ -478,9 +478,9 @@ class Lab:
     def train_translator(self, label: str, changes: Mapping[str, Any]) -> RunFolder:
         """Train a translator, or go on with it, or find it done."""
         config = self.translator_config(changes)
-        place = _place(self.folder(label, config))
+        location = _place(self.folder(label, config))
         train: Train[NmtTrainConfig, Any] = train_nmt
-        found = _whole(train_once(config, train=train, place=place, listeners=self.listeners))
+        found = _whole(train_once(config, train=train, location=location, listeners=self.listeners))
         return RunFolder(Path(found.run))
 
 
@@ -501,12 +501,12 @@ def shown_path(run: RunFolder) -> str:
     return str(run.path.relative_to(here) if run.path.is_relative_to(here) else run.path)
 
 
-def _place(folder: Path) -> Place:
+def _place(folder: Path) -> RunLocation:
     """Return where a training goes: on with what is there, or into a new folder."""
     if (folder / "config.yaml").is_file():
-        return Place(resume=folder)
+        return RunLocation(resume=folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    return Place(out=folder)
+    return RunLocation(out=folder)
 
 
 R = TypeVar("R")

@@ -15,7 +15,7 @@ from dlcli.assignment.page import lengths_figure, losses_figure
 from dlcli.assignment.question import Answer, Figure, Number, Question, figure
 from dlcli.data.catalogue import named
 from dlcli.data.grammar.corpus import load_grammar
-from dlcli.engine.session import Place
+from dlcli.engine.session import RunLocation
 from dlcli.nmt.align import NmtAlignment, align, pairs_of_corpus, prepare_pairs, read_gold
 from dlcli.nmt.alignment import KINDS, GoldLinks, Links, parse_pharaoh, score_alignments
 from dlcli.nmt.attending import AttentionMap
@@ -430,10 +430,12 @@ def _trained(lab: Lab) -> Answer:
     """Train with the teacher always, half of the time, and never."""
     cells = forcing_cells(lab.translator_config({}), RATIOS)
     base = lab.folder("nmt-forcing", lab.translator_config({}))
-    place = Place(resume=base) if any(base.glob("*/config.yaml")) else Place(out=base)
+    location = (
+        RunLocation(resume=base) if any(base.glob("*/config.yaml")) else RunLocation(out=base)
+    )
     rows = compare_forcing(
         cells,
-        place=place,
+        location=location,
         bins=BINS,
         beam_size=lab.sizes.beam_size,
         listeners=lab.listeners,

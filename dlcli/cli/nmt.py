@@ -23,8 +23,8 @@ from dlcli.cli.training import (
     InitFlag,
     ResumeFlag,
     SeedsFlag,
-    chosen_place,
     is_main_process,
+    run_location,
     saved_config,
     training_listeners,
 )
@@ -186,12 +186,12 @@ def train(
         from dlcli.engine.repeat import seeds_of, train_all, train_once
         from dlcli.nmt import training
 
-        place = chosen_place(show, out=out, resume=resume, force=force, several=seeds > 1)
+        location = run_location(show, out=out, resume=resume, force=force, several=seeds > 1)
         if seeds == 1:
             result = train_once(
                 config,
                 train=training.train,
-                place=place,
+                location=location,
                 init_from=init_from,
                 listeners=listeners,
             )
@@ -200,7 +200,7 @@ def train(
             results = train_all(
                 seeds_of(config, seeds),
                 train=training.train,
-                place=place,
+                location=location,
                 title=f"nmt-{config.data.direction}-seeds",
                 tolerant=False,
                 init_from=init_from,
@@ -291,7 +291,7 @@ def compare_forcing(
         )
         rows = nmt_forcing.compare_forcing(
             cells,
-            place=chosen_place(show, out=out, resume=resume, force=force, several=True),
+            location=run_location(show, out=out, resume=resume, force=force, several=True),
             bins=edges,
             beam_size=beam,
             listeners=listeners,

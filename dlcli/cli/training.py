@@ -18,7 +18,7 @@ from dlcli.errors import Interrupted, UsageFault
 if TYPE_CHECKING:
     from dlcli.cli.options import Show
     from dlcli.engine.events import Event
-    from dlcli.engine.session import Place
+    from dlcli.engine.session import RunLocation
 
 ResumeFlag = Annotated[
     str | None,
@@ -65,9 +65,9 @@ def resumed_folder(resume: str | None, out: Path | None) -> Path | None:
     return out
 
 
-def chosen_place(
+def run_location(
     show: Show, *, out: Path | None, resume: str | None, force: bool, several: bool = False
-) -> Place:
+) -> RunLocation:
     """Return where the training goes.
 
     Args:
@@ -81,21 +81,21 @@ def chosen_place(
         UsageFault: nothing can be gone on with there.
     """
     from dlcli.engine.runs import is_blank
-    from dlcli.engine.session import Place
+    from dlcli.engine.session import RunLocation
 
     folder = resumed_folder(resume, out)
     if folder is None:
-        return Place(out=out, force=force)
+        return RunLocation(out=out, force=force)
     if is_blank(folder):
         if is_main_process():
             words = f"{folder} holds no settings yet: starting over with those given now."
             show.consoles.notice(words)
-        return Place(out=folder)
+        return RunLocation(out=folder)
     cells = [] if several or (folder / "config.yaml").is_file() else _cells_in(folder)
     if cells:
         hint = f"Name one of them, such as --resume {cells[0].parent}, or add --seeds N for all."
         raise UsageFault(f"{folder} holds several runs.", hint=hint)
-    return Place(resume=folder)
+    return RunLocation(resume=folder)
 
 
 def saved_config(given: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -36,10 +36,10 @@ from dlcli.cli.training import (
     InitFlag,
     ResumeFlag,
     SeedsFlag,
-    chosen_place,
     is_main_process,
     leave_if_partial,
     measured,
+    run_location,
     saved_config,
     training_listeners,
 )
@@ -76,12 +76,12 @@ def train(
         from dlcli.engine.repeat import seeds_of, train_all, train_once
         from dlcli.vae import training
 
-        place = chosen_place(show, out=out, resume=resume, force=force, several=seeds > 1)
+        location = run_location(show, out=out, resume=resume, force=force, several=seeds > 1)
         if seeds == 1:
             result = train_once(
                 config,
                 train=training.train,
-                place=place,
+                location=location,
                 init_from=init_from,
                 listeners=listeners,
             )
@@ -90,7 +90,7 @@ def train(
             results = train_all(
                 seeds_of(config, seeds),
                 train=training.train,
-                place=place,
+                location=location,
                 title=f"vae-{config.model.arch}-seeds",
                 tolerant=False,
                 init_from=init_from,
@@ -152,11 +152,11 @@ def compare(
         from dlcli.engine.repeat import train_all
         from dlcli.vae import training
 
-        place = chosen_place(show, out=out, resume=resume, force=force, several=True)
+        location = run_location(show, out=out, resume=resume, force=force, several=True)
         results = train_all(
             cells,
             train=training.train,
-            place=place,
+            location=location,
             title="vae-compare",
             tolerant=True,
             listeners=listeners,

@@ -16,7 +16,7 @@ from dlcli.engine.config import DataclassType
 from dlcli.engine.distributed import PeerLost, launched_world
 from dlcli.engine.events import Event, Notice, RunStarted
 from dlcli.engine.runs import claim_folder, fresh_path
-from dlcli.engine.session import Place
+from dlcli.engine.session import RunLocation
 from dlcli.engine.settings import ComputeConfig
 from dlcli.errors import Interrupted, RunFailed
 
@@ -42,7 +42,7 @@ class Train(Protocol[C_contra, R_co]):
     """What trains: `dlcli.vae.training.train` or `dlcli.nmt.training.train`."""
 
     def __call__(
-        self, config: C_contra, *, place: Place | None = None, init_from: str | None = None
+        self, config: C_contra, *, location: RunLocation | None = None, init_from: str | None = None
     ) -> Generator[Event, None, R_co | None]:
         """Train, yielding events; return the result on the main process."""
         ...
@@ -70,7 +70,7 @@ def train_once(
     config: C,
     *,
     train: Train[C, R],
-    place: Place,
+    location: RunLocation,
     init_from: str | None = None,
     listeners: Sequence[Listener] = (),
 ) -> R | None:
@@ -79,7 +79,7 @@ def train_once(
     Raises:
         Interrupted: a signal stopped it, wherever it was; says how to go on.
     """
-    events = train(config, place=place, init_from=init_from)
+    events = train(config, location=location, init_from=init_from)
     run: Path | None = None
     with contextlib.closing(events):  # its run is closed at once, whatever a listener does
         try:
@@ -121,7 +121,7 @@ def train_all(
     cells: Mapping[str, C],
     *,
     train: Train[C, R],
-    place: Place,
+    location: RunLocation,
     title: str,
     tolerant: bool,
     init_from: str | None = None,
@@ -129,13 +129,13 @@ def train_all(
 ) -> dict[str, R]:
     """Train every cell into a folder of its own under one base folder.
 
-    With `place.resume`, cells that are done give their result again, cells that were stopped go on,
-    and the others start.
+    With `location.resume`, cells that are done give their result again, those that were stopped go
+    on, and the others start.
 
     Args:
         cells: label → settings.
         train: what trains one of them.
-        place: the base folder.
+        location: the base folder.
         title: its name under `runs/` where none was given.
         tolerant: whether a cell that fails (a learning rate that diverges, say) costs a warning and
             its place in the results, as in a grid. A failed seed must not: the mean of those that
@@ -148,12 +148,12 @@ def train_all(
     """
     results: dict[str, R] = {}
     failures: list[RunFailed] = []
-    with base_folder(title, place=place) as base:
+    with base_folder(title, location=location) as base:
         for label, config in cells.items():
-            where = _cell_place(base / folder_name(label), place)
+            where = _cell_place(base / folder_name(label), location)
             try:
                 result = train_once(
-                    config, train=train, place=where, init_from=init_from, listeners=listeners
+                    config, train=train, location=where, init_from=init_from, listeners=listeners
                 )
             except Interrupted as error:
                 again = f"Go on with the same command and --resume {base}."
@@ -173,9 +173,9 @@ def train_all(
 
 
 @contextlib.contextmanager
-def base_folder(title: str, *, place: Place) -> Iterator[Path]:
+def base_folder(title: str, *, location: RunLocation) -> Iterator[Path]:
     """Give the folder of several runs: the one named, or a new one, removed if it stays empty."""
-    named = place.resume or place.out
+    named = location.resume or location.out
     if named is not None:
         yield named
     elif not launched_world().is_main:
@@ -194,7 +194,7 @@ def folder_name(label: str) -> str:
     return re.sub(r"[^\w.=+-]+", "_", label) or "cell"
 
 
-def _cell_place(folder: Path, place: Place) -> Place:
-    if place.resume is not None and (folder / "config.yaml").is_file():
-        return Place(resume=folder)
-    return Place(out=folder, force=place.force)
+def _cell_place(folder: Path, location: RunLocation) -> RunLocation:
+    if location.resume is not None and (folder / "config.yaml").is_file():
+        return RunLocation(resume=folder)
+    return RunLocation(out=folder, force=location.force)

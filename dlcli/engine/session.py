@@ -242,7 +242,7 @@ def _leaf(data: Any, path: str) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class RunLocation:
     """Where a run goes: a new folder (`out`, or one named by date), or one to go on with."""
 
     out: Path | None = None
@@ -321,7 +321,7 @@ def open_session(
     title: str,
     config: DataclassType,
     compute: ComputeConfig,
-    place: Place,
+    location: RunLocation,
     bf16_pays: bool,
 ) -> Iterator[Session]:
     """Open a training session and close it whatever happens.
@@ -331,7 +331,7 @@ def open_session(
         title: its short name, such as `vae-conv`.
         config: every setting; saved with the run.
         compute: its part about device, precision, seed and threads.
-        place: where the run goes.
+        location: where the run goes.
         bf16_pays: see `dlcli.engine.device.choose_precision`.
     """
     world = launched_world()
@@ -344,7 +344,13 @@ def open_session(
             stack.enter_context(stop.deferring())
         join_processes(world, device=where.device)
         folder, state = _open_folder(
-            kind, title=title, config=config, place=place, world=world, where=where, stack=stack
+            kind,
+            title=title,
+            config=config,
+            location=location,
+            world=world,
+            where=where,
+            stack=stack,
         )
         seed_everything(compute.seed)
         if world.is_main:
@@ -387,7 +393,7 @@ def _open_folder(
     *,
     title: str,
     config: DataclassType,
-    place: Place,
+    location: RunLocation,
     world: World,
     where: Compute,
     stack: ExitStack,
@@ -398,8 +404,8 @@ def _open_folder(
     state: dict[str, Any] | None = None
     if world.is_main:
         try:
-            folder = _main_folder(title, config=config, place=place, where=where, stack=stack)
-            if place.resume is not None:
+            folder = _main_folder(title, config=config, location=location, where=where, stack=stack)
+            if location.resume is not None:
                 state = resume_state(folder, kind=kind)
         except Exception as error:
             failure = error
@@ -413,13 +419,13 @@ def _open_folder(
 
 
 def _main_folder(
-    title: str, *, config: DataclassType, place: Place, where: Compute, stack: ExitStack
+    title: str, *, config: DataclassType, location: RunLocation, where: Compute, stack: ExitStack
 ) -> RunFolder:
-    if place.resume is None:
-        folder = create_run(title, out=place.out, force=place.force)
+    if location.resume is None:
+        folder = create_run(title, out=location.out, force=location.force)
         stack.enter_context(folder.locked())
     else:
-        folder = open_unfinished(place.resume)
+        folder = open_unfinished(location.resume)
         stack.enter_context(folder.locked())
         check_unchanged(config, folder)
         check_precision(where, folder)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlcli.engine.repeat import Listener, spread, train_all
-from dlcli.engine.session import Place
+from dlcli.engine.session import RunLocation
 from dlcli.errors import UsageFault
 from dlcli.nmt.config import NmtEvalConfig, NmtTrainConfig
 from dlcli.nmt.evaluation import NmtEvaluation, evaluate, load_parallel
@@ -71,7 +71,7 @@ def forcing_cells(config: NmtTrainConfig, ratios: Sequence[float]) -> dict[str, 
 def compare_forcing(
     cells: Mapping[str, NmtTrainConfig],
     *,
-    place: Place,
+    location: RunLocation,
     bins: Sequence[int],
     beam_size: int = 1,
     listeners: Sequence[Listener] = (),
@@ -81,7 +81,7 @@ def compare_forcing(
 
     Args:
         cells: see `forcing_cells`.
-        place: the base folder.
+        location: the base folder.
         bins: edges of the bins of sentence length, in words of the source.
         beam_size: of the search on the test set.
         listeners: told every event.
@@ -93,7 +93,7 @@ def compare_forcing(
     results = train_all(
         cells,
         train=train,
-        place=place,
+        location=location,
         title="nmt-forcing",
         tolerant=False,
         listeners=listeners,

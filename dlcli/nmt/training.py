@@ -23,7 +23,13 @@ from dlcli.engine.events import Event, Finished, Notice
 from dlcli.engine.loop import Batch, Criterion
 from dlcli.engine.runs import RunFolder, find_run, open_unfinished
 from dlcli.engine.seed import generator
-from dlcli.engine.session import Place, Session, open_session, recorded_result, refuse_other_network
+from dlcli.engine.session import (
+    RunLocation,
+    Session,
+    open_session,
+    recorded_result,
+    refuse_other_network,
+)
 from dlcli.errors import CheckpointError, Interrupted, RunFailed
 from dlcli.nmt.batching import (
     Bitext,
@@ -286,7 +292,7 @@ def _load(learner: NmtLearner, folder: RunFolder, *, name: str) -> None:
 
 
 def train(
-    config: NmtTrainConfig, *, place: Place | None = None, init_from: str | None = None
+    config: NmtTrainConfig, *, location: RunLocation | None = None, init_from: str | None = None
 ) -> Generator[Event, None, NmtResult | None]:
     """Train a translator.
 
@@ -298,7 +304,7 @@ def train(
 
     Args:
         config: all settings.
-        place: where the run goes, or which one to go on with.
+        location: where the run goes, or which one to go on with.
         init_from: a run (see `dlcli.engine.runs.find_run`) whose weights and vocabulary to start
             from.
 
@@ -310,8 +316,8 @@ def train(
             written.
     """
     check(config)
-    place = place or Place()
-    resumed = open_unfinished(place.resume) if place.resume is not None else None
+    location = location or RunLocation()
+    resumed = open_unfinished(location.resume) if location.resume is not None else None
     if resumed is not None:
         config = with_saved_data(config, resumed)
         if done := recorded_result(config, resumed, read=read_result):
@@ -329,7 +335,7 @@ def train(
         title=f"nmt-{config.data.direction}",
         config=config,
         compute=config.compute,
-        place=place,
+        location=location,
         bf16_pays=True,
     ) as session:
         if session.world.is_main:

@@ -15,7 +15,13 @@ from dlcli.engine.events import Evaluated, Event, Finished, Notice, Pictures, Sa
 from dlcli.engine.loop import Batch
 from dlcli.engine.runs import RunFolder, find_run, open_unfinished
 from dlcli.engine.seed import generator
-from dlcli.engine.session import Place, Session, open_session, recorded_result, refuse_other_network
+from dlcli.engine.session import (
+    RunLocation,
+    Session,
+    open_session,
+    recorded_result,
+    refuse_other_network,
+)
 from dlcli.errors import CheckpointError, ConfigError, Interrupted
 from dlcli.vae.config import VaeModelConfig, VaeTrainConfig, check
 from dlcli.vae.evaluation import Evaluation, LatentUse, collapse_sentence, evaluate, latent_use
@@ -207,7 +213,7 @@ FLOW = "vae.flow."
 
 
 def train(
-    config: VaeTrainConfig, *, place: Place | None = None, init_from: str | None = None
+    config: VaeTrainConfig, *, location: RunLocation | None = None, init_from: str | None = None
 ) -> Generator[Event, None, TrainResult | None]:
     """Train a VAE.
 
@@ -220,7 +226,7 @@ def train(
 
     Args:
         config: all settings.
-        place: where the run goes, or which one to go on with.
+        location: where the run goes, or which one to go on with.
         init_from: a run (see `dlcli.engine.runs.find_run`) whose weights to start from.
 
     Raises:
@@ -231,9 +237,9 @@ def train(
     """
     check(config)
     check_model(config.model)
-    place = place or Place()
-    if place.resume is not None:
-        resumed = open_unfinished(place.resume)
+    location = location or RunLocation()
+    if location.resume is not None:
+        resumed = open_unfinished(location.resume)
         config = _with_saved_data(config, resumed)
         if done := recorded_result(config, resumed, read=read_result):
             # The folder may have been moved.
@@ -245,7 +251,7 @@ def train(
         start_from(network, init_from, model=config.model)
     notes: list[str] = []
     splits = load_splits(config.data, notice=notes.append)
-    if place.resume is None:  # "auto" may mean something else where the run is gone on with
+    if location.resume is None:  # "auto" may mean something else where the run is gone on with
         config = _with_data(config, splits.name)
     plan_epoch(config, images=len(splits.train), processes=launched_world().size)
     with open_session(
@@ -253,7 +259,7 @@ def train(
         title=f"vae-{config.model.arch}",
         config=config,
         compute=config.compute,
-        place=place,
+        location=location,
         bf16_pays=config.model.arch == "conv",
     ) as session:
         if session.world.is_main:

@@ -14,7 +14,7 @@ from dlcli.cli.app import app
 from dlcli.cli.pictures import Wanted, integers, paths
 from dlcli.engine.config import resolve
 from dlcli.engine.runs import RunFolder
-from dlcli.engine.session import Place
+from dlcli.engine.session import RunLocation
 from dlcli.errors import UsageFault
 from dlcli.vae.config import VaeTrainConfig
 from dlcli.vae.training import train
@@ -39,7 +39,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "compute": {"device": "cpu", "precision": "fp32"},
         "snapshots": [0],
     }
-    for _ in train(resolve(VaeTrainConfig, [given]), place=Place(out=folder)):
+    for _ in train(resolve(VaeTrainConfig, [given]), location=RunLocation(out=folder)):
         pass
     return folder
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from dlcli.engine.events import Event, Finished
-from dlcli.engine.session import Place, Session, follow, open_session
+from dlcli.engine.session import RunLocation, Session, follow, open_session
 from dlcli.engine.settings import OptimConfig
 from dlcli.errors import DlError
 from tests.engine.toy import Toy, ToyConfig
@@ -43,7 +43,7 @@ def poison_one(session: Session, learner: Toy, batch: int) -> None:
         learner.y.fill_(float("inf"))
 
 
-def train(place: Place, *, config: ToyConfig, upset: Upset = nothing) -> dict[str, Any]:
+def train(location: RunLocation, *, config: ToyConfig, upset: Upset = nothing) -> dict[str, Any]:
     """Train as a domain does; return how it ended, and what this process heard and evaluated."""
     events: list[Event] = []
     session: Session
@@ -52,7 +52,7 @@ def train(place: Place, *, config: ToyConfig, upset: Upset = nothing) -> dict[st
         title="toy",
         config=config,
         compute=config.compute,
-        place=place,
+        location=location,
         bf16_pays=False,
     ) as session:
         learner = Toy(batch_size=BATCH)
@@ -70,10 +70,10 @@ def train(place: Place, *, config: ToyConfig, upset: Upset = nothing) -> dict[st
     }
 
 
-def refusal(place: Place, *, upset: Upset = nothing) -> str:
+def refusal(location: RunLocation, *, upset: Upset = nothing) -> str:
     """Return the sentence that a training ends with in this process."""
     try:
-        train(place, config=CONFIGS["plain"], upset=upset)
+        train(location, config=CONFIGS["plain"], upset=upset)
     except DlError as error:
         return error.message
     return ""
@@ -84,13 +84,13 @@ def main(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, config in CONFIGS.items():
         halted = folder / f"{name} halted"
-        found[name] = train(Place(out=folder / name), config=config)
-        found[f"{name} halted"] = train(Place(out=halted), config=config, upset=stop_one)
-        found[f"{name} resumed"] = train(Place(resume=halted), config=config)
+        found[name] = train(RunLocation(out=folder / name), config=config)
+        found[f"{name} halted"] = train(RunLocation(out=halted), config=config, upset=stop_one)
+        found[f"{name} resumed"] = train(RunLocation(resume=halted), config=config)
     found["refusals"] = [
-        refusal(Place(out=folder / "plain")),
-        refusal(Place(resume=folder / "none")),
-        refusal(Place(out=folder / "poisoned"), upset=poison_one),
+        refusal(RunLocation(out=folder / "plain")),
+        refusal(RunLocation(resume=folder / "none")),
+        refusal(RunLocation(out=folder / "poisoned"), upset=poison_one),
     ]
     return found
 

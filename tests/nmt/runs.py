@@ -9,7 +9,7 @@ import torch
 
 from dlcli.engine.config import merge, resolve
 from dlcli.engine.events import Event
-from dlcli.engine.session import Place
+from dlcli.engine.session import RunLocation
 from dlcli.nmt.batching import NmtData
 from dlcli.nmt.config import NmtTrainConfig
 from dlcli.nmt.tokenizer import Subwords
@@ -61,8 +61,8 @@ def run_training(
     config: NmtTrainConfig, *, out: Path, resume: bool = False, init_from: str | None = None
 ) -> tuple[NmtResult | None, list[Event]]:
     """Train to the end; return the result and what happened."""
-    place = Place(resume=out) if resume else Place(out=out)
-    events, heard = train(config, place=place, init_from=init_from), []
+    location = RunLocation(resume=out) if resume else RunLocation(out=out)
+    events, heard = train(config, location=location, init_from=init_from), []
     while True:
         try:
             heard.append(next(events))

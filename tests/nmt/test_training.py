@@ -414,6 +414,6 @@ def test_contradictions_and_missing_files_are_refused_before_a_folder_is_made(
 
 def test_notices_come_once_the_run_has_begun(tmp_path: Path) -> None:
     config = make_config(data={"name": toy_file(tmp_path), "vocabulary": 9000})
-    events = list(train(config, place=None))
+    events = list(train(config, location=None))
     notes = [event.message for event in events if isinstance(event, Notice)]
     assert any("instead of 9000" in note for note in notes)
