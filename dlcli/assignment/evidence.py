@@ -39,9 +39,7 @@ def prior_average(lab: Lab, text: Text) -> Answer:
     )
     dims = " ".join(map(str, lab.sizes.dims))
     return text.answer(
-        numbers=[
-            number for result in found.results for number in _estimates(result, found=found)
-        ],
+        numbers=[number for result in found.results for number in _estimates(result, found=found)],
         figures=[
             text.figure(
                 "errors",

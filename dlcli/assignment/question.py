@@ -143,24 +143,25 @@ class Text:
             notes=tuple(filter(None, notes)),
         )
 
-    def published(self, name: str) -> str:
+    def published(self, which: str) -> str:
         """Return a published figure with its source."""
-        return str(self.fields["published"][name])
+        return str(self.fields["published"][which])
 
-    def note(self, name: str, **facts: object) -> str:
+    def note(self, which: str, /, **facts: object) -> str:
         """Return a note."""
-        return str(self.fields["notes"][name]).format(**facts)
+        return str(self.fields["notes"][which]).format(**facts)
 
     def figure(
         self,
-        name: str,
+        which: str,
         draw: Callable[[Path], object],
+        /,
         *,
         is_picture: bool = False,
         **facts: object,
     ) -> Figure:
         """Let `draw` write a figure into the SVG file it is given, and set its words beside it."""
-        words = self.fields["figures"][name]
+        words = self.fields["figures"][which]
         return Figure(
             svg=drawn(draw),
             alt=words["alt"].format(**facts),

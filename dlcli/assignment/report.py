@@ -40,7 +40,7 @@ QUESTIONS: tuple[Question, ...] = (
     layernorm.equations,
     layernorm.depth,
 )
-"""To add one, write its words into `questions.yaml`, answer it in its chapter's file, name it here."""
+"""To add one: its words into `questions.yaml`, its answer into a chapter's file, its name here."""
 UNUSED_S = 7 * 24 * 3600
 """What another version has not touched for so long may go."""
 
