@@ -22,9 +22,9 @@ from dlcli.data.images import true_name
 from dlcli.data.storage import find
 from dlcli.display.console import to_json
 from dlcli.engine.config import DataclassType, resolve, to_dict
-from dlcli.engine.repeat import Listener, Train, train_once
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.session import RunLocation
+from dlcli.engine.trainer import Listener, Train, train_once
 from dlcli.errors import RunFailed
 from dlcli.nmt.config import NmtTrainConfig
 from dlcli.nmt.trained import Trained as TrainedNmt

@@ -13,8 +13,9 @@ from dlcli.display.plots import Line, lines
 from dlcli.engine.config import resolve
 from dlcli.layernorm.config import LnGradientsConfig
 from dlcli.layernorm.display import depth_figure, layer_figure, training_figure
+from dlcli.layernorm.equations import EquationCheck
+from dlcli.layernorm.measurement import LnGradients
 from dlcli.layernorm.measurement import run as measurements
-from dlcli.layernorm.results import EquationCheck, LnGradients
 
 FEW = {"depths": [2, 4], "seeds": 2}
 """The smallest sweep there is, where only the equations are asked for."""

@@ -6,12 +6,12 @@ Reading this module needs neither torch nor pydantic.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from dlcli.engine.config import STRICT, setting
-from dlcli.engine.settings import ComputeConfig
+from dlcli.engine.config import STRICT, setting, setting_like
+from dlcli.engine.settings import ComputeConfig, compute_config
 from dlcli.errors import ConfigError
 
 SIMULATED = "simulated"
@@ -26,25 +26,19 @@ Mean = Annotated[float, Ge(-1e6), Le(1e6)]
 Deviation = Annotated[float, Ge(1e-12), Le(1e6)]
 
 
-def _shared(name: str) -> dict[str, Any]:
-    """Take over one field of the engine's ComputeConfig: its default, help and flag."""
-    found = ComputeConfig.__dataclass_fields__[name]
-    return {"default": found.default, **found.metadata}
-
-
 @dataclass(frozen=True, kw_only=True)
 class PlaceConfig:
     """Where it is computed, and from which seed: the engine's settings that apply here."""
 
     __pydantic_config__ = STRICT
 
-    device: str = setting(**_shared("device"))
-    seed: Annotated[int, Ge(0), Lt(2**63)] = setting(**_shared("seed"))
-    threads: Annotated[int, Ge(0), Le(1024)] = setting(**_shared("threads"))
+    device: str = setting_like(ComputeConfig, "device")
+    seed: Annotated[int, Ge(0), Lt(2**63)] = setting_like(ComputeConfig, "seed")
+    threads: Annotated[int, Ge(0), Le(1024)] = setting_like(ComputeConfig, "threads")
 
     def resolved(self) -> ComputeConfig:
         """Return the engine's own settings."""
-        return ComputeConfig(device=self.device, seed=self.seed, threads=self.threads)
+        return compute_config(self)
 
 
 @dataclass(frozen=True, kw_only=True)

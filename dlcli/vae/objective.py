@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlcli.errors import ConfigError
-from dlcli.vae import fused_mlp
+from dlcli.vae import fast
 from dlcli.vae.config import VaeObjectiveConfig
 from dlcli.vae.networks import VAE, wide
 
@@ -234,6 +234,7 @@ class VaeNetwork(nn.Module):
                 "A learned prior has no KL in closed form, which the objective elbo wants.",
                 hint="Use --objective iwae, or --prior normal.",
             )
+        fast.accelerate(vae)
         self.vae = vae
         self.objective = objective
 
@@ -255,8 +256,8 @@ class VaeNetwork(nn.Module):
         eps, offsets = noise if isinstance(noise, ChoosingNoise) else (noise, None)
         if self.objective.objective == "iwae":
             return self._iwae(pixels, eps, offsets)
-        if fused_mlp.applies(self.vae, self.objective, pixels):
-            loss, reconstruction, kl = fused_mlp.negative_elbo(self.vae, pixels, eps=eps, beta=beta)
+        if fast.takes_negative_elbo(self.vae, self.objective, pixels):
+            loss, reconstruction, kl = fast.negative_elbo(self.vae, pixels, eps=eps, beta=beta)
             return {"loss": loss, "reconstruction": reconstruction, "kl": kl}
         logits, mean, logvar = self.vae(pixels, eps)
         reconstruction = self._nll_sum(logits, pixels)

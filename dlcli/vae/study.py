@@ -14,7 +14,7 @@ from dlcli.data.images import load_images
 from dlcli.engine.checkpoint import snapshot_epochs, snapshot_name
 from dlcli.engine.device import Compute, prepare
 from dlcli.engine.seed import generator
-from dlcli.engine.settings import ComputeConfig
+from dlcli.engine.settings import compute_config
 from dlcli.errors import UsageFault
 from dlcli.evidence.cases import Case
 from dlcli.evidence.config import EvidenceConfig
@@ -236,14 +236,7 @@ def _further(config: VaeEvalConfig, *, notice: Notice) -> list[_Stage]:
 
 
 def _subject(trained: Trained, config: VaeEvalConfig, *, notice: Notice) -> _Subject:
-    compute = prepare(
-        ComputeConfig(
-            device=config.device,
-            precision=config.precision,
-            seed=config.seed,
-            threads=config.threads,
-        )
-    )
+    compute = prepare(compute_config(config))
     trained = with_true_data(trained, notice=notice)
     rows, numbers = chosen_images(trained, count=config.images, notice=notice)
     trained.model.to(compute.device)

@@ -10,9 +10,9 @@ import torch
 from dlcli.data.catalogue import describe
 from dlcli.engine.config import resolve
 from dlcli.engine.export import card, export_run
-from dlcli.engine.repeat import train_once
 from dlcli.engine.runs import RunFolder, find_run
 from dlcli.engine.session import RunLocation
+from dlcli.engine.trainer import train_once
 from dlcli.errors import UsageFault
 from dlcli.vae.config import VaeTrainConfig
 from dlcli.vae.trained import load_trained

@@ -24,7 +24,6 @@ from dlcli.engine.session import (
     check_precision,
     check_unchanged,
     cut_metrics,
-    follow,
     open_session,
     record,
     resume_state,
@@ -32,7 +31,7 @@ from dlcli.engine.session import (
 from dlcli.engine.settings import LoopConfig
 from dlcli.engine.stopping import StopFlag
 from dlcli.errors import CheckpointError, ConfigError, DlError, RunFailed, UsageFault
-from tests.engine.toy import CPU, Toy, ToyConfig, differences, make_run, outcome
+from tests.engine.toy import CPU, Toy, ToyConfig, differences, follow, make_run, outcome
 
 END = Finished(reason="done", epoch=1, step=4, train_s=1.0, rate=2.0)
 
@@ -285,7 +284,6 @@ def _open(location: RunLocation, config: ToyConfig = CONFIG) -> Any:
         kind="toy",
         title="toy-net",
         config=config,
-        compute=config.compute,
         location=location,
         bf16_pays=False,
     )
@@ -294,17 +292,10 @@ def _open(location: RunLocation, config: ToyConfig = CONFIG) -> Any:
 def _train(location: RunLocation, config: ToyConfig = CONFIG, **learner: Any) -> list[Event]:
     """Train as a domain's `train` does; a stop is written down as one."""
     events: list[Event] = []
-    session: Session
+    session: Session[ToyConfig]
     with _open(location, config) as session:
-        made = session.events(
-            Toy(dropout=0.5, **learner),
-            optim=config.optim,
-            loop=config.loop,
-            compute=config.compute,
-            keep_epochs=(2,),
-        )
+        made = session.events(Toy(dropout=0.5, **learner), keep_epochs=(2,))
         end = follow(made, events.append)
-        assert end is not None
         session.finish(status="interrupted" if end.reason == "interrupted" else "done")
     return events
 
@@ -494,25 +485,13 @@ def test_a_listener_that_fails_ends_the_run_with_its_own_error(tmp_path: Path) -
             raise BrokenPipeError
 
     def train() -> None:
-        session: Session
+        session: Session[ToyConfig]
         with _open(RunLocation(out=tmp_path / "run")) as session:
-            optim, loop, compute = CONFIG.optim, CONFIG.loop, CONFIG.compute
-            follow(session.events(Toy(), optim=optim, loop=loop, compute=compute), listener)
+            follow(session.events(Toy()), listener)
 
     with pytest.raises(BrokenPipeError):
         train()
     assert RunFolder(tmp_path / "run").record()["status"] == "failed"
-
-
-def test_each_listener_hears_every_event_in_order() -> None:
-    heard: list[tuple[int, Event]] = []
-    events: list[Event] = [
-        Finished(reason="done", epoch=1, step=n, train_s=0, rate=0) for n in (1, 2)
-    ]
-    end = follow(events, lambda e: heard.append((1, e)), lambda e: heard.append((2, e)))
-    assert end == events[1]
-    assert heard == [(1, events[0]), (2, events[0]), (1, events[1]), (2, events[1])]
-    assert follow([]) is None
 
 
 def test_the_record_is_json_that_anyone_reads(tmp_path: Path) -> None:

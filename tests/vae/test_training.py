@@ -27,12 +27,11 @@ from dlcli.vae.trained import TrainResult, load_trained
 from dlcli.vae.training import (
     FLOW,
     VaeLearner,
-    build,
+    VaeTask,
     collapse_warning,
     plan_batches,
     plan_epoch,
     share,
-    start_from,
     train,
 )
 from tests.vae.conftest import MakeVae
@@ -412,14 +411,13 @@ def test_other_weights_can_be_started_from(tmp_path: Path) -> None:
     for _ in events:
         pass
     assert same(weights(tmp_path / "b", "epoch-0000"), weights(tmp_path / "a"))
-    with pytest.raises(CheckpointError, match="not those of this network"):
-        start_from(torch.nn.Linear(2, 2), str(tmp_path / "a"))
     changed = RunFolder(tmp_path / "b").checkpoint("last")
     state = load_checkpoint(changed, kind="vae")
     state["model"][7] = torch.zeros(1)
     save_checkpoint(changed, state, kind="vae")
     with pytest.raises(CheckpointError, match="not those of this network"):
-        start_from(torch.nn.Linear(2, 2), str(tmp_path / "b"))
+        follow(config(), RunLocation(out=tmp_path / "c"), init_from=str(tmp_path / "b"))
+    assert not (tmp_path / "c").exists()
 
 
 def test_frozen_statistics_come_from_the_weights_started_from(tmp_path: Path) -> None:
@@ -477,9 +475,9 @@ def test_build_is_the_seeds_network() -> None:
     settings = config()
     splits = load_splits(settings.data, notice=print)
     torch.manual_seed(5)
-    made = build(settings, splits, device=torch.device("cpu"))
+    made = VaeTask().build_learner(settings, splits, device=CPU)
     torch.manual_seed(5)
-    twin = build(settings, splits, device=torch.device("cpu"))
+    twin = VaeTask().build_learner(settings, splits, device=CPU)
     assert same(made.network.state_dict(), twin.network.state_dict())
     assert made.steps_per_epoch() == 3
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from dlcli.engine.distributed import PeerLost
 from dlcli.engine.events import Event, Notice, RunStarted
-from dlcli.engine.repeat import folder_name, seeds_of, spread, train_all, train_once
 from dlcli.engine.session import RunLocation
+from dlcli.engine.settings import seeds_of
+from dlcli.engine.trainer import folder_name, is_out_of_memory, spread, train_all, train_once
 from dlcli.errors import Interrupted, RunFailed
 from dlcli.vae import training
 from dlcli.vae.config import VaeTrainConfig
@@ -290,3 +292,17 @@ def test_a_summary_has_means_deviations_and_every_run(tmp_path: Path) -> None:
     assert found["signature"] == "data:glyphs:40|seed:0,2|version:x"
     assert isinstance(found["runs"], list)
     assert len(found["runs"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "is_memory"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), True),
+        (MemoryError(), True),
+        (RuntimeError("shapes do not match"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_knows_an_exhausted_memory(error: Exception, is_memory: bool) -> None:
+    assert is_out_of_memory(error) is is_memory
