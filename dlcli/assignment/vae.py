@@ -18,9 +18,8 @@ from dlcli.display.runs import compare_curves
 from dlcli.engine.runs import RunFolder, curve_of
 from dlcli.vae.config import VaeEvalConfig
 from dlcli.vae.display import snapshots_figure
-from dlcli.vae.generation import Array
-from dlcli.vae.gradients import Contrast
-from dlcli.vae.pictures import gradients_of, sample_pictures, snapshots_of, take_snapshot
+from dlcli.vae.generation import Array, generate, snapshots_of, take_snapshot
+from dlcli.vae.gradients import Contrast, compare_on_test_images
 from dlcli.vae.sampling import (
     AncestralSample,
     ancestral_sample,
@@ -349,7 +348,7 @@ def _terms(found: TrainResult, beta: float) -> list[Number]:
 
 def _samples(lab: Lab, found: TrainResult) -> Array:
     trained = load_trained(RunFolder(Path(found.run)))
-    return sample_pictures(trained, count=PICTURES, seed=lab.seed).images
+    return generate(trained, count=PICTURES, seed=lab.seed).images
 
 
 def _limit(images: int) -> str:
@@ -360,7 +359,7 @@ def _limit(images: int) -> str:
 def gradients(lab: Lab, text: Text) -> Answer:
     """Measure how much both estimators of the encoder's gradient scatter."""
     subject = _workshop_subject(lab)
-    found, signature = gradients_of(
+    found, signature = compare_on_test_images(
         subject.trained,
         images=lab.sizes.gradient_images,
         samples=lab.sizes.gradient_samples,

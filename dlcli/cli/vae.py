@@ -275,10 +275,12 @@ def generate(
     show_pictures: ShowFlag = False,
 ) -> None:
     """Draw latents from the prior and show what the decoder makes of them."""
-    from dlcli.vae.pictures import sample_pictures
+    from dlcli.vae import generation
 
     trained = _find_trained(run, checkpoint, show)
-    gallery = sample_pictures(trained, count=n, seed=seed, temperature=temperature, draw=not mean)
+    gallery = generation.generate(
+        trained, count=n, seed=seed, temperature=temperature, draw=not mean
+    )
     name = f"generate-{'mean' if mean else 'draw'}-seed{seed}"
     files = PictureFiles(name, out=out, formats=formats)
     _deliver(_gallery_sheet(gallery), trained, files, show, seed=seed, printed=show_pictures)
@@ -305,11 +307,10 @@ def reconstruct(
     show_pictures: ShowFlag = False,
 ) -> None:
     """Encode test images and decode them again: inputs above, reconstructions below."""
-    from dlcli.vae.generation import paired_rows
-    from dlcli.vae.pictures import reconstructions
+    from dlcli.vae import generation
 
     trained = _find_trained(run, checkpoint, show)
-    made = reconstructions(
+    made = generation.reconstruct(
         trained,
         images=images or range(n),
         seed=seed,
@@ -318,7 +319,7 @@ def reconstruct(
         offline=offline,
         notice=show.consoles.notice,
     )
-    rows, names = paired_rows(made)
+    rows, names = made.paired_rows()
     sheet = Sheet(
         images=rows,
         title=made.label,
@@ -355,18 +356,18 @@ def interpolate(
     show_pictures: ShowFlag = False,
 ) -> None:
     """Walk through latent space from one test image to another, or between two prior draws."""
-    from dlcli.vae.pictures import path_between_images, path_between_seeds
+    from dlcli.vae.generation import interpolate_images, interpolate_seeds
 
     if images is not None and seeds is not None:
         raise UsageFault("--images and --seeds name different ends.", hint="Give one of them.")
     trained = _find_trained(run, checkpoint, show)
     ends = seeds or images or (0, 1)
     if seeds is not None:
-        gallery = path_between_seeds(trained, seeds=ends, steps=steps, path=path)
+        gallery = interpolate_seeds(trained, seeds=ends, steps=steps, path=path)
         kind, title = "seeds", f"from seed {ends[0]} to seed {ends[1]}"
     else:
         notice = show.consoles.notice
-        gallery = path_between_images(
+        gallery = interpolate_images(
             trained, images=ends, steps=steps, path=path, offline=offline, notice=notice
         )
         kind, title = "images", f"from test image {ends[0]} to {ends[1]}"
@@ -408,10 +409,10 @@ def traverse(
     show_pictures: ShowFlag = False,
 ) -> None:
     """Vary one latent at a time and show what changes; two latents make a plane."""
-    from dlcli.vae.pictures import traversal
+    from dlcli.vae import generation
 
     trained = _find_trained(run, checkpoint, show)
-    gallery = traversal(
+    gallery = generation.traverse(
         trained,
         dims=dims,
         steps=steps,
@@ -663,10 +664,10 @@ def gradients(
     """Compare two estimators of the same gradient: reparametrisation and score function."""
     from dlcli.display.console import to_plain
     from dlcli.display.tables import ResultTable
-    from dlcli.vae.pictures import gradients_of
+    from dlcli.vae.gradients import compare_on_test_images
 
     trained = _find_trained(run, checkpoint, show)
-    result, signature = gradients_of(
+    result, signature = compare_on_test_images(
         trained,
         images=images,
         samples=samples,

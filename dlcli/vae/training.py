@@ -27,10 +27,10 @@ from dlcli.engine.trainer import ReadNotice, Task, items_per_s
 from dlcli.errors import ConfigError
 from dlcli.vae.config import VaeTrainConfig, check
 from dlcli.vae.evaluation import LatentUse, collapse_sentence, evaluate, latent_use
+from dlcli.vae.generation import snapshot_epoch, take_snapshot
 from dlcli.vae.images import Splits, binarize, flat, grey, load_splits, threshold_draws
 from dlcli.vae.networks import VAE
 from dlcli.vae.objective import ChoosingNoise, VaeNetwork, beta_at
-from dlcli.vae.pictures import snapshot_epoch, take_snapshot
 from dlcli.vae.trained import KIND, TestResult, TrainResult, build_network, describe, read_result
 
 TEST_SEED = 0

@@ -20,9 +20,9 @@ from dlcli.engine.session import RunLocation
 from dlcli.engine.stopping import StopFlag
 from dlcli.errors import CheckpointError, ConfigError, Interrupted
 from dlcli.vae.config import VaeTrainConfig
+from dlcli.vae.generation import snapshots_of
 from dlcli.vae.images import flat, grey
 from dlcli.vae.objective import ChoosingNoise, VaeNetwork
-from dlcli.vae.pictures import snapshots_of
 from dlcli.vae.trained import TrainResult, load_trained
 from dlcli.vae.training import (
     FLOW,
