@@ -31,6 +31,7 @@ from dlcli.nmt.evaluation import (
 )
 from dlcli.nmt.forcing import ForcingRow, compare_forcing, forcing_cells
 from dlcli.nmt.heatmap import save_attention
+from dlcli.nmt.networks import AttentionGru
 from dlcli.nmt.trained import Trained, load_trained
 from dlcli.nmt.translator import Translator
 
@@ -218,10 +219,10 @@ def _without_attention(trained: Trained, lab: Lab) -> tuple[Trained, str]:
 def uniform_attention(trained: Trained) -> Trained:
     """Return a copy whose attention is the same on all words: its v is zero, so all scores are."""
     model = copy.deepcopy(trained.model)
-    attention = model.decoder.attention
-    assert attention is not None, "the model has attention"
+    assert isinstance(model, AttentionGru)
+    assert model.decoder.attention is not None, "the model has attention"
     with torch.no_grad():
-        attention.v.zero_()
+        model.decoder.attention.v.zero_()
     return dataclasses.replace(trained, model=model)
 
 

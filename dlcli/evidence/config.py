@@ -63,7 +63,7 @@ class AnnealingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EvidenceConfig:
-    """Everything `dl mc-estimate` can be told."""
+    """Everything that `dl mc-estimate` can be set to."""
 
     __pydantic_config__ = STRICT
 
@@ -118,7 +118,7 @@ class EvidenceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class KlConfig:
-    """Everything `dl kl` can be told: q and p, one value for a scalar, several for a diagonal."""
+    """Everything that `dl kl` can be set to; q and p have a value for each dimension."""
 
     __pydantic_config__ = STRICT
 

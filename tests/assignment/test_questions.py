@@ -15,6 +15,7 @@ from dlcli.assignment.lab import Lab
 from dlcli.assignment.nmt import interval_of_aer, uniform_attention
 from dlcli.assignment.question import Answer, Number, Question
 from dlcli.assignment.vae import workshop_command, workshop_run
+from dlcli.nmt.networks import AttentionGru
 
 
 def numbers(answer: Answer) -> dict[str, Number]:
@@ -207,6 +208,7 @@ def test_uniform_attention_looks_at_all_words_alike(lab: Lab) -> None:
     source = torch.tensor([[5, 6, 7, 8]])
     found = robbed.model.force(source, source > 0, torch.tensor([[1, 9, 10]])).attention
     assert torch.allclose(found, torch.full_like(found, 0.25), atol=1e-3)
+    assert isinstance(trained.model, AttentionGru)
     assert trained.model.decoder.attention is not None
     assert trained.model.decoder.attention.v.abs().max() > 0
 
