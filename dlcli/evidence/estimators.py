@@ -1,8 +1,8 @@
 """Estimates of log p(x) by averaging independent weights over a stream of chunks.
 
 `prior`: z ~ N(0, I), w = p(x | z): the assignment's Question 2. `importance`: z ~ q, w =
-p(x, z)/q(z): with the encoder's q this is the IWAE bound (Burda, Grosse & Salakhutdinov 2016). Both visit every
-sample count of a sweep in one pass, in memory that does not grow with it.
+p(x, z)/q(z): with the encoder's q this is the IWAE bound (Burda, Grosse & Salakhutdinov 2016). Both
+visit every sample count of a sweep in one pass, in memory that does not grow with it.
 
 Shapes: `B` images, `K` samples of a chunk, `D` latent dimensions, `M` pixels.
 """
