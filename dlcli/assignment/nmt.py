@@ -11,16 +11,16 @@ import numpy as np
 import torch
 
 from dlcli.assignment.lab import Lab, stored_result, stored_signature
-from dlcli.assignment.page import lengths_figure, losses_figure
+from dlcli.assignment.page import losses_figure
 from dlcli.assignment.question import Answer, Figure, Number, Question, figure
 from dlcli.data.catalogue import named
 from dlcli.data.grammar.corpus import load_grammar
 from dlcli.engine.session import Place
-from dlcli.nmt.align import NmtAlignment, align, pairs_of_corpus, prepare_pairs, read_gold
-from dlcli.nmt.alignment import KINDS, GoldLinks, Links, parse_pharaoh, score_alignments
-from dlcli.nmt.attending import AttentionMap
+from dlcli.nmt.aligner import KINDS, NmtAlignment, align, pairs_of_corpus
+from dlcli.nmt.alignment import Links, parse_pharaoh
+from dlcli.nmt.attention import AttentionMap
 from dlcli.nmt.config import NmtAlignConfig, NmtEvalConfig, SearchConfig
-from dlcli.nmt.display import forcing_figure
+from dlcli.nmt.display import forcing_figure, lengths_figure, save_attention
 from dlcli.nmt.evaluation import (
     NmtEvaluation,
     Parallel,
@@ -29,7 +29,6 @@ from dlcli.nmt.evaluation import (
     load_parallel,
 )
 from dlcli.nmt.forcing import ForcingRow, compare_forcing, forcing_cells
-from dlcli.nmt.heatmap import save_attention
 from dlcli.nmt.trained import Trained, load_trained
 from dlcli.nmt.translator import Translator
 
@@ -117,27 +116,26 @@ def _alignment(trained: Trained, lab: Lab) -> list[Number]:
     """Score links between the words of the grammar's test sentences against the known ones."""
     if trained.config.data.direction != "en-fr":
         return []
-    given = pairs_of_corpus(
+    name, pairs = pairs_of_corpus(
         "grammar", count=lab.sizes.sentences, direction="en-fr", offline=True, notice=lab.notice
     )
-    pairs = prepare_pairs(given.lines, text="running", languages=trained.direction)
-    gold = read_gold(given.gold or (), pairs, index=0)
+    known = list(map(parse_pharaoh, pairs.links or ()))
     found = []
     for kind in KINDS:
         config = NmtAlignConfig(
             links_from=kind, text="running", device=lab.device, threads=lab.threads
         )
-        found.append(_error_rate(align(trained, pairs, config, data=given.name, gold=gold), gold))
+        found.append(_error_rate(align(trained, pairs, config, data=name), known))
     return found
 
 
-def _error_rate(found: NmtAlignment, gold: Sequence[GoldLinks]) -> Number:
-    predicted, known = list(map(parse_pharaoh, found.links)), [links.sure for links in gold]
-    low, high = interval_of_aer(predicted, known)
+def _error_rate(found: NmtAlignment, known: Sequence[Links]) -> Number:
+    low, high = interval_of_aer(list(map(parse_pharaoh, found.links)), known)
+    assert found.score is not None, "the links of the grammar are known"
     return Number(
-        name=f"alignment error rate {NAMES[found.links_from]}, {len(gold):,} sentences of the "
-        "grammar",
-        value=100 * score_alignments(predicted, gold).aer,
+        name=f"alignment error rate {NAMES[found.links_from]}, {found.sentences:,} sentences of "
+        "the grammar",
+        value=100 * found.score.aer,
         ci95=(100 * low, 100 * high),
         spread="95% interval over sentences",
         digits=2,
@@ -280,19 +278,15 @@ def sentences_of(trained: Trained, config: NmtEvalConfig, *, lab: Lab) -> Parall
         found = load_parallel(trained, config, notice=lab.notice)
     else:
         found = _of_the_grammar(trained)
-    count = lab.sizes.sentences or len(found)
-    return dataclasses.replace(
-        found, source=found.source[:count], reference=found.reference[:count]
-    )
+    count = lab.sizes.sentences or len(found.pairs)
+    return dataclasses.replace(found, pairs=found.pairs.first(count))
 
 
 def _of_the_grammar(trained: Trained) -> Parallel:
     """Return the grammar's test sentences in the model's direction, and draw no others."""
     pairs = load_grammar(train=1, valid=1).tests["test"]
     pairs = pairs if trained.direction[0] == "en" else pairs.swapped()
-    return Parallel(
-        data="grammar", split="test", source=tuple(pairs.source), reference=tuple(pairs.target)
-    )
+    return Parallel(data="grammar", split="test", pairs=pairs)
 
 
 def _uniform(signature: str) -> str:

@@ -30,7 +30,6 @@ from dlcli.display.tables import number, with_error
 
 if TYPE_CHECKING:
     from dlcli.assignment.question import Answer, Number, Section
-    from dlcli.nmt.evaluation import NmtEvaluation
 
 _CODE = re.compile(r"`([^`]+)`")
 _EMPHASIS = re.compile(r"\*([^*\s][^*]*)\*")
@@ -140,26 +139,6 @@ def losses_figure(losses: Mapping[str, float], path: Path) -> None:
         axes.grid(False, axis="y")
         axes.set_xlabel("nats a token")
         save_figure(figure, path)
-
-
-def lengths_figure(evaluations: Mapping[str, NmtEvaluation], path: Path) -> None:
-    """Draw BLEU by the length of the source sentence, one line an evaluation."""
-    series = [
-        Line(
-            name=f"{name} ({found.bleu.score:.1f})",
-            x=[row.mean_words for row in found.by_length],
-            y=[row.bleu.score for row in found.by_length],
-            low=[row.bleu.ci95[0] for row in found.by_length],
-            high=[row.bleu.ci95[1] for row in found.by_length],
-        )
-        for name, found in evaluations.items()
-    ]
-    lines(
-        path,
-        series,
-        x_label="source length (words; mean of each bin)",
-        y_label="BLEU, with 95% intervals",
-    )
 
 
 def factors_figure(

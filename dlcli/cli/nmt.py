@@ -30,15 +30,18 @@ from dlcli.cli.training import (
 )
 from dlcli.engine.config import merge
 from dlcli.errors import DataError, UsageFault
-from dlcli.nmt.config import NmtAlignConfig, NmtEvalConfig, NmtTrainConfig, SearchConfig
-from dlcli.nmt.config import check_align as check
+from dlcli.nmt.config import (
+    NmtAlignConfig,
+    NmtEvalConfig,
+    NmtTrainConfig,
+    SearchConfig,
+    check_align,
+)
 
 if TYPE_CHECKING:
     from dlcli.display.console import Consoles
-    from dlcli.nmt.align import AlignedPairs, NmtAlignment
-    from dlcli.nmt.attending import AttentionMap
+    from dlcli.nmt.attention import AttentionMap
     from dlcli.nmt.evaluation import NmtComparison, NmtEvaluation, Parallel
-    from dlcli.nmt.trained import Trained
     from dlcli.nmt.translator import Translated, Translator
     from dlcli.nmt.validation import NmtResult
 
@@ -284,12 +287,12 @@ def compare_forcing(
     edges = [int(edge) for edge in _numbers(bins, int, flag="--bins", example="5 10 15")]
     _check_before_the_work(edges, plot)
     with training_listeners(show) as listeners:
-        from dlcli.nmt import forcing as nmt_forcing
+        from dlcli.nmt import forcing
 
-        cells = nmt_forcing.forcing_cells(
+        cells = forcing.forcing_cells(
             config, _numbers(ratios, float, flag="--ratios", example="1 0.5 0")
         )
-        rows = nmt_forcing.compare_forcing(
+        rows = forcing.compare_forcing(
             cells,
             place=chosen_place(show, out=out, resume=resume, force=force, several=True),
             bins=edges,
@@ -298,14 +301,14 @@ def compare_forcing(
             notice=show.consoles.notice,
         )
     if rows and is_main_process():
-        from dlcli.nmt.display import forcing_figure, forcing_table
+        from dlcli.nmt.display import forcing_figure, forcing_object, forcing_table
 
         base = Path(rows[0].trained.run).parent
         figure = forcing_figure((plot or base / "forcing.png").absolute(), rows)
         found = {
             "run": str(base),
             "data": rows[0].trained.data,
-            "results": nmt_forcing.forcing_object(rows),
+            "results": forcing_object(rows),
             "files": [str(figure)],
         }
         show.consoles.result(found, forcing_table(rows), f"figure {figure}")
@@ -485,7 +488,7 @@ def attend(
     out: FileFlag = None,
 ) -> None:
     """Show where the model looks while it writes: the attention matrix, words on both axes."""
-    from dlcli.nmt.heatmap import attention_fields, attention_words, check_format, save_attention
+    from dlcli.nmt.display import attention_fields, attention_words, check_format, save_attention
     from dlcli.nmt.translator import Translator
 
     if out is not None:
@@ -630,10 +633,11 @@ def _translators(
     checkpoint: str | None,
 ) -> list[Translator]:
     """Read back the run, and the one it is held against."""
-    from dlcli.nmt.evaluation import bins_of, check_same_direction
+    from dlcli.nmt.evaluation import check_same_direction
+    from dlcli.nmt.scoring import length_bins
     from dlcli.nmt.translator import Translator
 
-    bins_of([], edges=config.bins)
+    length_bins([], edges=config.bins)
     notice, search = show.consoles.notice, config.search
     found = [Translator.load(run, checkpoint=checkpoint, config=search, notice=notice)]
     if against is not None:
@@ -682,7 +686,7 @@ def _written(found: list[NmtEvaluation], *, plot: Path | None, out: Path | None)
 
     written = []
     if plot is not None:
-        written.append(length_figure(found[0], plot, others=found[1:]))
+        written.append(length_figure(plot, found))
     if out is not None:
         text = "".join(f"{line}\n" for line in found[0].translations)
         written.append(write_file(out, text.encode()))
@@ -760,11 +764,12 @@ def align(
 ) -> None:
     """Align the words of translations: Pharaoh links, or their error rate."""
     from dlcli.display.console import write_file
-    from dlcli.nmt import align as aligned_pairs
+    from dlcli.display.progress import FractionProgress
+    from dlcli.nmt import aligner
     from dlcli.nmt.display import alignment_object, alignment_words
     from dlcli.nmt.trained import find_trained
 
-    check(config, symmetrized=symmetrize is not None)
+    check_align(config, symmetrized=symmetrize is not None)
     named = [source, target, pairs, gold]
     if data is not None and any(named):
         raise UsageFault(
@@ -772,14 +777,15 @@ def align(
             hint="Leave out --source, --target, --pairs and --gold, or leave out --data.",
         )
     notice = show.consoles.notice
-    lines = None
+    given = None
     if data is None:
-        lines = aligned_pairs.pairs_of_files(source=source, target=target, pairs=pairs, gold=gold)
+        given = aligner.pairs_of_files(source=source, target=target, pairs=pairs, gold=gold)
     trained = find_trained(run, checkpoint=checkpoint, notice=notice)
     backward = None if symmetrize is None else find_trained(symmetrize, notice=notice)
-    if lines is None:
+    aligner.check_directions(trained, backward)
+    if given is None:
         config = dataclasses.replace(config, text="running", gold_index=0)
-        lines = aligned_pairs.pairs_of_corpus(
+        given = aligner.pairs_of_corpus(
             data or "",
             split=split,
             count=n,
@@ -787,31 +793,15 @@ def align(
             offline=offline,
             notice=notice,
         )
-    found = _aligned(lines, trained, config, show, backward=backward)
+    called, lines = given
+    with FractionProgress(show.consoles, label="nmt align") as at:
+        found = aligner.align(trained, lines, config, data=called, backward=backward, at=at)
     files = []
     if out is not None:
         text = "".join(f"{links}\n" for links in found.links)
         files = [str(write_file(out, text.encode()))]
     words = [*alignment_words(found), *(f"links {file}" for file in files)]
     show.consoles.result(alignment_object(found, files=files), *words)
-
-
-def _aligned(
-    given: AlignedPairs,
-    trained: Trained,
-    config: NmtAlignConfig,
-    show: Show,
-    *,
-    backward: Trained | None,
-) -> NmtAlignment:
-    from dlcli.display.progress import FractionProgress
-    from dlcli.nmt.align import align, check_directions, prepare_pairs, read_gold
-
-    check_directions(trained, backward)
-    pairs = prepare_pairs(given.lines, text=config.text, languages=trained.direction)
-    gold = None if given.gold is None else read_gold(given.gold, pairs, index=config.gold_index)
-    with FractionProgress(show.consoles, label="nmt align") as at:
-        return align(trained, pairs, config, data=given.name, backward=backward, gold=gold, at=at)
 
 
 def register(app: typer.Typer) -> None:

@@ -15,14 +15,8 @@ from dlcli.data.grammar.corpus import load_grammar
 from dlcli.data.grammar.names import STATES, TOPICS, common_spaces, institutions, named
 from dlcli.data.grammar.nouns import KINDS, nouns
 from dlcli.data.sentences import Pairs, Word, split_words
-from dlcli.nmt.alignment import (
-    GoldLinks,
-    attention_links,
-    forced_attention,
-    parse_pharaoh,
-    score_alignments,
-    token_attention,
-)
+from dlcli.nmt.aligner import forced_attention, token_attention
+from dlcli.nmt.alignment import GoldLinks, attention_links, parse_pharaoh, score_alignments
 from dlcli.nmt.config import SearchConfig
 from dlcli.nmt.trained import Trained, find_trained
 from dlcli.nmt.translator import Translator
