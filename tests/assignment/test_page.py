@@ -8,8 +8,6 @@ from collections.abc import Callable
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -18,13 +16,6 @@ from dlcli.assignment.page import Heading, amount, formula, prose, render, rows,
 from dlcli.assignment.question import Number
 from tests.assignment.sections import picture, section, svg
 
-
-def _evaluation(score: float) -> Any:
-    bleu = SimpleNamespace(score=score, ci95=(score - 1, score + 1))
-    rows = [SimpleNamespace(mean_words=words, bleu=bleu) for words in (3.0, 8.0)]
-    return SimpleNamespace(bleu=bleu, by_length=rows)
-
-
 DRAWN: dict[str, Callable[[Path], object]] = {
     "bounds": lambda path: figures.bounds_figure(
         path, samples=[1, 5], values=[-9.0, -8.0], errors=[0.1, 0.1]
@@ -32,7 +23,6 @@ DRAWN: dict[str, Callable[[Path], object]] = {
     "latents": partial(figures.latent_figure, [2.0, 0.5]),
     "variances": partial(figures.variance_figure, {"a": 5000.0, "b": 1.0}),
     "losses": partial(figures.losses_figure, {"a": 0.006, "b": 0.007}),
-    "lengths": partial(figures.lengths_figure, {"a": _evaluation(9), "b": _evaluation(5)}),
     "factors": partial(figures.factors_figure, {"a": [3.0, 1.0]}, steps=[0, 1], placement="post"),
 }
 
