@@ -164,6 +164,8 @@ FORMAT = "1"
 
 N = TypeVar("N", bound=nn.Module)
 
+_CHANGED = "The file was changed: use another checkpoint of the run, or train again."
+
 
 @dataclass(frozen=True, kw_only=True)
 class SavedModel:
@@ -263,11 +265,10 @@ def build_from(build: Callable[[], N], weights: Mapping[str, Any], *, source: st
     """
     with torch.device("meta"):
         wanted = {name: _form(tensor) for name, tensor in build().state_dict().items()}
-    hint = "The file was changed: use another checkpoint of the run, or train again."
     if {name: _form(value) for name, value in weights.items()} != wanted:
-        raise _of_another_network(source, hint=hint)
+        raise _of_another_network(source, hint=_CHANGED)
     network = build()
-    load_weights_into(network, weights, source=source, hint=hint)
+    load_weights_into(network, weights, source=source, hint=_CHANGED)
     return network
 
 
@@ -296,6 +297,12 @@ def load_weights_into(
         network.load_state_dict(weights)
     except (RuntimeError, TypeError, AttributeError):
         raise _of_another_network(source, hint=hint) from None
+
+
+def load_checkpoint_into(network: nn.Module, run: RunFolder, *, kind: str, checkpoint: str) -> None:
+    """Load the weights of one of a run's own checkpoints; see `load_model`."""
+    saved = load_model(run, kind=kind, checkpoint=checkpoint)
+    load_weights_into(network, saved.weights, source=str(saved.path), hint=_CHANGED)
 
 
 def _of_another_network(source: str, *, hint: str) -> CheckpointError:

@@ -9,6 +9,7 @@ does, needs neither pydantic nor torch.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import types
 import typing
@@ -172,7 +173,14 @@ class DataclassType(Protocol):
 C = TypeVar("C", bound=DataclassType)
 
 
-def setting(default: Any, *, help: str, flag: str | None = None, source: str = "") -> Any:
+def setting(
+    default: Any,
+    *,
+    help: str,
+    flag: str | None = None,
+    source: str = "",
+    signature: str | None = "",
+) -> Any:
     """Declare a config field: its default, what it means, its unit, and its flag if it has one.
 
     Args:
@@ -180,9 +188,17 @@ def setting(default: Any, *, help: str, flag: str | None = None, source: str = "
         help: meaning and unit, one line, without the default (it is added where shown).
         flag: a command-line flag such as `--latent-dim`, or None for `--set` only.
         source: where the default comes from, for the comments of `configs/*.yaml`.
+        signature: the part of a signature that shows it, always; "" shows it under its own name
+            where it is not the default, and None never (see `settings_signature`).
     """
-    metadata = {"help": help, "flag": flag, "source": source}
+    metadata = {"help": help, "flag": flag, "source": source, "signature": signature}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def setting_like(cls: type[DataclassType], name: str, **changes: Any) -> Any:
+    """Declare a field like one of another config class, with some of its properties changed."""
+    found = cls.__dataclass_fields__[name]
+    return setting(**{"default": found.default, **found.metadata, **changes})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -195,6 +211,7 @@ class Key:
     help: str
     flag: str | None
     source: str
+    signature: str | None
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -240,7 +257,13 @@ def keys(cls: type[DataclassType], *, prefix: str = "") -> Iterator[Key]:
             help=str(meta.get("help", "")),
             flag=meta.get("flag"),
             source=str(meta.get("source", "")),
+            signature=meta.get("signature", ""),
         )
+
+
+def value_at(config: DataclassType, path: str) -> Any:
+    """Return the value of a setting by its dotted path."""
+    return functools.reduce(getattr, path.split("."), config)
 
 
 def bare(hint: Any) -> Any:
@@ -389,27 +412,52 @@ def _sentence(text: str) -> str:
     )
 
 
-# -- One line that says everything that changes a number
-# sacreBLEU's idea, applied to every figure this package prints: two numbers with the same signature
-# were measured in the same way.
+def settings_signature(
+    config: DataclassType,
+    measured: Mapping[str, object],
+    *,
+    order: Sequence[str],
+    composed: Mapping[str, object],
+) -> str:
+    """Write the signature of a number that these settings made.
+
+    Every setting that can change the number shows in it, unless its `setting` says that it does
+    not; nothing has to be listed for a new one.
+
+    Args:
+        config: the settings.
+        measured: what only the measurement knows, such as `data` and `precision`; comes first.
+        order: the names of parts, in their order; those it does not name come last.
+        composed: parts that several settings make together, or that need other words.
+    """
+    parts = dict(composed)
+    for key in keys(type(config)):
+        name, value = key.signature, value_at(config, key.path)
+        if name == "" and value != key.default:
+            name = key.path.rpartition(".")[2]
+        if name:
+            parts.setdefault(name, value)
+    known = [name for name in order if name in parts]
+    return signature(**measured, **{name: parts[name] for name in [*known, *parts]})
 
 
 def signature(**parts: object) -> str:
     """Join `parts` as `key:value|key:value|…|version:X`, in the order given.
 
+    The idea is sacreBLEU's: two numbers with the same signature were measured in the same way.
     Parts that are None are left out; underscores in keys become hyphens; lists get commas.
     """
     fields = [
-        f"{key.replace('_', '-')}:{_text(value)}"
+        f"{key.replace('_', '-')}:{_signature_text(value)}"
         for key, value in parts.items()
         if value is not None
     ]
     return "|".join([*fields, f"version:dlcli-{__version__}"])
 
 
-def _text(value: object) -> str:
+def _signature_text(value: object) -> str:
     if isinstance(value, list | tuple):
-        return ",".join(_text(item) for item in value)
+        return ",".join(_signature_text(item) for item in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

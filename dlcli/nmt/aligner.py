@@ -42,7 +42,7 @@ from dlcli.nmt.alignment import (
 from dlcli.nmt.attention import overlaps
 from dlcli.nmt.batching import Bitext, cut
 from dlcli.nmt.config import LinkKind, NmtAlignConfig, check_align
-from dlcli.nmt.model import Translation
+from dlcli.nmt.model import TranslationModel
 from dlcli.nmt.text import (
     Detokenized,
     Span,
@@ -299,7 +299,7 @@ class ForcedAttention:
 
 
 def forced_attention(
-    model: Translation,
+    model: TranslationModel,
     tokenizer: Tokenizer,
     pairs: Iterable[tuple[str, str]],
     *,
@@ -317,7 +317,7 @@ def forced_attention(
     Raises:
         UsageFault: the model has no attention.
     """
-    if model.config.attention == "none":
+    if not model.has_attention:
         raise UsageFault(
             "This model was trained with --attention none, so it has no attention to look at.",
             hint="Choose a run that was trained with --attention additive.",
@@ -328,13 +328,17 @@ def forced_attention(
 
 
 def _together(
-    model: Translation, tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]], *, kind: LinkKind
+    model: TranslationModel,
+    tokenizer: Tokenizer,
+    pairs: Sequence[tuple[str, str]],
+    *,
+    kind: LinkKind,
 ) -> list[ForcedAttention]:
     """Read a few thousand pairs in batches of like length."""
     source = [tuple(tokenizer.pieces(text)) for text, _ in pairs]
     target = [tuple(tokenizer.pieces(text)) for _, text in pairs]
     ids = ([[piece.id for piece in pieces] for pieces in side] for side in (source, target))
-    bitext = Bitext(*ids, device=next(model.parameters()).device)
+    bitext = Bitext(*ids, device=model.device)
     order = np.argsort(bitext.longer, kind="stable")
     found: list[Tensor] = [torch.empty(0)] * len(pairs)
     for start, stop in cut(bitext.longer[order], size=BATCH_TOKENS, unit="tokens"):

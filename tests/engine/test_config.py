@@ -26,6 +26,8 @@ from dlcli.engine.config import (
     nest,
     resolve,
     setting,
+    setting_like,
+    settings_signature,
     signature,
     to_dict,
 )
@@ -326,3 +328,46 @@ def test_parts_come_in_the_order_given_and_the_version_last() -> None:
 def test_values_are_written_so_that_equal_ones_read_equal() -> None:
     found = signature(a=None, b=True, c=False, d=0.1 + 0.2, e=[1, 2.50], f=(), g=1e-3, h="a|b")
     assert found.split("|")[:-1] == ["b:yes", "c:no", "d:0.3", "e:1,2.5", "f:", "g:0.001", "h:a/b"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signed:
+    """Settings of which each shows in a signature in its own way."""
+
+    lr: float = setting(0.1, help="", signature="optimizer")
+    optimizer: str = setting("adam", help="", signature="optimizer")
+    seed: int = setting(0, help="", signature="seed")
+    threads: int = setting(0, help="", signature=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grown(Signed):
+    """The same with a setting, and a group, that someone added and nobody listed."""
+
+    dropout: float = setting(0.0, help="")
+    network: Network = field(default_factory=Network)
+
+
+def _signature(config: Signed) -> str:
+    return settings_signature(
+        config,
+        {"data": "mnist"},
+        order=("optimizer", "seed"),
+        composed={"optimizer": f"{config.optimizer}-{config.lr:g}"},
+    ).rpartition("|version:")[0]
+
+
+def test_a_new_setting_shows_in_the_signature_where_it_is_not_the_default() -> None:
+    usual = "data:mnist|optimizer:adam-0.1|seed:0"
+    assert _signature(Signed(threads=4)) == _signature(Grown(threads=4)) == usual
+    assert _signature(Grown(dropout=0.5)) == f"{usual}|dropout:0.5"
+    assert _signature(Grown(network=Network(tied=True, hidden=9))) == f"{usual}|tied:yes|hidden:9"
+
+
+def test_a_setting_may_be_declared_like_another() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Copy:
+        lr: float = setting_like(Inner, "lr", default=0.5)
+
+    (copy,) = keys(Copy)
+    assert (copy.default, copy.flag, copy.help, copy.source) == (0.5, "--lr", "step size", "seed")

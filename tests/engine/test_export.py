@@ -10,9 +10,9 @@ import torch
 from dlcli.data.catalogue import describe
 from dlcli.engine.config import resolve
 from dlcli.engine.export import card, export_run
-from dlcli.engine.repeat import train_once
 from dlcli.engine.runs import RunFolder, find_run
-from dlcli.engine.session import Place
+from dlcli.engine.session import RunLocation
+from dlcli.engine.trainer import train_once
 from dlcli.errors import UsageFault
 from dlcli.vae.config import VaeTrainConfig
 from dlcli.vae.trained import load_trained
@@ -27,8 +27,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
         "loop": {"epochs": 1},
         "snapshots": [],
     }
-    place = Place(out=tmp_path_factory.mktemp("runs") / "small")
-    result = train_once(resolve(VaeTrainConfig, [settings]), train=train, place=place)
+    location = RunLocation(out=tmp_path_factory.mktemp("runs") / "small")
+    result = train_once(resolve(VaeTrainConfig, [settings]), train=train, location=location)
     assert result is not None
     return RunFolder(Path(result.run))
 

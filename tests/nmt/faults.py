@@ -8,7 +8,7 @@ TESTS = {
     "alignment": ("test_alignment.py",),
     "aligner": ("test_aligner.py",),
     "attention": ("test_attention.py",),
-    "model": ("test_model.py",),
+    "networks": ("test_networks.py",),
 }
 """Module → the files of tests that have to notice a fault in it."""
 
@@ -61,9 +61,13 @@ FAULTS: tuple[Fault, ...] = (
     Fault("attention", "shares[-1, -1] = 1.0", "shares[-1, -1] = 0.0"),
     Fault("attention", ".end <= piece.start", ".end < piece.start - 1"),
     Fault("attention", "torch.minimum(ends", "torch.maximum(ends"),
-    Fault("model", ".float().log() + likelihood", ".float() + likelihood"),
-    Fault("model", "chosen - scores.logsumexp(dim=2)", "chosen"),
-    Fault("model", "+ likelihood, dim=1)", "+ likelihood, dim=0)"),
-    Fault("model", "[reading.hidden, reading.embedded]", "[reading.embedded, reading.hidden]"),
-    Fault("model", "by_state, readout.linear.bias)", "by_state)"),
+    Fault("networks", ".float().log() + likelihood", ".float() + likelihood"),
+    Fault("networks", "chosen - scores.logsumexp(dim=2)", "chosen"),
+    Fault("networks", "+ likelihood, dim=1)", "+ likelihood, dim=0)"),
+    Fault(
+        "networks",
+        "[read.hidden[b, :t], read.embedded[b, :t]]",
+        "[read.embedded[b, :t], read.hidden[b, :t]]",
+    ),
+    Fault("networks", "by_state, linear.bias)", "by_state)"),
 )

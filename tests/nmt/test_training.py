@@ -23,9 +23,6 @@ from dlcli.nmt.trained import load_trained
 from dlcli.nmt.training import (
     choose,
     epochs_to_average,
-    explain_memory,
-    fitting_batch_size,
-    is_out_of_memory,
     train,
 )
 from dlcli.nmt.validation import Validation, ValidResult
@@ -229,53 +226,14 @@ def _small_memory(monkeypatch: pytest.MonkeyPatch, *, cells: int) -> None:
     monkeypatch.setattr(NmtNetwork, "forward", forward)
 
 
-@pytest.mark.parametrize(
-    ("error", "is_memory"),
-    [
-        (torch.OutOfMemoryError("CUDA out of memory."), True),
-        (RuntimeError(CPU_WORDS), True),
-        (MemoryError(), True),
-        (RuntimeError("shapes do not match"), False),
-        (ValueError("out of memory"), False),
-    ],
-)
-def test_knows_an_exhausted_memory(error: Exception, is_memory: bool) -> None:
-    assert is_out_of_memory(error) is is_memory
-
-
-@pytest.mark.parametrize("unit", ["sentences", "tokens"])
-def test_says_which_batch_size_fits(
-    unit: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_exhausted_memory_is_a_sentence_that_names_the_batch_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    size = 16 if unit == "sentences" else 400
     _small_memory(monkeypatch, cells=140)
-    loop = {"batch_unit": unit, "batch_size": size}
-    config = make_config(data={"name": toy_file(tmp_path)}, loop=loop)
-    with pytest.raises(RunFailed, match=f"A batch of {size} {unit} does not fit") as caught:
+    config = make_config(data={"name": toy_file(tmp_path)}, loop={"batch_size": 16})
+    with pytest.raises(RunFailed, match="does not fit into the memory of cpu") as caught:
         run_training(config, out=tmp_path / "run")
-    fits = int(caught.value.hint.split()[1])
-    assert fits < size
-    again = make_config(data={"name": toy_file(tmp_path)}, loop={**loop, "batch_size": fits})
-    result, _ = run_training(again, out=tmp_path / "again")
-    assert result is not None
-
-
-def test_nothing_fits() -> None:
-    learner = make_learner()
-    with pytest.MonkeyPatch.context() as patch:
-        _small_memory(patch, cells=1)
-        assert fitting_batch_size(learner) is None
-        with (
-            pytest.raises(RunFailed, match="does not fit") as caught,
-            explain_memory(learner),
-        ):
-            raise RuntimeError(CPU_WORDS)
-    assert "Not even one sentence" in caught.value.hint
-
-
-def test_other_errors_pass_through() -> None:
-    with pytest.raises(RuntimeError, match="shapes"), explain_memory(make_learner()):
-        raise RuntimeError("shapes do not match")
+    assert "--batch-size 16" in caught.value.hint
 
 
 LEARNS: dict[str, Any] = {
@@ -414,6 +372,6 @@ def test_contradictions_and_missing_files_are_refused_before_a_folder_is_made(
 
 def test_notices_come_once_the_run_has_begun(tmp_path: Path) -> None:
     config = make_config(data={"name": toy_file(tmp_path), "vocabulary": 9000})
-    events = list(train(config, place=None))
+    events = list(train(config, location=None))
     notes = [event.message for event in events if isinstance(event, Notice)]
     assert any("instead of 9000" in note for note in notes)

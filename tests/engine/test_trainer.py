@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from dlcli.engine.distributed import PeerLost
 from dlcli.engine.events import Event, Notice, RunStarted
-from dlcli.engine.repeat import folder_name, seeds_of, spread, train_all, train_once
-from dlcli.engine.session import Place
+from dlcli.engine.session import RunLocation
+from dlcli.engine.settings import seeds_of
+from dlcli.engine.trainer import folder_name, is_out_of_memory, spread, train_all, train_once
 from dlcli.errors import Interrupted, RunFailed
 from dlcli.vae import training
 from dlcli.vae.config import VaeTrainConfig
 from dlcli.vae.trained import TestResult, TrainResult, summarise
 
 CONFIG = VaeTrainConfig()
-Script = Callable[[VaeTrainConfig, Place], None]
+Script = Callable[[VaeTrainConfig, RunLocation], None]
 
 
 def _result(run: Path, *, seed: int = 0, elbo: float = -100.0) -> TrainResult:
@@ -43,23 +45,23 @@ def _result(run: Path, *, seed: int = 0, elbo: float = -100.0) -> TrainResult:
 
 
 @pytest.fixture
-def places(monkeypatch: pytest.MonkeyPatch) -> list[Place]:
+def locations(monkeypatch: pytest.MonkeyPatch) -> list[RunLocation]:
     """Replace training by one that says where it went; see `_scripted`."""
-    seen: list[Place] = []
-    _scripted(monkeypatch, lambda config, place: seen.append(place))
+    seen: list[RunLocation] = []
+    _scripted(monkeypatch, lambda config, location: seen.append(location))
     return seen
 
 
 def _scripted(monkeypatch: pytest.MonkeyPatch, script: Script) -> None:
     def train(
-        config: VaeTrainConfig, *, place: Place, init_from: str | None
+        config: VaeTrainConfig, *, location: RunLocation, init_from: str | None
     ) -> Generator[Event, None, TrainResult]:
-        run = place.out or place.resume
+        run = location.out or location.resume
         assert run is not None
         run.mkdir(parents=True, exist_ok=True)
         (run / "config.yaml").write_text("x: 1\n")
         yield RunStarted(run=run, title="t", epochs=1, steps_per_epoch=1, step=0, unit="images")
-        script(config, place)
+        script(config, location)
         seed = config.compute.seed
         return _result(run, seed=seed, elbo=-100.0 - seed)
 
@@ -101,11 +103,14 @@ def test_labels_become_names_of_folders(label: str, name: str) -> None:
 
 
 def test_listeners_hear_everything_and_the_result_comes_back(
-    places: list[Place], tmp_path: Path
+    locations: list[RunLocation], tmp_path: Path
 ) -> None:
     heard: list[Event] = []
     result = train_once(
-        CONFIG, train=training.train, place=Place(out=tmp_path / "a"), listeners=[heard.append]
+        CONFIG,
+        train=training.train,
+        location=RunLocation(out=tmp_path / "a"),
+        listeners=[heard.append],
     )
     assert result == _result(tmp_path / "a")
     assert [type(event) for event in heard] == [RunStarted]
@@ -119,11 +124,14 @@ def test_an_interrupt_anywhere_says_how_to_go_on(
 
     _scripted(monkeypatch, interrupt)
     with pytest.raises(Interrupted) as stopped:
-        train_once(CONFIG, train=training.train, place=Place(out=tmp_path / "a"))
+        train_once(CONFIG, train=training.train, location=RunLocation(out=tmp_path / "a"))
     assert str(tmp_path / "a") in stopped.value.hint
     with pytest.raises(Interrupted, match="Interrupted"):
         train_once(
-            CONFIG, train=training.train, place=Place(out=tmp_path / "a"), listeners=[interrupt]
+            CONFIG,
+            train=training.train,
+            location=RunLocation(out=tmp_path / "a"),
+            listeners=[interrupt],
         )
 
     def early(*_args: object, **_given: object) -> Generator[Event, None, None]:
@@ -132,7 +140,7 @@ def test_an_interrupt_anywhere_says_how_to_go_on(
 
     monkeypatch.setattr(training, "train", early)
     with pytest.raises(Interrupted, match="before the training began"):
-        train_once(CONFIG, train=training.train, place=Place(out=tmp_path / "a"))
+        train_once(CONFIG, train=training.train, location=RunLocation(out=tmp_path / "a"))
 
 
 def test_a_listener_that_fails_closes_the_run_at_once(
@@ -151,42 +159,53 @@ def test_a_listener_that_fails_closes_the_run_at_once(
 
     monkeypatch.setattr(training, "train", train)
     with pytest.raises(BrokenPipeError):
-        train_once(CONFIG, train=training.train, place=Place(out=tmp_path), listeners=[fail])
+        train_once(
+            CONFIG, train=training.train, location=RunLocation(out=tmp_path), listeners=[fail]
+        )
     assert closed == [True]
 
 
 def test_each_cell_gets_a_folder_and_goes_on_where_it_has_begun(
-    places: list[Place], tmp_path: Path
+    locations: list[RunLocation], tmp_path: Path
 ) -> None:
     cells = seeds_of(CONFIG, 2)
     options: dict[str, Any] = {"title": "seeds", "tolerant": False}
-    train_all(cells, train=training.train, place=Place(out=tmp_path / "s", force=True), **options)
     train_all(
-        seeds_of(CONFIG, 3), train=training.train, place=Place(resume=tmp_path / "s"), **options
+        cells, train=training.train, location=RunLocation(out=tmp_path / "s", force=True), **options
+    )
+    train_all(
+        seeds_of(CONFIG, 3),
+        train=training.train,
+        location=RunLocation(resume=tmp_path / "s"),
+        **options,
     )
     first, second, third = (tmp_path / "s" / f"seed-{seed}" for seed in range(3))
-    assert places == [
-        Place(out=first, force=True),
-        Place(out=second, force=True),
-        Place(resume=first),
-        Place(resume=second),
-        Place(out=third),
+    assert locations == [
+        RunLocation(out=first, force=True),
+        RunLocation(out=second, force=True),
+        RunLocation(resume=first),
+        RunLocation(resume=second),
+        RunLocation(out=third),
     ]
 
 
 def test_without_a_name_a_new_folder_under_runs_holds_them(
-    places: list[Place], tmp_path: Path
+    locations: list[RunLocation], tmp_path: Path
 ) -> None:
     for _ in range(2):
         train_all(
-            seeds_of(CONFIG, 1), train=training.train, place=Place(), title="seeds", tolerant=False
+            seeds_of(CONFIG, 1),
+            train=training.train,
+            location=RunLocation(),
+            title="seeds",
+            tolerant=False,
         )
-    assert places[0].out != places[1].out
-    assert all(str(place.out).startswith(str(tmp_path / "runs")) for place in places)
+    assert locations[0].out != locations[1].out
+    assert all(str(location.out).startswith(str(tmp_path / "runs")) for location in locations)
 
 
 def _failing(monkeypatch: pytest.MonkeyPatch, failure: Callable[[int], Exception | None]) -> None:
-    def script(config: VaeTrainConfig, place: Place) -> None:
+    def script(config: VaeTrainConfig, location: RunLocation) -> None:
         error = failure(config.compute.seed)
         if error is not None:
             raise error
@@ -201,12 +220,16 @@ def test_a_failed_seed_fails_all_and_a_failed_cell_of_a_grid_does_not(
     cells, heard = seeds_of(CONFIG, 3), []
     with pytest.raises(RunFailed, match=r"seed-1: No\."):
         train_all(
-            cells, train=training.train, place=Place(out=tmp_path / "a"), title="t", tolerant=False
+            cells,
+            train=training.train,
+            location=RunLocation(out=tmp_path / "a"),
+            title="t",
+            tolerant=False,
         )
     found = train_all(
         cells,
         train=training.train,
-        place=Place(out=tmp_path / "b"),
+        location=RunLocation(out=tmp_path / "b"),
         title="t",
         tolerant=True,
         listeners=[heard.append],
@@ -225,7 +248,7 @@ def test_where_every_cell_fails_or_another_process_is_lost_so_does_the_grid(
         train_all(
             seeds_of(CONFIG, 2),
             train=training.train,
-            place=Place(out=tmp_path / "a"),
+            location=RunLocation(out=tmp_path / "a"),
             title="t",
             tolerant=True,
         )
@@ -234,7 +257,7 @@ def test_where_every_cell_fails_or_another_process_is_lost_so_does_the_grid(
         train_all(
             seeds_of(CONFIG, 2),
             train=training.train,
-            place=Place(out=tmp_path / "b"),
+            location=RunLocation(out=tmp_path / "b"),
             title="t",
             tolerant=True,
         )
@@ -249,7 +272,7 @@ def test_stopped_in_the_middle_it_says_how_to_go_on_with_all(
         train_all(
             seeds_of(CONFIG, 2),
             train=training.train,
-            place=Place(out=tmp_path / "s"),
+            location=RunLocation(out=tmp_path / "s"),
             title="t",
             tolerant=False,
         )
@@ -269,3 +292,17 @@ def test_a_summary_has_means_deviations_and_every_run(tmp_path: Path) -> None:
     assert found["signature"] == "data:glyphs:40|seed:0,2|version:x"
     assert isinstance(found["runs"], list)
     assert len(found["runs"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "is_memory"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to"), True),
+        (MemoryError(), True),
+        (RuntimeError("shapes do not match"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_knows_an_exhausted_memory(error: Exception, is_memory: bool) -> None:
+    assert is_out_of_memory(error) is is_memory
