@@ -1,0 +1,811 @@
+"""The embedded data set `grammar`: English–French pairs that a grammar of our own makes.
+
+`grammar.yaml` beside this file holds the words, their forms, the templates and the rules, and says
+how to add to them. Here the rules become finite spaces, a meaning is drawn from them, and both
+sentences are said from it at once, so that the links between their words are known. Combinations
+of words that the test asks for are kept out of training.
+"""
+
+from __future__ import annotations
+
+import bisect
+import functools
+import itertools
+import math
+import random
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import yaml
+
+from dlcli.data.pairs import Corpus, Pairs
+
+TRAIN_PAIRS = 60_000
+SHORTEST, LONGEST = 4, 30  # words, punctuation counted, on either side
+
+Split = Literal["train", "valid", "test"]
+Combination = tuple[str, str]
+"""What is new about a sentence: a noun with its adjective, or a subject with its verb."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A finished pair.
+
+    Attributes:
+        source: the English sentence.
+        target: the French sentence.
+        links: which English word stands for which French one, in Pharaoh format from 0.
+        lengths: words of both, punctuation and elided ones counted.
+    """
+
+    source: str
+    target: str
+    links: str
+    lengths: tuple[int, int]
+
+
+def load_grammar(
+    *, seed: int = 0, train: int = TRAIN_PAIRS, valid: int = 500, test: int = 1_000
+) -> Corpus:
+    """Return sentences of the grammar in three splits, all different, with their links.
+
+    The same seed gives the same sentences, and the first n of a larger split are the same.
+    No seed puts a held-out combination of words into training (`split_of`). The first test
+    sentence is that of Bahdanau, Cho and Bengio (2015), Figure 3a.
+
+    Args:
+        seed: of the draws; at least 0.
+        train: pairs to learn from.
+        valid: pairs to choose by.
+        test: pairs to report.
+    """
+    return Corpus(
+        name="grammar",
+        languages=("en", "fr"),
+        train=_pairs(draw("train", seed=seed), train),
+        valid=_pairs(draw("valid", seed=seed), valid),
+        tests={"test": _pairs(draw("test", seed=seed), test)},
+    )
+
+
+def _pairs(examples: Iterator[Example], count: int) -> Pairs:
+    drawn = [next(examples) for _ in range(count)]
+    return Pairs(
+        source=tuple(example.source for example in drawn),
+        target=tuple(example.target for example in drawn),
+        links=tuple(example.links for example in drawn),
+    )
+
+
+def draw(split: Split, *, seed: int) -> Iterator[Example]:
+    """Draw pairs of one split without end, none twice."""
+    seen: set[str] = set()
+    for meaning in meanings(split, seed=seed):
+        example = write(meaning)
+        fits = min(example.lengths) >= SHORTEST and max(example.lengths) <= LONGEST
+        if fits and example.source not in seen:
+            seen.add(example.source)
+            yield example
+
+
+def meanings(split: Split, *, seed: int) -> Iterator[Node]:
+    """Draw meanings of one split without end."""
+    chance = random.Random(f"grammar {split} {seed}").random
+    sentences = space("sentence")
+    if split == "test":
+        yield space("famous").draw(chance)
+    while True:
+        meaning = sentences.draw(chance)
+        if split_of_all(combinations(meaning)) == split:
+            yield meaning
+
+
+# --- Which sentences test what ------------------------------------------------------------------
+
+
+@functools.cache
+def split_of(combination: Combination) -> Split:
+    """Return where a combination of words may occur: "train" means everywhere."""
+    held_out, name = _grammar()["held out"], "|".join(combination)
+    place = zlib.crc32(name.encode()) % 100 - held_out["test percent"]
+    if place < 0 or name in held_out["always test"]:
+        return "test"
+    return "valid" if place < held_out["valid percent"] else "train"
+
+
+def split_of_all(combinations: Iterable[Combination]) -> Split | None:
+    """Return the one split that a sentence with these combinations belongs to.
+
+    That is training where none is held out, and None where both other splits claim it.
+    """
+    claims = {split_of(combination) for combination in combinations} - {"train"}
+    if len(claims) > 1:
+        return None
+    return claims.pop() if claims else "train"
+
+
+def combinations(node: Node, heads: tuple[str, ...] = ()) -> Iterator[Combination]:
+    """Yield each noun with its adjectives and each subject with its verbs, as lemmas."""
+    heads = _heads(node) or heads
+    for part in node.parts.values():
+        if isinstance(part, Word):
+            yield from ((head, part.lemma) for head in heads)
+        elif isinstance(part, Node):
+            yield from combinations(part, heads)
+
+
+HEADS = ("subject", "noun", "first", "second")
+"""The parts of a node that verbs and adjectives agree with."""
+
+
+def _heads(node: Node) -> tuple[str, ...]:
+    found: tuple[str, ...] = ()
+    for name in HEADS:
+        part = node.parts.get(name)
+        if part is not None:
+            found += _heads(part) if isinstance(part, Node) else (part.lemma,)
+    return found
+
+
+# --- Words --------------------------------------------------------------------------------------
+
+Token = tuple[str, tuple[int, ...], bool]
+"""A French word, the English words it is linked to, and whether its noun lent it the link."""
+
+
+class Node(NamedTuple):
+    """A part of a meaning.
+
+    Attributes:
+        template: how it is said: the name of a template, or the template itself.
+        parts: nodes and words by their names in the template.
+    """
+
+    template: str
+    parts: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Noun:
+    """A noun of both languages: its singular and plural, and the gender of the French one."""
+
+    lemma: str
+    kind: str
+    english: tuple[str, str]
+    french: tuple[str, str]
+    feminine: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Word:
+    """A verb or an adjective of both languages.
+
+    Attributes:
+        lemma: the English word, tail and all, which names it.
+        english: its words by form; "" is the form of the dictionary.
+        french: by form, the words for m, m plural, f, f plural.
+        tail: French words that follow, each with its place in the English ones.
+        subjects: of a verb, initials of who does it.
+        objects: initials of what a verb is done to or an adjective can be said of.
+        predicate: whether an adjective may stand behind "is".
+        before: whether a French adjective stands before its noun.
+    """
+
+    lemma: str
+    english: Mapping[str, tuple[str, ...]]
+    french: Mapping[str, tuple[str, ...]]
+    tail: tuple[tuple[str, int], ...] = ()
+    subjects: str = ""
+    objects: str = ""
+    predicate: bool = False
+    before: bool = False
+
+    def tokens(self, form: str, agreement: Agreement, start: int) -> list[Token]:
+        """Return a form in French, linked to the English word that stands at `start`."""
+        forms = self.french.get(form)
+        words = [(forms[agreement.form], 0)] if forms else []
+        return [(word, (start + at,), False) for word, at in (*words, *self.tail)]
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A phrase whose words and links are given.
+
+    Attributes:
+        english: its words.
+        french: its words with their links, counted from the phrase's first English word.
+        feminine: whether the French phrase is.
+        many: whether the French phrase is plural; the English one never is.
+    """
+
+    english: tuple[str, ...]
+    french: tuple[Token, ...]
+    feminine: bool = False
+    many: bool = False
+
+    @property
+    def lemma(self) -> str:
+        """Return the English phrase, which names it."""
+        return " ".join(self.english)
+
+
+class Determiner(NamedTuple):
+    """A determiner: English words, and French ones (m, f) with their place in them."""
+
+    lemma: str
+    many: bool
+    english: tuple[str, ...]
+    french: tuple[tuple[list[str], int], ...]
+
+
+def inflect(table: str, word: str) -> str:
+    """Return a regular form: the first ending of a table of `forms` that the word has is replaced.
+
+    Args:
+        table: such as "french plural".
+        word: the form of the dictionary.
+    """
+    for ending, new in _grammar()["forms"][table].items():
+        changed, count = re.subn(ending, new, word, count=1)
+        if count:
+            return changed
+    return word
+
+
+@functools.cache
+def _grammar() -> dict[str, Any]:
+    text = Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one takes 2 ms, not 40
+    return yaml.load(text, loader)  # type: ignore[no-any-return]
+
+
+@functools.cache
+def words(name: str) -> tuple[Any, ...] | None:
+    """Return the words of a list, such as "noun treaties" or "verb b t"; None if there is none."""
+    grammar = _grammar()
+    section, _, rest = name.partition(" ")
+    kinds = [kind[0] for kind in rest.split()]
+    if section == "noun":
+        return tuple(_noun(line, rest) for line in grammar["nouns"][rest].splitlines())
+    if section == "predicate":
+        return tuple(word for word in words(f"value {rest}") or () if word.predicate)
+    if section in grammar["adjectives"]:
+        before = section in grammar["before the noun"].split()
+        lines = grammar["adjectives"][section].splitlines()
+        found = [_adjective(line, before=before) for line in lines]
+        return tuple(word for word in found if not kinds or kinds[0] in word.objects)
+    if section == "verb":
+        subject, patient = rest.split()[0], kinds[-1]
+        return tuple(
+            verb
+            for verb in _verbs(section)
+            if patient in verb.objects and (subject == "any" or subject in verb.subjects)
+        )
+    if section in grammar["verbs"]:
+        return tuple(verb for verb in _verbs(section) if not kinds or kinds[0] in verb.subjects)
+    if name in grammar["names"]:
+        lines = grammar["names"][name].splitlines()
+        return tuple(itertools.chain.from_iterable(map(_names, lines)))
+    return _determiners().get(name)
+
+
+def _noun(line: str, kind: str) -> Noun:
+    said, dit, gender = line.split()
+    one, _, many = said.partition(":")
+    un, _, plusieurs = dit.partition(":")
+    english = one, many or inflect("english plural", one)
+    return Noun(one, kind, english, (un, plusieurs or inflect("french plural", un)), gender == "f")
+
+
+def _adjective(line: str, *, before: bool) -> Word:
+    lemma, dit, kinds, *behind = (*line.split(), "") if line.count(" ") == 1 else line.split()
+    if "_" in dit:  # de_paix, d'_urgence
+        first, *others = dit.replace("d'", "de").split("_")
+        forms, tail = (first,) * 4, tuple((word, 0) for word in others)
+    else:
+        masculine, *given = dit.split("/")
+        feminine = given[0] if given else inflect("french feminine", masculine)
+        men = given[1] if len(given) > 1 else inflect("french plural", masculine)
+        forms, tail = (masculine, men, feminine, inflect("french plural", feminine)), ()
+    return Word(
+        lemma=lemma,
+        english={"": (lemma,)},
+        french={"": forms},
+        tail=tail,
+        objects=kinds,
+        predicate=behind == ["is"],
+        before=before,
+    )
+
+
+@functools.cache
+def _verbs(section: str) -> list[Word]:
+    return [_verb(line) for line in _grammar()["verbs"][section].splitlines()]
+
+
+def _verb(line: str) -> Word:
+    said, dit, *roles = line.split()
+    (verb, *given), *said_after = (part.split(":") for part in said.split("_"))
+    (infinitive, *donnés), *dit_after = (part.split(":") for part in dit.split("_"))
+    after = tuple(word for (word,) in said_after)
+    past = given[0] if given else inflect("english past", verb)
+    english = {"": verb, "past": past, "done": given[1] if len(given) > 1 else past}
+    participle = donnés[0] if donnés else inflect("french participle", infinitive)
+    stem = donnés[1] if len(donnés) > 1 else inflect("french future", infinitive)
+    done = (participle, inflect("french plural", participle), participle + "e", participle + "es")
+    moves, alone = "+" in roles, bool({"+", "-"} & set(roles))
+    subjects, objects = (roles[-1], "") if alone else (*roles, "", "")[:2]
+    auxiliary = _grammar()["auxiliaries"]["être" if moves else "avoir"]
+    return Word(
+        lemma=" ".join((verb, *after)),
+        english={form: (word, *after) for form, word in english.items()},
+        french={
+            "": (infinitive,) * 4,
+            "done": done,
+            "perfect": done if moves else (participle,) * 4,
+            "stem": (stem,) * 4,
+            **{form: tuple(words.split("/")) * 2 for form, words in auxiliary.items()},
+        },
+        tail=tuple((word, min(at, len(after))) for at, (word,) in enumerate(dit_after, 1)),
+        subjects=subjects,
+        objects=objects,
+    )
+
+
+def _names(line: str) -> Iterator[Name]:
+    """Read a line of `names`: a phrase, a few simple ones, or what another list holds."""
+    if line.startswith("<"):
+        yield from map(_name_of, filter(_is_distinct, space(line.strip("<>"))))
+    elif "|" in line:
+        yield _name(line)
+    else:
+        for word in line.split():
+            first, _, last = word.partition("..")
+            said, _, dit = word.partition(":")
+            numbers = range(int(first), int(last) + 1) if last else ()
+            yield from (Name((f"{n}",), ((f"{n}", (0,), False),)) for n in numbers)
+            if not last:
+                yield Name((said,), ((dit or said, (0,), False),))
+
+
+def _name(line: str) -> Name:
+    said, dit, *gender = (part.strip() for part in line.split("|"))
+    french = []
+    for text in dit.split():
+        word, _, places = text.lstrip("*").partition(":")
+        french.append((word, tuple(map(int, places.split(","))), text.startswith("*")))
+    article = french[0][0]
+    feminine = article == "la" or gender == ["f"]
+    return Name(tuple(said.split()), tuple(french), feminine, many=article == "les")
+
+
+def _is_distinct(found: Node | Name) -> bool:
+    """Tell whether no name comes twice: "between France and France" is left out."""
+    names = [] if isinstance(found, Name) else found.parts.values()
+    lemmas = [name.lemma for name in names if isinstance(name, Name)]
+    return len(set(lemmas)) == len(lemmas)
+
+
+def _name_of(found: Node | Name) -> Name:
+    if isinstance(found, Name):
+        return found
+    english: list[str] = []
+    french, agreement = _say(found, english, NEUTRAL)
+    return Name(tuple(english), tuple(french), agreement.feminine, agreement.many)
+
+
+@functools.cache
+def _determiners() -> dict[str, tuple[Determiner]]:
+    found = {}
+    for line in _grammar()["determiners"].splitlines():
+        said, _, dit = line.partition("|")
+        name = said.split()[0]
+        french = [text.split(":") for text in dit.split()]
+        forms = tuple((f"{word}/{word}".split("/")[:2], int(at)) for word, at in french)
+        english = tuple(said.replace("+", "").split())
+        found[name] = (Determiner(name, "+" in name, english, forms),)
+    return found
+
+
+# --- Spaces: what the rules allow ---------------------------------------------------------------
+
+Chance = Callable[[], float]
+"""A source of numbers, uniform in [0, 1), such as `random.Random(seed).random`, whose values are
+the same in every version of Python."""
+
+
+class Values:
+    """Given values, all different and equally likely."""
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        self.values = tuple(values)
+        self.size = len(self.values)
+
+    def draw(self, chance: Chance) -> Any:
+        """Draw one value; a single one costs no random number."""
+        return self.values[int(chance() * self.size)] if self.size > 1 else self.values[0]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.values)
+
+
+class Product:
+    """What a function makes of one element of each part; it must map no two choices to one."""
+
+    def __init__(self, make: Callable[..., Any], parts: Sequence[Space]) -> None:
+        self.make, self.parts = make, parts
+        self.size = math.prod(part.size for part in parts)
+
+    def draw(self, chance: Chance) -> Any:
+        """Draw an element of every part, in order."""
+        return self.make(*[part.draw(chance) for part in self.parts])
+
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.starmap(self.make, itertools.product(*self.parts))
+
+
+class Union:
+    """Disjoint spaces, drawn by weight; a union inside a union is opened, which saves draws."""
+
+    def __init__(self, branches: Iterable[tuple[float, Space]]) -> None:
+        opened = [branch for pair in branches for branch in _opened(*pair)]
+        self.weights = [weight for weight, _ in opened]
+        self.branches = [branch for _, branch in opened]
+        self.size = sum(branch.size for branch in self.branches)
+        self._bounds = list(itertools.accumulate(self.weights))[:-1]
+        self._total = sum(self.weights)
+
+    def draw(self, chance: Chance) -> Any:
+        """Draw a branch by weight, then one of its elements."""
+        at = bisect.bisect_right(self._bounds, chance() * self._total)
+        return self.branches[at].draw(chance)
+
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.chain.from_iterable(self.branches)
+
+
+Space = Values | Product | Union
+
+
+def _opened(weight: float, inner: Space) -> list[tuple[float, Space]]:
+    if not isinstance(inner, Union):
+        return [(weight, inner)]
+    total = sum(inner.weights)
+    return [
+        (weight * part / total, branch)
+        for part, branch in zip(inner.weights, inner.branches, strict=True)
+    ]
+
+
+@functools.cache
+def space(name: str) -> Space:
+    """Return all that a list of words or a rule allows.
+
+    Args:
+        name: of a list ("noun treaties"), of a word of it ("noun treaties/agreement"), or of a
+            rule with words for its capitals ("date past main").
+
+    Raises:
+        KeyError: no list and no rule has this name.
+    """
+    name, _, picked = name.partition("/")
+    listed = words(name)
+    if listed is None:
+        return _rule(name)
+    if picked == "singular":
+        return Values([word for word in listed if not word.many])
+    return Values([word for word in listed if not picked or word.lemma == picked])
+
+
+LINE = re.compile(r"(?:(?P<weight>[\d.]+)(?: |$))?(?P<body>[^\[]*)(?:\[(?P<guard>.*)\])?")
+
+
+def _rule(name: str) -> Space:
+    given = name.split()
+    text, bound = _found_rule(given)
+    branches: list[tuple[float, Space]] = []
+    for line in text.splitlines():
+        match = LINE.fullmatch(line)
+        assert match is not None, line
+        if _holds(match["guard"], given):
+            weight = float(match["weight"] or 0)
+            for often, body in _repeated(weight, _filled(match["body"].strip(), bound)):
+                branch = _line(body)
+                if not weight:
+                    return branch
+                if branch.size:
+                    branches.append((often, branch))
+    return Union(branches)
+
+
+def _found_rule(given: list[str]) -> tuple[str, dict[str, str]]:
+    """Return the first rule that fits, and what its capitals stand for."""
+    for name, text in _grammar()["rules"].items():
+        pairs = list(itertools.zip_longest(name.split(), given))
+        bound = {key: word for key, word in pairs if key and word and key.isupper() and key[1:]}
+        if all(word is not None and key in (word, *bound) for key, word in pairs):
+            return text, bound
+    raise KeyError(f"grammar.yaml has no list and no rule '{' '.join(given)}'")
+
+
+def _filled(text: str, bound: Mapping[str, str]) -> str:
+    return re.sub(r"\b[A-Z]{2,}\b", lambda match: bound.get(match[0], match[0]), text)
+
+
+def _holds(guard: str | None, given: list[str]) -> bool:
+    """Tell whether a line such as "… [said, not reported]" is for these words."""
+    asked = guard.split(", ") if guard else ()
+    return all((word.split()[-1] in given) != word.startswith("not ") for word in asked)
+
+
+def _repeated(weight: float, text: str) -> Iterator[tuple[float, str]]:
+    """Repeat a line for each word of the loops that it names; yield weights and lines."""
+    lines = [(weight, text)]
+    for loop, items in _grammar()["loops"].items():
+        if re.search(rf"\b{loop}\b", text):
+            lines = [
+                (weight * often, _filled(line, {loop: word}))
+                for weight, line in lines
+                for word, often in items.items()
+            ]
+    for weight, line in lines:
+        initial = re.search(r"\b(\w)\*", line)
+        for kind in _grammar()["nouns"] if initial else [""]:
+            if not initial:
+                yield weight, line
+            elif kind.startswith(initial[1]):
+                yield weight, line.replace(initial[0], kind)
+
+
+PART = re.compile(r"(?:(\w+)=)?(?:\{([^}]*)\}|(\S+))")
+NAMED_PART = re.compile(r"\{(?:(\w+)=)?((\w+)[^}]*)\}")
+
+
+def _line(body: str) -> Space:
+    """Return what a line of a rule allows."""
+    if body.startswith("<"):
+        return space(body.strip("<>"))
+    constructor = re.match(r"(\w*):", body)
+    if constructor:
+        parts = PART.findall(body[constructor.end() :])
+        names = [name for name, _, _ in parts]
+        spaces = [space(rule) if rule else Values([word]) for _, rule, word in parts]
+        return Product(functools.partial(_node, constructor[1] or None, names), spaces)
+    english = body.split("|")[0]
+    found = [(name or first, rule) for name, rule, first in NAMED_PART.findall(english)]
+    template = NAMED_PART.sub(lambda match: f"{{{match[1] or match[3]}}}", body)
+    names = [name for name, _ in found]
+    spaces = [space(rule) for _, rule in found]
+    return Product(functools.partial(_node, template, names), spaces)
+
+
+def _node(template: str | None, names: Sequence[str], *drawn: Any) -> Node | dict[str, Any]:
+    """Gather drawn parts; those without a name are mappings, which are merged."""
+    parts: dict[str, Any] = {}
+    for name, part in zip(names, drawn, strict=True):
+        parts.update({name: part} if name else part)
+    return parts if template is None else Node(template, parts)
+
+
+# --- Saying a meaning in both languages ---------------------------------------------------------
+
+
+class Agreement(NamedTuple):
+    """What a verb takes from its subject: gender and number in French, number in English."""
+
+    feminine: bool
+    many: bool
+    said_many: bool
+
+    @property
+    def form(self) -> int:
+        """Return the place among four forms: m, m plural, f, f plural."""
+        return 2 * self.feminine + self.many
+
+
+NEUTRAL = Agreement(False, False, False)
+
+
+def write(meaning: Node) -> Example:
+    """Say a meaning in both languages: contraction, elision, capitals, spaces."""
+    english: list[str] = []
+    french, _ = _say(meaning, english, NEUTRAL)
+    vowel = _grammar()["an before"]
+    for at, word in enumerate(english[:-1]):
+        if word == "a" and re.match(vowel, english[at + 1].lower()):
+            english[at] = "an"
+    tokens = elide(contract(french))
+    links = sorted([(place, at) for at, token in enumerate(tokens) for place in token[1]])
+    return Example(
+        source=_sentence(english),
+        target=_sentence([word for word, _, _ in tokens], french=True),
+        links=" ".join([f"{source}-{target}" for source, target in links]),
+        lengths=(len(english), len(tokens)),
+    )
+
+
+def _sentence(words: list[str], *, french: bool = False) -> str:
+    """Write words as a sentence: no space before punctuation, nor behind an apostrophe.
+
+    French has a space before a semicolon and an exclamation mark.
+    """
+    text = " ".join(words).replace(" ,", ",").replace(" .", ".")
+    text = text.replace("' ", "'") if french else text.replace(" ;", ";").replace(" !", "!")
+    return text[0].upper() + text[1:]
+
+
+class Piece(NamedTuple):
+    """A word of a template, such as `was/were:1`, `{verb.done}` or `{verb.stem}a/ont:1,4`.
+
+    Attributes:
+        part: the part of the node that is said here; "" for a word of the template's own.
+        form: of the part.
+        endings: singular and plural of the word, or of what is added to the part.
+        places: of the English pieces that a French one is linked to.
+        whole: whether a part is said with all that belongs to it, and linked to itself.
+    """
+
+    part: str
+    form: str
+    endings: tuple[str, str]
+    places: tuple[int, ...]
+    whole: bool
+
+
+PIECE = re.compile(r"(?:\{(\w+)(?:\.(\w+))?\})?([^:]*)(?::([\d,]+))?")
+
+
+@functools.cache
+def _template(text: str) -> tuple[list[Piece], list[Piece]]:
+    """Read a template: the pieces of English, and of French."""
+    said, bar, dit = text.partition("|")
+    english = [_piece(word, {}) for word in said.split()]
+    if not bar:
+        return english, [piece._replace(places=(at,)) for at, piece in enumerate(english)]
+    places = {piece.part: at for at, piece in enumerate(english)}
+    return english, [_piece(word, places) for word in dit.split()]
+
+
+def _piece(text: str, at: Mapping[str, int]) -> Piece:
+    match = PIECE.fullmatch(text)
+    assert match is not None, text
+    part, form, word, linked = (group or "" for group in match.groups())
+    one, _, many = word.partition("/")
+    places = tuple(map(int, linked.split(","))) if linked else (at.get(part, 0),)
+    return Piece(part, form, (one, many or one), places, whole=bool(part and not linked))
+
+
+def _say(
+    node: Node | Name, english: list[str], agreement: Agreement
+) -> tuple[list[Token], Agreement]:
+    """Say a meaning: add its English words, return its French ones and what agrees with it."""
+    start = len(english)
+    if isinstance(node, Name):
+        english += node.english
+        shifted = [(word, tuple([start + at for at in ats]), lent) for word, ats, lent in node.french]
+        return shifted, Agreement(node.feminine, node.many, False)
+    if node.template == "group":
+        return _say_group(node.parts, english)
+    said, dit = _template(_chosen(node))
+    starts: list[int | None] = []
+    phrases: dict[str, list[Token]] = {}
+    for piece in said:
+        part, start = node.parts.get(piece.part), len(english)
+        if not piece.part:
+            english.append(piece.endings[agreement.said_many])
+        elif isinstance(part, Word):
+            english += part.english[piece.form]
+        elif part is not None:
+            phrases[piece.part], agreed = _say(part, english, agreement)
+            if piece.part == "second":
+                agreement = Agreement(agreement.feminine and agreed.feminine, True, True)
+            elif piece.part in HEADS:
+                agreement = agreed
+        starts.append(start if len(english) > start else None)
+    french: list[Token] = []
+    for piece in dit:
+        places = tuple([at for place in piece.places if (at := starts[place]) is not None])
+        part = node.parts.get(piece.part)
+        if piece.part in phrases:
+            french += phrases[piece.part]
+        elif places and piece.whole:
+            french += part.tokens(piece.form, agreement, places[0])
+        elif places:
+            stem = part.french[piece.form][agreement.form] if part else ""
+            french.append((stem + piece.endings[agreement.many], places, False))
+    return french, agreement
+
+
+def _chosen(node: Node) -> str:
+    """Return a node's template: of its tense, and of its denial where that has one of its own."""
+    templates, name = _grammar()["templates"], node.template
+    if "tense" in node.parts:
+        name = f"{name} {node.parts['tense']}"
+        if "not" in node.parts:
+            denied = f"{name} {node.parts['not'].lemma}"
+            name = denied if denied in templates else name
+    return str(templates.get(name, name))
+
+
+def _say_group(parts: Mapping[str, Any], english: list[str]) -> tuple[list[Token], Agreement]:
+    """Say a noun phrase: determiner, adjectives in each language's order, noun, what follows."""
+    determiner, noun = parts["determiner"], parts["noun"]
+    found = parts["adjectives"].parts.values() if "adjectives" in parts else ()
+    many = determiner.many
+    agreement = Agreement(noun.feminine, many, many)
+    start = len(english)
+    english += (*determiner.english, *(word.lemma for word in found), noun.english[many])
+    place = len(english) - 1
+    first = start + len(determiner.english)
+    said = [(word, word.tokens("", agreement, at)) for at, word in enumerate(found, first)]
+    before = [token for word, tokens in said if word.before for token in tokens]
+    french = [(forms[noun.feminine], (start + at,), False) for forms, at in determiner.french]
+    if not french:  # "European laws": des lois européennes, but de nouvelles lois
+        french = [("de" if before else "des", (place,), True)]
+    french += [*before, (noun.french[many], (place,), False)]
+    for word, tokens in reversed(said):
+        french += [] if word.before else tokens
+    if "tail" in parts:
+        french += _say(parts["tail"], english, agreement)[0]
+    return french, agreement
+
+
+# --- What neighbouring French words do to one another -------------------------------------------
+
+
+@functools.cache
+def elides(following: str) -> bool:
+    """Tell whether the next word makes "le" an "l'"."""
+    grammar = _grammar()
+    vowel = re.match(grammar["elide before"], following.lower())
+    return vowel is not None and following not in grammar["aspirated"].split()
+
+
+@functools.cache
+def _contractions() -> dict[tuple[str, str], str]:
+    lines = map(str.split, _grammar()["contractions"].splitlines())
+    return {(preposition, article): word for preposition, article, word in lines}
+
+
+@functools.cache
+def _elisions() -> dict[str, str]:
+    pairs = (pair.split(":") for pair in _grammar()["elisions"].split())
+    return {full: short for full, short in pairs}
+
+
+def contract(tokens: Iterable[Token]) -> list[Token]:
+    """Join prepositions with articles; the word that results has the links of both.
+
+    An article without a counterpart has its link from its noun ("la pêche", fisheries): joined
+    to a preposition it gives that up.
+    """
+    words, table = list(tokens), _contractions()
+    prepositions = {preposition for preposition, _ in table}
+    done: list[Token] = []
+    last = ""
+    for at, token in enumerate(words):
+        word, links, lent = token
+        joined = None
+        if last in prepositions:
+            elided = word in ("le", "la") and elides(words[at + 1][0])
+            joined = table.get((last, "l'" if elided else word))
+        if joined:
+            done[-1] = (joined, done[-1][1] + (() if lent else links), False)
+        else:
+            done.append(token)
+        last = joined or word
+    return done
+
+
+def elide(tokens: Sequence[Token]) -> list[Token]:
+    """Shorten words before a vowel or a mute h, and choose cet, son and nouvel there."""
+    done, table = list(tokens), _elisions()
+    for at, (word, links, lent) in enumerate(tokens[:-1]):
+        if word in table and elides(tokens[at + 1][0]):
+            done[at] = table[word], links, lent
+    return done
