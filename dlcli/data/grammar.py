@@ -155,7 +155,7 @@ def _heads(node: Node) -> tuple[str, ...]:
 # --- Words --------------------------------------------------------------------------------------
 
 Token = tuple[str, tuple[int, ...], bool]
-"""A French word, the English words it is linked to, and whether its noun lent it the link."""
+"""A French word, the English words it is linked to, and whether the link is borrowed from its noun."""
 
 
 class Node(NamedTuple):
@@ -175,7 +175,6 @@ class Noun:
     """A noun of both languages: its singular and plural, and the gender of the French one."""
 
     lemma: str
-    kind: str
     english: tuple[str, str]
     french: tuple[str, str]
     feminine: bool
@@ -240,7 +239,7 @@ class Determiner(NamedTuple):
     lemma: str
     many: bool
     english: tuple[str, ...]
-    french: tuple[tuple[list[str], int], ...]
+    french: tuple[tuple[tuple[str, str], int], ...]
 
 
 def inflect(table: str, word: str) -> str:
@@ -269,131 +268,119 @@ def words(name: str) -> tuple[Any, ...] | None:
     """Return the words of a list, such as "noun treaties" or "verb b t"; None if there is none."""
     grammar = _grammar()
     section, _, rest = name.partition(" ")
-    kinds = [kind[0] for kind in rest.split()]
+    given = rest.split()
     if section == "noun":
-        return tuple(_noun(line, rest) for line in grammar["nouns"][rest].splitlines())
+        return tuple(_noun(line) for line in grammar["nouns"][rest].splitlines())
     if section == "predicate":
         return tuple(word for word in words(f"value {rest}") or () if word.predicate)
     if section in grammar["adjectives"]:
         before = section in grammar["before the noun"].split()
         lines = grammar["adjectives"][section].splitlines()
         found = [_adjective(line, before=before) for line in lines]
-        return tuple(word for word in found if not kinds or kinds[0] in word.objects)
-    if section == "verb":
-        subject, patient = rest.split()[0], kinds[-1]
-        return tuple(
-            verb
-            for verb in _verbs(section)
-            if patient in verb.objects and (subject == "any" or subject in verb.subjects)
-        )
+        return tuple(word for word in found if not given or rest[0] in word.objects)
     if section in grammar["verbs"]:
-        return tuple(verb for verb in _verbs(section) if not kinds or kinds[0] in verb.subjects)
+        found = [_verb(line) for line in grammar["verbs"][section].splitlines()]
+        if given and given[0] != "any":
+            found = [verb for verb in found if given[0] in verb.subjects]
+        return tuple(verb for verb in found if not given[1:] or given[1][0] in verb.objects)
     if name in grammar["names"]:
         lines = grammar["names"][name].splitlines()
         return tuple(itertools.chain.from_iterable(map(_names, lines)))
     return _determiners().get(name)
 
 
-def _noun(line: str, kind: str) -> Noun:
-    said, dit, gender = line.split()
-    one, _, many = said.partition(":")
-    un, _, plusieurs = dit.partition(":")
-    english = one, many or inflect("english plural", one)
-    return Noun(one, kind, english, (un, plusieurs or inflect("french plural", un)), gender == "f")
+def _noun(line: str) -> Noun:
+    english, french, gender = line.split()
+    one, _, many = english.partition(":")
+    both = one, many or inflect("english plural", one)
+    un, _, plural = french.partition(":")
+    return Noun(one, both, (un, plural or inflect("french plural", un)), feminine=gender == "f")
 
 
 def _adjective(line: str, *, before: bool) -> Word:
-    lemma, dit, kinds, *behind = (*line.split(), "") if line.count(" ") == 1 else line.split()
-    if "_" in dit:  # de_paix, d'_urgence
-        first, *others = dit.replace("d'", "de").split("_")
+    english, french, *more = line.split()
+    if "_" in french:  # de_paix, d'_urgence
+        first, *others = french.replace("d'", "de").split("_")
         forms, tail = (first,) * 4, tuple((word, 0) for word in others)
     else:
-        masculine, *given = dit.split("/")
-        feminine = given[0] if given else inflect("french feminine", masculine)
-        men = given[1] if len(given) > 1 else inflect("french plural", masculine)
-        forms, tail = (masculine, men, feminine, inflect("french plural", feminine)), ()
+        one, *given = french.split("/")
+        feminine = given[0] if given else inflect("french feminine", one)
+        many = given[1] if len(given) > 1 else inflect("french plural", one)
+        forms, tail = (one, many, feminine, inflect("french plural", feminine)), ()
     return Word(
-        lemma=lemma,
-        english={"": (lemma,)},
+        lemma=english,
+        english={"": (english,)},
         french={"": forms},
         tail=tail,
-        objects=kinds,
-        predicate=behind == ["is"],
+        objects=more[0] if more else "",
+        predicate="is" in more,
         before=before,
     )
 
 
-@functools.cache
-def _verbs(section: str) -> list[Word]:
-    return [_verb(line) for line in _grammar()["verbs"][section].splitlines()]
-
-
 def _verb(line: str) -> Word:
-    said, dit, *roles = line.split()
-    (verb, *given), *said_after = (part.split(":") for part in said.split("_"))
-    (infinitive, *donnés), *dit_after = (part.split(":") for part in dit.split("_"))
-    after = tuple(word for (word,) in said_after)
-    past = given[0] if given else inflect("english past", verb)
-    english = {"": verb, "past": past, "done": given[1] if len(given) > 1 else past}
-    participle = donnés[0] if donnés else inflect("french participle", infinitive)
-    stem = donnés[1] if len(donnés) > 1 else inflect("french future", infinitive)
+    english, french, *roles = line.split()
+    (base, *given), *after = (part.split(":") for part in english.split("_"))
+    (infinitive, *more), *behind = (part.split(":") for part in french.split("_"))
+    past = given[0] if given else inflect("english past", base)
+    participle = more[0] if more else inflect("french participle", infinitive)
+    stem = more[1] if len(more) > 1 else inflect("french future", infinitive)
     done = (participle, inflect("french plural", participle), participle + "e", participle + "es")
-    moves, alone = "+" in roles, bool({"+", "-"} & set(roles))
-    subjects, objects = (roles[-1], "") if alone else (*roles, "", "")[:2]
+    moves = "+" in roles
     auxiliary = _grammar()["auxiliaries"]["être" if moves else "avoir"]
+    if moves or "-" in roles:
+        roles = [roles[1], ""]
+    forms = {"": base, "past": past, "done": given[1] if len(given) > 1 else past}
+    said_after = tuple(word for (word,) in after)
     return Word(
-        lemma=" ".join((verb, *after)),
-        english={form: (word, *after) for form, word in english.items()},
+        lemma=" ".join((base, *said_after)),
+        english={form: (word, *said_after) for form, word in forms.items()},
         french={
             "": (infinitive,) * 4,
             "done": done,
             "perfect": done if moves else (participle,) * 4,
             "stem": (stem,) * 4,
-            **{form: tuple(words.split("/")) * 2 for form, words in auxiliary.items()},
+            "have": tuple(auxiliary["have"].split("/")) * 2,
+            "had": tuple(auxiliary["had"].split("/")) * 2,
         },
-        tail=tuple((word, min(at, len(after))) for at, (word,) in enumerate(dit_after, 1)),
-        subjects=subjects,
-        objects=objects,
+        tail=tuple((word, min(at, len(after))) for at, (word,) in enumerate(behind, 1)),
+        subjects=roles[0] if roles else "",
+        objects=roles[1] if roles else "",
     )
 
 
 def _names(line: str) -> Iterator[Name]:
-    """Read a line of `names`: a phrase, a few simple ones, or what another list holds."""
+    """Read a line of `names`: a phrase, a few simple ones, or what a list or a rule holds."""
     if line.startswith("<"):
-        yield from map(_name_of, filter(_is_distinct, space(line.strip("<>"))))
+        yield from filter(None, map(_as_name, space(line.strip("<>"))))
     elif "|" in line:
         yield _name(line)
     else:
-        for word in line.split():
-            first, _, last = word.partition("..")
-            said, _, dit = word.partition(":")
-            numbers = range(int(first), int(last) + 1) if last else ()
-            yield from (Name((f"{n}",), ((f"{n}", (0,), False),)) for n in numbers)
-            if not last:
-                yield Name((said,), ((dit or said, (0,), False),))
+        for text in line.split():
+            first, _, last = text.partition("..")
+            for word in map(str, range(int(first), int(last) + 1)) if last else [text]:
+                english, _, french = word.partition(":")
+                yield _name(f"{english} | {french or english}:0")
 
 
 def _name(line: str) -> Name:
-    said, dit, *gender = (part.strip() for part in line.split("|"))
-    french = []
-    for text in dit.split():
+    english, french, *gender = map(str.split, line.split("|"))
+    tokens = []
+    for text in french:
         word, _, places = text.lstrip("*").partition(":")
-        french.append((word, tuple(map(int, places.split(","))), text.startswith("*")))
-    article = french[0][0]
-    feminine = article == "la" or gender == ["f"]
-    return Name(tuple(said.split()), tuple(french), feminine, many=article == "les")
+        tokens.append((word, tuple(map(int, places.split(","))), text.startswith("*")))
+    article = tokens[0][0]
+    feminine = article == "la" or gender == [["f"]]
+    return Name(tuple(english), tuple(tokens), feminine, many=article == "les")
 
 
-def _is_distinct(found: Node | Name) -> bool:
-    """Tell whether no name comes twice: "between France and France" is left out."""
-    names = [] if isinstance(found, Name) else found.parts.values()
-    lemmas = [name.lemma for name in names if isinstance(name, Name)]
-    return len(set(lemmas)) == len(lemmas)
-
-
-def _name_of(found: Node | Name) -> Name:
+def _as_name(found: Node | Name) -> Name | None:
+    """Say a node as a name; none where a part comes twice ("between France and France")."""
     if isinstance(found, Name):
         return found
+    parts = [part.lemma for part in found.parts.values() if isinstance(part, Name)]
+    if len(set(parts)) < len(parts):
+        return None
     english: list[str] = []
     french, agreement = _say(found, english, NEUTRAL)
     return Name(tuple(english), tuple(french), agreement.feminine, agreement.many)
@@ -403,12 +390,12 @@ def _name_of(found: Node | Name) -> Name:
 def _determiners() -> dict[str, tuple[Determiner]]:
     found = {}
     for line in _grammar()["determiners"].splitlines():
-        said, _, dit = line.partition("|")
-        name = said.split()[0]
-        french = [text.split(":") for text in dit.split()]
-        forms = tuple((f"{word}/{word}".split("/")[:2], int(at)) for word, at in french)
-        english = tuple(said.replace("+", "").split())
-        found[name] = (Determiner(name, "+" in name, english, forms),)
+        english, _, french = line.partition("|")
+        name = english.split()[0]
+        said = tuple(english.replace("+", "").split())
+        pieces = [_piece(text, {}) for text in french.split()]
+        forms = tuple((piece.endings, piece.places[0]) for piece in pieces)
+        found[name] = (Determiner(name, "+" in name, said, forms),)
     return found
 
 
@@ -509,7 +496,7 @@ def _rule(name: str) -> Space:
     given = name.split()
     text, bound = _found_rule(given)
     branches: list[tuple[float, Space]] = []
-    for line in text.splitlines():
+    for line in re.sub("\n +", " ", text).splitlines():
         match = LINE.fullmatch(line)
         assert match is not None, line
         if _holds(match["guard"], given):
@@ -687,10 +674,12 @@ def _say(
     start = len(english)
     if isinstance(node, Name):
         english += node.english
-        shifted = [(word, tuple([start + at for at in ats]), lent) for word, ats, lent in node.french]
+        shifted = [
+            (word, tuple([start + at for at in ats]), lent) for word, ats, lent in node.french
+        ]
         return shifted, Agreement(node.feminine, node.many, False)
-    if node.template == "group":
-        return _say_group(node.parts, english)
+    if node.template == "noun_phrase":
+        return _say_noun_phrase(node.parts, english)
     said, dit = _template(_chosen(node))
     starts: list[int | None] = []
     phrases: dict[str, list[Token]] = {}
@@ -722,17 +711,17 @@ def _say(
 
 
 def _chosen(node: Node) -> str:
-    """Return a node's template: of its tense, and of its denial where that has one of its own."""
+    """Return a node's template: of its tense, and of its negation where that has one of its own."""
     templates, name = _grammar()["templates"], node.template
     if "tense" in node.parts:
         name = f"{name} {node.parts['tense']}"
-        if "not" in node.parts:
-            denied = f"{name} {node.parts['not'].lemma}"
-            name = denied if denied in templates else name
+        if "negation" in node.parts:
+            negated = f"{name} {node.parts['negation'].lemma}"
+            name = negated if negated in templates else name
     return str(templates.get(name, name))
 
 
-def _say_group(parts: Mapping[str, Any], english: list[str]) -> tuple[list[Token], Agreement]:
+def _say_noun_phrase(parts: Mapping[str, Any], english: list[str]) -> tuple[list[Token], Agreement]:
     """Say a noun phrase: determiner, adjectives in each language's order, noun, what follows."""
     determiner, noun = parts["determiner"], parts["noun"]
     found = parts["adjectives"].parts.values() if "adjectives" in parts else ()
@@ -766,46 +755,30 @@ def elides(following: str) -> bool:
     return vowel is not None and following not in grammar["aspirated"].split()
 
 
-@functools.cache
-def _contractions() -> dict[tuple[str, str], str]:
-    lines = map(str.split, _grammar()["contractions"].splitlines())
-    return {(preposition, article): word for preposition, article, word in lines}
-
-
-@functools.cache
-def _elisions() -> dict[str, str]:
-    pairs = (pair.split(":") for pair in _grammar()["elisions"].split())
-    return {full: short for full, short in pairs}
-
-
-def contract(tokens: Iterable[Token]) -> list[Token]:
+def contract(tokens: Sequence[Token]) -> list[Token]:
     """Join prepositions with articles; the word that results has the links of both.
 
     An article without a counterpart has its link from its noun ("la pêche", fisheries): joined
     to a preposition it gives that up.
     """
-    words, table = list(tokens), _contractions()
-    prepositions = {preposition for preposition, _ in table}
+    table = _grammar()["contractions"]
     done: list[Token] = []
     last = ""
-    for at, token in enumerate(words):
-        word, links, lent = token
-        joined = None
-        if last in prepositions:
-            elided = word in ("le", "la") and elides(words[at + 1][0])
-            joined = table.get((last, "l'" if elided else word))
+    for at, (word, links, borrowed) in enumerate(tokens):
+        elided = word in ("le", "la") and elides(tokens[at + 1][0])
+        joined = table.get(f"{last} l'" if elided else f"{last} {word}")
         if joined:
-            done[-1] = (joined, done[-1][1] + (() if lent else links), False)
+            done[-1] = (joined, done[-1][1] + (() if borrowed else links), False)
         else:
-            done.append(token)
+            done.append((word, links, borrowed))
         last = joined or word
     return done
 
 
 def elide(tokens: Sequence[Token]) -> list[Token]:
     """Shorten words before a vowel or a mute h, and choose cet, son and nouvel there."""
-    done, table = list(tokens), _elisions()
-    for at, (word, links, lent) in enumerate(tokens[:-1]):
+    done, table = list(tokens), _grammar()["elisions"]
+    for at, (word, links, borrowed) in enumerate(tokens[:-1]):
         if word in table and elides(tokens[at + 1][0]):
-            done[at] = table[word], links, lent
+            done[at] = table[word], links, borrowed
     return done
