@@ -155,7 +155,23 @@ def _heads(node: Node) -> tuple[str, ...]:
 # --- Words --------------------------------------------------------------------------------------
 
 Token = tuple[str, tuple[int, ...], bool]
-"""A French word, the English words it is linked to, and whether the link is borrowed from its noun."""
+"""A French word, the English words it is linked to, and whether its noun lends it the link."""
+
+
+class Agreement(NamedTuple):
+    """What a verb takes from its subject: gender and number in French, number in English."""
+
+    feminine: bool
+    many: bool
+    said_many: bool
+
+    @property
+    def form(self) -> int:
+        """Return the place among four forms: m, m plural, f, f plural."""
+        return 2 * self.feminine + self.many
+
+
+NEUTRAL = Agreement(False, False, False)
 
 
 class Node(NamedTuple):
@@ -218,14 +234,12 @@ class Name:
     Attributes:
         english: its words.
         french: its words with their links, counted from the phrase's first English word.
-        feminine: whether the French phrase is.
-        many: whether the French phrase is plural; the English one never is.
+        agreement: what agrees with it; a plural French name may be singular in English.
     """
 
     english: tuple[str, ...]
     french: tuple[Token, ...]
-    feminine: bool = False
-    many: bool = False
+    agreement: Agreement
 
     @property
     def lemma(self) -> str:
@@ -234,12 +248,12 @@ class Name:
 
 
 class Determiner(NamedTuple):
-    """A determiner: English words, and French ones (m, f) with their place in them."""
+    """A determiner: English words, and French ones whose "endings" are m and f."""
 
     lemma: str
     many: bool
     english: tuple[str, ...]
-    french: tuple[tuple[tuple[str, str], int], ...]
+    french: list[Piece]
 
 
 def inflect(table: str, word: str) -> str:
@@ -370,8 +384,8 @@ def _name(line: str) -> Name:
         word, _, places = text.lstrip("*").partition(":")
         tokens.append((word, tuple(map(int, places.split(","))), text.startswith("*")))
     article = tokens[0][0]
-    feminine = article == "la" or gender == [["f"]]
-    return Name(tuple(english), tuple(tokens), feminine, many=article == "les")
+    agreement = Agreement(article == "la" or gender == [["f"]], article == "les", said_many=False)
+    return Name(tuple(english), tuple(tokens), agreement)
 
 
 def _as_name(found: Node | Name) -> Name | None:
@@ -383,7 +397,7 @@ def _as_name(found: Node | Name) -> Name | None:
         return None
     english: list[str] = []
     french, agreement = _say(found, english, NEUTRAL)
-    return Name(tuple(english), tuple(french), agreement.feminine, agreement.many)
+    return Name(tuple(english), tuple(french), agreement._replace(said_many=False))
 
 
 @functools.cache
@@ -394,8 +408,7 @@ def _determiners() -> dict[str, tuple[Determiner]]:
         name = english.split()[0]
         said = tuple(english.replace("+", "").split())
         pieces = [_piece(text, {}) for text in french.split()]
-        forms = tuple((piece.endings, piece.places[0]) for piece in pieces)
-        found[name] = (Determiner(name, "+" in name, said, forms),)
+        found[name] = (Determiner(name, "+" in name, said, pieces),)
     return found
 
 
@@ -422,18 +435,29 @@ class Values:
 
 
 class Product:
-    """What a function makes of one element of each part; it must map no two choices to one."""
+    """Nodes of a template, with an element of each part; no two choices may give one node."""
 
-    def __init__(self, make: Callable[..., Any], parts: Sequence[Space]) -> None:
-        self.make, self.parts = make, parts
-        self.size = math.prod(part.size for part in parts)
+    def __init__(self, template: str | None, parts: Sequence[tuple[str, Space]]) -> None:
+        self.template = template
+        self.names = [name for name, _ in parts]
+        self.parts = [part for _, part in parts]
+        self.size: int = math.prod([part.size for part in self.parts])
 
     def draw(self, chance: Chance) -> Any:
         """Draw an element of every part, in order."""
-        return self.make(*[part.draw(chance) for part in self.parts])
+        return self._gather([part.draw(chance) for part in self.parts])
 
     def __iter__(self) -> Iterator[Any]:
-        return itertools.starmap(self.make, itertools.product(*self.parts))
+        return map(self._gather, itertools.product(*self.parts))
+
+    def _gather(self, drawn: Iterable[Any]) -> Node | dict[str, Any]:
+        parts: dict[str, Any] = {}
+        for name, part in zip(self.names, drawn, strict=True):
+            if name:
+                parts[name] = part
+            else:  # parts without a template of their own
+                parts.update(part)
+        return parts if self.template is None else Node(self.template, parts)
 
 
 class Union:
@@ -443,7 +467,7 @@ class Union:
         opened = [branch for pair in branches for branch in _opened(*pair)]
         self.weights = [weight for weight, _ in opened]
         self.branches = [branch for _, branch in opened]
-        self.size = sum(branch.size for branch in self.branches)
+        self.size: int = sum([branch.size for branch in self.branches])
         self._bounds = list(itertools.accumulate(self.weights))[:-1]
         self._total = sum(self.weights)
 
@@ -485,7 +509,7 @@ def space(name: str) -> Space:
     if listed is None:
         return _rule(name)
     if picked == "singular":
-        return Values([word for word in listed if not word.many])
+        return Values([name for name in listed if not name.agreement.many])
     return Values([word for word in listed if not picked or word.lemma == picked])
 
 
@@ -550,7 +574,7 @@ def _repeated(weight: float, text: str) -> Iterator[tuple[float, str]]:
 
 
 PART = re.compile(r"(?:(\w+)=)?(?:\{([^}]*)\}|(\S+))")
-NAMED_PART = re.compile(r"\{(?:(\w+)=)?((\w+)[^}]*)\}")
+SLOT = re.compile(r"\{(?:(\w+)=)?((\w+)[^}]*)\}")
 
 
 def _line(body: str) -> Space:
@@ -559,43 +583,15 @@ def _line(body: str) -> Space:
         return space(body.strip("<>"))
     constructor = re.match(r"(\w*):", body)
     if constructor:
-        parts = PART.findall(body[constructor.end() :])
-        names = [name for name, _, _ in parts]
-        spaces = [space(rule) if rule else Values([word]) for _, rule, word in parts]
-        return Product(functools.partial(_node, constructor[1] or None, names), spaces)
-    english = body.split("|")[0]
-    found = [(name or first, rule) for name, rule, first in NAMED_PART.findall(english)]
-    template = NAMED_PART.sub(lambda match: f"{{{match[1] or match[3]}}}", body)
-    names = [name for name, _ in found]
-    spaces = [space(rule) for _, rule in found]
-    return Product(functools.partial(_node, template, names), spaces)
-
-
-def _node(template: str | None, names: Sequence[str], *drawn: Any) -> Node | dict[str, Any]:
-    """Gather drawn parts; those without a name are mappings, which are merged."""
-    parts: dict[str, Any] = {}
-    for name, part in zip(names, drawn, strict=True):
-        parts.update({name: part} if name else part)
-    return parts if template is None else Node(template, parts)
+        found = PART.findall(body[constructor.end() :])
+        parts = [(name, space(rule) if rule else Values([word])) for name, rule, word in found]
+        return Product(constructor[1] or None, parts)
+    template = SLOT.sub(lambda slot: f"{{{slot[1] or slot[3]}}}", body)
+    slots = SLOT.findall(body.split("|")[0])
+    return Product(template, [(name or first, space(rule)) for name, rule, first in slots])
 
 
 # --- Saying a meaning in both languages ---------------------------------------------------------
-
-
-class Agreement(NamedTuple):
-    """What a verb takes from its subject: gender and number in French, number in English."""
-
-    feminine: bool
-    many: bool
-    said_many: bool
-
-    @property
-    def form(self) -> int:
-        """Return the place among four forms: m, m plural, f, f plural."""
-        return 2 * self.feminine + self.many
-
-
-NEUTRAL = Agreement(False, False, False)
 
 
 def write(meaning: Node) -> Example:
@@ -677,7 +673,7 @@ def _say(
         shifted = [
             (word, tuple([start + at for at in ats]), lent) for word, ats, lent in node.french
         ]
-        return shifted, Agreement(node.feminine, node.many, False)
+        return shifted, node.agreement
     if node.template == "noun_phrase":
         return _say_noun_phrase(node.parts, english)
     said, dit = _template(_chosen(node))
@@ -702,7 +698,7 @@ def _say(
         part = node.parts.get(piece.part)
         if piece.part in phrases:
             french += phrases[piece.part]
-        elif places and piece.whole:
+        elif places and part and piece.whole:
             french += part.tokens(piece.form, agreement, places[0])
         elif places:
             stem = part.french[piece.form][agreement.form] if part else ""
@@ -733,7 +729,10 @@ def _say_noun_phrase(parts: Mapping[str, Any], english: list[str]) -> tuple[list
     first = start + len(determiner.english)
     said = [(word, word.tokens("", agreement, at)) for at, word in enumerate(found, first)]
     before = [token for word, tokens in said if word.before for token in tokens]
-    french = [(forms[noun.feminine], (start + at,), False) for forms, at in determiner.french]
+    french: list[Token] = [
+        (piece.endings[noun.feminine], (start + piece.places[0],), False)
+        for piece in determiner.french
+    ]
     if not french:  # "European laws": des lois européennes, but de nouvelles lois
         french = [("de" if before else "des", (place,), True)]
     french += [*before, (noun.french[many], (place,), False)]
