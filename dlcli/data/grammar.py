@@ -248,12 +248,11 @@ class Name:
 
 
 class Determiner(NamedTuple):
-    """A determiner: English words, and French ones whose "endings" are m and f."""
+    """A determiner: English words, French ones whose "endings" are m and f, and its number."""
 
-    lemma: str
-    many: bool
     english: tuple[str, ...]
     french: list[Piece]
+    many: bool
 
 
 def inflect(table: str, word: str) -> str:
@@ -300,7 +299,10 @@ def words(name: str) -> tuple[Any, ...] | None:
     if name in grammar["names"]:
         lines = grammar["names"][name].splitlines()
         return tuple(itertools.chain.from_iterable(map(_names, lines)))
-    return _determiners().get(name)
+    if name in grammar["determiners"]:
+        pieces = [_piece(text, {}) for text in grammar["determiners"][name].split()]
+        return (Determiner(tuple(name.rstrip("+").split()), pieces, many="+" in name),)
+    return None
 
 
 def _noun(line: str) -> Noun:
@@ -311,6 +313,7 @@ def _noun(line: str) -> Noun:
     return Noun(one, both, (un, plural or inflect("french plural", un)), feminine=gender == "f")
 
 
+@functools.cache
 def _adjective(line: str, *, before: bool) -> Word:
     english, french, *more = line.split()
     if "_" in french:  # de_paix, d'_urgence
@@ -321,17 +324,19 @@ def _adjective(line: str, *, before: bool) -> Word:
         feminine = given[0] if given else inflect("french feminine", one)
         many = given[1] if len(given) > 1 else inflect("french plural", one)
         forms, tail = (one, many, feminine, inflect("french plural", feminine)), ()
+    kinds, predicate = "".join(more[:1]), "is" in more
     return Word(
-        lemma=english,
-        english={"": (english,)},
-        french={"": forms},
-        tail=tail,
-        objects=more[0] if more else "",
-        predicate="is" in more,
+        english,
+        {"": (english,)},
+        {"": forms},
+        tail,
+        objects=kinds,
+        predicate=predicate,
         before=before,
     )
 
 
+@functools.cache
 def _verb(line: str) -> Word:
     english, french, *roles = line.split()
     (base, *given), *after = (part.split(":") for part in english.split("_"))
@@ -342,8 +347,7 @@ def _verb(line: str) -> Word:
     done = (participle, inflect("french plural", participle), participle + "e", participle + "es")
     moves = "+" in roles
     auxiliary = _grammar()["auxiliaries"]["être" if moves else "avoir"]
-    if moves or "-" in roles:
-        roles = [roles[1], ""]
+    subjects, objects = (roles[1], "") if moves or "-" in roles else (*roles, "", "")[:2]
     forms = {"": base, "past": past, "done": given[1] if len(given) > 1 else past}
     said_after = tuple(word for (word,) in after)
     return Word(
@@ -354,12 +358,11 @@ def _verb(line: str) -> Word:
             "done": done,
             "perfect": done if moves else (participle,) * 4,
             "stem": (stem,) * 4,
-            "have": tuple(auxiliary["have"].split("/")) * 2,
-            "had": tuple(auxiliary["had"].split("/")) * 2,
+            **{form: tuple(words.split("/")) * 2 for form, words in auxiliary.items()},
         },
         tail=tuple((word, min(at, len(after))) for at, (word,) in enumerate(behind, 1)),
-        subjects=roles[0] if roles else "",
-        objects=roles[1] if roles else "",
+        subjects=subjects,
+        objects=objects,
     )
 
 
@@ -398,18 +401,6 @@ def _as_name(found: Node | Name) -> Name | None:
     english: list[str] = []
     french, agreement = _say(found, english, NEUTRAL)
     return Name(tuple(english), tuple(french), agreement._replace(said_many=False))
-
-
-@functools.cache
-def _determiners() -> dict[str, tuple[Determiner]]:
-    found = {}
-    for line in _grammar()["determiners"].splitlines():
-        english, _, french = line.partition("|")
-        name = english.split()[0]
-        said = tuple(english.replace("+", "").split())
-        pieces = [_piece(text, {}) for text in french.split()]
-        found[name] = (Determiner(name, "+" in name, said, pieces),)
-    return found
 
 
 # --- Spaces: what the rules allow ---------------------------------------------------------------
@@ -451,12 +442,8 @@ class Product:
         return map(self._gather, itertools.product(*self.parts))
 
     def _gather(self, drawn: Iterable[Any]) -> Node | dict[str, Any]:
-        parts: dict[str, Any] = {}
-        for name, part in zip(self.names, drawn, strict=True):
-            if name:
-                parts[name] = part
-            else:  # parts without a template of their own
-                parts.update(part)
+        parts = dict(zip(self.names, drawn, strict=True))
+        parts.update(parts.pop("", {}))  # parts that have no template of their own
         return parts if self.template is None else Node(self.template, parts)
 
 
@@ -554,23 +541,17 @@ def _holds(guard: str | None, given: list[str]) -> bool:
     return all((word.split()[-1] in given) != word.startswith("not ") for word in asked)
 
 
-def _repeated(weight: float, text: str) -> Iterator[tuple[float, str]]:
-    """Repeat a line for each word of the loops that it names; yield weights and lines."""
+def _repeated(weight: float, text: str) -> list[tuple[float, str]]:
+    """Repeat a line for each word of the loops that it names; return weights and lines."""
     lines = [(weight, text)]
     for loop, items in _grammar()["loops"].items():
-        if re.search(rf"\b{loop}\b", text):
+        if loop in text:
             lines = [
-                (weight * often, _filled(line, {loop: word}))
+                (weight * often, line.replace(loop, word))
                 for weight, line in lines
                 for word, often in items.items()
             ]
-    for weight, line in lines:
-        initial = re.search(r"\b(\w)\*", line)
-        for kind in _grammar()["nouns"] if initial else [""]:
-            if not initial:
-                yield weight, line
-            elif kind.startswith(initial[1]):
-                yield weight, line.replace(initial[0], kind)
+    return lines
 
 
 PART = re.compile(r"(?:(\w+)=)?(?:\{([^}]*)\}|(\S+))")
@@ -663,17 +644,17 @@ def _piece(text: str, at: Mapping[str, int]) -> Piece:
     return Piece(part, form, (one, many or one), places, whole=bool(part and not linked))
 
 
-def _say(
-    node: Node | Name, english: list[str], agreement: Agreement
-) -> tuple[list[Token], Agreement]:
-    """Say a meaning: add its English words, return its French ones and what agrees with it."""
-    start = len(english)
+Said = tuple[list[Token], Agreement]
+"""French words and what agrees with them."""
+
+
+def _say(node: Node | Name, english: list[str], agreement: Agreement) -> Said:
+    """Say a meaning: add its English words, return its French ones."""
     if isinstance(node, Name):
+        start = len(english)
         english += node.english
-        shifted = [
-            (word, tuple([start + at for at in ats]), lent) for word, ats, lent in node.french
-        ]
-        return shifted, node.agreement
+        french = [(word, tuple([start + at for at in ats]), own) for word, ats, own in node.french]
+        return french, node.agreement
     if node.template == "noun_phrase":
         return _say_noun_phrase(node.parts, english)
     said, dit = _template(_chosen(node))
@@ -692,7 +673,7 @@ def _say(
             elif piece.part in HEADS:
                 agreement = agreed
         starts.append(start if len(english) > start else None)
-    french: list[Token] = []
+    french = []
     for piece in dit:
         places = tuple([at for place in piece.places if (at := starts[place]) is not None])
         part = node.parts.get(piece.part)
@@ -717,7 +698,7 @@ def _chosen(node: Node) -> str:
     return str(templates.get(name, name))
 
 
-def _say_noun_phrase(parts: Mapping[str, Any], english: list[str]) -> tuple[list[Token], Agreement]:
+def _say_noun_phrase(parts: Mapping[str, Any], english: list[str]) -> Said:
     """Say a noun phrase: determiner, adjectives in each language's order, noun, what follows."""
     determiner, noun = parts["determiner"], parts["noun"]
     found = parts["adjectives"].parts.values() if "adjectives" in parts else ()
