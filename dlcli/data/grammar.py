@@ -246,6 +246,13 @@ class Name:
         """Return the English phrase, which names it."""
         return " ".join(self.english)
 
+    def tokens(self, start: int) -> list[Token]:
+        """Return the French words, linked to English ones of which the first stands at `start`."""
+        return [
+            (word, tuple([start + place for place in places]), borrowed)
+            for word, places, borrowed in self.french
+        ]
+
 
 class Determiner(NamedTuple):
     """A determiner: English words, French ones whose "endings" are m and f, and its number."""
@@ -489,7 +496,7 @@ def space(name: str) -> Space:
             rule with words for its capitals ("date past main").
 
     Raises:
-        KeyError: no list and no rule has this name.
+        KeyError: no list and no rule has this name, or the list lacks the word.
     """
     name, _, picked = name.partition("/")
     listed = words(name)
@@ -497,6 +504,8 @@ def space(name: str) -> Space:
         return _rule(name)
     if picked == "singular":
         return Values([name for name in listed if not name.agreement.many])
+    if picked and picked not in [word.lemma for word in listed]:
+        raise KeyError(f"grammar.yaml has no '{picked}' in '{name}'")
     return Values([word for word in listed if not picked or word.lemma == picked])
 
 
@@ -627,12 +636,12 @@ PIECE = re.compile(r"(?:\{(\w+)(?:\.(\w+))?\})?([^:]*)(?::([\d,]+))?")
 @functools.cache
 def _template(text: str) -> tuple[list[Piece], list[Piece]]:
     """Read a template: the pieces of English, and of French."""
-    said, bar, dit = text.partition("|")
-    english = [_piece(word, {}) for word in said.split()]
+    source, bar, target = text.partition("|")
+    english = [_piece(word, {}) for word in source.split()]
     if not bar:
         return english, [piece._replace(places=(at,)) for at, piece in enumerate(english)]
     places = {piece.part: at for at, piece in enumerate(english)}
-    return english, [_piece(word, places) for word in dit.split()]
+    return english, [_piece(word, places) for word in target.split()]
 
 
 def _piece(text: str, at: Mapping[str, int]) -> Piece:
@@ -651,16 +660,15 @@ Said = tuple[list[Token], Agreement]
 def _say(node: Node | Name, english: list[str], agreement: Agreement) -> Said:
     """Say a meaning: add its English words, return its French ones."""
     if isinstance(node, Name):
-        start = len(english)
+        french = node.tokens(start=len(english))
         english += node.english
-        french = [(word, tuple([start + at for at in ats]), own) for word, ats, own in node.french]
         return french, node.agreement
     if node.template == "noun_phrase":
         return _say_noun_phrase(node.parts, english)
-    said, dit = _template(_chosen(node))
+    source, target = _template(_chosen(node))
     starts: list[int | None] = []
     phrases: dict[str, list[Token]] = {}
-    for piece in said:
+    for piece in source:
         part, start = node.parts.get(piece.part), len(english)
         if not piece.part:
             english.append(piece.endings[agreement.said_many])
@@ -674,7 +682,7 @@ def _say(node: Node | Name, english: list[str], agreement: Agreement) -> Said:
                 agreement = agreed
         starts.append(start if len(english) > start else None)
     french = []
-    for piece in dit:
+    for piece in target:
         places = tuple([at for place in piece.places if (at := starts[place]) is not None])
         part = node.parts.get(piece.part)
         if piece.part in phrases:
@@ -708,8 +716,8 @@ def _say_noun_phrase(parts: Mapping[str, Any], english: list[str]) -> Said:
     english += (*determiner.english, *(word.lemma for word in found), noun.english[many])
     place = len(english) - 1
     first = start + len(determiner.english)
-    said = [(word, word.tokens("", agreement, at)) for at, word in enumerate(found, first)]
-    before = [token for word, tokens in said if word.before for token in tokens]
+    adjectives = [(word, word.tokens("", agreement, at)) for at, word in enumerate(found, first)]
+    before = [token for word, tokens in adjectives if word.before for token in tokens]
     french: list[Token] = [
         (piece.endings[noun.feminine], (start + piece.places[0],), False)
         for piece in determiner.french
@@ -717,7 +725,7 @@ def _say_noun_phrase(parts: Mapping[str, Any], english: list[str]) -> Said:
     if not french:  # "European laws": des lois européennes, but de nouvelles lois
         french = [("de" if before else "des", (place,), True)]
     french += [*before, (noun.french[many], (place,), False)]
-    for word, tokens in reversed(said):
+    for word, tokens in reversed(adjectives):
         french += [] if word.before else tokens
     if "tail" in parts:
         french += _say(parts["tail"], english, agreement)[0]
