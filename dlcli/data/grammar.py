@@ -161,17 +161,14 @@ Token = tuple[str, tuple[int, ...], bool]
 class Agreement(NamedTuple):
     """What a verb takes from its subject: gender and number in French, number in English."""
 
-    feminine: bool
-    many: bool
-    said_many: bool
+    feminine: bool = False
+    many: bool = False
+    said_many: bool = False
 
     @property
     def form(self) -> int:
         """Return the place among four forms: m, m plural, f, f plural."""
         return 2 * self.feminine + self.many
-
-
-NEUTRAL = Agreement(False, False, False)
 
 
 class Node(NamedTuple):
@@ -406,7 +403,7 @@ def _as_name(found: Node | Name) -> Name | None:
     if len(set(parts)) < len(parts):
         return None
     english: list[str] = []
-    french, agreement = _say(found, english, NEUTRAL)
+    french, agreement = _say(found, english, Agreement())
     return Name(tuple(english), tuple(french), agreement._replace(said_many=False))
 
 
@@ -587,7 +584,7 @@ def _line(body: str) -> Space:
 def write(meaning: Node) -> Example:
     """Say a meaning in both languages: contraction, elision, capitals, spaces."""
     english: list[str] = []
-    french, _ = _say(meaning, english, NEUTRAL)
+    french, _ = _say(meaning, english, Agreement())
     vowel = _grammar()["an before"]
     for at, word in enumerate(english[:-1]):
         if word == "a" and re.match(vowel, english[at + 1].lower()):
@@ -710,10 +707,9 @@ def _say_noun_phrase(parts: Mapping[str, Any], english: list[str]) -> Said:
     """Say a noun phrase: determiner, adjectives in each language's order, noun, what follows."""
     determiner, noun = parts["determiner"], parts["noun"]
     found = parts["adjectives"].parts.values() if "adjectives" in parts else ()
-    many = determiner.many
-    agreement = Agreement(noun.feminine, many, many)
+    agreement = Agreement(noun.feminine, determiner.many, determiner.many)
     start = len(english)
-    english += (*determiner.english, *(word.lemma for word in found), noun.english[many])
+    english += (*determiner.english, *(word.lemma for word in found), noun.english[determiner.many])
     place = len(english) - 1
     first = start + len(determiner.english)
     adjectives = [(word, word.tokens("", agreement, at)) for at, word in enumerate(found, first)]
@@ -724,7 +720,7 @@ def _say_noun_phrase(parts: Mapping[str, Any], english: list[str]) -> Said:
     ]
     if not french:  # "European laws": des lois européennes, but de nouvelles lois
         french = [("de" if before else "des", (place,), True)]
-    french += [*before, (noun.french[many], (place,), False)]
+    french += [*before, (noun.french[agreement.many], (place,), False)]
     for word, tokens in reversed(adjectives):
         french += [] if word.before else tokens
     if "tail" in parts:
