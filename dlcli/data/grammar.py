@@ -146,8 +146,8 @@ HEADS = ("subject", "noun", "first", "second")
 def _heads(node: Node) -> tuple[str, ...]:
     found: tuple[str, ...] = ()
     for name in HEADS:
-        part = node.parts.get(name)
-        if part is not None:
+        if name in node.parts:
+            part = node.parts[name]
             found += _heads(part) if isinstance(part, Node) else (part.lemma,)
     return found
 
@@ -447,7 +447,8 @@ class Product:
 
     def _gather(self, drawn: Iterable[Any]) -> Node | dict[str, Any]:
         parts = dict(zip(self.names, drawn, strict=True))
-        parts.update(parts.pop("", {}))  # parts that have no template of their own
+        if "" in parts:  # those that have no template of their own
+            parts.update(parts.pop(""))
         return parts if self.template is None else Node(self.template, parts)
 
 
@@ -680,11 +681,12 @@ def _say(node: Node | Name, english: list[str], agreement: Agreement) -> Said:
         starts.append(start if len(english) > start else None)
     french = []
     for piece in target:
-        places = tuple([at for place in piece.places if (at := starts[place]) is not None])
-        part = node.parts.get(piece.part)
         if piece.part in phrases:
             french += phrases[piece.part]
-        elif places and part and piece.whole:
+            continue
+        places = tuple([at for place in piece.places if (at := starts[place]) is not None])
+        part = node.parts.get(piece.part)
+        if places and part and piece.whole:
             french += part.tokens(piece.form, agreement, places[0])
         elif places:
             stem = part.french[piece.form][agreement.form] if part else ""
