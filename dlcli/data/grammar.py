@@ -544,8 +544,8 @@ def _filled(text: str, bound: Mapping[str, str]) -> str:
 
 def _holds(guard: str | None, given: list[str]) -> bool:
     """Tell whether a line such as "… [said, not reported]" is for these words."""
-    asked = guard.split(", ") if guard else ()
-    return all((word.split()[-1] in given) != word.startswith("not ") for word in asked)
+    asked = re.findall(r"(not )?([\w-]+)", guard or "")
+    return all((word in given) != bool(negated) for negated, word in asked)
 
 
 def _repeated(weight: float, text: str) -> list[tuple[float, str]]:
@@ -725,9 +725,8 @@ def _say_noun_phrase(parts: Mapping[str, Any], english: list[str]) -> Said:
     french += [*before, (noun.french[agreement.many], (place,), False)]
     for word, tokens in reversed(adjectives):
         french += [] if word.before else tokens
-    if "tail" in parts:
-        french += _say(parts["tail"], english, agreement)[0]
-    return french, agreement
+    tail, _ = _say(parts["tail"], english, agreement) if "tail" in parts else ([], agreement)
+    return french + tail, agreement
 
 
 # --- What neighbouring French words do to one another -------------------------------------------
