@@ -173,7 +173,7 @@ def _become(request: dict[str, Any]) -> None:
     trace_updates(request["trace"], pause_s=float(os.environ.get(PAUSE_S, "0")))
     _leave_out_figures()
     sys.argv = ["dl", *request["words"]]
-    from dlcli.__main__ import main
+    from dlcli.cli.app import main
 
     main()
     sys.exit(0)
@@ -181,7 +181,7 @@ def _become(request: dict[str, Any]) -> None:
 
 def trace_updates(path: str, *, pause_s: float) -> None:
     """Write down the beginning of every update, so that a killed process leaves word of it."""
-    from dlcli.engine.step import Stepper
+    from dlcli.engine.loop import Stepper
 
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     real = Stepper.update
@@ -196,7 +196,7 @@ def trace_updates(path: str, *, pause_s: float) -> None:
 
 def _leave_out_figures() -> None:
     """Draw nothing at the end, which would take longer than these trainings."""
-    from dlcli.report import run_figures
+    from dlcli.display import runs as run_figures
 
     for name in ("draw_curves", "draw_snapshots"):
         setattr(run_figures, name, lambda *_args, **_given: None)
@@ -207,11 +207,11 @@ def _import_everything() -> None:
     import rich.live
     import torch._dynamo
 
-    import dlcli.cli.nmt_train
-    import dlcli.cli.vae_train
+    import dlcli.cli.nmt
+    import dlcli.cli.vae
+    import dlcli.display.runs
+    import dlcli.engine.trainer
     import dlcli.nmt.training
-    import dlcli.report.run_figures
-    import dlcli.study.repeat
     import dlcli.vae.training
 
     del pydantic, rich, torch, dlcli

@@ -46,6 +46,8 @@ MUTANTS = (
     *(Mutant("vae", fault) for fault in images.FAULTS),
 )
 
+TESTS = {"nmt": alignment.TESTS, "evidence": evidence.TESTS, "vae": images.TESTS}
+
 
 class Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds one module before anyone else does, with a fault in it."""
@@ -72,13 +74,14 @@ class Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def tests_of(mutants: Sequence[Mutant]) -> list[str]:
-    """Return the files that test some modules: test_M.py and test_M_*.py for a module M."""
-    found: set[Path] = set()
-    for mutant in mutants:
-        tests = ROOT / "tests" / mutant.room
-        for pattern in ("test_{}.py", "test_{}_*.py"):
-            found.update(tests.glob(pattern.format(mutant.fault.module)))
-    return sorted(map(str, found))
+    """Return the files of tests that have to notice faults."""
+    return sorted(
+        {
+            str(ROOT / "tests" / mutant.room / name)
+            for mutant in mutants
+            for name in TESTS[mutant.room][mutant.fault.module]
+        }
+    )
 
 
 def passes(tests: Sequence[str], mutant: Mutant | None = None) -> bool:

@@ -244,12 +244,12 @@ PHASES = {
     "data loading": _interrupted_at("dlcli.vae.training:load_splits", call=1),
     "making the folder": _interrupted_at("dlcli.engine.session:create_run", call=1),
     "writing the settings": _interrupted_at("dlcli.engine.session:write_whole", call=1),
-    "an evaluation": _interrupted_at("dlcli.vae.learner:VaeLearner.evaluate", call=1),
+    "an evaluation": _interrupted_at("dlcli.vae.training:VaeLearner.evaluate", call=1),
     "a save": _interrupted_at("dlcli.engine.checkpoint:write_whole", call=2),
     "the middle of a save": _interrupted_at("torch:save", call=2),
-    "writing a metrics line": _interrupted_at("dlcli.engine.recorder:_append", call=1),
-    "a picture": _interrupted_at("dlcli.report.run_figures:save_png", call=1),
-    "the curves": _interrupted_at("dlcli.report.run_figures:draw_curves", call=1),
+    "writing a metrics line": _interrupted_at("dlcli.engine.session:_append", call=1),
+    "a picture": _interrupted_at("dlcli.display.runs:save_png", call=1),
+    "the curves": _interrupted_at("dlcli.display.runs:draw_curves", call=1),
     "the test set": _interrupted_at("dlcli.vae.training:evaluate", call=1),
     "the outcome": _interrupted_at("dlcli.vae.training:describe", call=1),
 }
@@ -269,7 +269,7 @@ def test_ctrl_c_in_any_phase_leaves_a_run_that_goes_on(
 ) -> None:
     words = [*TRAIN, "--device", "cpu"]
     for name in ("draw_curves", "draw_snapshots"):
-        monkeypatch.setattr(f"dlcli.report.run_figures.{name}", lambda *_a, **_k: None)
+        monkeypatch.setattr(f"dlcli.display.runs.{name}", lambda *_a, **_k: None)
     with monkeypatch.context() as patch:
         PHASES[phase](patch)
         done = dl(*words, "--out", "run", "--json")

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from dlcli.engine.checkpoint import load_model
 from dlcli.engine.runs import RunFolder
-from dlcli.engine.weights import load_model
 from tests.cli.tiny import CONV, SIZES, dl_json, weights_of
 from tests.cli.tiny_nmt import nmt_train
 from tests.launcher import PATIENCE_S, PAUSE_S

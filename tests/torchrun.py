@@ -77,7 +77,7 @@ def _write_threads() -> None:
 
 
 def _fail_at_update(step: int) -> None:
-    from dlcli.engine.step import Stepper
+    from dlcli.engine.loop import Stepper
 
     real = Stepper.update
 
@@ -91,7 +91,7 @@ def _fail_at_update(step: int) -> None:
 
 def main() -> None:
     """Run `dl`; only a first attempt is slow."""
-    from dlcli.__main__ import main
+    from dlcli.cli.app import main
 
     if os.environ.get(FAILING) == os.environ["RANK"]:
         _fail_at_update(3)

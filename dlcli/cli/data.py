@@ -6,35 +6,23 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from dlcli.cli.options import Show, add_command, plain
+from dlcli.cli.options import OfflineFlag, Show, plain
 from dlcli.errors import CheckFailed, ConfigError
 
 if TYPE_CHECKING:
-    from dlcli.data.checks import FileState
-    from dlcli.data.verify import Listing, SetState
+    from dlcli.data.obtain import Listing, SetState
+    from dlcli.data.storage import FileState
 
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="A data set, as in `dl data list`.")
 ]
-OfflineFlag = Annotated[
-    bool, typer.Option("--offline", help="Use what is on this machine, never the network.")
-]
-
-
-def register(app: typer.Typer) -> None:
-    """Add `data list`, `fetch`, `verify`, `path` and `show`."""
-    add_command(app, "list", list_)
-    add_command(app, "fetch", fetch)
-    add_command(app, "verify", verify)
-    add_command(app, "path", path)
-    add_command(app, "show", show_)
 
 
 @plain
 def list_(show: Show) -> None:
     """List the data sets: what each is, where it is on this machine, its licence."""
-    from dlcli.data.verify import listing
-    from dlcli.report import size
+    from dlcli.data.obtain import listing
+    from dlcli.display.tables import size
 
     rows = listing()
     lines = []
@@ -56,8 +44,8 @@ def fetch(
     """Fetch data sets into the cache, checked; what is here already stays as it is."""
     from dlcli.data.catalogue import named
     from dlcli.data.obtain import fetch as obtain
-    from dlcli.data.verify import files_folder
-    from dlcli.report import DownloadProgress
+    from dlcli.data.obtain import files_folder
+    from dlcli.display.progress import DownloadProgress
 
     consoles = show.consoles
     fetched = []
@@ -80,7 +68,7 @@ def verify(
     ] = None,
 ) -> None:
     """Read every file of the data sets that are here and check it; exit code 3 if one is wrong."""
-    from dlcli.data.verify import verify as check
+    from dlcli.data.obtain import verify as check
 
     states = check(names or ())
     good = all(state.state == "ok" for state in states)
@@ -98,7 +86,7 @@ def verify(
 @plain
 def path(show: Show, *, name: NameArgument) -> None:
     """Print the folder that holds a data set's files, which are checked before."""
-    from dlcli.data.verify import path as find
+    from dlcli.data.obtain import path as find
 
     found = find(name)
     show.consoles.result({"name": name, "path": found}, str(found))
@@ -137,8 +125,8 @@ def show_(
 
 
 def _show_images(show: Show, name: str, *, n: int, split: str, offline: bool) -> None:
-    from dlcli.data import load_images
-    from dlcli.report import PictureRows
+    from dlcli.data.images import load_images
+    from dlcli.display.images import PictureRows
 
     if split not in ("train", "test"):
         raise ConfigError(f"Images have no split '{split}'.", hint="They have train and test.")
@@ -153,7 +141,7 @@ def _show_images(show: Show, name: str, *, n: int, split: str, offline: bool) ->
 def _show_pairs(
     show: Show, name: str, *, n: int, split: str, direction: str, offline: bool
 ) -> None:
-    from dlcli.data import load_corpus
+    from dlcli.data.corpora import load_corpus
 
     corpus = load_corpus(name, direction=direction, offline=offline, notice=show.consoles.notice)
     whole = corpus.split(split)

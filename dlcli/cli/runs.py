@@ -7,33 +7,22 @@ from typing import Annotated, Any
 
 import typer
 
-from dlcli.cli.options import Show, add_command, plain
+from dlcli.cli.options import CheckpointFlag, Show, plain
+from dlcli.errors import UsageFault
 
 KindFlag = Annotated[
-    str | None,
-    typer.Option("--kind", help="Only runs of this kind, such as vae.", show_default=False),
+    str | None, typer.Option("--kind", help="Only runs of this kind, such as vae.")
 ]
 NameArgument = Annotated[
-    str | None,
-    typer.Argument(help="A run folder, a name under runs/, or latest.", show_default=False),
+    str | None, typer.Argument(help="A run folder, a name under runs/, or latest.")
 ]
-
-
-def register(app: typer.Typer) -> None:
-    """Add `runs list`, `show`, `compare`, `export` and `prune`."""
-    add_command(app, "list", list_)
-    add_command(app, "show", show_)
-    add_command(app, "compare", compare)
-    add_command(app, "export", export)
-    add_command(app, "prune", prune)
 
 
 @plain
 def list_(show: Show, *, kind: KindFlag = None) -> None:
     """List the runs under runs/, oldest first, with their key metrics."""
-    from dlcli.engine.runs import list_runs
-    from dlcli.report import runs_table
-    from dlcli.study.runs import summarise
+    from dlcli.display.runs import runs_table
+    from dlcli.engine.runs import list_runs, summarise
 
     rows = [summarise(run) for run in list_runs(kind=kind)]
     show.consoles.result({"runs": rows}, runs_table(rows))
@@ -42,9 +31,8 @@ def list_(show: Show, *, kind: KindFlag = None) -> None:
 @plain
 def show_(show: Show, *, run: NameArgument = None) -> None:
     """Show one run: its record, its settings that differ from the defaults, its metrics."""
-    from dlcli.engine.finding import find_run
-    from dlcli.report import record_table
-    from dlcli.study.runs import details
+    from dlcli.display.runs import record_table
+    from dlcli.engine.runs import details, find_run
 
     found = details(find_run(run))
     show.consoles.result(found, record_table(found))
@@ -60,10 +48,8 @@ def compare(
     ] = Path("runs/compare.png"),
 ) -> None:
     """Compare runs: metrics, settings that differ, learning curves in one figure."""
-    from dlcli.engine.finding import find_run
-    from dlcli.errors import UsageFault
-    from dlcli.report import compare_curves, runs_table
-    from dlcli.study.runs import curves_of, differences, signature_warning, summarise
+    from dlcli.display.runs import compare_curves, runs_table
+    from dlcli.engine.runs import curves_of, differences, find_run, signature_warning, summarise
 
     if len(runs) < 2:
         raise UsageFault(
@@ -73,8 +59,7 @@ def compare(
     rows = [summarise(run) for run in found]
     compare_curves(plot, curves_of(found))
     differing = differences(found)
-    warning = signature_warning(rows)
-    if warning:
+    if warning := signature_warning(rows):
         show.consoles.warning(warning)
     result: dict[str, Any] = {"runs": rows, "differences": differing, "files": [plot.absolute()]}
     show.consoles.result(result, runs_table(rows, settings=differing), f"figure {plot}")
@@ -89,21 +74,17 @@ def export(
     half: Annotated[
         bool, typer.Option("--half/--whole", help="Store matrices as float16, or all as float32.")
     ] = True,
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(
-            "--checkpoint",
-            help="best, last or epoch-0010. (default: the run's result)",
-            show_default=False,
-        ),
-    ] = None,
+    checkpoint: CheckpointFlag = None,
 ) -> None:
     """Write a run's weights (safetensors), settings and model card into a folder to hand on."""
-    from dlcli.engine.finding import find_run
-    from dlcli.report import size
-    from dlcli.study.exporting import export_run
+    from dlcli.data.catalogue import describe
+    from dlcli.display.tables import size
+    from dlcli.engine.export import export_run
+    from dlcli.engine.runs import find_run
 
-    done = export_run(find_run(run), out=out, half=half, checkpoint=checkpoint)
+    done = export_run(
+        find_run(run), out=out, describe_data=describe, half=half, checkpoint=checkpoint
+    )
     show.consoles.result(
         {"run": str(done.folder), "files": [str(file) for file in done.files], "bytes": done.size},
         f"{done.folder}  {size(done.size)}",
@@ -117,9 +98,7 @@ def prune(
     *,
     keep: Annotated[
         int | None,
-        typer.Option(
-            "--keep", min=0, help="Keep this many of the newest finished runs.", show_default=False
-        ),
+        typer.Option("--keep", min=0, help="Keep this many of the newest finished runs."),
     ] = None,
     unfinished: Annotated[
         bool, typer.Option("--unfinished", help="Remove runs that failed or were interrupted.")
@@ -134,10 +113,8 @@ def prune(
     ] = False,
 ) -> None:
     """Remove runs that are no longer needed; says what would go unless --yes is given."""
-    from dlcli.engine.pruning import plan_pruning, remove
-    from dlcli.engine.runs import list_runs
-    from dlcli.errors import UsageFault
-    from dlcli.report import removals_table
+    from dlcli.display.runs import removals_table
+    from dlcli.engine.runs import list_runs, plan_pruning, remove
 
     if keep is None and not unfinished and not epochs:
         raise UsageFault(

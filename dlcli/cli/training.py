@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
 
 import typer
 
@@ -18,7 +19,7 @@ from dlcli.errors import Interrupted, UsageFault
 if TYPE_CHECKING:
     from dlcli.cli.options import Show
     from dlcli.engine.events import Event
-    from dlcli.engine.session import Place
+    from dlcli.engine.session import RunLocation
 
 ResumeFlag = Annotated[
     str | None,
@@ -26,20 +27,69 @@ ResumeFlag = Annotated[
         "--resume",
         metavar="[RUN]",
         help="Go on with a run: --resume RUN, or --resume --out RUN.",
-        show_default=False,
     ),
 ]
 ForceFlag = Annotated[bool, typer.Option("--force", help="Replace an existing run folder.")]
 InitFlag = Annotated[
     str | None,
-    typer.Option(
-        "--init-from", metavar="RUN", help="Start from a run's weights only.", show_default=False
-    ),
+    typer.Option("--init-from", metavar="RUN", help="Start from a run's weights only."),
 ]
 SeedsFlag = Annotated[
     int, typer.Option("--seeds", min=1, help="Train this many seeds and report mean ± std.")
 ]
-OPTIONAL_VALUES = frozenset({"--resume"})
+
+
+def run_trainings(
+    show: Show,
+    cells: Mapping[str, Any],
+    *,
+    chapter: str,
+    title: str,
+    tolerant: bool = False,
+    out: Path | None,
+    resume: str | None,
+    force: bool,
+    init_from: str | None = None,
+) -> dict[str, Any]:
+    """Train with one configuration, or with each of several into a folder of its own.
+
+    Args:
+        show: shows how far it is.
+        cells: label → settings.
+        chapter: `vae` or `nmt`.
+        title: see `dlcli.engine.trainer.train_all`.
+        tolerant: see there.
+        out: `--out`.
+        resume: `--resume`, with or without a name.
+        force: `--force`.
+        init_from: `--init-from`.
+
+    Returns:
+        Label → result; nothing on processes other than the main one.
+    """
+    several = len(cells) > 1
+    with training_listeners(show) as listeners:
+        from dlcli.engine.trainer import train_all, train_once
+
+        train = importlib.import_module(f"dlcli.{chapter}.training").train
+        location = run_location(show, out=out, resume=resume, force=force, several=several)
+        if several:
+            results = train_all(
+                cells,
+                train=train,
+                location=location,
+                title=title,
+                tolerant=tolerant,
+                init_from=init_from,
+                listeners=listeners,
+            )
+        else:
+            ((label, config),) = cells.items()
+            result = train_once(
+                config, train=train, location=location, init_from=init_from, listeners=listeners
+            )
+            results = {label: result}
+    return results if is_main_process() else {}
 
 
 def resumed_folder(resume: str | None, out: Path | None) -> Path | None:
@@ -55,7 +105,7 @@ def resumed_folder(resume: str | None, out: Path | None) -> Path | None:
         named = Path(resume)
         if named.is_dir():
             return named
-        from dlcli.engine.finding import find_run
+        from dlcli.engine.runs import find_run
 
         return find_run(resume).path
     if out is None:
@@ -65,9 +115,9 @@ def resumed_folder(resume: str | None, out: Path | None) -> Path | None:
     return out
 
 
-def chosen_place(
+def run_location(
     show: Show, *, out: Path | None, resume: str | None, force: bool, several: bool = False
-) -> Place:
+) -> RunLocation:
     """Return where the training goes.
 
     Args:
@@ -81,21 +131,21 @@ def chosen_place(
         UsageFault: nothing can be gone on with there.
     """
     from dlcli.engine.runs import is_blank
-    from dlcli.engine.session import Place
+    from dlcli.engine.session import RunLocation
 
     folder = resumed_folder(resume, out)
     if folder is None:
-        return Place(out=out, force=force)
+        return RunLocation(out=out, force=force)
     if is_blank(folder):
         if is_main_process():
             words = f"{folder} holds no settings yet: starting over with those given now."
             show.consoles.notice(words)
-        return Place(out=folder)
+        return RunLocation(out=folder)
     cells = [] if several or (folder / "config.yaml").is_file() else _cells_in(folder)
     if cells:
         hint = f"Name one of them, such as --resume {cells[0].parent}, or add --seeds N for all."
         raise UsageFault(f"{folder} holds several runs.", hint=hint)
-    return Place(resume=folder)
+    return RunLocation(resume=folder)
 
 
 def saved_config(given: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -135,7 +185,8 @@ def training_listeners(show: Show) -> Iterator[list[Callable[[Event], None]]]:
             with _following_the_main_process():
                 yield []
             return
-        from dlcli.report import RunFigures, TrainingProgress
+        from dlcli.display.progress import TrainingProgress
+        from dlcli.display.runs import RunFigures
 
         with TrainingProgress(show.consoles) as progress:
             yield [_while_read(progress), _while_read(RunFigures(show.consoles))]
@@ -160,3 +211,60 @@ def _while_read(listener: Callable[[Event], None]) -> Callable[[Event], None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
     return tell
+
+
+# -- Measurements that grow: run to the end or to Ctrl-C, and show what there is either way
+
+
+class Growing(Protocol):
+    """A result of which more complete ones follow."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything asked for is there."""
+
+
+ResultType = TypeVar("ResultType", bound=Growing)
+
+
+def measured(results: Iterable[ResultType], *, told: Callable[[ResultType], object]) -> ResultType:
+    """Run a measurement to the end or to Ctrl-C, and return the last result there was.
+
+    Args:
+        results: ever more complete; at least one if it is not interrupted.
+        told: hears of each, to show how far it is.
+
+    Raises:
+        Interrupted: before there was any.
+    """
+    latest: ResultType | None = None
+    try:
+        with StopFlag().watching():
+            for latest in results:
+                told(latest)
+    except KeyboardInterrupt:
+        if latest is None:
+            raise Interrupted(
+                "Interrupted before anything was measured.",
+                hint="Fewer samples, images or temperatures take less time.",
+            ) from None
+    assert latest is not None, "a measurement yields at least one result"
+    return latest
+
+
+def leave_if_partial(result: Growing, show: Show, *, during: str = "") -> None:
+    """End with the exit code of an interruption where a result is not complete.
+
+    Args:
+        result: already shown.
+        show: takes the warning.
+        during: what was being done.
+
+    Raises:
+        typer.Exit: the result is partial.
+    """
+    if result.complete:
+        return
+    where = f" during {during}" if during else ""
+    show.consoles.warning(f"Interrupted{where}: this result is partial.")
+    raise typer.Exit(Interrupted.exit_code)

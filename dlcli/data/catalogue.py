@@ -5,7 +5,9 @@ A new data set is a new entry of `DATA_SETS`; nothing registers itself.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from dlcli.errors import ConfigError, nearest
@@ -264,9 +266,6 @@ def holds_pairs(name: str) -> bool:
     Raises:
         ConfigError: there is no data set of that name, and it is no path.
     """
-    from dlcli.data.joining import parts_of
-    from dlcli.data.text_files import is_path
-
     if is_path(name) or name == "auto":
         return is_path(name)
     return all(named(part).kind == "pairs" for part in parts_of(name))
@@ -281,3 +280,37 @@ def recommended(name: str, task: str = "vae") -> dict[str, object]:
         if data_set.name == name.split(":", 1)[0]:
             return dict(data_set.advice.get(task, {}))
     return {}
+
+
+PATH_DIGEST = re.compile(r"#([0-9a-f]{8})$")
+_SUFFIXES = {".tsv", ".txt", ".gz"}
+MARK = "+"
+
+
+def is_path(name: str) -> bool:
+    """Tell a path, or two with a comma between, from the name of a data set."""
+    plain = PATH_DIGEST.sub("", name)
+    return any(mark in plain for mark in ",/\\~") or Path(plain).suffix.lower() in _SUFFIXES
+
+
+def is_joined(name: str) -> bool:
+    """Tell the names of several corpora, with `+` between, from the name of one."""
+    return MARK in name and not is_path(name)
+
+
+def parts_of(name: str) -> list[str]:
+    """Return the corpora that a name names: "europarl+tatoeba" two, others themselves."""
+    return name.split(MARK) if is_joined(name) else [name]
+
+
+def describe(name: str) -> str:
+    """Say what a data set holds and under which licence, for a model card."""
+    return "; and ".join(f"{part}: {_about(part)}" for part in parts_of(name))
+
+
+def _about(name: str) -> str:
+    """Describe a data set, by a name such as `glyphs:500` or `europarl-dev500k`."""
+    for entry in DATA_SETS:
+        if entry.name == name.split(":")[0].split("-")[0]:
+            return f"{entry.what}; licence: {entry.licence}"
+    return "see its source"

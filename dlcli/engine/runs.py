@@ -7,16 +7,20 @@ import json
 import math
 import os
 import shutil
+import subprocess
+import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from dlcli import pretrained
+from dlcli.engine.config import load_yaml
 from dlcli.engine.files import write_whole
-from dlcli.errors import RunFailed, UsageFault
+from dlcli.errors import DlError, RunFailed, UsageFault, nearest
 
 RUNS = Path("runs")
 
@@ -304,3 +308,268 @@ def _unwritable(path: Path, error: OSError) -> RunFailed:
         f"The run folder {path} cannot be written: {error.strerror or error}.",
         hint="Choose a folder you may write to with --out.",
     )
+
+
+# -- Where a run came from: the command line, the versions, the machine, the commit
+
+
+def describe_start(
+    *, kind: str, title: str, seed: int, machine: Mapping[str, object]
+) -> dict[str, object]:
+    """Return what run.json says before training: the command line, versions, device, git commit."""
+    return {
+        "kind": kind,
+        "title": title,
+        "status": "running",
+        "command": sys.argv,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "seed": seed,
+        "machine": dict(machine),
+        "git": _git_commit(),
+    }
+
+
+def _git_commit() -> str | None:
+    """Return the commit of the working folder, if it is a git checkout."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+# -- Finding the run that `--run` names: a folder, the newest, or a packaged model
+
+
+def find_run(text: str | None, *, kind: str | None = None) -> RunFolder:
+    """Find the run that `--run` names: a folder, a name under `runs/`, `latest`, or a packaged one.
+
+    Args:
+        text: what was given; `pretrained:NAME` is a model that ships with the package; None means
+            the newest trained run, and where there is none the packaged model of that kind.
+        kind: the kind it must be, such as `vae`.
+
+    Raises:
+        UsageFault: there is no such run, or it is of another kind.
+    """
+    if text in (None, "latest"):
+        trained = [run for run in list_runs(kind=kind) if run.is_trained]
+        packaged = pretrained.default(kind) if text is None else None
+        if trained or packaged:
+            return trained[-1] if trained else RunFolder(packaged or Path())
+        raise UsageFault(
+            f"There is no trained {kind or ''} run under {RUNS.absolute()}.".replace("  ", " "),
+            hint=f"Train one with `dl {kind or 'vae'} train`, or name one with --run FOLDER.",
+        )
+    assert text is not None
+    if text.startswith(pretrained.PREFIX):
+        return _of_kind(_packaged(text.removeprefix(pretrained.PREFIX)), text, kind=kind)
+    for candidate in (Path(text), RUNS / text):
+        if (candidate / "config.yaml").is_file():
+            return _of_kind(RunFolder(candidate.absolute()), str(candidate), kind=kind)
+    near = nearest(text, [run.path.name for run in list_runs(kind=kind)])
+    raise UsageFault(
+        f"There is no run '{text}'.",
+        hint=near[:1].upper() + near[1:] or "`dl runs list` shows the runs there are.",
+    )
+
+
+def using(run: RunFolder, *, checkpoint: str) -> str:
+    """Say which weights a command takes, and whether a training still changes them."""
+    going_on = ", of a training that is still running" if run.status == "running" else ""
+    return f"Using {run.path}, checkpoint {checkpoint}{going_on}."
+
+
+def _packaged(name: str) -> RunFolder:
+    folder = pretrained.folder(name)
+    if folder is None:
+        known = pretrained.names()
+        near = nearest(name, known)
+        raise UsageFault(
+            f"There is no packaged model '{name}'.",
+            hint=near[:1].upper() + near[1:] or f"There are {', '.join(known) or 'none'}.",
+        )
+    return RunFolder(folder)
+
+
+def _of_kind(run: RunFolder, text: str, *, kind: str | None) -> RunFolder:
+    found = run.record().get("kind")
+    if kind is not None and found not in (kind, None):
+        raise UsageFault(
+            f"{text} is a {found} run, and this command needs a {kind} run.",
+            hint=f"`dl runs list --kind {kind}` shows those there are.",
+        )
+    return run
+
+
+# -- Removing runs, or parts of them, that are no longer needed
+
+WITH_RESULT = ("done", "stopped")
+"""How runs end that have a result; `stopped` is at the time limit."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Removal:
+    """Something that can go: a whole run folder, or a checkpoint in one."""
+
+    path: Path
+    reason: str
+    size: int
+    """Bytes."""
+
+
+def plan_pruning(
+    runs: Sequence[RunFolder], *, keep: int | None, unfinished: bool, epochs: bool
+) -> list[Removal]:
+    """List what would be removed, without removing anything.
+
+    Args:
+        runs: all runs, oldest first.
+        keep: how many of the newest finished runs stay; None keeps them all.
+        unfinished: whether runs that failed, were interrupted or were killed go.
+        epochs: whether the `epoch-*.pt` snapshots of finished runs that stay go.
+    """
+    finished = [run for run in runs if run.status in WITH_RESULT]
+    surplus = finished[: max(0, len(finished) - keep)] if keep is not None else []
+    found = [_whole(run, f"beyond the newest {keep}") for run in surplus]
+    if unfinished:
+        others = [run for run in runs if run not in finished and not run.is_in_use]
+        found += [_whole(run, run.status) for run in others]
+    if epochs:
+        stays = [run for run in finished if run not in surplus]
+        snapshots = [path for run in stays for path in sorted(run.checkpoints.glob("epoch-*.pt"))]
+        found += [
+            Removal(path=path, reason="snapshot", size=path.stat().st_size) for path in snapshots
+        ]
+    return found
+
+
+def remove(removals: Sequence[Removal]) -> None:
+    """Remove what `plan_pruning` listed, and folders of several runs that are empty then.
+
+    Raises:
+        RunFailed: something could not be removed, or is being trained by now.
+    """
+    for removal in removals:
+        try:
+            if removal.path.is_dir():
+                with RunFolder(removal.path).locked():
+                    shutil.rmtree(removal.path)
+                with contextlib.suppress(OSError):  # it holds something else
+                    removal.path.parent.rmdir()
+            else:
+                removal.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise RunFailed(
+                f"{removal.path} could not be removed: {error.strerror or error}.",
+                hint="Check its permissions.",
+            ) from None
+
+
+def _whole(run: RunFolder, reason: str) -> Removal:
+    size = sum(path.lstat().st_size for path in run.path.rglob("*") if path.is_file())
+    return Removal(path=run.path, reason=reason, size=size)
+
+
+# -- Runs beside one another: summaries, differing settings, learning curves
+
+Series = tuple[Sequence[float], Sequence[float]]
+
+CURVES = ("valid_loss", "train_loss", "valid_nll_per_token")
+"""What a learning curve shows, the first that a run has."""
+
+
+def summarise(run: RunFolder) -> dict[str, Any]:
+    """Return a run's key facts: name, kind, status, final metrics, signature."""
+    record = run.record()
+    rows = run.metrics()
+    return {
+        "run": str(run.path),
+        "name": run.path.name
+        if run.path.parent.name == "runs"
+        else f"{run.path.parent.name}/{run.path.name}",
+        "kind": record.get("kind"),
+        "title": record.get("title"),
+        "status": run.status,
+        "started": record.get("started"),
+        "epoch": rows[-1].get("epoch") if rows else 0,
+        "metrics": record.get("metrics", {}),
+        "signature": record.get("signature"),
+    }
+
+
+def details(run: RunFolder) -> dict[str, Any]:
+    """Return everything that is known of a run: its record, its settings, its last metrics."""
+    rows = run.metrics()
+    files = sorted(
+        str(path) for path in run.path.rglob("*") if path.is_file() and path.name != ".lock"
+    )
+    return {
+        **summarise(run),
+        "record": run.record(),
+        "config": load_yaml(run.config_file),
+        "last": rows[-1] if rows else {},
+        "files": files,
+    }
+
+
+def differences(runs: Sequence[RunFolder]) -> dict[str, list[Any]]:
+    """Return the settings in which runs differ: dotted path → one value a run (None: not set)."""
+    flat = [dict(_leaves(_config(run))) for run in runs]
+    paths = dict.fromkeys(path for settings in flat for path in settings)
+    found = {path: [settings.get(path) for settings in flat] for path in paths}
+    return {path: values for path, values in found.items() if any(v != values[0] for v in values)}
+
+
+def curves_of(runs: Sequence[RunFolder]) -> dict[str, Series]:
+    """Return each run's learning curve: name → (epochs, losses)."""
+    return {summarise(run)["name"]: curve_of(run) for run in runs}
+
+
+def curve_of(run: RunFolder) -> Series:
+    """Return a run's learning curve (epochs, losses), of validation data where there are any."""
+    rows = run.metrics()
+    for name in CURVES:
+        points = [
+            (row["epoch"], row[name]) for row in rows if isinstance(row.get(name), int | float)
+        ]
+        if points:
+            return [float(x) for x, _ in points], [float(y) for _, y in points]
+    return [], []
+
+
+def signature_warning(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return a sentence where the runs' numbers were not measured on the same pixels or data."""
+    for part in ("data", "pixels", "split", "likelihood"):
+        values = {_part(row.get("signature"), part) for row in rows if row.get("signature")}
+        if len(values) > 1:
+            found = ", ".join(sorted(values))
+            return f"These runs differ in {part} ({found}): do not compare their losses."
+    return ""
+
+
+def _part(signature: str | None, name: str) -> str:
+    for field in (signature or "").split("|"):
+        key, _, value = field.partition(":")
+        if key == name:
+            return value
+    return "none"
+
+
+def _config(run: RunFolder) -> dict[str, Any]:
+    try:
+        return load_yaml(run.config_file)
+    except DlError:
+        return {}
+
+
+def _leaves(data: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            found += _leaves(value, f"{prefix}{key}.")
+        else:
+            found.append((prefix + key, value))
+    return found

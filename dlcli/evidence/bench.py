@@ -6,9 +6,10 @@ simulated image under a decoder is also its `bdmc` and its `ais`.
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -16,20 +17,261 @@ import torch
 
 from dlcli.engine.seed import generator
 from dlcli.errors import UsageFault
-from dlcli.evidence.annealing import Annealed, anneal
-from dlcli.evidence.bdmc import Sandwich, as_estimate, sandwich
+from dlcli.evidence.annealing import Annealed, Sandwich, anneal, as_estimate, sandwich
 from dlcli.evidence.cases import Case, Truth, sandwich_truth
 from dlcli.evidence.config import EstimatorName, EvidenceConfig
-from dlcli.evidence.diagnostics import Estimate, Spread, assess
-from dlcli.evidence.estimators import importance_weights, prior_weights, rising
-from dlcli.evidence.laplace import laplace_proposal
-from dlcli.evidence.linear_gaussian import LinearGaussian
-from dlcli.evidence.proposal import Proposal
-from dlcli.evidence.quasi import REPLICATES, quasi_weights
-from dlcli.evidence.schedule import Schedule, choose_schedule
-from dlcli.evidence.stream import WeightSummary, summarize
-from dlcli.evidence.sweep import Stream, Sweep, Target, run_sweep, run_to_target
-from dlcli.evidence.telling import Tell, Told, fraction_of, unheard
+from dlcli.evidence.diagnostics import Estimate, Spread, WeightSummary, assess, summarize
+from dlcli.evidence.estimators import (
+    REPLICATES,
+    Proposal,
+    importance_weights,
+    laplace_proposal,
+    prior_weights,
+    quasi_weights,
+    rising,
+)
+from dlcli.evidence.hmc import Schedule, choose_schedule
+from dlcli.evidence.models import LinearGaussian
+from dlcli.evidence.progress import CountCallback, ProgressCallback, count_progress, no_progress
+
+# -- An estimator over growing sample counts, repeated: errors, their slope, and what a wish costs
+# One pass over a stream visits every count. Counts that cost little are visited by several
+# independent repeats, which show the spread; the largest only once.
+
+Stream = Callable[[torch.Generator, Sequence[int]], Iterator[tuple[WeightSummary, Spread | None]]]
+"""Draws weights from a generator and reports at the given counts."""
+
+FEWEST_REPEATS = 3
+PILOT_SAMPLES = 10_000
+APART = 4.0
+"""Joint standard errors by which two estimates of one number may differ."""
+MARGIN = 10.0
+"""How many ρ a count must reach to lie on the −1/2 line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepPoint:
+    """One sample count.
+
+    Args:
+        samples: N.
+        estimate: of the first repeat.
+        repeats: log p̂ of every repeat, the first included.
+        rms_error: root mean square of log p̂ − log p over the repeats, or None without a truth.
+    """
+
+    samples: int
+    estimate: Estimate
+    repeats: tuple[float, ...]
+    rms_error: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """All sample counts of one estimator.
+
+    Args:
+        points: rising in N.
+        slope: of log RMS error against log N over the repeated counts; None where fewer than two
+            counts have three repeats. −1/2 once N ≫ ρ, nothing in particular before.
+        slope_asymptotic: the same over counts of at least 10 ρ alone, repeated or not.
+    """
+
+    points: tuple[SweepPoint, ...]
+    slope: float | None
+    slope_asymptotic: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What a wished-for standard error takes.
+
+    Args:
+        std_error: the wish, nats.
+        reached: whether the estimate has it.
+        samples_needed_log10: log10 of the samples it takes, known or extrapolated.
+        reason: in words.
+    """
+
+    std_error: float
+    reached: bool
+    samples_needed_log10: float
+    reason: str
+
+
+def run_sweep(
+    stream: Stream,
+    *,
+    name: str,
+    counts: Sequence[int],
+    generators: Sequence[torch.Generator],
+    repeat_up_to: int,
+    ceiling: float = math.inf,
+    truth: float | None = None,
+    log_rho: float | None = None,
+) -> Sweep:
+    """Visit every count with the first generator, and the cheap ones with all.
+
+    Args:
+        stream: the estimator.
+        name: of the estimator.
+        counts: rising sample counts.
+        generators: one a repeat.
+        repeat_up_to: the largest count that is repeated.
+        ceiling: an upper bound on log p(x).
+        truth: log p(x) where it is known.
+        log_rho: log ρ where it is known, which tells where the −1/2 line begins.
+    """
+    first = [
+        assess(summary, name=name, ceiling=ceiling, spread=spread)
+        for summary, spread in stream(generators[0], counts)
+    ]
+    cheap = [count for count in counts if count <= repeat_up_to]
+    logs: dict[int, list[float]] = {estimate.samples: [estimate.log_p] for estimate in first}
+    for repeat in generators[1:] if cheap else ():
+        for summary, _ in stream(repeat, cheap):
+            logs[summary.samples].append(float(summary.log_mean[0]))
+    points = tuple(
+        SweepPoint(
+            samples=estimate.samples,
+            estimate=estimate,
+            repeats=tuple(logs[estimate.samples]),
+            rms_error=_rms(logs[estimate.samples], truth),
+        )
+        for estimate in first
+    )
+    repeated = [point for point in points if len(point.repeats) >= FEWEST_REPEATS]
+    settled = [
+        point
+        for point in points
+        if log_rho is not None and math.log(point.samples) >= log_rho + math.log(MARGIN)
+    ]
+    return Sweep(points=points, slope=fit_slope(repeated), slope_asymptotic=fit_slope(settled))
+
+
+def fit_slope(points: Sequence[SweepPoint]) -> float | None:
+    """Fit the slope of log RMS error against log N by least squares; None for under two points."""
+    pairs = [
+        (math.log(point.samples), math.log(point.rms_error))
+        for point in points
+        if point.rms_error is not None and 0 < point.rms_error < math.inf
+    ]
+    if len(pairs) < 2:
+        return None
+    x_mean = sum(x for x, _ in pairs) / len(pairs)
+    y_mean = sum(y for _, y in pairs) / len(pairs)
+    spread = sum((x - x_mean) ** 2 for x, _ in pairs)
+    return sum((x - x_mean) * (y - y_mean) for x, y in pairs) / spread
+
+
+def run_to_target(
+    stream: Stream,
+    *,
+    name: str,
+    target_se: float,
+    most: int,
+    generators: tuple[torch.Generator, torch.Generator],
+    ceiling: float = math.inf,
+    log_rho: float | None = None,
+    at_least: bool = False,
+) -> tuple[Sweep, Target]:
+    """Sample until the standard error is reached, or say at once that it would take too many.
+
+    To stop at the first count that looks good is to choose lucky draws. What is reported is
+    therefore drawn anew, twice as many; where that does not bear the first out, sampling goes on.
+
+    Args:
+        stream: the estimator.
+        name: of the estimator.
+        target_se: the wish, nats.
+        most: samples that may be drawn.
+        generators: of the search and of what is reported, the only sources of randomness.
+        ceiling: an upper bound on log p(x).
+        log_rho: log ρ of the weights where it is known: N ≈ ρ/se².
+        at_least: `log_rho` is only a lower bound.
+    """
+    needed = None if log_rho is None else (log_rho - 2 * math.log(target_se)) / math.log(10)
+    hopeless = needed is not None and needed > math.log10(most)
+    counts = [min(PILOT_SAMPLES, most)] if hopeless else list(_growing(most))
+    points = []
+    reached, anew_drawn = False, 0
+    for summary, spread in stream(generators[0], counts):
+        estimate = assess(summary, name=name, ceiling=ceiling, spread=spread)
+        estimate = replace(estimate, evaluations=estimate.evaluations + anew_drawn)
+        points.append(_unrepeated(estimate))
+        if not _meets(estimate, target_se):
+            continue
+        for again, spread_again in stream(generators[1], [min(2 * estimate.samples, most)]):
+            anew = assess(again, name=name, ceiling=ceiling, spread=spread_again)
+            reached = _meets(anew, target_se) and _agree(estimate, anew)
+            anew_drawn += anew.samples
+            anew = replace(anew, evaluations=estimate.samples + anew_drawn)
+        if reached:
+            points.append(_unrepeated(anew))
+            break
+        points[-1] = _unrepeated(_not_borne_out(estimate))
+    last = points[-1].estimate
+    if needed is None or not hopeless:
+        needed = _extrapolate(last, target_se) if not reached else math.log10(last.samples)
+    target = Target(
+        std_error=target_se,
+        reached=reached,
+        samples_needed_log10=needed,
+        reason=_in_words(last, target_se, needed, reached=reached, vague=at_least or not hopeless),
+    )
+    return Sweep(points=tuple(points), slope=None, slope_asymptotic=None), target
+
+
+def _unrepeated(estimate: Estimate) -> SweepPoint:
+    repeats = (estimate.log_p,)
+    return SweepPoint(samples=estimate.samples, estimate=estimate, repeats=repeats, rms_error=None)
+
+
+def _meets(estimate: Estimate, target_se: float) -> bool:
+    return estimate.verdict == "trust" and estimate.std_error <= target_se
+
+
+def _agree(one: Estimate, other: Estimate) -> bool:
+    return abs(one.log_p - other.log_p) <= APART * math.hypot(one.std_error, other.std_error)
+
+
+def _not_borne_out(estimate: Estimate) -> Estimate:
+    reason = "samples drawn anew do not bear it out"
+    return replace(estimate, verdict="doubt", reason=reason)
+
+
+def _growing(most: int) -> Iterator[int]:
+    """Count 1000, 1414, 2000, … up to `most`, so that at most 40% too many are drawn."""
+    for step in itertools.count():
+        count = min(most, round(1000 * 2 ** (step / 2)))
+        yield count
+        if count == most:
+            return
+
+
+def _extrapolate(estimate: Estimate, target_se: float) -> float:
+    relative = max(estimate.std_error, 1 / math.sqrt(max(estimate.ess, 1.0)))
+    return math.log10(estimate.samples) + 2 * math.log10(max(relative / target_se, 1.0))
+
+
+def _in_words(
+    estimate: Estimate, target_se: float, needed: float, *, reached: bool, vague: bool
+) -> str:
+    if reached:
+        return f"{estimate.samples:,} samples give a standard error of {estimate.std_error:.3g}"
+    if estimate.std_error <= target_se:
+        shown = f"{estimate.samples:,} samples show one of {estimate.std_error:.3g}"
+        return f"{shown} that is not to be trusted"
+    number = f"10^{needed:.1f}" if needed > 6 else f"{10**needed:,.0f}"
+    about = "at least" if vague else "about"
+    return f"a standard error of {target_se:g} would take {about} {number} samples"
+
+
+def _rms(logs: Sequence[float], truth: float | None) -> float | None:
+    if truth is None:
+        return None
+    return math.sqrt(sum((log - truth) ** 2 for log in logs) / len(logs))
+
 
 BIAS = {
     "bdmc": "a lower and an upper bound, each in expectation",
@@ -66,18 +308,20 @@ class Bench:
     Args:
         case: what is to be estimated.
         config: how.
-        tell: hears how far the estimator at work is.
+        progress: is told how far the estimator at work is.
     """
 
-    def __init__(self, case: Case, config: EvidenceConfig, *, tell: Tell = unheard) -> None:
-        self.case, self.config, self._tell = case, config, tell
+    def __init__(
+        self, case: Case, config: EvidenceConfig, *, progress: ProgressCallback = no_progress
+    ) -> None:
+        self.case, self.config, self._progress = case, config, progress
         self.ceiling = float(case.model.ceiling(case.x)[0])
 
     @cached_property
     def schedule(self) -> Schedule:
         """The annealing schedule of this image."""
         wish = self.config.annealing
-        self._tell(self._stage("the pilot run"), 0.0)
+        self._progress(self._stage("the pilot run"), 0.0)
         return choose_schedule(
             self.case.precise,
             self.case.x,
@@ -107,7 +351,7 @@ class Bench:
             schedule=schedule,
             chains=self.config.annealing.chains,
             generators=(self._generator("ais"), self._generator("ais-backwards")),
-            told=self._told("bdmc", 2 * schedule.temperatures),
+            progress=self._counter("bdmc", 2 * schedule.temperatures),
         )
 
     @cached_property
@@ -120,7 +364,7 @@ class Bench:
             schedule=schedule,
             chains=self.config.annealing.chains,
             generator=self._generator("ais"),
-            told=self._told("ais", schedule.temperatures),
+            progress=self._counter("ais", schedule.temperatures),
         )
 
     @cached_property
@@ -181,14 +425,14 @@ class Bench:
         draws = counts[-1] + (self.config.repeats - 1) * max(
             (count for count in counts if count <= repeated), default=0
         )
-        told = self._told(name, draws)
+        count = self._counter(name, draws)
         if wish is not None:  # nobody knows how many samples that takes
-            told = unheard
+            count = no_progress
         stream = {
             "prior": self._prior_stream,
             "importance": self._importance_stream,
             "control": self._control_stream,
-        }[name](told)
+        }[name](count)
         if wish is not None:
             log_rho, vague = self._log_rho() if name == "prior" else (None, False)
             return run_to_target(
@@ -214,18 +458,18 @@ class Bench:
         )
         return sweep, None
 
-    def _prior_stream(self, told: Told) -> Stream:
+    def _prior_stream(self, progress: CountCallback) -> Stream:
         def stream(
             source: torch.Generator, counts: Sequence[int]
         ) -> Iterator[tuple[WeightSummary, Spread | None]]:
             for summary in prior_weights(
-                self.case.model, self.case.x, samples=counts, generator=source, told=told
+                self.case.model, self.case.x, samples=counts, generator=source, progress=progress
             ):
                 yield summary, None
 
         return stream
 
-    def _importance_stream(self, told: Told) -> Stream:
+    def _importance_stream(self, progress: CountCallback) -> Stream:
         proposal = self._proposal
 
         def stream(
@@ -237,13 +481,13 @@ class Bench:
                 proposal=proposal,
                 samples=counts,
                 generator=source,
-                told=told,
+                progress=progress,
             ):
                 yield summary, None
 
         return stream
 
-    def _control_stream(self, told: Told) -> Stream:
+    def _control_stream(self, progress: CountCallback) -> Stream:
         wish, fewest = self.config.target_se, 2 * REPLICATES
         most = max(self.config.samples) if wish is None else self.config.max_samples
         if most < fewest:
@@ -257,7 +501,7 @@ class Bench:
             source: torch.Generator, counts: Sequence[int]
         ) -> Iterator[tuple[WeightSummary, Spread | None]]:
             yield from quasi_weights(
-                self.case.model, self.case.x, samples=counts, generator=source, told=told
+                self.case.model, self.case.x, samples=counts, generator=source, progress=progress
             )
 
         return stream
@@ -295,8 +539,8 @@ class Bench:
     def _stage(self, name: str) -> str:
         return f"{self.case.label}: {name}"
 
-    def _told(self, name: str, total: int) -> Told:
-        return fraction_of(total, stage=self._stage(name), tell=self._tell)
+    def _counter(self, name: str, total: int) -> CountCallback:
+        return count_progress(total, stage=self._stage(name), progress=self._progress)
 
     def _generator(self, *names: object) -> torch.Generator:
         return generator(self.config.compute.seed, *names, self.case.name, self.case.dim)

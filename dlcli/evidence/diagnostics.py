@@ -12,12 +12,323 @@ Pareto tail of k = 0.9 does in 94% of sets of 20,000 (with 3√ESS weights only 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from dlcli.evidence.interval import Interval, log_interval, relative_moments
-from dlcli.evidence.pareto import pareto_k
-from dlcli.evidence.stream import WeightSummary, tail_length
+import torch
+from torch import Tensor
+
+# -- Running statistics of a stream of log-weights whose memory does not grow with the stream
+# Kept per column: the largest weight, the first three moments relative to it, and the largest
+# weights themselves (the 3√N that the Pareto fit reads).
+#
+# Shapes: `B` columns (images, or replicates of one image), `K` samples of a chunk, `T` tail length.
+
+
+def tail_length(samples: int) -> int:
+    """Return the size of the Pareto tail, min(N/5, 3√N) rounded up (Vehtari et al., PSIS)."""
+    return math.ceil(min(samples / 5, 3 * math.sqrt(samples)))
+
+
+@dataclass(frozen=True, eq=False)
+class WeightSummary:
+    """What is known of N weights a column; all float64.
+
+    Args:
+        samples: N.
+        log_max: the largest log-weight, (B,); -inf where every weight is zero.
+        sums: Σ (w/max w)^k for k = 1, 2, 3: (3, B).
+        tail: the largest log-weights in falling order, (T, B), at least those that `pareto_k`
+            reads.
+    """
+
+    samples: int
+    log_max: Tensor
+    sums: Tensor
+    tail: Tensor
+
+    @property
+    def columns(self) -> int:
+        """B."""
+        return self.log_max.shape[0]
+
+    @property
+    def log_mean(self) -> Tensor:
+        """The estimate log p̂ = log (1/N) Σ w: (B,)."""
+        return self.log_max + self.sums[0].log() - math.log(self.samples)
+
+    @property
+    def ess(self) -> Tensor:
+        """The effective sample size (Σw)²/Σw²: (B,), between 1 and N."""
+        return (self.sums[0].square() / self.sums[1]).nan_to_num(0.0)
+
+    @property
+    def max_share(self) -> Tensor:
+        """The largest weight's share of their sum: (B,)."""
+        return (1 / self.sums[0]).nan_to_num(1.0, posinf=1.0)
+
+    def column(self, index: int) -> WeightSummary:
+        """Return one column alone."""
+        cut = slice(index, index + 1)
+        return WeightSummary(self.samples, self.log_max[cut], self.sums[:, cut], self.tail[:, cut])
+
+    def pooled(self) -> WeightSummary:
+        """Read all columns as one set of B·N weights of one image."""
+        top = self.log_max.max()
+        ratio = (self.log_max - top).nan_to_num(-math.inf).exp()
+        powers = torch.stack([ratio, ratio**2, ratio**3])
+        samples = self.samples * self.columns
+        everything = self.tail.reshape(-1)
+        length = min(tail_length(samples) + 1, everything.shape[0])
+        tail = everything.topk(length).values[:, None]
+        return WeightSummary(samples, top[None], (self.sums * powers).sum(1, keepdim=True), tail)
+
+
+class RunningWeights:
+    """Accumulates chunks of log-weights; `summary()` may be taken at any moment.
+
+    Args:
+        columns: B.
+        capacity: the largest N for which a summary will be taken (all columns together where they
+            will be pooled); it sets how much of the tail is kept.
+    """
+
+    def __init__(self, columns: int, *, capacity: int) -> None:
+        self.samples = 0
+        self._keep = tail_length(capacity) + 1
+        self._log_max = torch.full((columns,), -math.inf, dtype=torch.float64)
+        self._sums = torch.zeros(3, columns, dtype=torch.float64)
+        self._tail = torch.empty(0, columns, dtype=torch.float64)
+        self._floor = -math.inf
+
+    def update(self, log_weight: Tensor) -> None:
+        """Take in a chunk of log-weights, (K, B), on any device and in any precision."""
+        chunk = log_weight.detach().to("cpu", torch.float64)
+        if chunk.shape[0] == 0:
+            return
+        top = torch.maximum(self._log_max, chunk.max(0).values)
+        finite = top.clamp_min(torch.finfo(torch.float64).min)  # −inf − (−inf) would be NaN
+        scale = (self._log_max - finite).exp()
+        weight = (chunk - finite).exp_()
+        square = weight * weight
+        sums = torch.stack([weight.sum(0), square.sum(0), (square * weight).sum(0)])
+        self._sums = self._sums * torch.stack([scale, scale**2, scale**3]) + sums
+        self._log_max = top
+        self.samples += chunk.shape[0]
+        self._collect(chunk)
+
+    def _collect(self, chunk: Tensor) -> None:
+        if chunk.shape[1] == 1:
+            chunk = chunk[chunk[:, 0] > self._floor]
+        merged = torch.cat([self._tail, chunk])
+        # One column is cut back only when twice full, which makes the selection's cost vanish.
+        limit = 2 * self._keep if chunk.shape[1] == 1 else self._keep
+        if merged.shape[0] > limit:
+            merged = merged.topk(self._keep, dim=0, sorted=False).values
+            self._floor = float(merged.min()) if merged.shape[1] == 1 else -math.inf
+        self._tail = merged
+
+    def summary(self) -> WeightSummary:
+        """Return what is known so far.
+
+        Raises:
+            ValueError: nothing has been seen.
+        """
+        if self.samples == 0:
+            raise ValueError("no weights have been seen")
+        tail = self._tail.sort(dim=0, descending=True).values[: self._keep]
+        return WeightSummary(self.samples, self._log_max.clone(), self._sums.clone(), tail)
+
+
+def summarize(log_weight: Tensor) -> WeightSummary:
+    """Summarise log-weights that are all at hand: (N, B)."""
+    running = RunningWeights(log_weight.shape[1], capacity=log_weight.shape[0])
+    running.update(log_weight)
+    return running.summary()
+
+
+def chunks(checkpoints: Sequence[int], *, most: int) -> Iterator[tuple[int, bool]]:
+    """Cut a stream into chunks of at most `most` samples that end at every checkpoint.
+
+    Args:
+        checkpoints: rising sample counts; the last one ends the stream.
+
+    Yields:
+        The chunk's size, and whether a checkpoint is reached with it.
+    """
+    done = 0
+    for goal in checkpoints:
+        while done < goal:
+            size = min(most, goal - done)
+            done += size
+            yield size, done == goal
+
+
+# -- A standard error and a 95% interval for log p̂ from the moments of skewed weights
+# The mean of weights is unbiased and right-skewed; its logarithm is low on average. Hall's (1992)
+# cubic transformation removes the skewness from the t-statistic of the mean, and Markov's
+# inequality bounds the lower end whatever the weights: Pr(log p̂ > log p + b) ≤ e^−b (Burda et al.
+# 2016).
+
+LEVEL = 0.95
+Z = 1.959963984540054
+"""The normal quantile of a two-sided 95% interval."""
+MARKOV_NATS = -math.log((1 - LEVEL) / 2)
+"""With probability 97.5% log p̂ lies at most this far (3.69 nats) above log p."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Uncertainty of log p̂, in nats.
+
+    Args:
+        std_error: the delta method's √(Var w̄)/w̄ or, where it is larger, the interval's width over
+            2 · 1.96.
+        low: lower end relative to log p̂, ≤ 0.
+        high: upper end relative to log p̂, ≥ 0.
+    """
+
+    std_error: float
+    low: float
+    high: float
+
+
+def relative_moments(samples: int, sums: tuple[float, float, float]) -> tuple[float, float]:
+    """Return the standard error of the mean over the mean, and the mean's skewness.
+
+    Args:
+        samples: N.
+        sums: Σ w^k for k = 1, 2, 3, relative to any scale.
+    """
+    if samples < 2:
+        return math.inf, 0.0
+    first, second, third = (total / samples for total in sums)
+    variance = second / first**2 - 1
+    # Nearly equal weights: what is left after the cancellation is rounding.
+    if variance < 1e-13:
+        return 0.0, 0.0
+    central = third / first**3 - 3 * second / first**2 + 2
+    relative = math.sqrt(variance / (samples - 1))
+    return relative, central / (variance**1.5 * math.sqrt(samples))
+
+
+def log_interval(relative_error: float, skewness: float, *, degrees: float) -> Interval:
+    """Turn the mean's relative error and skewness into an interval for its logarithm.
+
+    Args:
+        relative_error: standard error of the mean over the mean.
+        skewness: of the mean, so third standardised moment of the weights over √N.
+        degrees: of freedom of Student's t; few effective samples widen the interval.
+    """
+    if relative_error == 0:
+        return Interval(0.0, 0.0, 0.0)
+    y = student_quantile(max(degrees, 2.0))
+    low = _log_or(1 - relative_error * _hall(skewness, y), otherwise=-math.inf)
+    high = _log_or(1 - relative_error * _hall(skewness, -y), otherwise=math.inf)
+    low = max(low, -MARKOV_NATS)
+    return Interval(max(relative_error, (high - low) / (2 * Z)), low, high)
+
+
+def _hall(skewness: float, y: float) -> float:
+    """Invert Hall's transformation: the t-statistic whose transform is y.
+
+    P. Hall (1992), "On the removal of skewness by transformation", with a = 1/3 and b = 1/6 and
+    the statistic's skewness already divided by √N.
+    """
+    if abs(skewness) < 1e-6:
+        return y
+    return (math.cbrt(1 + skewness * (y - skewness / 6)) - 1) * 3 / skewness
+
+
+def _log_or(value: float, *, otherwise: float) -> float:
+    return math.log(value) if value > 0 else otherwise
+
+
+def student_quantile(degrees: float) -> float:
+    """Return the 97.5% quantile of Student's t (G. W. Hill 1970, algorithm 396), to 2e-3.
+
+    Args:
+        degrees: ≥ 2, not necessarily whole.
+    """
+    n, p = degrees, 1 - LEVEL
+    a = 1 / (n - 0.5)
+    b = (48 / a) / a
+    c = ((20700 * a / b - 98) * a - 16) * a + 96.36
+    d = ((94.5 / (b + c) - 3) / b + 1) * math.sqrt(a * math.pi / 2) * n
+    y = (d * p) ** (2 / n)
+    if y > 0.05 + a:
+        x = -Z
+        y = x * x
+        if n < 5:
+            c += 0.3 * (n - 4.5) * (x + 0.6)
+        c += (((0.05 * d * x - 5) * x - 7) * x - 2) * x + b
+        y = (((((0.4 * y + 6.3) * y + 36) * y + 94.5) / c - y - 3) / b + 1) * x
+        y = math.expm1(a * y * y)
+    else:
+        inner = (n + 6) / (n * y) - 0.089 * d - 0.822
+        y = ((1 / (inner * (n + 2) * 3) + 0.5 / (n + 4)) * y - 1) * (n + 1) / (n + 2) + 1 / y
+    return math.sqrt(n * y)
+
+
+# -- The Pareto k̂ diagnostic: how heavy is the tail of a set of weights?
+# Zhang & Stephens (2009), "A new and efficient estimation method for the generalized Pareto
+# distribution", with the weak prior of Pareto-smoothed importance sampling (Vehtari, Simpson,
+# Gelman, Yao & Gabry): 10 pseudo-observations at k = 0.5. k̂ < 0.5: finite variance; > 0.7: do not
+# trust; > 1: the mean itself does not settle.
+
+PRIOR_SHAPE = 3.0
+PRIOR_COUNT = 10
+PRIOR_K = 0.5
+FEWEST = 5
+"""Exceedances below which no tail is fitted."""
+
+
+def pareto_k(tail: Tensor) -> float:
+    """Fit k̂ to the largest weights.
+
+    Args:
+        tail: log-weights in falling order, (T + 1,): the first T are fitted as exceedances over
+            the last. Ties with the threshold are left out, and so is what underflows.
+
+    Returns:
+        k̂, or inf where fewer than five weights exceed the threshold.
+    """
+    if tail.numel() <= FEWEST or not math.isfinite(float(tail[0])):
+        return math.inf
+    relative = tail.double() - tail[0]
+    threshold = max(float(relative[-1]), math.log(torch.finfo(torch.float64).tiny))
+    above = relative[:-1][relative[:-1] > threshold].flip(0)
+    if above.numel() < FEWEST:
+        return math.inf
+    exceedances = above.exp() - math.exp(threshold)
+    return fit_generalized_pareto(exceedances)[0]
+
+
+def fit_generalized_pareto(exceedances: Tensor) -> tuple[float, float]:
+    """Estimate shape and scale of a generalised Pareto distribution.
+
+    Args:
+        exceedances: positive, rising, (n,), n ≥ 5.
+
+    Returns:
+        k, shrunk towards 0.5 as PSIS does, and σ.
+    """
+    n = exceedances.numel()
+    candidates = 30 + int(math.sqrt(n))
+    grid = torch.arange(1, candidates + 1, dtype=torch.float64) - 0.5
+    quartile = exceedances[int(n / 4 + 0.5) - 1]
+    inverse_scale = 1 / exceedances[-1] + (1 - (candidates / grid).sqrt()) / (
+        PRIOR_SHAPE * quartile
+    )
+    shape = torch.log1p(-inverse_scale[:, None] * exceedances).mean(1)
+    profile = n * (torch.log(-inverse_scale / shape) - shape - 1)
+    weight = torch.softmax(profile, dim=0)
+    best = (weight * inverse_scale).sum()
+    k = float(torch.log1p(-best * exceedances).mean())
+    shrunk = (n * k + PRIOR_COUNT * PRIOR_K) / (n + PRIOR_COUNT)
+    return shrunk, -k / float(best)
+
 
 Verdict = Literal["trust", "doubt", "reject"]
 
@@ -45,7 +356,7 @@ class Estimate:
         tail_k: k̂ of the weights that carry the sum, on which the verdict rests.
         verdict: trust, doubt or reject, and `reason` says why.
         evaluations: decoder evaluations spent (a gradient counts as one).
-        details: what this estimator alone has to tell, such as its schedule.
+        details: what this estimator alone has to say, such as its schedule.
     """
 
     name: str

@@ -7,136 +7,147 @@ therefore has the last one in hand, marked `complete=False`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 
+from dlcli.engine.config import settings_signature
 from dlcli.engine.device import Compute, prepare
-from dlcli.engine.signature import signature
 from dlcli.layernorm.config import LnGradientsConfig, validate
-from dlcli.layernorm.equations import check_equation
-from dlcli.layernorm.lemmas import check_lemmas
-from dlcli.layernorm.profiles import initial_profile, trained_profiles
-from dlcli.layernorm.results import LnGradients, PlacementResult
-from dlcli.layernorm.slopes import Slope
-from dlcli.layernorm.sweep import Grid, summarise, sweep_norms
-from dlcli.layernorm.theorem import TARGETS, judge, overall
-from dlcli.layernorm.training import POINTS, arms, train_arms
+from dlcli.layernorm.equations import EquationCheck, Lemmas, check_equation, check_lemmas
+from dlcli.layernorm.gradients import initial_profile, trained_profiles
+from dlcli.layernorm.theorem import (
+    TARGETS,
+    Claim,
+    PlacementResult,
+    Verdict,
+    judge,
+    overall,
+    summarise,
+    sweep_norms,
+)
+from dlcli.layernorm.training import POINTS, TrainingResult, arms, train_arms
+
+
+@dataclass(frozen=True, kw_only=True)
+class LnGradients:
+    """The result of `dl ln-gradients`, or as much of it as there is so far.
+
+    Attributes:
+        setting: theorem or transformer.
+        conditions: everything that the slopes move with, in words.
+        seeds: complete seeds.
+        placements: by name, in the order asked for.
+        theorem: Theorem 1 held against `post` and `pre`, where they were measured.
+        verdict: pass or fail of all claims together; None where nothing could be decided.
+        equations: 21' and 22', where asked for.
+        lemmas: Lemmas 2 and 3, where asked for.
+        training: where asked for.
+        complete: False in a partial result.
+        done: fraction of the work, 0 to 1.
+        signature: all that changes the numbers.
+    """
+
+    setting: str
+    conditions: str
+    seeds: int = 0
+    placements: dict[str, PlacementResult]
+    theorem: dict[str, Claim]
+    verdict: Verdict | None = None
+    equations: tuple[EquationCheck, ...] = ()
+    lemmas: Lemmas | None = None
+    training: TrainingResult | None = None
+    complete: bool = False
+    done: float = 0.0
+    signature: str
 
 
 def run(config: LnGradientsConfig) -> Iterator[LnGradients]:
     """Measure, yielding ever more complete results; the last has `complete=True`.
+
+    On the CPU small products get one thread unless told otherwise: at 256 features and 256 tokens a
+    second thread gains little on an idle machine, and on a busy one the threads' waiting for each
+    other made the sweep 20 times slower (measured).
 
     Raises:
         ConfigError: the config asks for what cannot be measured.
         RunFailed: numbers overflowed in the chosen format.
     """
     validate(config)
+    config = replace(config, sweep=config.sweep.distinct())
     before = torch.get_num_threads()
+    place = config.compute.resolved()
+    if max(config.sweep.widths) <= 512 and not place.threads:
+        place = replace(place, threads=1)
     try:
-        yield from _stages(config, compute=_prepare(config))
+        yield from _stages(config, compute=prepare(place))
     finally:
         torch.set_num_threads(before)
 
 
-def measure(config: LnGradientsConfig) -> LnGradients:
-    """Return the complete result (see `run`)."""
-    *_, result = run(config)
-    return result
-
-
-def _prepare(config: LnGradientsConfig) -> Compute:
-    """Resolve the device; on the CPU small products get one thread unless told otherwise.
-
-    At 256 features and 256 tokens a second thread gains little on an idle machine, and on a busy
-    one the threads' waiting for each other made the sweep 20 times slower (measured).
-    """
-    small = max(config.sweep.widths) <= 512 and not config.compute.threads
-    wanted = config.compute.resolved()
-    return prepare(replace(wanted, threads=1) if small else wanted)
-
-
 def _stages(config: LnGradientsConfig, *, compute: Compute) -> Iterator[LnGradients]:
-    work = _Work(config)
-    result = _empty(config)
-    for count, norms in enumerate(sweep_norms(config, compute=compute), start=1):
-        placements = summarise(norms, grid=Grid.of(config))
-        result = _judged(replace(result, seeds=count), placements, config=config)
-        yield work.after(result, "sweep", count)
+    costs = _costs(config)
+    total = sum(count * cost for count, cost in costs.values())
+    before = 0.0
+    result = LnGradients(
+        setting=config.stack.regime,
+        conditions=describe(config),
+        placements={},
+        theorem={},
+        signature=sign(config),
+    )
     for name, stage in (
+        ("sweep", _with_sweep),
         ("layers", _with_profiles),
         ("equations", _with_equations),
         ("training", _with_training),
     ):
+        expected, cost = costs[name]
         for count, further in enumerate(stage(result, config=config, compute=compute), start=1):
-            result = further
-            yield work.after(result, name, count)
+            done = (before + min(count, expected) * cost) / total
+            result = replace(further, done=min(0.999, done))
+            yield result
+        before += expected * cost
     yield replace(result, complete=True, done=1.0)
 
 
-class _Work:
-    """Guesses how far along a run is, from rough costs of its stages in seconds."""
-
-    def __init__(self, config: LnGradientsConfig) -> None:
-        grid = Grid.of(config)
-        trained = config.layers.steps > 0
-        many = len(grid.placements)
-        self.parts = {
-            "sweep": (config.sweep.seeds, 0.25 * many * len(grid.widths)),
-            "layers": (many * (4 if trained else 1), 1.0 + 0.1 * config.layers.steps),
-            "equations": (3 if config.equations else 0, 2.0),
-            "training": (
-                len(arms(config)) * config.training.seeds * POINTS if config.train else 0,
-                0.1 * config.training.steps / POINTS,
-            ),
-        }
-        self.total = sum(count * cost for count, cost in self.parts.values())
-
-    def after(self, result: LnGradients, stage: str, count: int) -> LnGradients:
-        done = 0.0
-        for name, (expected, cost) in self.parts.items():
-            if name == stage:
-                done += min(count, expected) * cost
-                break
-            done += expected * cost
-        return replace(result, done=min(0.999, done / self.total))
-
-
-def _empty(config: LnGradientsConfig) -> LnGradients:
-    return LnGradients(
-        setting=config.stack.regime,
-        conditions=describe(config),
-        seeds=0,
-        placements={},
-        theorem={},
-        verdict=None,
-        complete=False,
-        done=0.0,
-        signature=sign(config),
-    )
-
-
-def _judged(
-    result: LnGradients, placements: dict[str, PlacementResult], *, config: LnGradientsConfig
-) -> LnGradients:
-    tolerances = {"post": config.sweep.post_tolerance, "pre": config.sweep.pre_tolerance}
-    theorem = {
-        name: judge(
-            name,
-            Slope(value=found.slope, ci95=found.slope_ci95, per_seed=(), note=found.note),
-            tolerance=tolerances[name],
-        )
-        for name, found in placements.items()
-        if name in TARGETS
+def _costs(config: LnGradientsConfig) -> dict[str, tuple[int, float]]:
+    """Guess how many results each stage yields, and roughly how many seconds each takes."""
+    many = len(config.sweep.placements)
+    steps, task = config.layers.steps, config.training
+    curves = len(arms(config)) * task.seeds if config.train else 0
+    return {
+        "sweep": (config.sweep.seeds, 0.25 * many * len(config.sweep.widths)),
+        "layers": (many * (4 if steps else 1), 1.0 + 0.1 * steps),
+        "equations": (3 if config.equations else 0, 2.0),
+        "training": (curves * POINTS, 0.1 * task.steps / POINTS),
     }
-    verdict = overall(list(theorem.values()))
-    return replace(result, placements=placements, theorem=theorem, verdict=verdict)
+
+
+def _with_sweep(
+    result: LnGradients, *, config: LnGradientsConfig, compute: Compute
+) -> Iterator[LnGradients]:
+    tolerances = {"post": config.sweep.post_tolerance, "pre": config.sweep.pre_tolerance}
+    for count, norms in enumerate(sweep_norms(config, compute=compute), start=1):
+        placements = summarise(norms, sweep=config.sweep)
+        theorem = {
+            name: judge(name, found, tolerance=tolerances[name])
+            for name, found in placements.items()
+            if name in TARGETS
+        }
+        yield replace(
+            result,
+            seeds=count,
+            placements=placements,
+            theorem=theorem,
+            verdict=overall(list(theorem.values())),
+        )
 
 
 def _with_profiles(
     result: LnGradients, *, config: LnGradientsConfig, compute: Compute
 ) -> Iterator[LnGradients]:
-    for placement in Grid.of(config).placements:
+    for placement in config.sweep.placements:
         profile = initial_profile(placement, config=config, compute=compute)
         found = replace(result.placements[placement], per_layer=profile.rows, profiles=(profile,))
         result = replace(result, placements={**result.placements, placement: found})
@@ -195,27 +206,28 @@ def sign(config: LnGradientsConfig) -> str:
     trained = config.train or config.layers.steps
     sizes = f"L{task.depth}d{task.width}h{stack.heads}b{task.batch_size}x{task.steps}s{task.seeds}"
     after = f"{config.layers.steps}d{task.width}b{task.batch_size}s{task.seeds}"
-    return signature(
-        measure="ln-gradients",
-        setting=stack.regime,
-        placements=sweep.placements,
-        depths=Grid.of(config).depths,
-        widths=sweep.widths,
-        seeds=sweep.seeds,
-        seed=config.compute.seed,
-        batch=f"{sweep.batch_size}x{sweep.tokens}",
-        classes=sweep.classes,
-        ff=stack.feedforward or ("d" if stack.regime == "theorem" else "4d"),
-        heads=stack.heads if stack.regime == "transformer" else None,
-        gamma=stack.gamma,
-        final_norm=stack.final_norm,
-        layer_depth=config.layers.depth,
-        equations=f"L{exact.depth}d{exact.width}t{exact.tokens}" if config.equations else None,
-        task=f"{task.task}-{task.length}of{task.vocabulary}" if trained else None,
-        steps=after if config.layers.steps else None,
-        train=sizes if config.train else None,
-        lr=task.lr if trained else None,
-        warmup=task.warmup_steps if trained else None,
-        dtype=sweep.dtype,
-        precision=config.compute.precision if config.compute.precision != "auto" else None,
-    )
+    parts = {
+        "setting": stack.regime,
+        "placements": sweep.placements,
+        "depths": sweep.depths,
+        "widths": sweep.widths,
+        "seeds": sweep.seeds,
+        "seed": config.compute.seed,
+        "batch": f"{sweep.batch_size}x{sweep.tokens}",
+        "classes": sweep.classes,
+        "ff": stack.feedforward or ("d" if stack.regime == "theorem" else "4d"),
+        "heads": stack.heads if stack.regime == "transformer" else None,
+        "gamma": stack.gamma,
+        "final_norm": stack.final_norm,
+        "layer_depth": config.layers.depth,
+        "equations": f"L{exact.depth}d{exact.width}t{exact.tokens}" if config.equations else None,
+        "task": f"{task.task}-{task.length}of{task.vocabulary}" if trained else None,
+        "steps": after if config.layers.steps else None,
+        "train": sizes if config.train else None,
+        "lr": task.lr if trained else None,
+        "warmup": task.warmup_steps if trained else None,
+        "dtype": sweep.dtype,
+        "precision": config.compute.precision if config.compute.precision != "auto" else None,
+    }
+    measured = {"measure": "ln-gradients"}
+    return settings_signature(config, measured, order=tuple(parts), composed=parts)

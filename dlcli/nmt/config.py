@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from dlcli.engine.config import STRICT, setting
-from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig, Schedule
+from dlcli.engine.config import STRICT, setting, setting_like
+from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig, Precision, Schedule
 from dlcli.errors import ConfigError
 
 Width = Annotated[int, Ge(1), Le(65_536)]
@@ -26,50 +26,80 @@ class NmtModelConfig:
 
     __pydantic_config__ = STRICT
 
-    embedding: Width = setting(384, flag="--embedding", help="size of a token's embedding")
+    embedding: Width = setting(
+        384, flag="--embedding", help="size of a token's embedding", signature="embedding"
+    )
     encoder_hidden: Width = setting(
-        320, flag="--encoder-hidden", help="units of the encoder's GRU in each direction"
+        320,
+        flag="--encoder-hidden",
+        help="units of the encoder's GRU in each direction",
+        signature="encoder",
     )
     encoder_layers: Annotated[int, Ge(1), Le(16)] = setting(
-        1, flag="--encoder-layers", help="bidirectional layers of the encoder", source=PAPER
+        1,
+        flag="--encoder-layers",
+        help="bidirectional layers of the encoder",
+        source=PAPER,
+        signature="encoder",
     )
-    hidden: Width = setting(640, flag="--hidden", help="units of the decoder's GRU")
+    hidden: Width = setting(
+        640, flag="--hidden", help="units of the decoder's GRU", signature="hidden"
+    )
     attention: Literal["additive", "none"] = setting(
         "additive",
         flag="--attention",
         help="additive, or none: one vector says the whole sentence",
-        source="seed, Questions 12, 13",
+        source="assignment, Questions 12, 13",
+        signature="attention",
     )
     attention_query: Literal["updated", "previous"] = setting(
         "updated",
         flag="--attention-query",
         help="state that asks: previous (the paper's s_{i-1}) or updated (has seen the last word)",
+        signature="attention",
     )
     attention_size: Width = setting(
-        384, flag="--attention-size", help="units of the attention's hidden layer"
+        384,
+        flag="--attention-size",
+        help="units of the attention's hidden layer",
+        signature="attention",
     )
     readout: Literal["maxout", "tanh"] = setting(
         "maxout",
         flag="--readout",
         help="deep output: maxout over pairs, or tanh",
         source=f"{PAPER}, appendix A",
+        signature="readout",
     )
     readout_size: Annotated[int, Ge(0), Le(65_536)] = setting(
-        0, flag="--readout-size", help="units of the deep output; 0 takes the size of an embedding"
+        0,
+        flag="--readout-size",
+        help="units of the deep output; 0 takes the size of an embedding",
+        signature="readout",
     )
     tie_embeddings: bool = setting(
         True,
         flag="--tie-embeddings/--no-tie-embeddings",
         help="one matrix for source and target embeddings and for the softmax",
+        signature="tied",
     )
     dropout_embedding: Share = setting(
-        0.3, flag="--dropout-embedding", help="share of the embeddings' units dropped in training"
+        0.3,
+        flag="--dropout-embedding",
+        help="share of the embeddings' units dropped in training",
+        signature="dropout",
     )
     dropout_context: Share = setting(
-        0.3, flag="--dropout-context", help="share of the encoder's outputs dropped in training"
+        0.3,
+        flag="--dropout-context",
+        help="share of the encoder's outputs dropped in training",
+        signature="dropout",
     )
     dropout_readout: Share = setting(
-        0.3, flag="--dropout-readout", help="share of the deep output dropped before the softmax"
+        0.3,
+        flag="--dropout-readout",
+        help="share of the deep output dropped before the softmax",
+        signature="dropout",
     )
 
 
@@ -84,37 +114,47 @@ class NmtDataConfig:
         flag="--data",
         help="tatoeba, multi30k, europarl, grammar, several (europarl+tatoeba), a TSV, two text "
         "files a.en,b.fr, or auto (tatoeba where it can be had)",
+        signature=None,
     )
     direction: Literal["en-fr", "fr-en"] = setting(
-        "en-fr", flag="--direction", help="from which language into which"
+        "en-fr", flag="--direction", help="from which language into which", signature="direction"
     )
     tokenizer: Literal["sentencepiece", "word"] = setting(
         "sentencepiece",
         flag="--tokenizer",
         help="sentencepiece (subwords), or word: a shortlist, all other words are unknown",
+        signature="tokenizer",
     )
     vocabulary: Annotated[int, Ge(8), Le(1_000_000)] = setting(
         8000,
         flag="--vocabulary",
         help="tokens of both languages together; with --tokenizer word, of each",
+        signature=None,
     )
     lowercase: bool = setting(
         False, flag="--lowercase/--no-lowercase", help="train on and write lower case only"
     )
     max_length: Annotated[int, Ge(1), Le(10_000)] = setting(
-        100, flag="--max-length", help="tokens a side; longer pairs are left out of training"
+        100,
+        flag="--max-length",
+        help="tokens a side; longer pairs are left out of training",
+        signature=None,
     )
     train_pairs: Annotated[int, Ge(0)] = setting(
         0,
         flag="--train-pairs",
         help="pairs to train on, from the first; of several corpora all of one before the next; "
         "0 takes all",
+        signature=None,
     )
     validation: Annotated[int, Ge(0)] = setting(
-        0, flag="--validation", help="validation pairs to use, from the first; 0 takes all"
+        0,
+        flag="--validation",
+        help="validation pairs to use, from the first; 0 takes all",
+        signature=None,
     )
     offline: bool = setting(
-        False, flag="--offline/--no-offline", help="never ask the network for data"
+        False, flag="--offline/--no-offline", help="never ask the network for data", signature=None
     )
 
 
@@ -125,23 +165,29 @@ class NmtObjectiveConfig:
     __pydantic_config__ = STRICT
 
     label_smoothing: Share = setting(
-        0.1, flag="--label-smoothing", help="share of the target given to all tokens alike"
+        0.1,
+        flag="--label-smoothing",
+        help="share of the target given to all tokens alike",
+        signature="smoothing",
     )
     teacher_forcing: Ratio = setting(
         1.0,
         flag="--teacher-forcing",
         help="how often the decoder is fed the true last token instead of its own",
-        source="seed, Question 14",
+        source="assignment, Question 14",
+        signature="forcing",
     )
     teacher_forcing_end: Ratio | None = setting(
         None,
         flag="--teacher-forcing-end",
         help="ratio at the end of the training, reached linearly; none keeps it as it begins",
+        signature="forcing",
     )
     teacher_forcing_unit: Literal["token", "sentence"] = setting(
         "token",
         flag="--teacher-forcing-unit",
         help="what the ratio is drawn for: each token, or a whole sentence",
+        signature="forcing",
     )
 
 
@@ -149,20 +195,11 @@ class NmtObjectiveConfig:
 class NmtOptimConfig(OptimConfig):
     """The optimiser, with the translator's own defaults."""
 
-    lr: Annotated[float, Gt(0), Le(1e6)] = setting(1e-3, flag="--lr", help="peak learning rate")
-    schedule: Schedule = setting(
-        "cosine",
-        flag="--schedule",
-        help="learning rate after warm-up: constant, cosine or linear decay",
-    )
-    final_lr: Ratio = setting(
-        0.05, flag="--final-lr", help="where a decay ends, as a fraction of --lr"
-    )
-    clip_norm: Annotated[float, Ge(0)] = setting(
-        1.0,
-        flag="--clip-norm",
-        help="largest gradient norm; 0 switches clipping off",
-        source=PAPER,
+    lr: Annotated[float, Gt(0), Le(1e6)] = setting_like(OptimConfig, "lr", source="")
+    schedule: Schedule = setting_like(OptimConfig, "schedule", default="cosine")
+    final_lr: Ratio = setting_like(OptimConfig, "final_lr", default=0.05)
+    clip_norm: Annotated[float, Ge(0)] = setting_like(
+        OptimConfig, "clip_norm", default=1.0, source=PAPER
     )
 
 
@@ -170,20 +207,24 @@ class NmtOptimConfig(OptimConfig):
 class NmtLoopConfig(LoopConfig):
     """The length of a training, with the translator's own defaults and its batches by tokens."""
 
-    epochs: Annotated[int, Ge(0)] = setting(20, flag="--epochs", help="passes over the pairs")
+    epochs: Annotated[int, Ge(0)] = setting(
+        20, flag="--epochs", help="passes over the pairs", signature=None
+    )
     batch_size: Annotated[int, Ge(1)] = setting(
         2048,
         flag="--batch-size",
         help="an update's size (the global batch): tokens of its longer side with padding, "
         "or sentences, see --batch-unit",
+        signature="batch",
     )
     batch_unit: Literal["tokens", "sentences"] = setting(
-        "tokens", flag="--batch-unit", help="what --batch-size counts"
+        "tokens", flag="--batch-unit", help="what --batch-size counts", signature="batch"
     )
     select_by: Literal["bleu", "loss"] = setting(
         "bleu",
         flag="--select-by",
         help="what of the validation pairs chooses the best checkpoint",
+        signature=None,
     )
     average: Annotated[int, Ge(0), Le(1000)] = setting(
         0,
@@ -228,3 +269,166 @@ def check(config: NmtTrainConfig) -> None:
         raise ConfigError(
             "--average 1 averages nothing.", hint="Use --average 5 or so, or 0 for none."
         )
+
+
+# -- Settings of a search: `dl nmt translate`, `dl nmt attend`, and whoever translates a test set
+# Reading this module needs neither torch nor pydantic.
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """How translations are looked for, and where that is computed."""
+
+    __pydantic_config__ = STRICT
+
+    beam_size: int = setting(
+        5, flag="--beam", help="hypotheses kept a sentence; 1 is greedy search"
+    )
+    length_penalty: float = setting(
+        1.0,
+        flag="--length-penalty",
+        help="exponent of the length that log-probabilities are divided by; 0 does not divide",
+    )
+    max_length: Annotated[int, Ge(0)] = setting(
+        0,
+        flag="--max-length",
+        help="tokens a translation may have; 0 is 10 more than twice the source's",
+    )
+    batch_size: Annotated[int, Ge(1), Le(100_000)] = setting(
+        64, flag="--batch-size", help="sentences translated at a time"
+    )
+    device: str = setting_like(ComputeConfig, "device")
+    precision: Literal[Precision, "int8"] = setting_like(
+        ComputeConfig,
+        "precision",
+        help="fp32, bf16 (autocast), int8 (the decoder's products, on a CPU with VNNI), or auto: "
+        "fp32 or bf16, whichever was measured to pay",
+    )
+    threads: Annotated[int, Ge(0), Le(1024)] = setting_like(ComputeConfig, "threads")
+
+
+# -- Settings of `dl nmt eval`; reading this needs neither torch nor pydantic
+
+
+@dataclass(frozen=True, kw_only=True)
+class NmtEvalConfig:
+    """Everything that `dl nmt eval` can be told beside files and runs."""
+
+    __pydantic_config__ = STRICT
+
+    data: str | None = setting(
+        None, flag="--data", help="corpus to translate; none is the one the run was trained on"
+    )
+    split: str = setting(
+        "test",
+        flag="--split",
+        help="test, valid, or a test set's own name, such as test_2017_flickr",
+    )
+    lowercase: bool = setting(
+        False,
+        flag="--lowercase/--no-lowercase",
+        help="score without regard to case; always so for a run trained on lower case",
+    )
+    bins: tuple[Annotated[int, Ge(1)], ...] = setting(
+        (5, 10, 15, 20, 30, 40),
+        flag="--bins",
+        help="BLEU by sentence length: the longest source, in words, of each bin",
+        source="assignment, Question 13",
+    )
+    resamples: Annotated[int, Ge(1), Le(1_000_000)] = setting(
+        1000, flag="--resamples", help="bootstrap resamples behind the intervals"
+    )
+    offline: bool = setting(
+        False, flag="--offline/--no-offline", help="never ask the network for data"
+    )
+    search: SearchConfig = setting(SearchConfig(), help="how translations are looked for")
+
+
+# -- Settings of `dl nmt align`; reading this needs neither torch nor pydantic
+
+
+@dataclass(frozen=True, kw_only=True)
+class NmtAlignConfig:
+    """Everything that `dl nmt align` can be told beside files and runs."""
+
+    __pydantic_config__ = STRICT
+
+    links_from: Literal["auto", "posterior", "attention"] = setting(
+        "auto",
+        flag="--links-from",
+        help="what links are taken from: attention, or the posterior, which weighs attention by "
+        "how likely each source word alone makes the target word; auto is the posterior, with "
+        "--shift attention",
+        source="Brown et al. 1993; Shankar & Sarawagi 2019",
+    )
+    threshold: Annotated[float, Ge(0), Lt(1)] = setting(
+        0.0,
+        flag="--threshold",
+        help="leave out links of no more than this share of a word",
+    )
+    shift: bool = setting(
+        False,
+        flag="--shift/--no-shift",
+        help="link a word by the row one step later, when it is the decoder's input",
+        source="Chen et al. 2020",
+    )
+    heuristic: Literal[
+        "intersection", "union", "grow-diag", "grow-diag-final-and", "forward", "backward"
+    ] = setting(
+        "intersection",
+        flag="--heuristic",
+        help="how --symmetrize joins the links of the two directions; grow-diag-final-and is usual "
+        "without --combine",
+        source="Koehn, Och & Marcu 2003",
+    )
+    combine: Literal["none", "average", "product"] = setting(
+        "average",
+        flag="--combine",
+        help="with --symmetrize: mix the matrices of the two directions before links are taken; "
+        "average with intersection was measured best on Hansards",
+    )
+    text: Literal["tokens", "running"] = setting(
+        "tokens",
+        flag="--text",
+        help="what the lines are: tokens between spaces, put together before they are read "
+        "(elisions and contractions done), or running text as it is",
+    )
+    gold_index: Annotated[int, Ge(0), Le(1)] = setting(
+        0, flag="--gold-index", help="the number of the first word in the gold file: 0 or 1"
+    )
+    device: str = setting_like(ComputeConfig, "device")
+    threads: Annotated[int, Ge(0), Le(1024)] = setting_like(ComputeConfig, "threads")
+
+    @property
+    def kind(self) -> Literal["posterior", "attention"]:
+        """What links are taken from."""
+        if self.links_from == "auto":
+            return "attention" if self.shift else "posterior"
+        return self.links_from
+
+
+def check_align(config: NmtAlignConfig, *, symmetrized: bool) -> None:
+    """Refuse settings that contradict one another, or have no effect beside the others.
+
+    Args:
+        config: to look at.
+        symmetrized: whether there is a model of the other direction.
+
+    Raises:
+        ConfigError: it names the flag.
+    """
+    if config.shift and config.kind == "posterior":
+        raise ConfigError(
+            "--shift has no meaning for --links-from posterior, which knows the word it links.",
+            hint="Use --links-from attention, or leave --shift out.",
+        )
+    usual = NmtAlignConfig()
+    for flag, given, default in (
+        ("--heuristic", config.heuristic, usual.heuristic),
+        ("--combine", config.combine, usual.combine),
+    ):
+        if given != default and not symmetrized:
+            raise ConfigError(
+                f"{flag} {given} joins two directions, and there is one.",
+                hint=f"Add --symmetrize RUN, or leave {flag} out.",
+            )

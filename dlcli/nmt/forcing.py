@@ -1,123 +1,160 @@
-"""Teacher forcing: which words the decoder is fed while it learns (Question 14).
+"""Question 14 measured: the same translator trained with, with half, and without a teacher.
 
-With ratio 1 it is fed the true last word, with 0 its own, and between them a coin decides for each
-token or for each sentence (scheduled sampling, Bengio et al. 2015, where the ratio falls linearly).
-Its own word is the likeliest under what it was fed so far, without dropout, as when it translates.
-
-The choice of words passes no gradient on. So it is made first, and the loss is then that of reading
-the chosen words, for which the fast path serves.
+Every cell has the same data, seed and number of updates; only how often the decoder is fed the true
+last word differs. Both validation losses show what it costs to go on from one's own words.
 """
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from dlcli.nmt.batching import SentenceBatch
-from dlcli.nmt.config import NmtObjectiveConfig
-from dlcli.nmt.model import Translation
+from dlcli.engine.session import RunLocation
+from dlcli.engine.trainer import Listener, summarise_seeds, train_all
+from dlcli.errors import UsageFault
+from dlcli.nmt.config import NmtEvalConfig, NmtTrainConfig
+from dlcli.nmt.evaluation import NmtEvaluation, evaluate, load_parallel
+from dlcli.nmt.training import train
+from dlcli.nmt.translator import Translator
+from dlcli.nmt.validation import NmtResult
 
 
-def ratio_at(config: NmtObjectiveConfig, *, progress: float) -> float:
-    """Return the share of true words when `progress` (0 to 1) of the training is done."""
-    end = config.teacher_forcing_end
-    if end is None:
-        return config.teacher_forcing
-    return config.teacher_forcing + (end - config.teacher_forcing) * min(1.0, progress)
+@dataclass(frozen=True, kw_only=True)
+class ForcingRow:
+    """One ratio: what the training came to, and the test set translated once."""
+
+    teacher_forcing: float
+    trained: NmtResult
+    tested: NmtEvaluation
+
+    @property
+    def exposure_gap(self) -> float | None:
+        """Free-running minus teacher-forced validation loss, nats a token."""
+        valid = self.trained.valid
+        return None if valid is None else valid.free_nll_per_token - valid.nll_per_token
 
 
-def draw_true(
-    sentences: int, *, length: int, ratio: float, unit: str, generator: torch.Generator
-) -> Tensor:
-    """Draw where the true word is fed: (sentences, length) bool, on the generator's device.
+def forcing_cells(config: NmtTrainConfig, ratios: Sequence[float]) -> dict[str, NmtTrainConfig]:
+    """Return label → settings, one for each ratio, else the same.
 
-    Args:
-        sentences: of the global batch.
-        length: of its longest translation.
-        ratio: share of true words.
-        unit: `token` or `sentence`.
-        generator: of this batch.
+    Raises:
+        UsageFault: a ratio is no share, there are fewer than two, or the settings have their own.
     """
-    shape = (sentences, length if unit == "token" else 1)
-    draws = torch.rand(shape, generator=generator, device=generator.device)
-    return (draws < ratio).expand(sentences, length)
+    if len(set(ratios)) < 2 or not all(0 <= ratio <= 1 for ratio in ratios):
+        raise UsageFault(
+            f"--ratios {' '.join(f'{ratio:g}' for ratio in ratios)} compare nothing.",
+            hint="Write at least two numbers from 0 to 1, such as --ratios 1 0.5 0.",
+        )
+    objective = config.objective
+    if objective.teacher_forcing != 1 or objective.teacher_forcing_end is not None:
+        raise UsageFault(
+            "`nmt compare-forcing` sets the teacher-forcing ratio itself.",
+            hint="Leave out --teacher-forcing and --teacher-forcing-end; see --ratios.",
+        )
+    if config.loop.patience or config.loop.max_minutes:
+        raise UsageFault(
+            "With --patience or --max-minutes the trainings would differ in their updates.",
+            hint="Leave them out; --epochs says how long each training is.",
+        )
+    return {
+        f"forcing-{ratio:g}": dataclasses.replace(
+            config, objective=dataclasses.replace(objective, teacher_forcing=ratio)
+        )
+        for ratio in dict.fromkeys(ratios)
+    }
 
 
-@torch.no_grad()
-def feed(model: Translation, source: Tensor, mask: Tensor, *, true: Tensor, keep: Tensor) -> Tensor:
-    """Return what the decoder is fed where it must partly go on from its own words.
+def compare_forcing(
+    cells: Mapping[str, NmtTrainConfig],
+    *,
+    location: RunLocation,
+    bins: Sequence[int],
+    beam_size: int = 1,
+    listeners: Sequence[Listener] = (),
+    notice: Callable[[str], object] = lambda _: None,
+) -> list[ForcingRow]:
+    """Train every cell and translate the test set with each result.
 
     Args:
-        model: in any mode; it is left in the same.
-        source: (B, S) int64.
-        mask: (B, S) bool.
-        true: (B, T) int64, BOS y1 …
-        keep: (B, T) bool, where the true word is fed; BOS always is.
+        cells: see `forcing_cells`.
+        location: the base folder.
+        bins: edges of the bins of sentence length, in words of the source.
+        beam_size: of the search on the test set.
+        listeners: told every event.
+        notice: told one sentence at a time.
 
     Returns:
-        (B, T) int64.
+        a row a cell; none on processes other than the main one.
     """
-    was_training = model.training
-    model.eval()
-    memory = model.encode(source, mask)
-    state = model.start(memory)
-    fed = [true[:, 0]]
-    for t in range(1, true.size(1)):
-        step = model.step(fed[-1], state, memory)
-        own = step.logits.argmax(1)
-        fed.append(torch.where(keep[:, t], true[:, t], own))
-        state = step.state
-    model.train(was_training)
-    return torch.stack(fed, dim=1)
-
-
-class NmtNetwork(nn.Module):
-    """A translator with its objective: what the training loop calls.
-
-    Args:
-        model: the network.
-        label_smoothing: share of the target given to all tokens alike.
-    """
-
-    def __init__(self, model: Translation, *, label_smoothing: float) -> None:
-        super().__init__()
-        self.model = model
-        self.label_smoothing = label_smoothing
-
-    def forward(self, batch: SentenceBatch, keep: Tensor | None = None) -> dict[str, Tensor]:
-        """Return sums over this process's target tokens, in nats.
-
-        Args:
-            batch: sentences and their translations.
-            keep: (B, T) bool, where the true word is fed; None: everywhere.
-
-        Returns:
-            `loss`, which is minimised, and `nll`, without label smoothing.
-        """
-        target_in = batch.target_in
-        if keep is not None:
-            target_in = feed(self.model, batch.source, batch.mask, true=target_in, keep=keep)
-        return self.model.loss(
-            batch.source,
-            batch.mask,
-            target_in=target_in,
-            target_out=batch.target_out,
-            label_smoothing=self.label_smoothing,
+    results = train_all(
+        cells,
+        train=train,
+        location=location,
+        title="nmt-forcing",
+        tolerant=False,
+        listeners=listeners,
+    )
+    return [
+        ForcingRow(
+            teacher_forcing=cells[label].objective.teacher_forcing,
+            trained=result,
+            tested=_tested(result, cells[label], bins=bins, beam_size=beam_size, notice=notice),
         )
+        for label, result in results.items()
+    ]
 
 
-@torch.inference_mode()
-def validation_sums(model: Translation, batch: SentenceBatch, *, free: bool) -> float:
-    """Return the summed negative log-likelihood of translations, in nats.
+def _tested(
+    result: NmtResult,
+    config: NmtTrainConfig,
+    *,
+    bins: Sequence[int],
+    beam_size: int,
+    notice: Callable[[str], object],
+) -> NmtEvaluation:
+    how = NmtEvalConfig(bins=tuple(bins), offline=config.data.offline)
+    how = dataclasses.replace(
+        how,
+        search=dataclasses.replace(
+            how.search,
+            beam_size=beam_size,
+            device=config.compute.device,
+            threads=config.compute.threads,
+        ),
+    )
+    translator = Translator.load(Path(result.run), config=how.search)
+    sentences = load_parallel(translator.trained, how, notice=notice)
+    return evaluate(translator, sentences, how)
 
-    Args:
-        model: in evaluation mode.
-        batch: sentences and their translations.
-        free: whether the decoder is fed its own words (free-running) instead of the true ones.
-    """
-    fed = batch.target_in
-    if free:
-        nothing = torch.zeros_like(fed, dtype=torch.bool)
-        fed = feed(model, batch.source, batch.mask, true=fed, keep=nothing)
-    found = model.loss(batch.source, batch.mask, target_in=fed, target_out=batch.target_out)
-    return float(found["nll"])
+
+def forcing_object(rows: Sequence[ForcingRow]) -> list[dict[str, object]]:
+    """Return what `--json` says of each ratio."""
+    return [
+        {
+            "teacher_forcing": row.teacher_forcing,
+            "run": row.trained.run,
+            "updates": row.trained.updates,
+            "tokens_per_s": row.trained.tokens_per_s,
+            "valid": row.trained.valid,
+            "exposure_gap": row.exposure_gap,
+            "bleu": row.tested.bleu,
+            "chrf": row.tested.chrf,
+            "by_length": row.tested.by_length,
+            "sentences": row.tested.sentences,
+            "signature": row.tested.signature,
+        }
+        for row in rows
+    ]
+
+
+def summarise(results: Mapping[str, NmtResult]) -> dict[str, object]:
+    """Return what `--json` says of a translator's seeds."""
+    return summarise_seeds(
+        results,
+        shared=("data", "direction", "epochs", "updates"),
+        rate="tokens_per_s",
+        measured="valid",
+        names=("nll_per_token", "free_nll_per_token", "bleu", "chrf"),
+    )

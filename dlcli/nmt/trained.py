@@ -1,33 +1,29 @@
-"""A trained translator, read back from a run folder."""
+"""A trained translator, loaded from a run folder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import nn
 
+from dlcli.engine.checkpoint import build_from, load_model
 from dlcli.engine.config import resolve
-from dlcli.engine.finding import find_run, using
-from dlcli.engine.runs import RunFolder
-from dlcli.engine.weights import build_from, load_model
-from dlcli.engine.weights import load_weights_into as weights_into
+from dlcli.engine.runs import RunFolder, find_run, using
 from dlcli.nmt.config import NmtTrainConfig
-from dlcli.nmt.forcing import NmtNetwork
-from dlcli.nmt.model import Translation, build_model
+from dlcli.nmt.model import NmtNetwork, TranslationModel
+from dlcli.nmt.networks import build_model
 from dlcli.nmt.tokenizer import Tokenizer, load_tokenizer
 
 KIND = "nmt"
-"""What run.json and checkpoints of this room call themselves."""
+"""What run.json and checkpoints call a translator."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trained:
     """A translator with its vocabulary and the settings it was trained under."""
 
-    model: Translation
+    model: TranslationModel
     """In evaluation mode."""
     tokenizer: Tokenizer
     config: NmtTrainConfig
@@ -42,48 +38,15 @@ class Trained:
         return source, target
 
 
-def load_trained(
-    run: RunFolder, *, checkpoint: str | None = None, device: torch.device | str = "cpu"
-) -> Trained:
-    """Rebuild the translator of a run from the settings in its own checkpoint.
-
-    Args:
-        run: a run folder of a translator.
-        checkpoint: see `dlcli.engine.weights.load_model`.
-        device: where to put the model.
-
-    Raises:
-        CheckpointError: it is missing, damaged, or of another kind or shape.
-    """
-    saved = load_model(run, kind=KIND, checkpoint=checkpoint)
-    config = resolve(NmtTrainConfig, [saved.config], source=str(saved.path))
-    tokenizer = load_tokenizer(run)
-
-    def build() -> NmtNetwork:
-        return NmtNetwork(
-            build_model(config.model, vocabulary=tokenizer.size),
-            label_smoothing=config.objective.label_smoothing,
-        )
-
-    network = build_from(build, saved.weights, source=str(saved.path))
-    return Trained(
-        model=network.model.to(device).eval(),
-        tokenizer=tokenizer,
-        config=config,
-        run=run,
-        checkpoint=saved.name,
-    )
-
-
 def find_trained(
     text: str | None, *, checkpoint: str | None = None, notice: Callable[[str], object]
 ) -> Trained:
-    """Read back the translator that `--run` names, on the CPU, and tell `notice` which one that is.
+    """Load the translator that `--run` names, on the CPU, and pass a sentence about it to `notice`.
 
     Args:
-        text: see `dlcli.engine.finding.find_run`; None is the newest trained translator.
+        text: see `dlcli.engine.runs.find_run`; None is the newest trained translator.
         checkpoint: see `load_trained`.
-        notice: told one sentence.
+        notice: takes one sentence.
 
     Raises:
         UsageFault: there is no such run.
@@ -94,15 +57,39 @@ def find_trained(
     return trained
 
 
-def load_weights_into(network: nn.Module, weights: Mapping[str, Any], *, source: str) -> None:
-    """Load a checkpoint's weights.
+def load_trained(
+    run: RunFolder, *, checkpoint: str | None = None, device: torch.device | str = "cpu"
+) -> Trained:
+    """Rebuild the translator of a run from the settings in its own checkpoint.
+
+    Args:
+        run: a run folder of a translator.
+        checkpoint: see `dlcli.engine.checkpoint.load_model`.
+        device: where to put the model.
 
     Raises:
-        CheckpointError: they are those of another network.
+        CheckpointError: it is missing, damaged, or of another kind or shape.
     """
-    weights_into(
-        network,
-        weights,
-        source=source,
-        hint="Use the sizes, --attention and --vocabulary that it was trained with.",
+    saved = load_model(run, kind=KIND, checkpoint=checkpoint)
+    config = resolve(NmtTrainConfig, [saved.config], source=str(saved.path))
+    tokenizer = load_tokenizer(run)
+    network = build_from(
+        lambda: build_network(config, vocabulary=tokenizer.size),
+        saved.weights,
+        source=str(saved.path),
+    )
+    return Trained(
+        model=network.model.to(device).eval(),
+        tokenizer=tokenizer,
+        config=config,
+        run=run,
+        checkpoint=saved.name,
+    )
+
+
+def build_network(config: NmtTrainConfig, *, vocabulary: int) -> NmtNetwork:
+    """Build the network that is trained, initialised from torch's global seed."""
+    return NmtNetwork(
+        build_model(config.model, vocabulary=vocabulary),
+        label_smoothing=config.objective.label_smoothing,
     )

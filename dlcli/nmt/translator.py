@@ -10,9 +10,12 @@ Legend: B sentences, S source length.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -20,19 +23,66 @@ from torch import Tensor
 from dlcli.engine.device import Compute, prepare
 from dlcli.engine.settings import ComputeConfig
 from dlcli.errors import RunFailed, UsageFault
-from dlcli.nmt.attending import attention_map
-from dlcli.nmt.attention_map import AttentionMap
-from dlcli.nmt.beam import Hypothesis
-from dlcli.nmt.decoding import CompiledDecoder, compile_decoder
-from dlcli.nmt.panels import Kind
-from dlcli.nmt.passages import cut_passage
-from dlcli.nmt.search import LEAST_ROWS, check_search, search
-from dlcli.nmt.search_config import SearchConfig
-from dlcli.nmt.sharing import share
-from dlcli.nmt.stepping import prepare_weights
-from dlcli.nmt.tidying import one_line, tidy
+from dlcli.nmt.attending import AttentionMap, attention_map
+from dlcli.nmt.config import SearchConfig
+from dlcli.nmt.fast.paths import fast_paths
+from dlcli.nmt.search import LEAST_ROWS, Hypothesis, check_search, search
+from dlcli.nmt.text import cut_passage, one_line, tidy
 from dlcli.nmt.tokenizer import EOS, PAD, UNK
 from dlcli.nmt.trained import Trained, find_trained
+
+# -- Batches shared out among threads: each is worked on by one, so that nothing waits at every step
+# What compiled functions do takes no lock of Python's. torch's own products run on one thread in
+# each worker, which leaves the number of threads elsewhere as it is.
+
+Task = TypeVar("Task")
+Made = TypeVar("Made")
+
+
+class Stopped(Exception):
+    """Another thread has failed, or the user has had enough: this one's work is not wanted."""
+
+
+def share(
+    work: Callable[[Task, Callable[[], None]], Made], tasks: Sequence[Task], *, threads: int
+) -> list[Made]:
+    """Return what `work` makes of each task, in order.
+
+    Args:
+        work: given a task, and a function that it calls now and then, which raises `Stopped`.
+        tasks: to be begun in this order.
+        threads: how many work at a time; with one task or one thread it is the caller's.
+    """
+    if threads == 1 or len(tasks) < 2:
+        return [work(task, lambda: None) for task in tasks]
+    stop, before = threading.Event(), torch.get_num_threads()
+
+    def look() -> None:
+        if stop.is_set():
+            raise Stopped
+
+    def one(task: Task) -> Made:
+        look()
+        return work(task, look)
+
+    try:
+        with ThreadPoolExecutor(
+            min(threads, len(tasks)), "dl", initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
+            try:
+                futures = [pool.submit(one, task) for task in tasks]
+                wait(futures, return_when=FIRST_EXCEPTION)
+            finally:
+                stop.set()  # also where Ctrl-C comes while this thread waits
+                pool.shutdown(wait=False, cancel_futures=True)
+    finally:
+        torch.set_num_threads(before)
+    for future in futures:
+        error = None if future.cancelled() else future.exception()
+        if error is not None and not isinstance(error, Stopped):
+            raise error
+    return [future.result() for future in futures]
+
 
 WIDTH = 8
 """Sources are padded to a multiple of it, whatever batch they are in."""
@@ -103,13 +153,9 @@ class Translator:
         plain = self.compute.precision
         self.precision = f"int8+{plain}" if int8 else plain
         """What the decoder multiplies in, and then what the encoder does where it is another."""
-        low = torch.bfloat16 if self.compute.precision == "bf16" else torch.float32
-        with torch.no_grad():
-            kind: Kind = "int8" if int8 else self.compute.precision
-            self._weights = compile_decoder(self.model, kind=kind) or prepare_weights(
-                self.model, low=low, int8=int8
-            )
-        if int8 and self._weights is None:
+        paths, kind = fast_paths(self.model), "int8" if int8 else self.compute.precision
+        self._fast = None if paths is None else paths.search(kind=kind)
+        if int8 and self._fast is None:
             raise UsageFault(
                 "Translating in int8 takes a CPU with VNNI instructions and a C++ compiler.",
                 hint="Use --precision bf16 or fp32; where there is a GPU, --device cpu.",
@@ -221,7 +267,7 @@ class Translator:
             beam_size=config.beam_size, length_penalty=config.length_penalty, n_best=n_best
         )
         # What is compiled as a whole takes one thread a batch; else torch shares out each product.
-        threads = self.compute.threads if isinstance(self._weights, CompiledDecoder) else 1
+        threads = self.compute.threads if self._fast and self._fast.one_thread else 1
         size = min(config.batch_size, max(1, LIVE // config.beam_size))
         if threads > 1:
             size = max(LEAST_ROWS, min(size, -(-len(sentences) // (PORTIONS * threads))))
@@ -261,7 +307,7 @@ class Translator:
                 length_penalty=config.length_penalty,
                 max_length=config.max_length or None,
                 n_best=n_best,
-                weights=self._weights,
+                fast=self._fast,
                 between=between,
             )
 

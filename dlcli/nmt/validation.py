@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dlcli.data.pairs import Pairs
+from dlcli.data.sentences import Pairs
+from dlcli.engine.config import settings_signature
 from dlcli.nmt.batching import Bitext
-from dlcli.nmt.forcing import validation_sums
-from dlcli.nmt.model import Translation
+from dlcli.nmt.config import NmtTrainConfig
+from dlcli.nmt.fast.paths import fast_paths
+from dlcli.nmt.model import TranslationModel, validation_sums
 from dlcli.nmt.scoring import Metric
 from dlcli.nmt.search import search
 from dlcli.nmt.tokenizer import Tokenizer
@@ -67,7 +70,7 @@ class Validation:
             tokenizer.encode_all(source), tokenizer.encode_all(target), device=device
         )
 
-    def measure(self, model: Translation) -> ValidResult:
+    def measure(self, model: TranslationModel) -> ValidResult:
         """Measure a model, which is left in the mode it was in."""
         was_training = model.training
         model.eval()
@@ -87,12 +90,14 @@ class Validation:
             sentences=len(self.references),
         )
 
-    def translate(self, model: Translation) -> list[str]:
+    def translate(self, model: TranslationModel) -> list[str]:
         """Translate all sources by greedy search, in their order."""
         found = [""] * len(self.bitext)
+        paths = fast_paths(model)
+        fast = None if paths is None else paths.search(whole=False)
         for chosen in _alike(self.bitext.source_lengths):
             batch = self.bitext.batch(chosen)
-            best = search(model, batch.source, batch.mask, beam_size=1)
+            best = search(model, batch.source, batch.mask, beam_size=1, fast=fast)
             for place, hypotheses in zip(chosen.tolist(), best, strict=True):
                 found[place] = self.tokenizer.decode(hypotheses[0].ids) if hypotheses else ""
         return found
@@ -117,3 +122,88 @@ def _alike(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     order = np.argsort(lengths, kind="stable")
     for start in range(0, len(order), BATCH):
         yield order[start : start + BATCH]
+
+
+# -- What a training of a translator came to, and the line that says how it was measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class NmtResult:
+    """What a training came to."""
+
+    run: str
+    """Absolute path of the run folder."""
+    data: str
+    direction: str
+    vocabulary: int
+    parameters: int
+    epochs: int
+    """Whole epochs trained."""
+    updates: int
+    tokens_per_s: float
+    """Target tokens (EOS included, padding not) a second of training alone, over all sessions."""
+    train_s: float
+    checkpoint: str
+    """Which checkpoint is the result: `best`, `average` or `last`."""
+    valid: ValidResult | None
+    """Of that checkpoint; None where there are no validation pairs."""
+    reason: str
+    """Why it ended: `done`, `early-stop` or `max-minutes`."""
+    signature: str
+
+    @property
+    def metrics(self) -> dict[str, object]:
+        """Return the key numbers, for tables of runs."""
+        found = {} if self.valid is None else self.valid.fields()
+        return {name: value for name, value in found.items() if name != "sentences"}
+
+
+def read_result(fields: Mapping[str, Any]) -> NmtResult:
+    """Rebuild a result from run.json.
+
+    Raises:
+        TypeError, KeyError: fields are missing or unknown.
+    """
+    valid = fields["valid"] and ValidResult(**fields["valid"])
+    return NmtResult(**{**fields, "valid": valid})
+
+
+SIGNATURE_ORDER = (
+    *("direction", "tokenizer", "lowercase", "embedding", "encoder", "hidden", "attention"),
+    *(
+        "readout",
+        "tied",
+        "dropout",
+        "smoothing",
+        "forcing",
+        "batch",
+        "optimizer",
+        "average",
+        "seed",
+    ),
+)
+
+
+def describe(config: NmtTrainConfig, **measured: object) -> str:
+    """Write the signature of a number that was measured on a trained translator.
+
+    Args:
+        config: the settings of its training.
+        measured: see `dlcli.engine.config.settings_signature`.
+    """
+    model, objective, optim = config.model, config.objective, config.optim
+    additive = model.attention == "additive"
+    forcing = f"{objective.teacher_forcing:g}"
+    if objective.teacher_forcing_end is not None:
+        forcing += f"-{objective.teacher_forcing_end:g}"
+    forced = (objective.teacher_forcing, objective.teacher_forcing_end) in ((1.0, None), (1.0, 1.0))
+    composed = {
+        "encoder": f"{model.encoder_layers}x{model.encoder_hidden}",
+        "attention": f"{model.attention_query}-{model.attention_size}" if additive else "none",
+        "readout": f"{model.readout}-{model.readout_size or model.embedding}",
+        "dropout": (model.dropout_embedding, model.dropout_context, model.dropout_readout),
+        "forcing": None if forced else f"{forcing}/{objective.teacher_forcing_unit}",
+        "batch": f"{config.loop.batch_size * optim.accumulate}-{config.loop.batch_unit}",
+        "optimizer": f"{optim.optimizer}-{optim.lr:g}-{optim.schedule}",
+    }
+    return settings_signature(config, measured, order=SIGNATURE_ORDER, composed=composed)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dlcli.vae.model import VAE
+from dlcli.vae.images import flat, model_input
+from dlcli.vae.networks import VAE
 from dlcli.vae.objective import iwae_bound, kl_standard_normal, log_likelihood, log_weights
-from dlcli.vae.pixels import flat, model_input
 
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016, section 5.2
 DIVERGED_KL = 1.0

@@ -1,25 +1,41 @@
-"""A trained VAE, read back from a run folder."""
+"""A trained VAE: its model loaded from a run folder, its result, and the images it is tested on.
+
+The order of the test images is one random permutation for everybody, so that the first N are a fair
+sample whatever N is, and so is what an interrupted evaluation has seen. Each image's binarisation
+depends on the seed and its own position in the test set alone: different runs, and different N, are
+compared on the same black and white pixels.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 
-from dlcli.engine.config import resolve
-from dlcli.engine.finding import find_run, using
-from dlcli.engine.runs import RunFolder
-from dlcli.engine.weights import build_from, load_model
-from dlcli.engine.weights import load_weights_into as weights_into
-from dlcli.vae.config import VaeTrainConfig
-from dlcli.vae.model import VAE, build_model
+from dlcli.data.images import load_images
+from dlcli.engine.checkpoint import build_from, load_model
+from dlcli.engine.config import resolve, settings_signature
+from dlcli.engine.runs import RunFolder, find_run, using
+from dlcli.engine.seed import generator
+from dlcli.engine.trainer import summarise_seeds
+from dlcli.errors import DataError, UsageFault
+from dlcli.vae.config import DEFAULT_IMAGES, VaeTrainConfig
+from dlcli.vae.images import DESCRIPTIONS, binarize, flat, grey, load_test_images, threshold_draws
+from dlcli.vae.networks import VAE, build_model
 from dlcli.vae.objective import VaeNetwork
 
+SIGNATURE_ORDER = (
+    *("pixels", "likelihood", "arch", "latent_dim", "hidden", "channels", "dense", "norm"),
+    *("prior", "skip", "objective", "backward", "beta", "beta_warmup", "free_bits", "batch"),
+    *("optimizer", "seed"),
+)
+ORDER_SEED = 0
 KIND = "vae"
-"""What run.json and checkpoints of this room call themselves."""
+"""What run.json and checkpoints call a VAE."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,40 +50,15 @@ class Trained:
     """`last`, `best`, `epoch-0010`, or `exported`."""
 
 
-def load_trained(
-    run: RunFolder, *, checkpoint: str | None = None, device: torch.device | str = "cpu"
-) -> Trained:
-    """Rebuild the VAE of a run from the settings in its own checkpoint.
-
-    Args:
-        run: a run folder of a VAE.
-        checkpoint: see `dlcli.engine.weights.load_model`.
-        device: where to put the model.
-
-    Raises:
-        CheckpointError: it is missing, damaged, or of another kind or shape.
-    """
-    saved = load_model(run, kind=KIND, checkpoint=checkpoint)
-    config = resolve(VaeTrainConfig, [saved.config], source=str(saved.path))
-
-    def build() -> VaeNetwork:
-        return VaeNetwork(build_model(config.model), objective=config.objective)
-
-    network = build_from(build, saved.weights, source=str(saved.path))
-    return Trained(
-        model=network.vae.to(device).eval(), config=config, run=run, checkpoint=saved.name
-    )
-
-
 def find_trained(
     text: str | None, *, checkpoint: str | None = None, notice: Callable[[str], object]
 ) -> Trained:
-    """Read back the VAE that `--run` names, on the CPU, and tell `notice` which one that is.
+    """Load the VAE that `--run` names, on the CPU, and pass a sentence about it to `notice`.
 
     Args:
-        text: see `dlcli.engine.finding.find_run`; None is the newest trained VAE.
+        text: see `dlcli.engine.runs.find_run`; None is the newest trained VAE.
         checkpoint: see `load_trained`.
-        notice: told one sentence.
+        notice: takes one sentence.
 
     Raises:
         UsageFault: there is no such run.
@@ -78,15 +69,182 @@ def find_trained(
     return trained
 
 
-def load_weights_into(network: nn.Module, weights: Mapping[str, Any], *, source: str) -> None:
-    """Load a checkpoint's weights.
+def load_trained(
+    run: RunFolder, *, checkpoint: str | None = None, device: torch.device | str = "cpu"
+) -> Trained:
+    """Rebuild the VAE of a run from the settings in its own checkpoint.
+
+    Args:
+        run: a run folder of a VAE.
+        checkpoint: see `dlcli.engine.checkpoint.load_model`.
+        device: where to put the model.
 
     Raises:
-        CheckpointError: they are those of another network.
+        CheckpointError: it is missing, damaged, or of another kind or shape.
     """
-    weights_into(
-        network,
-        weights,
-        source=source,
-        hint="Use the --arch, --latent-dim, --norm, --prior and sizes that it was trained with.",
+    saved = load_model(run, kind=KIND, checkpoint=checkpoint)
+    config = resolve(VaeTrainConfig, [saved.config], source=str(saved.path))
+    network = build_from(lambda: build_network(config), saved.weights, source=str(saved.path))
+    return Trained(
+        model=network.vae.to(device).eval(), config=config, run=run, checkpoint=saved.name
     )
+
+
+def build_network(config: VaeTrainConfig) -> VaeNetwork:
+    """Build the network that is trained, initialised from torch's global seed."""
+    return VaeNetwork(build_model(config.model), objective=config.objective)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestResult:
+    """A run's one reading of the test set: nats an image."""
+
+    __test__ = False  # not a test case, whatever its name says to pytest
+
+    elbo: float
+    """−(reconstruction + kl)."""
+    reconstruction: float
+    kl: float
+    std_error: float | None
+    """Of `elbo`, over images."""
+    iwae: float
+    """The IWAE bound with as many samples as the ELBO was averaged over."""
+    images: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """What a training came to."""
+
+    run: str
+    """Absolute path of the run folder."""
+    data: str
+    arch: str
+    epochs: int
+    """Whole epochs trained."""
+    images_per_s: float
+    """Images a second of training alone, over all sessions of the run."""
+    train_s: float
+    test: TestResult
+    active_units: int
+    kl_per_dim: tuple[float, ...]
+    """On the test images, nats; empty with a learned prior, to which the KL is no such sum."""
+    reason: str
+    """Why it ended: `done`, `early-stop` or `max-minutes`."""
+    signature: str
+    latent_dim: int = 0
+    """D; 0 in what was written before it was kept."""
+
+    @property
+    def metrics(self) -> dict[str, object]:
+        """Return the key numbers, for tables of runs."""
+        return dataclasses.asdict(self.test)
+
+
+def read_result(fields: Mapping[str, Any]) -> TrainResult:
+    """Rebuild a result from run.json.
+
+    Raises:
+        TypeError, KeyError: fields are missing or unknown.
+    """
+    test = TestResult(**fields["test"])
+    kl_per_dim = tuple(fields["kl_per_dim"])
+    return TrainResult(**{**fields, "test": test, "kl_per_dim": kl_per_dim})
+
+
+def describe(config: VaeTrainConfig, **measured: object) -> str:
+    """Write the signature of a number that was measured on a trained VAE.
+
+    Args:
+        config: the settings of its training.
+        measured: see `dlcli.engine.config.settings_signature`.
+    """
+    model, objective, optim = config.model, config.objective, config.optim
+    conv = model.arch == "conv"
+    iwae = objective.objective == "iwae"
+    composed = {
+        "pixels": DESCRIPTIONS[config.data.binarize],
+        "hidden": None if conv else model.hidden,
+        "channels": model.channels + model.decoder_channels if conv else None,
+        "norm": model.norm if conv else None,
+        "prior": f"flow-{model.flow_layers}-{model.flow_hidden}" if model.prior == "flow" else None,
+        "objective": f"iwae-{objective.k}" if iwae else "elbo",
+        "backward": objective.backward_samples or None,
+        "beta_warmup": objective.beta_warmup_epochs or None,
+        "batch": config.loop.batch_size * optim.accumulate,
+        "optimizer": f"{optim.optimizer}-{optim.lr:g}-{optim.schedule}",
+    }
+    return settings_signature(config, measured, order=SIGNATURE_ORDER, composed=composed)
+
+
+def summarise(results: Mapping[str, TrainResult]) -> dict[str, object]:
+    """Return what `--json` says of a VAE's seeds."""
+    return summarise_seeds(
+        results,
+        shared=("data", "arch", "epochs"),
+        rate="images_per_s",
+        measured="test",
+        names=("elbo", "reconstruction", "kl"),
+    )
+
+
+def with_true_data(trained: Trained, *, notice: Callable[[str], object]) -> Trained:
+    """Name the data set that a run was trained on, where its settings say only `auto`.
+
+    Raises:
+        DataError: `auto` is another data set here than it was there, or none can be had.
+    """
+    data = trained.config.data
+    if data.name != "auto":
+        return trained
+    name = load_images("auto", offline=data.offline, notice=notice).name
+    result = trained.run.record().get("result")
+    recorded = result.get("data") if isinstance(result, dict) else None
+    if recorded not in (None, name):
+        raise DataError(
+            f"{trained.run.path} was trained on {recorded}, and what can be had here is {name}.",
+            hint=f"Fetch it with `dl data fetch {recorded}`.",
+        )
+    config = dataclasses.replace(trained.config, data=dataclasses.replace(data, name=name))
+    return dataclasses.replace(trained, config=config)
+
+
+def chosen_images(
+    trained: Trained, *, count: int | None, notice: Callable[[str], object]
+) -> tuple[Tensor, Tensor]:
+    """Choose test images of the run's own data set.
+
+    Returns:
+        all of them as rows (M, 784) uint8, and the numbers (N,) of those chosen, in order.
+
+    Raises:
+        UsageFault: there are not so many.
+        DataError: the run's data set cannot be had.
+    """
+    rows = flat(load_test_images(trained.config.data, notice=notice))
+    wanted = min(DEFAULT_IMAGES, len(rows)) if count is None else count
+    if not 1 <= wanted <= len(rows):
+        raise UsageFault(
+            f"{trained.config.data.name} has {len(rows):,} test images, not {wanted:,}.",
+            hint=f"Use --images 1 to {len(rows)}.",
+        )
+    order = torch.randperm(len(rows), generator=generator(ORDER_SEED, "evaluation order"))
+    return rows, order[:wanted]
+
+
+def seen_pixels(rows: Tensor, numbers: Tensor, *, way: str, seed: int) -> Tensor:
+    """Return the pixels of some images as the model is used to seeing them: (N, 784) in [0, 1].
+
+    Args:
+        rows: the whole test set.
+        numbers: which of it.
+        way: `none`, `dynamic` or `fixed`, see `dlcli.vae.images`.
+        seed: of `dynamic`.
+    """
+    return binarized(rows, numbers, seed=seed) if way == "dynamic" else grey(rows[numbers])
+
+
+def binarized(rows: Tensor, numbers: Tensor, *, seed: int) -> Tensor:
+    """Draw black and white pixels of some images: (N, 784)."""
+    stream = generator(seed, "evaluation pixels")
+    return binarize(rows, draws=threshold_draws(len(rows), generator=stream))[numbers]

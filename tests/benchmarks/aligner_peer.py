@@ -16,11 +16,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dlcli.data.corpora import load_corpus
-from dlcli.data.wordsplit import split_words
-from dlcli.nmt.alignment import Links, parse_gold, parse_pharaoh, score_alignments
-from dlcli.nmt.french import CONTRACTED, ELIDING
-from dlcli.nmt.symmetrize import HEURISTICS, symmetrize
-from dlcli.study.sentence_files import read_joined, read_sentences
+from dlcli.data.sentences import split_words
+from dlcli.nmt.alignment import (
+    HEURISTICS,
+    Links,
+    parse_gold,
+    parse_pharaoh,
+    score_alignments,
+    symmetrize,
+)
+from dlcli.nmt.evaluation import read_joined, read_sentences
+from dlcli.nmt.text import CONTRACTED, ELIDING
 
 WHOLE = {short: word for word, short in ELIDING.items() if word != "la"} | {"c'": "ce"}
 PARTS = {form: list(words) for words, form in CONTRACTED.items()}

@@ -19,10 +19,8 @@ import time
 import torch
 
 from dlcli.engine.seed import generator
-from dlcli.evidence.bernoulli import CACHE_ROWS, random_decoder
 from dlcli.evidence.estimators import prior_weights
-from dlcli.evidence.linear_gaussian import random_linear_gaussian
-from dlcli.evidence.model import draw_pairs
+from dlcli.evidence.models import CACHE_ROWS, draw_pairs, random_decoder, random_linear_gaussian
 from tests.benchmarks.alternating import alternate, report
 
 LATENTS, HIDDEN, PIXELS = 20, 350, 784

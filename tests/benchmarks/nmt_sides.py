@@ -16,17 +16,17 @@ from typing import Any
 import torch
 import yaml
 
-from dlcli.data.pairs import Corpus
+from dlcli.data.sentences import Corpus
 from dlcli.engine.config import resolve
 from dlcli.engine.device import prepare
 from dlcli.engine.events import Finished
 from dlcli.engine.loop import Plan, Training
 from dlcli.nmt.batching import Bitext
 from dlcli.nmt.config import NmtTrainConfig
-from dlcli.nmt.forcing import NmtNetwork
-from dlcli.nmt.learner import NmtLearner
-from dlcli.nmt.model import build_model
-from dlcli.nmt.subwords import Subwords
+from dlcli.nmt.model import NmtNetwork
+from dlcli.nmt.networks import AttentionGru
+from dlcli.nmt.tokenizer import Subwords
+from dlcli.nmt.training import NmtLearner
 
 BATCH, WARM_UP = 64, 3
 SETTINGS: dict[str, Any] = {
@@ -70,8 +70,8 @@ class Ours:
         settings = {**SETTINGS, "compute": {"precision": precision, "device": "cpu"}}
         self.settings = settings
         torch.manual_seed(0)
-        model = build_model(self.config().model, vocabulary=sentences.vocabulary.size)
-        model.use_kernels(fused)
+        model = AttentionGru(self.config().model, vocabulary=sentences.vocabulary.size)
+        model.fused = fused
         self.network = NmtNetwork(model, label_smoothing=0.0)
 
     def config(self, *, epochs: int = 1) -> NmtTrainConfig:

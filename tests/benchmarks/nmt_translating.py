@@ -23,7 +23,7 @@ from dlcli.data.corpora import load_corpus
 from dlcli.engine.device import prepare
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.settings import ComputeConfig, Precision
-from dlcli.nmt.search_config import SearchConfig
+from dlcli.nmt.config import SearchConfig
 from dlcli.nmt.trained import Trained
 from dlcli.nmt.translator import Translator
 from tests.benchmarks.alternating import alternate, report

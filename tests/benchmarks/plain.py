@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlcli.vae.config import VaeModelConfig
-from dlcli.vae.model import VAE
+from dlcli.vae.networks import VAE
 
 
 class ExamplesVae(nn.Module):
@@ -47,7 +47,7 @@ class ExamplesVae(nn.Module):
 
 
 class PlainConv(nn.Module):
-    """The convolutional network of `dlcli.vae.conv`, layer by layer in one `nn.Sequential` a side.
+    """The convolutional network of `dlcli.vae.networks`, layer by layer in one `nn.Sequential`.
 
     Its state has the same tensors in the same order as that of `VAE`.
     """
@@ -96,7 +96,7 @@ class PlainConv(nn.Module):
 
 def examples_batches(root: str, *, images: int, batch_size: int) -> Iterable[Tensor]:
     """Read MNIST as pytorch/examples does: torchvision, `ToTensor` an image, a `DataLoader`."""
-    from dlcli.data.vision import torchvision_module
+    from dlcli.data.mnist import torchvision_module
 
     to_tensor = torchvision_module("torchvision.transforms").ToTensor()
     mnist = torchvision_module("torchvision.datasets.mnist").MNIST(root, transform=to_tensor)

@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from dlcli.vae.config import VaeModelConfig
-from dlcli.vae.likelihood import bernoulli_nll_sum
-from dlcli.vae.model import build_model
-from dlcli.vae.objective import kl_standard_normal
+from dlcli.vae.networks import build_model
+from dlcli.vae.objective import bernoulli_nll_sum, kl_standard_normal
 from tests.benchmarks.plain import ExamplesVae, MemoryBatches, PlainConv, train_epoch
 
 

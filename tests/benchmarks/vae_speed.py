@@ -26,9 +26,9 @@ from dlcli.engine.events import Evaluated, Finished
 from dlcli.engine.loop import Plan, Training
 from dlcli.vae.config import VaeTrainConfig
 from dlcli.vae.evaluation import evaluate
-from dlcli.vae.learner import VaeLearner
-from dlcli.vae.model import VAE, build_model
+from dlcli.vae.networks import VAE, build_model
 from dlcli.vae.objective import VaeNetwork
+from dlcli.vae.training import VaeLearner
 from tests.benchmarks.alternating import alternate, report
 from tests.benchmarks.plain import (
     ExamplesVae,

@@ -14,7 +14,7 @@ from tests.cli.tiny import CONV, TRAIN, dl_json
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the drawing, which takes longer than the training."""
     for name in ("draw_curves", "draw_snapshots"):
-        monkeypatch.setattr(f"dlcli.report.run_figures.{name}", lambda *_a, **_k: None)
+        monkeypatch.setattr(f"dlcli.display.runs.{name}", lambda *_a, **_k: None)
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated
 
 import pytest
@@ -14,8 +16,8 @@ import typer
 from typer.testing import CliRunner, Result
 
 from dlcli import __version__
-from dlcli.cli.app import Root, app, as_known
-from dlcli.cli.tree import lazy
+from dlcli.cli.app import GROUPS, TOP, Entry, LazyGroup, Root, app, as_known, lazy, load
+from dlcli.cli.options import Show, plain
 from dlcli.errors import (
     CheckFailed,
     CheckpointError,
@@ -25,6 +27,8 @@ from dlcli.errors import (
     RunFailed,
     UsageFault,
 )
+from dlcli.nmt.fast.compiling import load_library
+from tests.cli.tiny import dl, dl_json
 from tests.launcher import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
@@ -220,7 +224,7 @@ def test_an_ascii_terminal_gets_every_word_in_its_own_letters() -> None:
 TALKATIVE = """
 import typer
 from dlcli.cli.app import Root
-from dlcli.cli.tree import lazy
+from dlcli.cli.app import lazy
 program = typer.Typer(cls=lazy({}, base=Root))
 program.command("other")(lambda: None)
 @program.command()
@@ -286,3 +290,128 @@ def test_shells_complete_commands_flags_and_choices(words: str, expected: set[st
     assert result.exit_code == 0
     assert expected <= set(result.stdout.split())
     assert result.stderr == ""
+
+
+# -- `dl env`: what this machine offers
+
+
+def test_json_names_versions_devices_and_precisions() -> None:
+    found = dl_json("env")
+    assert found["devices"][-1] == "cpu"
+    assert set(found["bf16_native"]) == set(found["devices"])
+    assert found["torch"].startswith("2.13")
+
+
+def test_words_say_the_same() -> None:
+    done = dl("env")
+    assert done.exit_code == 0
+    assert "bf16_native" in done.stdout
+    assert "cpu: " in done.stdout
+
+
+def test_it_says_why_translating_is_not_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = dl_json("env")
+    assert set(found["compiled_search"]) == {"fp32", "bf16", "int8"}
+    assert bool(found["compiled_search_problem"]) != any(found["compiled_search"].values())
+    load_library.cache_clear()
+    monkeypatch.setenv("DL_COMPILE", "0")
+    without = dl_json("env")
+    load_library.cache_clear()
+    assert not any(without["compiled_search"].values())
+    assert without["compiled_search_problem"] == "DL_COMPILE=0 is set."
+
+
+# -- The tree of commands: a table that is true, and names that may be mistyped
+
+COMMANDS: dict[tuple[str, ...], Entry] = {(name,): entry for name, entry in TOP.items()} | {
+    (group, name): entry
+    for group, (_, entries) in GROUPS.items()
+    for name, entry in entries.items()
+}
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_in_the_table_is_where_the_table_says(path: tuple[str, ...]) -> None:
+    command = load(path[-1], COMMANDS[path])
+    assert command.name == path[-1]
+    result = CliRunner().invoke(app, [*path, "--help"])
+    assert result.exit_code == 0, result.output
+    assert "--json" in result.output or "--help" in result.output
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_flag_says_what_it_does(path: tuple[str, ...]) -> None:
+    for parameter in load(path[-1], COMMANDS[path]).params:
+        said = getattr(parameter, "help", None)
+        assert said, f"{' '.join(path)} {parameter.name}"
+        assert not re.search(r"(?<!\\)\[[a-z#/@]", said), "Rich takes it for markup and hides it"
+
+
+def test_the_help_lists_every_command_with_its_line() -> None:
+    output = CliRunner().invoke(app, ["--help"]).output
+    for name in [*TOP, *GROUPS]:
+        assert f" {name} " in output
+    for group, (_, entries) in GROUPS.items():
+        output = CliRunner().invoke(app, [group, "--help"]).output
+        for name, entry in entries.items():
+            assert f" {name} " in output
+            assert entry.help.split()[0] in output
+
+
+def test_help_lines_are_sentences() -> None:
+    lines = [entry.help for entry in COMMANDS.values()] + [text for text, _ in GROUPS.values()]
+    for line in lines:
+        assert line.endswith(".")
+        assert len(line) <= 80
+        assert line[0].isupper()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["ev"], "There is no command 'ev'; did you mean 'env'?"),
+        (["vae", "trian"], "There is no command 'trian'; did you mean 'train'?"),
+        (["rns"], "There is no command 'rns'; did you mean 'runs'?"),
+        (["zzzz"], "There is no command 'zzzz'."),
+        (["été"], "There is no command 'été'."),
+    ],
+)
+def test_a_mistyped_command_is_named_with_the_nearest(words: list[str], message: str) -> None:
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert f"See `{' '.join(['dl', *words[:-1]])} --help`." in result.stderr
+
+
+@plain
+def greet(show: Show, *, name: Annotated[str, typer.Argument()]) -> None:
+    """Greet someone, at length."""
+    typer.echo(f"hello {name}")
+
+
+@pytest.fixture
+def toy() -> typer.Typer:
+    """A program of one lazy command and one that is simply there."""
+    program = typer.Typer(cls=lazy({"greet": Entry("toy_module:greet", "Greet someone.")}))
+    program.command("now")(lambda: typer.echo("now"))
+    program.callback()(lambda: None)
+    return program
+
+
+def test_a_command_is_imported_when_it_is_used_and_not_before(
+    toy: typer.Typer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listing = CliRunner().invoke(toy, ["--help"])
+    assert "Greet someone." in listing.output, "no such module was needed for that"
+    assert CliRunner().invoke(toy, ["now"]).stdout == "now\n"
+    module = SimpleNamespace(greet=greet)
+    monkeypatch.setitem(sys.modules, "dlcli.cli.toy_module", module)
+    assert CliRunner().invoke(toy, ["greet", "été"]).stdout == "hello été\n"
+    assert "at length" in CliRunner().invoke(toy, ["greet", "--help"]).output
+
+
+def test_the_table_comes_first_and_the_rest_after(toy: typer.Typer) -> None:
+    group = typer.main.get_group(toy)
+    assert isinstance(group, LazyGroup)
+    context = typer.Context(group)
+    assert group.list_commands(context) == ["greet", "now"]

@@ -1,3 +1,5 @@
+"""`dl report`: one page, sections that fail, interruptions, mistakes."""
+
 from __future__ import annotations
 
 import json
@@ -8,13 +10,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from dlcli.assignment import evidence
+from dlcli.assignment import report as report_module
+from dlcli.assignment.lab import Lab
+from dlcli.assignment.question import Answer, Question
 from dlcli.cli.app import app
 from dlcli.cli.report import command_line
 from dlcli.errors import DataError
-from dlcli.study.questions import catalogue, divergence
-from dlcli.study.questions.answer import Answer
-from dlcli.study.questions.lab import Lab
-from dlcli.study.questions.question import Question
 
 
 def _report(*words: str) -> Result:
@@ -66,7 +68,7 @@ def _failing(lab: Lab) -> Answer:
 
 def test_a_section_that_fails_costs_its_place_only(monkeypatch: pytest.MonkeyPatch) -> None:
     bad = Question(number=4, chapter="c", title="t", asks="a?", answer=_failing)
-    monkeypatch.setattr(catalogue, "QUESTIONS", (divergence.QUESTION, bad))
+    monkeypatch.setattr(report_module, "QUESTIONS", (evidence.divergence, bad))
     result = _report("--json")
     assert result.exit_code == 1
     found = _json(result)
@@ -85,12 +87,12 @@ def test_ctrl_c_keeps_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     late = Question(number=4, chapter="c", title="t", asks="a?", answer=stop)
-    monkeypatch.setattr(catalogue, "QUESTIONS", (divergence.QUESTION, late))
+    monkeypatch.setattr(report_module, "QUESTIONS", (evidence.divergence, late))
     result = _report("--json")
     assert result.exit_code == 130
     assert "1 of 2 sections are done and kept" in _json(result)["error"]["message"]
     assert not Path("report.html").exists()
-    monkeypatch.setattr(catalogue, "QUESTIONS", (divergence.QUESTION,))
+    monkeypatch.setattr(report_module, "QUESTIONS", (evidence.divergence,))
     assert _json(_report("--json"))["kept"] == 1
 
 

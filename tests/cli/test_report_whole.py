@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.report.page.browser import browser, installed
+from tests.assignment.browser import browser, installed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 

@@ -1,4 +1,4 @@
-"""Where a training goes, what it goes on with, and who listens."""
+"""Results that grow: the last one is returned, shown and followed by the right exit code."""
 
 from __future__ import annotations
 
@@ -6,23 +6,84 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import typer
 
 from dlcli.cli.options import Show
 from dlcli.cli.training import (
-    chosen_place,
     is_main_process,
+    leave_if_partial,
+    measured,
     resumed_folder,
+    run_location,
     saved_config,
     training_listeners,
 )
 from dlcli.engine.events import Notice
-from dlcli.engine.session import Place
+from dlcli.engine.session import RunLocation
 from dlcli.errors import Interrupted, UsageFault
 from tests.cli.tiny import TRAIN
 from tests.launcher import PATIENCE_S, ROOT
+
+
+@dataclass(frozen=True)
+class Count:
+    value: int
+    complete: bool
+
+
+def counting(
+    last: int, *, stopped_at: int | None = None, by: int = signal.SIGINT
+) -> Iterator[Count]:
+    for value in range(1, last + 1):
+        if value == stopped_at:
+            os.kill(os.getpid(), by)
+        yield Count(value, value == last)
+
+
+def test_the_last_result_is_returned_and_each_is_told() -> None:
+    heard: list[Count] = []
+    assert measured(counting(3), told=heard.append) == Count(3, True)
+    assert [count.value for count in heard] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_the_result_before_it(by: int) -> None:
+    before = signal.getsignal(by)
+    found = measured(counting(5, stopped_at=4, by=by), told=lambda _: None)
+    assert found == Count(3, False)
+    assert signal.getsignal(by) == before
+
+
+def test_a_signal_before_the_first_result_is_an_interruption() -> None:
+    with pytest.raises(Interrupted, match="before anything was measured") as stop:
+        measured(counting(5, stopped_at=1), told=lambda _: None)
+    assert stop.value.exit_code == 130
+
+
+def test_a_failure_is_passed_on() -> None:
+    def failing() -> Iterator[Count]:
+        yield Count(1, False)
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        measured(failing(), told=lambda _: None)
+
+
+def test_only_a_partial_result_ends_with_130(capsys: pytest.CaptureFixture[str]) -> None:
+    leave_if_partial(Count(2, True), Show())
+    assert capsys.readouterr().err == ""
+    with pytest.raises(typer.Exit) as stop:
+        leave_if_partial(Count(1, False), Show(), during="counting")
+    assert stop.value.exit_code == 130
+    assert "Interrupted during counting: this result is partial." in capsys.readouterr().err
+
+
+# -- Where a training goes, what it goes on with, and who listens
 
 
 def _run(path: Path, *, seed: int = 0) -> Path:
@@ -34,7 +95,9 @@ def _run(path: Path, *, seed: int = 0) -> Path:
 def test_without_resume_nothing_is_gone_on_with(tmp_path: Path) -> None:
     run = _run(tmp_path / "run")
     assert resumed_folder(None, run) is None
-    assert chosen_place(Show(), out=run, resume=None, force=True) == Place(out=run, force=True)
+    assert run_location(Show(), out=run, resume=None, force=True) == RunLocation(
+        out=run, force=True
+    )
 
 
 def test_a_run_is_named_by_folder_by_name_or_by_out(tmp_path: Path) -> None:
@@ -60,8 +123,8 @@ def test_a_folder_without_settings_starts_over(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    place = chosen_place(Show(), out=tmp_path / "run", resume="", force=False)
-    assert place == Place(out=tmp_path / "run")
+    location = run_location(Show(), out=tmp_path / "run", resume="", force=False)
+    assert location == RunLocation(out=tmp_path / "run")
     assert "starting over" in capsys.readouterr().err
 
 
@@ -69,9 +132,9 @@ def test_a_folder_of_several_runs_is_gone_on_with_as_such(tmp_path: Path) -> Non
     _run(tmp_path / "s" / "seed-10", seed=10)
     _run(tmp_path / "s" / "seed-9", seed=9)
     with pytest.raises(UsageFault, match="holds several runs") as failure:
-        chosen_place(Show(), out=None, resume="s", force=False)
+        run_location(Show(), out=None, resume="s", force=False)
     assert "--seeds" in failure.value.hint
-    assert chosen_place(Show(), out=None, resume="s", force=False, several=True).resume == Path("s")
+    assert run_location(Show(), out=None, resume="s", force=False, several=True).resume == Path("s")
     assert saved_config({"resume": "s", "out": None}) == {"compute": {"seed": 9}}
 
 

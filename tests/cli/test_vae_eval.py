@@ -11,14 +11,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
 from dlcli.cli.app import app
 from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
-from dlcli.study import bounds as bounds_module
-from dlcli.study import vae_evaluation
+from dlcli.vae import bounds as bounds_module
+from dlcli.vae import study as vae_evaluation
 from tests.cli import test_pictures
+from tests.cli.tiny import TRAIN, dl_json, same, weights_of
+from tests.cli.tiny import dl as dl_of_vae_train_flow
 
 tiny_run = test_pictures.tiny_run
 SMALL = ("--k", "20", "--images", "5", "--threads", "1", "--device", "cpu")
@@ -29,7 +32,7 @@ def dl(*words: str) -> Result:
 
 
 def test_it_says_how_far_the_annealing_is(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dlcli.report.fraction.LINE_EVERY_S", 0.0)
+    monkeypatch.setattr("dlcli.display.progress.LINE_EVERY_S", 0.0)
     ais = ("--ais", "--ais-images", "1", "--ais-chains", "4", "--ais-temperatures", "10")
     assert "vae eval: 75%, AIS" in dl(str(tiny_run), *SMALL, *ais).stderr
 
@@ -167,3 +170,119 @@ def test_a_real_signal_leaves_a_partial_result(tiny_run: Path, number: int) -> N
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 130
     assert json.loads(out)["partial"] is True
+
+
+# -- `dl vae gradients`: the table, the fields, the refusals
+
+vae_gradients_tiny_run = test_pictures.tiny_run
+
+
+def vae_gradients_dl(*words: str) -> Result:
+    return CliRunner().invoke(app, ["vae", "gradients", *words])
+
+
+def test_question_8_is_a_number_with_an_interval(tiny_run: Path) -> None:
+    done = vae_gradients_dl("--run", str(tiny_run), "--images", "4", "--samples", "40", "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    for target in ("outputs", "parameters"):
+        contrast = found[target]["against_score"]
+        low, high = contrast["ratio_ci95"]
+        assert 1 < low < contrast["ratio"] < high
+        assert contrast["ratio"] > found[target]["against_baseline"]["ratio"]
+    assert (found["images"], found["samples"], found["seed"]) == (4, 40, 0)
+    for part in ("data:glyphs:40", "estimator:pathwise,score-function", "samples:40"):
+        assert part in found["signature"].split("|")
+
+
+def test_the_table_says_it_in_words(tiny_run: Path) -> None:
+    done = vae_gradients_dl("--run", str(tiny_run), "--images", "4", "--samples", "8")
+    assert done.exit_code == 0
+    for word in ("encoder parameters", "pathwise", "best baseline", "version:"):
+        assert word in done.stdout
+
+
+def test_odd_samples_are_refused(tiny_run: Path) -> None:
+    done = vae_gradients_dl("--run", str(tiny_run), "--images", "4", "--samples", "5", "--json")
+    assert done.exit_code == 2
+    assert "pairs" in json.loads(done.stdout)["error"]["message"]
+
+
+# -- A run with a learned prior through the commands that take a run
+
+IWAE = ["--objective", "iwae", "--k", "2"]
+FLOW = ["--prior", "flow", "--flow-layers", "3", "--flow-hidden", "4"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_every_command_takes_a_run_with_a_learned_prior(folder: Path) -> None:
+    trained = dl_json(*TRAIN, *IWAE, *FLOW, "--binarize", "dynamic", "--out", "runs/a")
+    assert "prior:flow-3-4" in trained["signature"]
+    assert trained["kl_per_dim"] == []
+    shown = dl_of_vae_train_flow("vae", "eval", "runs/a", "--k", "20", "--images", "4", "--ais")
+    assert shown.exit_code == 0
+    assert "KL per dimension" not in shown.stdout
+    found = dl_json("vae", "eval", "runs/a", "--k", "20", "--images", "4")
+    assert found["kl_per_dim"] == []
+    assert found["elbo"] == pytest.approx(-found["reconstruction"] - found["kl"], rel=1e-5)
+    dl_json("mc-estimate", "--run", "runs/a", "--images", "1", "--samples", "20")
+    dl_json("vae", "traverse", "--run", "runs/a", "--steps", "3")
+    dl_json("vae", "interpolate", "--run", "runs/a", "--images", "0", "1", "--steps", "3")
+    dl_json("sample", "--run", "runs/a", "--n", "2")
+    dl_json("vae", "gradients", "--run", "runs/a", "--images", "2", "--samples", "4")
+    label = dl_json("vae", "reconstruct", "--run", "runs/a", "--n", "2")["label"]
+    assert label.endswith("the encoder's mean")
+
+
+def test_an_exported_run_draws_the_same_pictures(folder: Path) -> None:
+    dl_json(*TRAIN, *IWAE, *FLOW, "--out", "runs/a")
+    dl_json("runs", "export", "runs/a", "--out", "runs/b", "--whole")
+    for run in ("a", "b"):
+        dl_json("vae", "generate", "--run", f"runs/{run}", "--n", "3", "--out", f"{run}.npz")
+    drawn = dl_json("vae", "traverse", "--run", "runs/b", "--steps", "3")["files"]
+    assert [Path(file).name for file in drawn] == ["traverse-b.png"]
+    one, two = (np.load(f"{run}.npz") for run in ("a", "b"))
+    assert all(np.array_equal(one[name], two[name]) for name in one.files)
+
+
+def test_a_stopped_training_goes_on_to_the_same_bits(folder: Path) -> None:
+    words = [*TRAIN, "--objective", "iwae", "--k", "4", "--backward-samples", "2", *FLOW]
+    dl_json(*words, "--out", "runs/whole")
+    stopped = dl_json(*words, "--max-minutes", "1e-6", "--out", "runs/stopped")
+    assert stopped["reason"] == "max-minutes"
+    dl_json("vae", "train", "--resume", "runs/stopped", "--max-minutes", "0")
+    assert same(weights_of(Path("runs/stopped")), weights_of(Path("runs/whole")))
+
+
+def test_what_a_flow_cannot_be_is_said_before_anything_is_made(folder: Path) -> None:
+    for words, said in (
+        (["--prior", "flow"], "--objective iwae"),
+        (["--flow-layers", "3"], "--prior flow"),
+        ([*IWAE, "--prior", "flow", "--latent-dim", "1"], "--latent-dim 2 or more"),
+    ):
+        done = dl_of_vae_train_flow(*TRAIN, *words, "--out", "runs/none")
+        assert done.exit_code == 2
+        assert said in " ".join(done.output.split())
+    assert not Path("runs").exists()
+
+
+def test_weights_of_a_learned_prior_want_one(folder: Path) -> None:
+    dl_json(*TRAIN, *IWAE, *FLOW, "--out", "runs/a")
+    done = dl_of_vae_train_flow(*TRAIN, *IWAE, "--init-from", "runs/a", "--out", "runs/b")
+    assert done.exit_code == 2
+    assert "Add --prior flow --flow-layers 3 --flow-hidden 4." in " ".join(done.output.split())
+
+
+def test_an_exported_model_is_not_written_into_by_a_training(folder: Path) -> None:
+    dl_json(*TRAIN, *IWAE, *FLOW, "--out", "runs/a")
+    dl_json("runs", "export", "runs/a", "--out", "runs/b")
+    before = {path.name: path.read_bytes() for path in Path("runs/b").iterdir()}
+    done = dl_of_vae_train_flow("vae", "train", "--resume", "runs/b", "--epochs", "9")
+    assert done.exit_code == 2
+    assert "--init-from" in done.output
+    assert {path.name: path.read_bytes() for path in Path("runs/b").iterdir()} == before

@@ -1,19 +1,88 @@
-"""`dl vae train`: what it says and writes, what it refuses, and how it goes on."""
+"""`dl vae compare`: a grid in one table and one figure."""
 
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from dlcli.cli.app import app
 from dlcli.engine.checkpoint import load_checkpoint
 from dlcli.engine.config import load_yaml
-from dlcli.engine.runs import RunFolder
-from tests.cli.tiny import CONV, SIZES, TRAIN, contents, dl, dl_json, error_of, same, weights_of
+from dlcli.engine.runs import RunFolder, find_run
+from tests.cli.tiny import (
+    CONV,
+    LENGTH,
+    SIZES,
+    TRAIN,
+    contents,
+    dl,
+    dl_json,
+    error_of,
+    same,
+    weights_of,
+)
+from tests.display.terminals import Terminal
 
 pytestmark = pytest.mark.usefixtures("no_figures")
+
+GRID = ["vae", "compare", *LENGTH, *SIZES, "--snapshots", "9", "--set", "optim.lr=0.001,0.1"]
+LABELS = ["optim.lr=0.001", "optim.lr=0.1"]
+
+
+def test_every_cell_is_trained_into_a_folder_of_its_own(tmp_path: Path) -> None:
+    found = dl_json(*GRID, "--out", "grid")
+    assert found["run"] == str(tmp_path / "grid")
+    assert list(found["results"]) == LABELS
+    assert found["best"] == "optim.lr=0.1"
+    assert found["failed"] == []
+    assert found["files"] == [str(tmp_path / "grid/compare.png")]
+    assert (tmp_path / "grid/compare.png").read_bytes().startswith(b"\x89PNG")
+    for label, result in found["results"].items():
+        assert result["run"] == str(tmp_path / "grid" / label)
+        assert f"adam-{label.removeprefix('optim.lr=')}-" in result["signature"]
+
+
+def test_it_goes_on_without_its_other_settings_being_repeated(tmp_path: Path) -> None:
+    first = dl_json(*GRID, "--out", "grid")
+    before = contents(tmp_path / "grid" / LABELS[0])
+    words = ["vae", "compare", "--resume", "grid", "--set", "optim.lr=0.001,0.1,0.2"]
+    found = dl_json(*words, "--plot", "other.png")
+    assert list(found["results"]) == [*LABELS, "optim.lr=0.2"]
+    assert found["results"][LABELS[1]] == first["results"][LABELS[1]]
+    assert contents(tmp_path / "grid" / LABELS[0]) == before
+    assert Path("other.png").is_file()
+
+
+def test_a_cell_that_diverges_costs_a_warning_and_its_place(tmp_path: Path) -> None:
+    words = ["--optimizer", "sgd", "--set", "optim.lr=0.0001,1000000.0"]
+    done = dl(*GRID[:-2], *words, "--out", "grid")
+    assert done.exit_code == 0
+    assert "warning: optim.lr=1000000.0: " in done.stderr
+    assert "optim.lr=0.0001" in done.stdout
+    found = dl_json(*GRID[:-2], *words, "--resume", "grid")
+    assert found["failed"] == ["optim.lr=1000000.0"]
+
+
+def test_a_grid_wants_several_values() -> None:
+    done = dl("vae", "compare", "--set", "optim.lr=0.1", "--json")
+    assert done.exit_code == 2
+    assert "several values" in error_of(done)["message"]
+
+
+def test_a_grid_that_never_started_leaves_no_folder(tmp_path: Path) -> None:
+    done = dl(*GRID, "--data", "glyphs:0", "--json")
+    assert done.exit_code == 2
+    assert list((tmp_path / "runs").iterdir()) == []
+
+
+# -- `dl vae train`: what it says and writes, what it refuses, and how it goes on
 
 FIELDS = {"run", "data", "arch", "epochs", "images_per_s", "test", "signature"}
 
@@ -214,3 +283,272 @@ def test_each_way_of_saying_a_setting_is_stronger_than_the_one_before(tmp_path: 
     assert (saved["loop"]["epochs"], saved["loop"]["batch_size"]) == (1, 64)
     again = dl("vae", "train", "--config", "a/config.yaml", "--print-config")
     assert again.stdout == printed.stdout
+
+
+# -- `dl vae train` on a machine that is no help: a full disk, a wrong clock, and a real terminal
+
+
+def test_a_disk_that_fills_up_keeps_the_last_checkpoint_and_goes_on_with_more_room(
+    tiny_disk: Path, tmp_path: Path
+) -> None:
+    run = RunFolder(tiny_disk / "a")
+    first = [*TRAIN, "--snapshots", "", "--epochs", "1", "--out", str(run.path)]
+    dl_json(*first)
+    before = run.checkpoint().read_bytes()
+    free = 2**20 - sum(f.stat().st_size for f in tiny_disk.rglob("*") if f.is_file())
+    (tiny_disk / "ballast").write_bytes(b"x" * max(0, free - len(before) // 2 - 8192))
+    go_on = ("vae", "train", "--resume", str(run.path), "--epochs", "3")
+    done = dl(*go_on, "--json")
+    assert done.exit_code == 1
+    error = error_of(done)
+    assert "No space left" in error["message"]
+    assert "Free some space" in error["hint"]
+    assert run.checkpoint().read_bytes() == before
+    (tiny_disk / "ballast").unlink()
+    dl_json(*go_on)
+    dl_json(*first[:-3], "3", "--out", str(tmp_path / "b"))
+    assert same(weights_of(run.path), weights_of(tmp_path / "b"))
+
+
+def test_a_disk_that_became_read_only_is_a_sentence_and_its_run_is_still_of_use(
+    tiny_disk: Path,
+) -> None:
+    run = str(tiny_disk / "a")
+    dl_json(*TRAIN, "--snapshots", "", "--epochs", "1", "--out", run)
+    subprocess.run(["mount", "-o", "remount,ro", str(tiny_disk)], check=True)
+    for words in (
+        ["vae", "train", "--resume", run, "--epochs", "3"],
+        [*TRAIN, "--out", str(tiny_disk / "b")],
+        [*TRAIN, "--out", run, "--force"],
+        ["vae", "generate", "--run", run, "--n", "1"],
+        ["runs", "export", run, "--out", str(tiny_disk / "c")],
+    ):
+        done = dl(*words, "--json")
+        assert done.exit_code == 1
+        assert "Read-only file system" in error_of(done)["message"]
+    dl_json("vae", "generate", "--run", run, "--n", "1", "--out", "here.png")
+    assert dl_json("runs", "show", run)["status"] == "done"
+
+
+def test_a_clock_that_goes_back_changes_neither_latest_nor_the_result(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dl_json(*TRAIN)
+    monkeypatch.setattr(time, "strftime", lambda _form: "1999-12-31_23-59")
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    found = dl_json(*TRAIN)
+    assert Path(found["run"]).name == "1999-12-31_23-59_vae-mlp"
+    assert find_run("latest").path == Path(found["run"])
+    assert same(weights_of(Path(found["run"])), weights_of(trained))
+    assert found["images_per_s"] > 0
+
+
+def test_on_a_terminal_there_is_a_bar_with_pictures_and_the_cursor_comes_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out, err = Terminal(), Terminal()
+    monkeypatch.setattr("sys.stdout", out)
+    monkeypatch.setattr("sys.stderr", err)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    app([*TRAIN, *CONV, "--out", "a"], standalone_mode=False)
+    text = err.getvalue()
+    assert "epoch 2/2" in text
+    assert "▀" in text, "the newest snapshots, in half blocks"
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l"), "the cursor is given back"
+    assert "test ELBO" in out.getvalue()
+    assert "epoch 2/2" not in out.getvalue(), "progress stays on standard error"
+
+
+# -- `dl vae train --resume`: how a run goes on, and what it refuses to go on with
+
+
+def _resume(run: Path, *words: str) -> dict[str, Any]:
+    return dl_json("vae", "train", "--resume", str(run), *words)
+
+
+def test_a_finished_run_gives_its_result_again_and_changes_nothing(trained: Path) -> None:
+    before = contents(trained)
+    recorded = RunFolder(trained).record()["result"]
+    for words in (
+        ["--resume", str(trained)],
+        ["--resume", "--out", "runs/mlp"],
+        ["--resume", "mlp"],
+    ):
+        found = dl_json("vae", "train", *words)
+        assert found == recorded | {"run": str(trained)}  # it was copied to where it is
+    assert contents(trained) == before
+
+
+def test_an_early_stopped_run_is_finished_too(tmp_path: Path) -> None:
+    words = ["--validation", "20", "--patience", "1", "--lr", "0.05", "--epochs", "200"]
+    found = dl_json(*TRAIN, *words, "--out", "a")
+    assert found["reason"] == "early-stop"
+    assert found["epochs"] < 200
+    assert (tmp_path / "a/checkpoints/best.pt").is_file()
+    before = contents(tmp_path / "a")
+    assert _resume(tmp_path / "a") == found
+    assert contents(tmp_path / "a") == before
+
+
+def test_more_epochs_go_on_to_the_bits_of_a_longer_run(trained: Path, tmp_path: Path) -> None:
+    longer = _resume(trained, "--epochs", "4")
+    whole = dl_json(*TRAIN, "--epochs", "4", "--out", "whole")
+    assert longer["test"] == whole["test"]
+    assert same(weights_of(trained), weights_of(tmp_path / "whole"))
+    assert [row["epoch"] for row in RunFolder(trained).metrics()] == [1, 2, 3, 4]
+
+
+def test_a_time_limit_ends_cleanly_and_the_run_goes_on(tmp_path: Path) -> None:
+    words = ["--epochs", "3", "--max-minutes", "1e-6", "--out", "a"]
+    found = dl_json(*TRAIN, *words)
+    assert (found["reason"], found["epochs"]) == ("max-minutes", 0)
+    assert RunFolder(tmp_path / "a").status == "stopped"
+    on = _resume(tmp_path / "a", "--max-minutes", "0")
+    assert (on["reason"], on["epochs"]) == ("done", 3)
+    assert on["test"] == dl_json(*TRAIN, "--epochs", "3", "--out", "whole")["test"]
+
+
+@pytest.mark.parametrize(
+    ("words", "key"),
+    [
+        (["--lr", "0.5"], "optim.lr"),
+        (["--batch-size", "8"], "loop.batch_size"),
+        (["--set", "model.hidden=[9]"], "model.hidden"),
+        (["--data", "glyphs:41"], "data.name"),
+        (["--seed", "1"], "compute.seed"),
+        (["--precision", "bf16"], "compute.precision"),
+    ],
+)
+@pytest.mark.parametrize("more", [[], ["--epochs", "3"]], ids=["finished", "longer"])
+def test_a_changed_setting_is_refused_by_its_name(
+    words: list[str], key: str, more: list[str], trained: Path
+) -> None:
+    before = contents(trained)
+    done = dl("vae", "train", "--resume", str(trained), *words, *more, "--json")
+    assert done.exit_code == 2
+    assert key in error_of(done)["message"]
+    assert contents(trained) == before
+
+
+def test_a_record_that_is_gone_is_written_anew(trained: Path) -> None:
+    result = RunFolder(trained).record()["result"]
+    (trained / "run.json").unlink()
+    found = _resume(trained)
+    assert found["test"] == result["test"]
+    assert RunFolder(trained).record()["status"] == "done"
+
+
+@pytest.mark.parametrize("damage", ["cut", "garbage", "gone", "one byte"])
+def test_damaged_metrics_cost_their_lines_and_nothing_else(damage: str, trained: Path) -> None:
+    run = RunFolder(trained)
+    data = run.metrics_file.read_bytes()
+    if damage == "gone":
+        run.metrics_file.unlink()
+    else:
+        damaged = {"cut": data[:-20], "garbage": b"\xff\x00{" * 50, "one byte": b"{"}[damage]
+        run.metrics_file.write_bytes(damaged)
+    assert _resume(trained, "--epochs", "3")["epochs"] == 3
+    assert run.metrics()[-1]["epoch"] == 3
+    assert json.loads(run.metrics_file.read_bytes().splitlines()[-1])["epoch"] == 3
+
+
+def test_settings_that_are_damaged_are_a_sentence(trained: Path) -> None:
+    (trained / "config.yaml").write_bytes(b"data: [\xff")
+    done = dl("vae", "train", "--resume", str(trained), "--json")
+    assert done.exit_code == 2
+    assert "config.yaml" in error_of(done)["message"]
+
+
+def _damage(run: Path, other: Path, how: str) -> None:
+    """Damage the last checkpoint of `run`; `other` is a run of another architecture."""
+    path = RunFolder(run).checkpoint()
+    data = path.read_bytes()
+    flipped = bytearray(data)
+    flipped[len(data) // 2] ^= 4
+    damaged = {
+        "cut in half": data[: len(data) // 2],
+        "flipped byte": bytes(flipped),
+        "empty": b"",
+        "other arch": RunFolder(other).checkpoint().read_bytes(),
+        "newer format": data.replace(b'"format": 1', b'"format": 9'),
+        "pickle": b"cos\nsystem\n(S'touch hacked'\ntR.",
+    }
+    path.write_bytes(damaged[how])
+
+
+@pytest.mark.parametrize(
+    "how", ["cut in half", "flipped byte", "empty", "other arch", "newer format", "pickle"]
+)
+def test_a_checkpoint_that_is_not_right_is_refused_in_a_sentence(
+    how: str, trained: Path, trained_conv: Path, tmp_path: Path
+) -> None:
+    _damage(trained, trained_conv, how)
+    before = contents(trained / "checkpoints") | contents(trained / "figures")
+    done = dl("vae", "train", "--resume", str(trained), "--epochs", "3", "--json")
+    assert done.exit_code == 1
+    error = error_of(done)
+    assert error["kind"] == "checkpoint"
+    assert error["hint"]
+    assert contents(trained / "checkpoints") | contents(trained / "figures") == before
+    assert len(RunFolder(trained).metrics()) == 2
+    done = dl(*TRAIN, "--init-from", str(trained), "--out", "started", "--json")
+    refused = (2, "config") if how == "other arch" else (1, "checkpoint")
+    assert (done.exit_code, error_of(done)["kind"]) == refused
+    assert not (tmp_path / "started").exists()
+    assert not list(tmp_path.rglob("hacked"))
+
+
+def test_a_run_stopped_before_its_settings_were_saved_starts_over(tmp_path: Path) -> None:
+    (tmp_path / "a" / "checkpoints").mkdir(parents=True)
+    done = dl(*TRAIN, "--resume", "--out", "a", "--json")
+    assert done.exit_code == 0
+    assert "starting over" in done.stderr
+    assert json.loads(done.stdout)["epochs"] == 2
+
+
+def test_a_run_stopped_before_its_first_checkpoint_starts_over(
+    trained: Path, tmp_path: Path
+) -> None:
+    expected = weights_of(trained)
+    shutil.rmtree(trained / "checkpoints")
+    (trained / "checkpoints").mkdir()
+    RunFolder(trained).update_record(status="running")
+    assert _resume(trained)["epochs"] == 2
+    assert same(weights_of(trained), expected)
+    assert len(RunFolder(trained).metrics()) == 2
+
+
+def test_what_it_started_from_is_remembered_where_the_run_starts_over(
+    trained: Path, tmp_path: Path
+) -> None:
+    dl_json(*TRAIN, "--init-from", "mlp", "--out", "a")
+    expected = weights_of(tmp_path / "a")
+    for path in (tmp_path / "a/checkpoints").iterdir():
+        path.unlink()
+    (tmp_path / "a/run.json").write_text(
+        json.dumps({**RunFolder(tmp_path / "a").record(), "status": "running"})
+    )
+    _resume(tmp_path / "a")
+    assert same(weights_of(tmp_path / "a"), expected)
+
+
+def test_the_config_of_a_resumed_run_is_its_own(trained: Path) -> None:
+    printed = dl("vae", "train", "--resume", "mlp", "--epochs", "5", "--print-config")
+    Path("printed.yaml").write_text(printed.stdout)
+    saved = load_yaml(trained / "config.yaml")
+    saved["loop"]["epochs"] = 5
+    assert load_yaml(Path("printed.yaml")) == saved
+
+
+def test_auto_means_the_same_data_when_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dlcli.data.images.GLYPHS_TRAIN", 42)
+    monkeypatch.setenv("DL_DATA_DIR", str(tmp_path / "nothing"))
+    words = ["--data", "auto", "--offline", *SIZES, "--batch-size", "16", "--epochs", "1"]
+    done = dl("vae", "train", *words, "--out", "a", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["data"] == "glyphs"
+    assert "glyphs" in done.stderr
+    assert load_yaml(tmp_path / "a/config.yaml")["data"]["name"] == "glyphs"
+    assert _resume(tmp_path / "a", "--epochs", "2", "--data", "auto")["data"] == "glyphs"

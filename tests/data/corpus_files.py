@@ -11,7 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from dlcli.data import catalogue, corpora, europarl, multi30k, tatoeba
+from dlcli.data import catalogue, corpora
+from dlcli.data import corpora as europarl
+from dlcli.data import corpora as multi30k
+from dlcli.data import corpora as tatoeba
 from dlcli.data.catalogue import DataSet, FileCheck
 
 ROWS = [(f"sentence {n}.", f"phrase {n}.") for n in range(30)]
@@ -90,7 +93,7 @@ def small_catalogue(monkeypatch: pytest.MonkeyPatch, url: str) -> dict[str, Data
         for constant, name in names.items():
             if hasattr(module, constant):
                 monkeypatch.setattr(module, constant, small[name])
-    monkeypatch.setattr(tatoeba, "HELD_OUT", 3)
+    monkeypatch.setattr(tatoeba, "TATOEBA_HELD_OUT", 3)
     return small
 
 

@@ -17,8 +17,7 @@ import pytest
 
 from dlcli.data import grammar
 from dlcli.data.grammar import Example, Node, load_grammar, space, split_of, words, write
-from dlcli.data.pairs import Corpus
-from dlcli.data.wordsplit import split_words
+from dlcli.data.sentences import Corpus, split_words
 
 DATA = grammar._grammar()
 KINDS = [kind for kind in DATA["nouns"] if "named" not in kind]

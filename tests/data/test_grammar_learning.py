@@ -11,8 +11,7 @@ from typer.testing import CliRunner
 
 from dlcli.cli.app import app
 from dlcli.data.grammar import load_grammar, words
-from dlcli.data.pairs import Pairs
-from dlcli.data.wordsplit import split_words
+from dlcli.data.sentences import Pairs, split_words
 from dlcli.nmt.alignment import GoldLinks, attention_links, parse_pharaoh, score_alignments
 from dlcli.nmt.forced_attention import forced_attention
 from dlcli.nmt.search_config import SearchConfig

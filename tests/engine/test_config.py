@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import FrozenInstanceError, dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -11,17 +12,23 @@ from annotated_types import Ge, Gt, Lt
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dlcli import __version__
 from dlcli.engine.config import (
     MAX_SHOWN,
     STRICT,
     bare,
     choices_of,
+    dump_yaml,
     flags_of_difference,
     keys,
+    load_yaml,
     merge,
     nest,
     resolve,
     setting,
+    setting_like,
+    settings_signature,
+    signature,
     to_dict,
 )
 from dlcli.errors import ConfigError
@@ -200,3 +207,167 @@ def test_flags_of_difference_are_ready_to_be_typed() -> None:
     assert flags_of_difference(Network(), {"sizes": [3, 4], "hidden": 9}) == ""
     assert flags_of_difference(Network(), {"sizes": [7, 8], "tied": True}) == "--sizes 7 8 --tied"
     assert flags_of_difference(Network(tied=True, sizes=(1,)), {}) == "--sizes 3 4 --untied"
+
+
+# -- Config files: they load back, say what they mean, and fail in a sentence
+
+text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+configs = st.builds(
+    Toy,
+    epochs=st.integers(0, 10**18),
+    name=text,
+    skip=st.booleans(),
+    inner=st.builds(
+        Inner,
+        lr=st.floats(1e-300, 1e300),
+        arch=st.sampled_from(["mlp", "conv", "none"]),
+        dims=st.lists(st.integers(1, 2**40), max_size=5).map(tuple),
+        limit=st.none() | st.floats(0, 0.99),
+    ),
+)
+
+
+@given(config=configs, comments=st.booleans())
+def test_every_config_loads_back_from_its_own_file(
+    tmp_path_factory: pytest.TempPathFactory, config: Toy, comments: bool
+) -> None:
+    file = tmp_path_factory.mktemp("config") / "config.yaml"
+    file.write_bytes(dump_yaml(config, comments=comments).encode())
+    assert resolve(Toy, [load_yaml(file)]) == config
+
+
+def test_the_file_says_what_each_key_means() -> None:
+    lines = dump_yaml(Toy(epochs=3)).splitlines()
+    assert lines[0] == "inner:"
+    assert lines[1].split("#")[0].rstrip() == "  lr: 0.001"
+    assert lines[1].endswith("# step size [seed]")
+    assert lines[-3].startswith("epochs: 3 ")
+    assert lines[-3].endswith("# passes (default 80)")
+
+
+def _load(tmp_path: Path, content: str | bytes) -> dict[str, Any]:
+    file = tmp_path / "été & co.yaml"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return load_yaml(file)
+
+
+def test_reads_yaml(tmp_path: Path) -> None:
+    assert _load(tmp_path, "inner:\n  lr: 1.0e-3\n  dims: [1, 2]\n") == {
+        "inner": {"lr": 1e-3, "dims": [1, 2]}
+    }
+    assert _load(tmp_path, "") == _load(tmp_path, "# nothing\n") == {}
+    assert _load(tmp_path, b"\xef\xbb\xbfepochs: 1\r\n") == {"epochs": 1}, "as Windows writes it"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a: [1,\nb: 2", "is not valid YAML at line 2"),
+        ("a: 'b", "is not valid YAML at line"),
+        ("\tepochs: 3", "is not valid YAML at line 1"),
+        ("epochs: !!python/object/apply:os.system [ls]", "is not valid YAML at line 1"),
+        ("a: 2020-99-99", "is not valid YAML"),
+        ("- 1\n- 2", "holds list, not a mapping"),
+        ("5", "holds int, not a mapping"),
+        ("no: 3", "The key False in"),
+        ("inner:\n  on: 3", "The key True in"),
+        ("3: 4", "The key 3 in"),
+        ("epochs: 1\nname: a\nepochs: 2", "The key 'epochs' stands twice"),
+        ("inner: {lr: 1.0}\ninner: {arch: mlp}", "The key 'inner' stands twice"),
+        ("inner:\n  lr: 1.0\n  lr: 2.0", "The key 'lr' stands twice"),
+        ("inner: &a\n  inner: *a", "not valid YAML"),
+        (b"\xff\xfe\x00", "cannot be read: it is not UTF-8 text"),
+        ("a: \x00", "is not valid YAML"),
+        ("a: b\n--- \nc: d", "is not valid YAML at line 2"),
+    ],
+)
+def test_a_file_that_is_not_settings_is_refused(
+    tmp_path: Path, content: str | bytes, message: str
+) -> None:
+    with pytest.raises(ConfigError) as failure:
+        _load(tmp_path, content)
+    assert message in failure.value.message
+    assert "été & co.yaml" in failure.value.message
+    assert failure.value.hint
+
+
+def test_a_file_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
+    for path, reason in ((tmp_path / "none.yaml", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(ConfigError, match=f"cannot be read: {reason}"):
+            load_yaml(path)
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("inner", ["[*{0}, *{0}]", "{{p: *{0}, q: *{0}}}", "{{<<: [*{0}, *{0}]}}"])
+def test_a_few_lines_that_stand_for_more_than_any_memory_are_refused(
+    inner: str, tmp_path: Path
+) -> None:
+    lines = ["a0: &a0 {x: 1}", *(f"a{i + 1}: &a{i + 1} {inner.format(f'a{i}')}" for i in range(60))]
+    (tmp_path / "bomb.yaml").write_text("\n".join(lines))
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_yaml(tmp_path / "bomb.yaml")
+
+
+def test_anchors_and_aliases_are_welcome(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("a: &a {x: 1}\nb:\n  <<: *a\n  y: 2\nc: [*a, *a]\n")
+    assert load_yaml(tmp_path / "a.yaml") == {
+        "a": {"x": 1},
+        "b": {"x": 1, "y": 2},
+        "c": [{"x": 1}, {"x": 1}],
+    }
+
+
+# -- Signatures: one line that says everything that changes a number
+
+
+def test_parts_come_in_the_order_given_and_the_version_last() -> None:
+    found = signature(data="mnist", noise_samples=16, estimator="elbo")
+    assert found == f"data:mnist|noise-samples:16|estimator:elbo|version:dlcli-{__version__}"
+
+
+def test_values_are_written_so_that_equal_ones_read_equal() -> None:
+    found = signature(a=None, b=True, c=False, d=0.1 + 0.2, e=[1, 2.50], f=(), g=1e-3, h="a|b")
+    assert found.split("|")[:-1] == ["b:yes", "c:no", "d:0.3", "e:1,2.5", "f:", "g:0.001", "h:a/b"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signed:
+    """Settings of which each shows in a signature in its own way."""
+
+    lr: float = setting(0.1, help="", signature="optimizer")
+    optimizer: str = setting("adam", help="", signature="optimizer")
+    seed: int = setting(0, help="", signature="seed")
+    threads: int = setting(0, help="", signature=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grown(Signed):
+    """The same with a setting, and a group, that someone added and nobody listed."""
+
+    dropout: float = setting(0.0, help="")
+    network: Network = field(default_factory=Network)
+
+
+def _signature(config: Signed) -> str:
+    return settings_signature(
+        config,
+        {"data": "mnist"},
+        order=("optimizer", "seed"),
+        composed={"optimizer": f"{config.optimizer}-{config.lr:g}"},
+    ).rpartition("|version:")[0]
+
+
+def test_a_new_setting_shows_in_the_signature_where_it_is_not_the_default() -> None:
+    usual = "data:mnist|optimizer:adam-0.1|seed:0"
+    assert _signature(Signed(threads=4)) == _signature(Grown(threads=4)) == usual
+    assert _signature(Grown(dropout=0.5)) == f"{usual}|dropout:0.5"
+    assert _signature(Grown(network=Network(tied=True, hidden=9))) == f"{usual}|tied:yes|hidden:9"
+
+
+def test_a_setting_may_be_declared_like_another() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Copy:
+        lr: float = setting_like(Inner, "lr", default=0.5)
+
+    (copy,) = keys(Copy)
+    assert (copy.default, copy.flag, copy.help, copy.source) == (0.5, "--lr", "step size", "seed")

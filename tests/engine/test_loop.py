@@ -1,24 +1,101 @@
-"""The loop: when it evaluates, saves and stops, and what it says of it."""
+"""The contract of a learner, shown on the tests' own."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
+from torch import Tensor, nn
 
+from dlcli.engine.distributed import World
 from dlcli.engine.events import Evaluated, Event, Finished, Progress, StateDue
-from dlcli.engine.learner import Batch, Criterion
-from dlcli.engine.loop import PROGRESS_EVERY_S, Plan, Training
-from dlcli.engine.optim import learning_rate
+from dlcli.engine.loop import (
+    PROGRESS_EVERY_S,
+    Batch,
+    Criterion,
+    LeanAdam,
+    Learner,
+    Plan,
+    Stepper,
+    Training,
+    build_optimizer,
+    learning_rate,
+    set_learning_rate,
+)
 from dlcli.engine.settings import LoopConfig, OptimConfig
 from dlcli.engine.stopping import StopFlag
 from dlcli.errors import RunFailed
-from tests.engine.toy import ITEMS, Toy, make_plan, make_run, outcome, session
+from tests.engine.toy import (
+    CPU,
+    FEATURES,
+    ITEMS,
+    Toy,
+    ToyNetwork,
+    make_plan,
+    make_run,
+    outcome,
+    session,
+)
+
+
+def _rows(learner: Learner, *, start: int = 0, rank: int = 0, world: int = 1) -> list[Tensor]:
+    batches: list[Batch] = list(learner.batches(epoch=1, start=start, rank=rank, world=world))
+    return [torch.cat(batch.payload, 1) for batch in batches]
+
+
+def test_the_batches_of_an_epoch_are_every_item_once() -> None:
+    learner: Learner = Toy()
+    found = torch.cat(_rows(learner))[:, :3]
+    assert len(_rows(learner)) == learner.steps_per_epoch()
+    assert sorted(found.tolist()) == sorted(Toy().x.tolist())
+
+
+def test_starting_later_leaves_out_the_first_batches_and_changes_none() -> None:
+    whole = _rows(Toy())
+    for start in range(5):
+        rest = _rows(Toy(), start=start)
+        assert len(rest) == max(0, len(whole) - start)
+        assert all(map(torch.equal, rest, whole[start:]))
+
+
+def test_the_parts_of_all_processes_are_the_whole_batch() -> None:
+    whole = _rows(Toy())
+    parts = [_rows(Toy(), rank=rank, world=3) for rank in range(3)]
+    for number, batch in enumerate(whole):
+        together = torch.cat([part[number] for part in parts])
+        assert sorted(together.tolist()) == sorted(batch.tolist())
+    weights = [b.weight for b in Toy().batches(epoch=1, start=0, rank=2, world=3)]
+    assert sum(weights) == ITEMS
+
+
+@pytest.mark.parametrize(
+    ("higher", "value", "best", "improves"),
+    [
+        (False, 1.0, None, True),
+        (False, 1.0, 2.0, True),
+        (False, 2.0, 2.0, False),
+        (True, 2.0, 1.0, True),
+        (True, 1.0, 1.0, False),
+        (True, math.nan, None, False),
+        (False, -math.inf, 1.0, False),
+        (True, math.inf, 1.0, False),
+    ],
+)
+def test_a_criterion_says_what_is_better(
+    higher: bool, value: float, best: float | None, improves: bool
+) -> None:
+    assert Criterion(higher_is_better=higher).improves(value, best=best) is improves
+
+
+# -- The loop: when it evaluates, saves and stops, and what it says of it
 
 BATCHES = 4  # of 6 items, the last of 5
 
@@ -297,3 +374,257 @@ def test_an_epoch_with_fewer_batches_than_promised_is_an_error() -> None:
 
     with pytest.raises(RuntimeError, match="4 batches ended after 3"):
         _events(Short(), plan=make_plan())
+
+
+# -- Optimisers and learning rates against torch's own and by their ends
+
+Schedule = Literal["constant", "cosine", "linear"]
+
+
+@pytest.mark.parametrize(
+    ("config", "reference"),
+    [
+        (OptimConfig(lr=0.1), lambda p: torch.optim.Adam(p, 0.1)),
+        (
+            OptimConfig(lr=0.1, weight_decay=0.3),
+            lambda p: torch.optim.Adam(p, 0.1, weight_decay=0.3),
+        ),
+        (OptimConfig(optimizer="sgd", lr=0.1), lambda p: torch.optim.SGD(p, 0.1)),
+        (
+            OptimConfig(optimizer="sgd", lr=0.1, momentum=0.9, weight_decay=0.3),
+            lambda p: torch.optim.SGD(p, 0.1, momentum=0.9, weight_decay=0.3),
+        ),
+    ],
+)
+def test_the_fused_optimisers_take_the_steps_of_the_plain_ones(
+    config: OptimConfig, reference: Any
+) -> None:
+    start = torch.randn(3, 5, dtype=torch.float64)
+    ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    pairs = [(ours, build_optimizer(config, [ours])), (theirs, reference([theirs]))]
+    for parameter, optimizer in pairs:
+        for _ in range(5):
+            optimizer.zero_grad()
+            torch.autograd.backward((parameter**4).sum())
+            optimizer.step()
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+    assert not torch.allclose(ours, start)
+
+
+def _adams() -> list[tuple[list[nn.Parameter], torch.optim.Optimizer]]:
+    """Build ours and torch's, each for the same two weights."""
+    found = []
+    for kind in (LeanAdam, torch.optim.Adam):
+        torch.manual_seed(0)
+        weights = [nn.Parameter(torch.randn(3, 5)), nn.Parameter(torch.randn(7))]
+        found.append((weights, kind(weights, 0.1, weight_decay=0.3, fused=True)))
+    return found
+
+
+def _train(weights: list[nn.Parameter], optimizer: torch.optim.Optimizer, steps: int) -> None:
+    for _ in range(steps):
+        for weight in weights:
+            weight.grad = weight.detach() ** 3
+        optimizer.step()
+
+
+def test_lean_adam_takes_torchs_steps_to_the_bit_also_after_loading() -> None:
+    (ours, lean), (theirs, plain) = _adams()
+    for optimizer, weights in ((lean, ours), (plain, theirs)):
+        _train(weights, optimizer, 3)
+        optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+        _train(weights, optimizer, 3)
+        weights[1].grad = None
+        optimizer.step()
+        _train(weights, optimizer, 2)
+    for mine, other in zip(ours, theirs, strict=True):
+        assert torch.equal(mine, other)
+    state, expected = (o.state_dict()["state"] for o in (lean, plain))
+    for number in (0, 1):
+        for name, tensor in expected[number].items():
+            assert torch.equal(state[number][name], tensor)
+
+
+def test_weights_of_two_types_are_left_to_torch() -> None:
+    weights = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2, dtype=torch.float64))]
+    assert type(build_optimizer(OptimConfig(), weights)) is torch.optim.Adam
+    assert type(build_optimizer(OptimConfig(), weights[:1])) is LeanAdam
+
+
+def _rates(config: OptimConfig, total: int) -> list[float]:
+    return [learning_rate(config, step=step, total_steps=total) for step in range(total)]
+
+
+def test_constant_is_constant() -> None:
+    assert _rates(OptimConfig(lr=0.3), 4) == [0.3] * 4
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "linear"])
+def test_warm_up_rises_in_equal_steps_to_the_peak(schedule: Schedule) -> None:
+    rates = _rates(OptimConfig(lr=1.0, schedule=schedule, warmup_steps=4), 12)
+    assert rates[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert rates[4] == 1.0
+    assert max(rates) == 1.0
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+@pytest.mark.parametrize("warmup", [0, 3])
+def test_decays_fall_from_the_peak_to_just_above_the_end(schedule: Schedule, warmup: int) -> None:
+    config = OptimConfig(lr=2.0, schedule=schedule, warmup_steps=warmup, final_lr=0.1)
+    rates = _rates(config, 103)[warmup:]
+    assert rates[0] == 2.0
+    assert rates == sorted(rates, reverse=True)
+    assert 0.2 < rates[-1] < 0.25
+    assert learning_rate(config, step=103, total_steps=103) == pytest.approx(0.2)
+    assert learning_rate(config, step=9999, total_steps=103) == pytest.approx(0.2)
+
+
+def test_half_way_every_decay_is_half_way() -> None:
+    for schedule in ("cosine", "linear"):
+        config = OptimConfig(lr=1.0, schedule=schedule, final_lr=0.5)
+        assert learning_rate(config, step=50, total_steps=100) == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("total", [0, 1, 3])
+def test_a_warm_up_longer_than_the_run_is_no_trouble(total: int) -> None:
+    config = OptimConfig(lr=1.0, schedule="cosine", warmup_steps=10)
+    rates = [learning_rate(config, step=step, total_steps=total) for step in range(12)]
+    assert all(math.isfinite(rate) and rate >= 0 for rate in rates)
+    assert rates[2] == pytest.approx(0.3)
+
+
+def test_every_group_gets_the_learning_rate() -> None:
+    groups = [{"params": [nn.Parameter(torch.zeros(2))]}, {"params": [nn.Parameter(torch.ones(2))]}]
+    optimizer = torch.optim.Adam(groups, 1.0)
+    set_learning_rate(optimizer, 0.25)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.25, 0.25]
+
+
+# -- One update: its gradient is that of the mean over everything in it, however it was cut
+
+
+def _batch(rows: Tensor) -> Batch:
+    payload = (rows[:, :FEATURES], rows[:, FEATURES:], torch.zeros_like(rows[:, :FEATURES]))
+    return Batch(payload=payload, items=len(rows), weight=float(len(rows)))
+
+
+def _step_rows(count: int) -> Tensor:
+    return torch.randn(count, FEATURES + 1, dtype=torch.float64)
+
+
+def _network(*, dropout: float = 0.0) -> nn.Module:
+    torch.manual_seed(1)
+    return ToyNetwork(dropout=dropout).double()
+
+
+def _stepper(network: nn.Module, optim: OptimConfig, *, world: World | None = None) -> Stepper:
+    return Stepper(network, optim=optim, compute=CPU, world=world or World(), seed=3)
+
+
+SGD = OptimConfig(optimizer="sgd", lr=1.0)
+
+
+def _moved(batches: Sequence[Batch], optim: OptimConfig) -> list[Tensor]:
+    """Return how far one update moves each parameter."""
+    network = _network()
+    before = [parameter.detach().clone() for parameter in network.parameters()]
+    _stepper(network, optim).update(batches, step=0, total_steps=1)
+    return [p.detach() - b for p, b in zip(network.parameters(), before, strict=True)]
+
+
+def test_an_update_follows_the_gradient_of_the_mean_loss() -> None:
+    rows, network = _step_rows(7), _network()
+    loss = network(*_batch(rows).payload)["loss"] / 7
+    expected = torch.autograd.grad(loss, list(network.parameters()))
+    for moved, gradient in zip(_moved([_batch(rows)], SGD), expected, strict=True):
+        torch.testing.assert_close(moved, -gradient)
+
+
+@pytest.mark.parametrize("cuts", [[7, 7, 7], [5, 9, 7], [1, 20], [20, 1]])
+def test_accumulated_batches_are_one_big_batch(cuts: list[int]) -> None:
+    rows = _step_rows(21)
+    parts = [_batch(part) for part in torch.split(rows, cuts)]
+    for ours, whole in zip(_moved(parts, SGD), _moved([_batch(rows)], SGD), strict=True):
+        torch.testing.assert_close(ours, whole, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("cuts", [[21], [5, 9, 7]])
+def test_clipping_bounds_the_norm_of_the_whole_gradient(cuts: list[int]) -> None:
+    parts = [_batch(part) for part in torch.split(100 * _step_rows(21), cuts)]
+    free, clipped = _moved(parts, SGD), _moved(parts, replace(SGD, clip_norm=0.25))
+    free_norm, norm = (torch.cat([t.flatten() for t in m]).norm() for m in (free, clipped))
+    assert free_norm > 1
+    assert norm.item() == pytest.approx(0.25, rel=1e-5)
+    for a, b in zip(free, clipped, strict=True):
+        torch.testing.assert_close(a / free_norm, b / norm)
+
+
+def test_clipping_leaves_a_small_gradient_alone() -> None:
+    parts = [_batch(_step_rows(5))]
+    for a, b in zip(_moved(parts, SGD), _moved(parts, replace(SGD, clip_norm=1e6)), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_sums_are_of_everything_in_the_update() -> None:
+    rows, network = _step_rows(12), _network()
+    with torch.no_grad():
+        expected = network(*_batch(rows).payload)
+    stepper = _stepper(network, replace(SGD, lr=1e-30))
+    sums = stepper.update([_batch(part) for part in torch.split(rows, 5)], step=0, total_steps=1)
+    assert stepper.names == ["loss", "half"]
+    assert sums.dtype == torch.float64
+    assert sums.tolist() == pytest.approx([12.0, *(float(v) for v in expected.values())])
+
+
+def test_gradients_of_the_update_before_are_forgotten() -> None:
+    rows, network = _step_rows(6), _network()
+    stepper = _stepper(network, replace(SGD, lr=1e-30))
+    for step in range(2):
+        stepper.update([_batch(rows)], step=step, total_steps=2)
+    gradients = [p.grad.clone() for p in network.parameters() if p.grad is not None]
+    loss = network(*_batch(rows).payload)["loss"] / 6
+    expected = torch.autograd.grad(loss, list(network.parameters()))
+    for ours, reference in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(ours, reference)
+
+
+def test_dropout_depends_on_the_update_and_not_on_what_came_before() -> None:
+    batch = _batch(_step_rows(50))
+
+    def loss(step: int, *, rank: int = 0) -> float:
+        stepper = _stepper(_network(dropout=0.5), SGD)
+        stepper.world = World(rank=rank)
+        torch.rand(torch.randint(1, 9, ()).item())  # type: ignore[arg-type]
+        return float(stepper.update([batch], step=step, total_steps=9)[1])
+
+    assert loss(4) == loss(4)
+    assert len({loss(4), loss(5), loss(4, rank=1)}) == 3
+
+
+def test_the_learning_rate_is_that_of_the_last_update() -> None:
+    stepper = _stepper(_network(), replace(SGD, schedule="linear"))
+    assert stepper.lr == 1.0
+    stepper.update([_batch(_step_rows(5))], step=3, total_steps=4)
+    assert stepper.lr == 0.25
+
+
+def test_frozen_parameters_stay() -> None:
+    network = _network()
+    frozen = network.get_parameter("hidden.weight").requires_grad_(False)
+    before = frozen.clone()
+    stepper = _stepper(network, replace(SGD, clip_norm=1.0))
+    stepper.update([_batch(_step_rows(5)), _batch(_step_rows(3))], step=0, total_steps=1)
+    assert torch.equal(frozen, before)
+
+
+def test_bf16_computes_in_bf16_and_keeps_weights_and_sums_exact() -> None:
+    network = ToyNetwork()
+    compute = replace(CPU, precision="bf16")
+    stepper = Stepper(network, optim=SGD, compute=compute, world=World(), seed=3)
+    products: list[torch.dtype] = []
+    network.hidden.register_forward_hook(lambda _m, _i, out: products.append(out.dtype))
+    rows = _step_rows(5).float()
+    sums = stepper.update([_batch(rows)], step=0, total_steps=1)
+    assert products == [torch.bfloat16]
+    assert sums.dtype == torch.float64
+    assert {p.dtype for p in network.parameters()} == {torch.float32}

@@ -1,4 +1,4 @@
-"""Run folders: made, refused, and read whatever is left of them."""
+"""Runs are found by folder, by name, as the newest or as a packaged model, and listed."""
 
 from __future__ import annotations
 
@@ -7,28 +7,270 @@ import os
 import subprocess
 import sys
 import threading
+from datetime import datetime
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from dlcli.engine import runs
-from dlcli.engine.finding import find_run
+from dlcli.engine import runs as runs_of_runs
 from dlcli.engine.runs import (
     RUNS,
+    Removal,
+    RunFolder,
     create_run,
+    curve_of,
+    curves_of,
+    describe_start,
+    details,
+    differences,
+    find_run,
     finite,
     fresh_path,
     list_runs,
     open_run,
     open_unfinished,
+    plan_pruning,
+    remove,
+    signature_warning,
+    summarise,
 )
-from dlcli.errors import DlError, RunFailed, UsageFault
+from dlcli.errors import ConfigError, DlError, RunFailed, UsageFault
 from tests.engine.trained_run import trained_run
+
+
+def _fault(kind: type[DlError] = UsageFault) -> pytest.RaisesExc[DlError]:
+    return pytest.raises(kind)
+
+
+def test_a_run_is_found_by_folder_by_name_or_as_the_latest(tmp_path: Path) -> None:
+    trained_run(RUNS / "old", at=100)
+    new = trained_run(RUNS / "new été", at=200)
+    elsewhere = trained_run(tmp_path / "else where" / "run", at=300)
+    untrained = create_run("toy", out=RUNS / "untrained", force=False)
+    untrained.config_file.write_text("epochs: 1\n")
+    assert find_run(None).path == find_run("latest").path == new.path
+    for text in ("new été", "runs/new été", str(new.path), "runs/new été/"):
+        assert find_run(text).path == new.path
+    assert find_run("else where/run").path == elsewhere.path
+    assert find_run("untrained").path == untrained.path
+
+
+def test_the_latest_run_is_the_latest_of_its_kind() -> None:
+    vae = trained_run(RUNS / "a", at=100)
+    nmt = trained_run(RUNS / "b", kind="nmt", at=200)
+    assert find_run(None, kind="vae").path == vae.path
+    assert find_run("latest", kind="nmt").path == nmt.path
+    assert [run.path.name for run in list_runs(kind="nmt")] == ["b"]
+
+
+def test_a_run_that_is_not_there_is_named_with_the_nearest() -> None:
+    trained_run(RUNS / "2026-11-23_vae-Conv")
+    with _fault() as failure:
+        find_run("2026-11-23_vae-conv")
+    assert failure.value.message == "There is no run '2026-11-23_vae-conv'."
+    assert failure.value.hint == "Did you mean '2026-11-23_vae-Conv'?"
+    with _fault() as failure:
+        find_run("zzz")
+    assert "dl runs list" in failure.value.hint
+
+
+@pytest.mark.parametrize("text", ["", ".", "..", "/", "nul\0byte", "a/../b", "*"])
+def test_odd_names_are_no_runs(text: str) -> None:
+    with _fault():
+        find_run(text)
+
+
+def test_a_run_of_another_kind_is_refused() -> None:
+    trained_run(RUNS / "a", kind="nmt")
+    with pytest.raises(UsageFault, match="is a nmt run, and this command needs a vae run"):
+        find_run("a", kind="vae")
+
+
+def test_without_runs_the_way_to_one_is_shown() -> None:
+    with _fault() as failure:
+        find_run(None)
+    assert failure.value.message == f"There is no trained run under {RUNS.absolute()}."
+    with _fault() as failure:
+        find_run("latest", kind="nmt")
+    assert failure.value.message.startswith("There is no trained nmt run under")
+    assert "dl nmt train" in failure.value.hint
+
+
+def test_runs_are_listed_oldest_first_whatever_their_names_say() -> None:
+    for name, at in (("2030-01-01", 100), ("2020-01-01", 300), ("2025-01-01", 200)):
+        trained_run(RUNS / name, at=at)
+    trained_run(RUNS / "seeds" / "seed-1", at=150)
+    (RUNS / "no run").mkdir()
+    (RUNS / "a file").write_text("x")
+    found = [run.path.name for run in list_runs()]
+    assert found == ["2030-01-01", "seed-1", "2025-01-01", "2020-01-01"]
+
+
+def test_a_clock_that_goes_backwards_does_not_change_the_order() -> None:
+    ahead = 4_000_000_000
+    for name, at in (("first", ahead), ("second", 1000), ("third", 900)):
+        trained_run(RUNS / name, at=at).mark_newest()
+    assert [run.path.name for run in list_runs()] == ["first", "second", "third"]
+
+
+def test_a_run_removed_while_runs_are_listed_is_no_trouble(tmp_path: Path) -> None:
+    assert RunFolder(tmp_path / "gone").touched_ns == 0
+
+
+# -- Where a run came from
+
+
+def _described() -> dict[str, object]:
+    return describe_start(kind="vae", title="vae-conv", seed=3, machine={"torch": "2"})
+
+
+def test_it_says_what_was_run_where_and_when(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["dl", "vae", "train"])
+    found = _described()
+    assert found["command"] == ["dl", "vae", "train"]
+    assert (found["kind"], found["seed"], found["status"]) == ("vae", 3, "running")
+    started = datetime.fromisoformat(str(found["started"]))
+    assert abs((datetime.now(started.tzinfo) - started).total_seconds()) < 60
+    json.dumps(found)
+
+
+def test_outside_a_checkout_there_is_no_commit(tmp_path: Path) -> None:
+    assert _described()["git"] is None
+
+
+def test_in_a_checkout_the_commit_is_named(tmp_path: Path) -> None:
+    def git(*words: str) -> str:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        done = subprocess.run(["git", *identity, *words], check=True, capture_output=True)
+        return done.stdout.decode().strip()
+
+    git("init", "-q")
+    assert _described()["git"] is None, "nothing is committed yet"
+    git("commit", "-q", "--allow-empty", "-m", "x")
+    assert _described()["git"] == git("rev-parse", "HEAD")
+
+
+def test_without_git_nothing_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_args: object, **_more: object) -> NoReturn:
+        raise FileNotFoundError("git")
+
+    monkeypatch.setattr(subprocess, "run", missing)
+    assert _described()["git"] is None
+
+
+# -- Removing runs: planned first, carried out only where nobody is at work
+
+
+def _run(path: Path, *, status: str | None = "done", epochs: tuple[int, ...] = ()) -> RunFolder:
+    run = create_run("toy", out=path, force=False)
+    run.config_file.write_text("epochs: 1\n")
+    if status is not None:
+        run.update_record(status=status)
+    for epoch in epochs:
+        run.checkpoint(f"epoch-{epoch:04d}").write_bytes(b"12345")
+    return run
+
+
+def _plan(
+    runs: list[RunFolder],
+    *,
+    keep: int | None = None,
+    unfinished: bool = False,
+    epochs: bool = False,
+) -> list[tuple[str, str]]:
+    planned = plan_pruning(runs, keep=keep, unfinished=unfinished, epochs=epochs)
+    return [(removal.path.name, removal.reason) for removal in planned]
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[RunFolder]:
+    """Five runs, oldest first."""
+    return [
+        _run(tmp_path / "a", epochs=(0, 10)),
+        _run(tmp_path / "b", status="failed", epochs=(0,)),
+        _run(tmp_path / "c"),
+        _run(tmp_path / "d", status=None),
+        _run(tmp_path / "e", epochs=(10, 0)),
+    ]
+
+
+def test_nothing_goes_that_was_not_asked_for(runs: list[RunFolder]) -> None:
+    assert _plan(runs) == []
+
+
+@pytest.mark.parametrize(("keep", "gone"), [(0, "ace"), (1, "ac"), (2, "a"), (3, ""), (9, "")])
+def test_the_newest_finished_runs_stay(runs: list[RunFolder], keep: int, gone: str) -> None:
+    assert _plan(runs, keep=keep) == [(name, f"beyond the newest {keep}") for name in gone]
+
+
+def test_unfinished_runs_go_unless_someone_trains_them(runs: list[RunFolder]) -> None:
+    assert _plan(runs, unfinished=True) == [("b", "failed"), ("d", "no record")]
+    with runs[1].locked():
+        assert _plan(runs, unfinished=True) == [("d", "no record")]
+
+
+def test_a_run_that_stopped_at_its_time_limit_has_a_result_and_a_killed_one_has_none(
+    runs: list[RunFolder],
+) -> None:
+    runs[1].update_record(status="stopped")
+    runs[3].update_record(status="running")
+    assert _plan(runs, unfinished=True) == [("d", "killed")]
+    with runs[3].locked():
+        assert runs[3].status == "running"
+        assert _plan(runs, unfinished=True) == []
+    assert _plan(runs, keep=2) == [(name, "beyond the newest 2") for name in "ab"]
+
+
+def test_the_folder_of_several_runs_goes_with_the_last_of_them(tmp_path: Path) -> None:
+    seeds = [_run(tmp_path / "seeds" / name) for name in "ab"]
+    remove(plan_pruning(seeds, keep=1, unfinished=False, epochs=False))
+    assert [run.path.exists() for run in seeds] == [False, True]
+    remove(plan_pruning(seeds[1:], keep=0, unfinished=False, epochs=False))
+    assert not (tmp_path / "seeds").exists()
+
+
+def test_snapshots_of_finished_runs_that_stay_go(runs: list[RunFolder]) -> None:
+    snapshots = [("epoch-0000.pt", "snapshot"), ("epoch-0010.pt", "snapshot")]
+    assert _plan(runs, epochs=True) == snapshots * 2
+    assert _plan(runs, keep=1, epochs=True)[2:] == snapshots
+
+
+def test_sizes_are_bytes(runs: list[RunFolder]) -> None:
+    (whole, *_) = plan_pruning(runs, keep=2, unfinished=False, epochs=False)
+    assert whole.size >= 10 + len("epochs: 1\n")
+    (snapshot, *_) = plan_pruning(runs, keep=None, unfinished=False, epochs=True)
+    assert snapshot.size == 5
+
+
+def test_what_was_planned_is_removed_and_nothing_else(runs: list[RunFolder]) -> None:
+    remove(plan_pruning(runs, keep=1, unfinished=True, epochs=True))
+    assert [run.path.exists() for run in runs] == [False, False, False, False, True]
+    assert list(runs[4].checkpoints.iterdir()) == []
+
+
+def test_planning_removes_nothing(runs: list[RunFolder]) -> None:
+    plan_pruning(runs, keep=0, unfinished=True, epochs=True)
+    assert all(run.path.exists() for run in runs)
+
+
+def test_a_run_that_is_being_trained_stays(runs: list[RunFolder]) -> None:
+    planned = plan_pruning(runs[:1], keep=0, unfinished=False, epochs=False)
+    with runs[0].locked(), pytest.raises(RunFailed, match="Another process is training"):
+        remove(planned)
+    assert runs[0].checkpoint("epoch-0010").exists()
+
+
+def test_removing_what_is_gone_already_is_no_trouble(tmp_path: Path) -> None:
+    remove([Removal(path=tmp_path / "gone.pt", reason="snapshot", size=1)])
+
+
+# -- Run folders: made, refused, and read whatever is left of them
 
 NAMES = ["runs", "un été à Noël", "with spaces/and 'quotes'", "深い/フォルダ", "-dash"]
 
 
-def _fault(kind: type[DlError] = UsageFault) -> pytest.RaisesExc[DlError]:
+def _runs_fault(kind: type[DlError] = UsageFault) -> pytest.RaisesExc[DlError]:
     return pytest.raises(kind)
 
 
@@ -62,7 +304,7 @@ def test_runs_that_start_together_get_a_folder_each(monkeypatch: pytest.MonkeyPa
             both.wait(5)
         return path
 
-    monkeypatch.setattr(runs, "fresh_path", late)
+    monkeypatch.setattr(runs_of_runs, "fresh_path", late)
 
     def start() -> None:
         found.append(create_run("toy", out=None, force=False).path)
@@ -79,7 +321,7 @@ def test_an_empty_folder_may_be_used_and_any_other_is_refused(tmp_path: Path) ->
     (tmp_path / "empty").mkdir()
     create_run("toy", out=tmp_path / "empty", force=False)
     run = trained_run(tmp_path / "run")
-    with _fault() as failure:
+    with _runs_fault() as failure:
         create_run("toy", out=run.path, force=False)
     assert failure.value.message == f"{run.path} exists already."
     assert all(word in failure.value.hint for word in ("--resume", "--force", "--out"))
@@ -93,7 +335,7 @@ def test_what_was_killed_before_its_settings_were_written_is_empty(tmp_path: Pat
     (run.path / ".config.yaml.abcd.tmp").write_text("half")
     assert create_run("toy", out=run.path, force=False) == run
     (run.figures / "curves.png").write_bytes(b"")
-    with _fault():
+    with _runs_fault():
         create_run("toy", out=run.path, force=False)
 
 
@@ -243,3 +485,109 @@ def test_nothing_goes_on_in_an_exported_model(tmp_path: Path) -> None:
         open_unfinished(run.path)
     run.checkpoint().touch()  # exported into itself, by hand
     assert open_unfinished(run.path).path == run.path
+
+
+# -- Runs beside one another
+
+
+def _runs_run(path: Path, *, settings: str = "optim:\n  lr: 1.0\n", **record: object) -> RunFolder:
+    run = create_run("toy", out=path, force=False)
+    run.config_file.write_text(settings)
+    run.update_record(**{"kind": "vae", "title": "vae-mlp", "status": "done", **record})
+    return run
+
+
+def _measure(run: RunFolder, *rows: dict[str, object]) -> None:
+    run.metrics_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_a_summary_has_the_key_facts(tmp_path: Path) -> None:
+    run = _runs_run(
+        tmp_path / "runs" / "a", metrics={"elbo": -1.0}, signature="data:x", started="now"
+    )
+    _measure(run, {"epoch": 1}, {"epoch": 2})
+    assert summarise(run) == {
+        "run": str(run.path),
+        "name": "a",
+        "kind": "vae",
+        "title": "vae-mlp",
+        "status": "done",
+        "started": "now",
+        "epoch": 2,
+        "metrics": {"elbo": -1.0},
+        "signature": "data:x",
+    }
+
+
+def test_a_run_in_a_folder_of_several_is_named_with_it(tmp_path: Path) -> None:
+    assert summarise(_runs_run(tmp_path / "runs" / "grid" / "a"))["name"] == "grid/a"
+
+
+def test_a_run_of_which_little_is_left_still_has_a_summary(tmp_path: Path) -> None:
+    run = _runs_run(tmp_path / "runs" / "a")
+    run.record_file.write_text("[]")
+    found = summarise(run)
+    assert (found["status"], found["epoch"], found["metrics"]) == ("no record", 0, {})
+
+
+def test_details_have_settings_metrics_and_files(tmp_path: Path) -> None:
+    run = _runs_run(tmp_path / "a")
+    _measure(run, {"epoch": 1, "train_loss": 5.0})
+    found = details(run)
+    assert found["config"] == {"optim": {"lr": 1.0}}
+    assert found["last"] == {"epoch": 1, "train_loss": 5.0}
+    assert found["record"]["title"] == "vae-mlp"
+    assert [Path(name).name for name in found["files"]] == [
+        "config.yaml",
+        "metrics.jsonl",
+        "run.json",
+    ]
+    run.config_file.write_text("- x")
+    with pytest.raises(ConfigError):
+        details(run)
+
+
+def test_differences_are_the_settings_that_differ(tmp_path: Path) -> None:
+    one = _runs_run(tmp_path / "a", settings="optim:\n  lr: 1.0\n  clip: 0\nseed: 1\n")
+    other = _runs_run(tmp_path / "b", settings="optim:\n  lr: 2.0\n  clip: 0\nextra: x\n")
+    assert differences([one, other]) == {
+        "optim.lr": [1.0, 2.0],
+        "seed": [1, None],
+        "extra": [None, "x"],
+    }
+    assert differences([one, one]) == {}
+    other.config_file.write_text("- broken")
+    assert differences([one, other])["seed"] == [1, None]
+
+
+def test_a_curve_is_of_validation_data_where_there_are_any(tmp_path: Path) -> None:
+    run, other = _runs_run(tmp_path / "runs" / "a"), _runs_run(tmp_path / "runs" / "b")
+    _measure(
+        run,
+        {"epoch": 1, "train_loss": 9, "valid_loss": 8.5},
+        {"epoch": 2, "train_loss": 7, "valid_loss": None},
+        {"epoch": 3, "train_loss": 6, "valid_loss": 7.5},
+    )
+    _measure(other, {"epoch": 1, "train_loss": 4.0})
+    assert curve_of(run) == ([1.0, 3.0], [8.5, 7.5])
+    assert curves_of([run, other]) == {"a": ([1.0, 3.0], [8.5, 7.5]), "b": ([1.0], [4.0])}
+    assert curve_of(_runs_run(tmp_path / "c")) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("signatures", "part"),
+    [
+        (["data:a|pixels:grey", "data:a|pixels:grey"], ""),
+        (["data:a|pixels:grey", "data:a|pixels:black"], "pixels (black, grey)"),
+        (["data:a", "data:b"], "data (a, b)"),
+        (["data:a|split:test", "data:a"], "split (none, test)"),
+        (["data:a", None], ""),
+        ([], ""),
+    ],
+)
+def test_runs_measured_on_different_things_are_pointed_out(
+    signatures: list[str | None], part: str
+) -> None:
+    found = signature_warning([{"signature": signature} for signature in signatures])
+    assert part in found
+    assert bool(found) == bool(part)

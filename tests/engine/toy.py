@@ -6,7 +6,7 @@ Everything it draws is named by (seed, epoch, batch), as the engine's contract a
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,11 @@ from dlcli.engine.checkpoint import load_checkpoint
 from dlcli.engine.config import STRICT, setting
 from dlcli.engine.device import Compute
 from dlcli.engine.distributed import World
-from dlcli.engine.events import Event
-from dlcli.engine.learner import Batch
-from dlcli.engine.loop import Plan, Training
-from dlcli.engine.recorder import cut_metrics, record, resume_state
+from dlcli.engine.events import Event, Finished
+from dlcli.engine.loop import Batch, Plan, Training
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator
+from dlcli.engine.session import cut_metrics, record, resume_state
 from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig
 from dlcli.engine.stopping import StopFlag
 
@@ -148,6 +147,16 @@ def session(
     begun = Training(learner, plan=plan, stop=stop, state=state, **training)
     cut_metrics(run, state)
     return record(begun.events(), run=run, kind="toy", config={}, stop=stop)
+
+
+def follow(events: Iterable[Event], *listeners: Callable[[Event], None]) -> Finished:
+    """Pass every event to every listener; return the last."""
+    event: Event | None = None
+    for event in events:
+        for listener in listeners:
+            listener(event)
+    assert isinstance(event, Finished)
+    return event
 
 
 def outcome(run: RunFolder) -> dict[str, Any]:

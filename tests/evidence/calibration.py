@@ -11,17 +11,23 @@ from torch import Tensor
 
 from dlcli.engine.seed import generator
 from dlcli.evidence.annealing import anneal
-from dlcli.evidence.bernoulli import random_decoder
-from dlcli.evidence.diagnostics import Estimate, assess
-from dlcli.evidence.estimators import importance_weights, prior_weights
-from dlcli.evidence.laplace import laplace_proposal
-from dlcli.evidence.linear_gaussian import LinearGaussian, random_linear_gaussian
-from dlcli.evidence.model import LatentModel, draw_pairs
-from dlcli.evidence.proposal import DiagonalGaussian
-from dlcli.evidence.quadrature import integrate_evidence
-from dlcli.evidence.quasi import quasi_weights
-from dlcli.evidence.schedule import choose_schedule
-from dlcli.evidence.stream import summarize
+from dlcli.evidence.cases import integrate_evidence
+from dlcli.evidence.diagnostics import Estimate, assess, summarize
+from dlcli.evidence.estimators import (
+    DiagonalGaussian,
+    importance_weights,
+    laplace_proposal,
+    prior_weights,
+    quasi_weights,
+)
+from dlcli.evidence.hmc import choose_schedule
+from dlcli.evidence.models import (
+    LatentModel,
+    LinearGaussian,
+    draw_pairs,
+    random_decoder,
+    random_linear_gaussian,
+)
 
 KINDS = ("prior", "prior", "laplace", "encoder", "encoder", "ais", "control")
 

@@ -1,20 +1,30 @@
+""""""
+
 from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 
 from dlcli.engine.seed import generator
-from dlcli.evidence.annealing import Annealed, anneal, anneal_backwards
-from dlcli.evidence.bernoulli import random_decoder
-from dlcli.evidence.diagnostics import assess
-from dlcli.evidence.hmc import State
-from dlcli.evidence.model import draw_pairs
-from dlcli.evidence.quadrature import integrate_evidence
-from dlcli.evidence.schedule import choose_schedule
-from dlcli.evidence.stream import summarize
+from dlcli.evidence import annealing
+from dlcli.evidence.annealing import (
+    Annealed,
+    Sandwich,
+    anneal,
+    anneal_backwards,
+    as_estimate,
+    invert,
+    sandwich,
+)
+from dlcli.evidence.cases import integrate_evidence
+from dlcli.evidence.diagnostics import Estimate, Verdict, assess, summarize
+from dlcli.evidence.estimators import importance_weights, laplace_proposal
+from dlcli.evidence.hmc import State, choose_schedule
+from dlcli.evidence.models import draw_pairs, random_decoder
 from tests.evidence.calibration import linear_case
 
 
@@ -99,3 +109,129 @@ def test_the_posteriors_likelihood_is_averaged_with_the_chains_weights():
     torch.testing.assert_close(
         found.posterior_log_likelihood(), torch.tensor([4.0, 7.0], dtype=torch.float64)
     )
+
+
+# -- Backward chains begin at the sample they were given, in the reference's axes
+
+
+def test_one_over_p_is_unbiased_without_settling(monkeypatch: pytest.MonkeyPatch):
+    """Each image has its own posterior sample, so that E[ŵ p(x)] = 1 before any move is made."""
+    monkeypatch.setattr(annealing, "SETTLING_MOVES", 0)
+    model, _, _ = linear_case(0, dim=2, pixels=3, noise=1.0)
+    z, x = draw_pairs(model, 500, generator=generator(1))
+    schedule = choose_schedule(model, x, generator=generator(2), temperatures=7)
+    found = anneal_backwards(model, x, z, schedule=schedule, chains=1, generator=generator(3))
+    relative = (found.log_weight[0] + model.log_evidence(x)).exp()  # (500,)
+    std_error = float(relative.std()) / math.sqrt(len(relative))
+    assert std_error < 0.1
+    assert abs(float(relative.mean()) - 1) < 4 * std_error
+
+
+def test_a_chain_keeps_to_its_sample_where_moves_are_tiny(monkeypatch: pytest.MonkeyPatch):
+    """Then the weight is p(x | z)^−1 at the very sample."""
+    monkeypatch.setattr(annealing, "SETTLING_MOVES", 0)
+    model, x, z = linear_case(2, dim=3, pixels=5)
+    schedule = choose_schedule(model, x, generator=generator(2), temperatures=5)
+    schedule.angles.fill_(1e-9)
+    found = anneal_backwards(model, x, z, schedule=schedule, chains=4, generator=generator(3))
+    expected = -model.log_likelihood(x, z[None]).expand(4, 1)
+    torch.testing.assert_close(found.log_weight, expected, rtol=0, atol=1e-5)
+
+
+def test_the_truth_lies_between_the_bounds():
+    for seed in range(3):
+        model, x, z = linear_case(seed, dim=5)
+        schedule = choose_schedule(model, x, generator=generator(seed, 1), temperatures=300)
+        found = sandwich(
+            model, x, z, schedule=schedule, chains=64, generators=(generator(2), generator(3))
+        )
+        truth = float(model.log_evidence(x))
+        assert found.lower.log_p - 3 * found.lower.std_error < truth
+        assert truth < found.upper.log_p + 3 * found.upper.std_error
+        assert abs(found.width) < 0.5
+        assert abs(found.kl_posterior_prior - float(model.kl_posterior_prior(x))) < 1.5
+        estimate = as_estimate(found)
+        assert estimate.name == "bdmc"
+        assert estimate.verdict == "trust"
+        assert estimate.ci95[0] < truth < estimate.ci95[1]
+        assert estimate.details["width"] == found.width
+
+
+def test_a_hasty_path_leaves_a_gap_and_doubt():
+    model, x, z = linear_case(0, dim=20)
+    schedule = choose_schedule(model, x, generator=generator(1), temperatures=20)
+    found = sandwich(
+        model, x, z, schedule=schedule, chains=64, generators=(generator(2), generator(3))
+    )
+    truth = float(model.log_evidence(x))
+    assert found.lower.log_p < truth < found.upper.log_p
+    assert found.width > 1
+    assert as_estimate(found).verdict != "trust"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_the_sandwich_of_a_decoder_holds_every_trusted_estimate():
+    """The defaults of `dl mc-estimate --model bernoulli --dims 20`."""
+    for seed in range(3):
+        model = random_decoder(20, generator=generator(seed, "decoder"))
+        z, x = draw_pairs(model, 1, generator=generator(seed, "image"))
+        schedule = choose_schedule(model, x, generator=generator(seed, "pilot"))
+        pair = (generator(seed, "ahead"), generator(seed, "back"))
+        found = sandwich(model, x, z, schedule=schedule, chains=128, generators=pair)
+        q = laplace_proposal(model, x, generator=generator(seed, "laplace"))
+        (summary,) = importance_weights(
+            model, x, proposal=q, samples=[100_000], generator=generator(seed, "importance")
+        )
+        other = assess(summary, name="importance")
+        print(seed, found.lower.log_p, found.upper.log_p, found.width, other.log_p, other.verdict)
+        assert found.width <= 0.5
+        if other.verdict == "trust":
+            slack = 2 * (found.std_error + other.std_error)
+            assert found.lower.log_p - slack <= other.log_p <= found.upper.log_p + slack
+    assert torch.is_tensor(x)
+
+
+# -- How two bounds become one verdict, whatever chance gave them
+
+
+def bound(log_p: float, verdict: Verdict = "trust") -> Estimate:
+    noise = torch.randn(200, 1, generator=generator(0), dtype=torch.float64)
+    found = assess(summarize(log_p + 0.1 * noise), name="ais")
+    return replace(found, log_p=log_p, verdict=verdict, reason=f"said {verdict}")
+
+
+def between(lower: Estimate, upper: Estimate) -> Sandwich:
+    return Sandwich(
+        lower=lower, upper=upper, kl_posterior_prior=1.0, acceptance=0.8, evaluations=10
+    )
+
+
+@pytest.mark.parametrize(("width", "verdict"), [(-0.1, "trust"), (0.9, "trust"), (1.1, "doubt")])
+def test_trusted_bounds_far_apart_leave_doubt(width: float, verdict: str):
+    found = as_estimate(between(bound(-7.0), bound(-7.0 + width)))
+    assert found.verdict == verdict
+    assert found.reason == f"the bounds lie {width:.2f} nats apart"
+    assert found.log_p == pytest.approx(-7.0 + width / 2)
+    assert found.ci95[0] <= found.ci95[1]
+
+
+@pytest.mark.parametrize("pair", [("trust", "reject"), ("reject", "doubt"), ("doubt", "reject")])
+def test_the_worse_bound_decides(pair: tuple[Verdict, Verdict]):
+    found = as_estimate(between(bound(-7.0, pair[0]), bound(-6.9, pair[1])))
+    assert found.verdict == "reject"
+    assert "said reject" in found.reason
+
+
+def test_the_error_covers_the_gap_and_both_ends():
+    lower, upper = replace(bound(-7.0), std_error=0.3), replace(bound(-5.0), std_error=0.4)
+    found = between(lower, upper)
+    assert found.std_error == pytest.approx(math.sqrt(0.25 * (0.3**2 + 0.4**2) + 1.0))
+
+
+def test_inverting_twice_changes_nothing():
+    once = invert(bound(-7.0))
+    assert once.log_p == 7.0
+    low, high = bound(-7.0).ci95
+    assert once.ci95 == (-high, -low)
+    assert invert(once) == bound(-7.0)

@@ -1,14 +1,37 @@
+""""""
+
 from __future__ import annotations
 
 import math
+import warnings
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dlcli.engine.seed import generator
-from dlcli.evidence.diagnostics import Spread, assess
+from dlcli.evidence.config import AnnealingConfig, EvidenceConfig
+from dlcli.evidence.diagnostics import (
+    MARKOV_NATS,
+    RunningWeights,
+    Spread,
+    Z,
+    assess,
+    chunks,
+    fit_generalized_pareto,
+    log_interval,
+    pareto_k,
+    relative_moments,
+    student_quantile,
+    summarize,
+    tail_length,
+)
+from dlcli.evidence.estimate import run
 from dlcli.evidence.estimators import prior_weights
-from dlcli.evidence.stream import summarize
+from dlcli.evidence.progress import count_progress
 from tests.evidence.calibration import linear_case, mixed_cases
 
 
@@ -140,3 +163,285 @@ def test_few_but_even_samples_are_trusted():
     """Forty annealing chains that agree are worth forty, and more cannot be asked of them."""
     found = assess(summarize(lognormal(0.1, 40)), name="test")
     assert (found.verdict, found.ess > 35) == ("trust", True)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "expected"),
+    [(2, 4.302653), (2.5, 3.574655), (3, 3.182446), (5, 2.570582), (15, 2.131450), (1e6, 1.959966)],
+)
+def test_student_quantiles(degrees: float, expected: float):
+    assert abs(student_quantile(degrees) / expected - 1) < 5e-4
+
+
+def test_moments_of_equal_weights_are_zero():
+    assert relative_moments(7, (7.0, 7.0, 7.0)) == (0.0, 0.0)
+    assert relative_moments(1, (1.0, 1.0, 1.0))[0] == math.inf
+
+
+def test_moments_agree_with_the_plain_formulas():
+    w = torch.rand(50, generator=generator(0), dtype=torch.float64) ** 3
+    error, skewness = relative_moments(50, tuple(float((w**k).sum()) for k in (1, 2, 3)))
+    assert abs(error - float(w.std() / w.mean()) / math.sqrt(50)) < 1e-12
+    third = float(((w - w.mean()) ** 3).mean() / w.var(unbiased=False) ** 1.5)
+    assert abs(skewness - third / math.sqrt(50)) < 1e-12
+
+
+def test_small_errors_give_the_delta_methods_interval():
+    found = log_interval(1e-4, 0.0, degrees=1e9)
+    assert abs(found.std_error - 1e-4) < 1e-7
+    assert abs(found.low + Z * 1e-4) < 1e-7
+    assert abs(found.high - Z * 1e-4) < 1e-7
+    assert log_interval(0.0, 0.0, degrees=5).high == 0.0
+
+
+def test_skewed_weights_reach_further_up_than_down():
+    plain, skewed = (log_interval(0.1, s, degrees=1e9) for s in (0.0, 0.3))
+    assert skewed.high > plain.high
+    assert skewed.low > plain.low
+
+
+def test_lower_end_is_never_below_markovs_bound():
+    assert log_interval(1.0, 0.9, degrees=2).low >= -MARKOV_NATS
+    assert abs(math.exp(-MARKOV_NATS) - 0.025) < 1e-12
+
+
+@pytest.mark.parametrize("expected_ess", [10, 30, 100, 300])
+def test_covers_the_mean_of_weights_like_the_priors(expected_ess: float):
+    """The prior's weights at D = 2 form a Poisson process: uniform −log w, `expected_ess`/2 a nat.
+
+    The true mean is known, so the interval's coverage can be counted without any model.
+    """
+    count, trials = 40, 3000
+    stream = generator(1, expected_ess)
+    covered = 0
+    for _ in range(trials):
+        number = int(torch.poisson(torch.tensor(expected_ess / 2 * count), generator=stream))
+        w = torch.exp(-count * torch.rand(number, generator=stream, dtype=torch.float64))
+        # Among N = 10^6 samples the rest weigh nothing.
+        sums = tuple(float((w**k).sum()) for k in (1, 2, 3))
+        error, skewness = relative_moments(10**6, sums)
+        ess = sums[0] ** 2 / sums[1]
+        found = log_interval(error, skewness, degrees=ess - 1)
+        gap = math.log(expected_ess / 2) - math.log(sums[0])
+        covered += found.low <= gap <= found.high
+    coverage = covered / trials
+    assert 0.938 < coverage < (0.992 if expected_ess < 30 else 0.978)
+
+
+def test_few_effective_samples_widen_the_interval_like_students_t():
+    few, many = (log_interval(1e-3, 0.0, degrees=degrees) for degrees in (4, 1e9))
+    assert abs(few.high / many.high - student_quantile(4) / Z) < 2e-3
+    assert few.std_error > 1.3 * many.std_error
+
+
+def weight_sets() -> list[torch.Tensor]:
+    """50 sets of log-weights: Pareto of several shapes, log-normal, bounded; 60 to 20,000 each."""
+    sets = []
+    for seed in range(50):
+        stream = generator(seed, "pareto")
+        count = (60, 300, 1000, 4000, 20_000)[seed % 5]
+        uniform = torch.rand(count, generator=stream, dtype=torch.float64)
+        kind = seed % 4
+        if kind == 0:
+            log_weight = -(0.1 + 0.02 * seed) * torch.log(uniform)
+        elif kind == 1:
+            log_weight = (0.2 + 0.1 * seed) * torch.special.ndtri(uniform)
+        elif kind == 2:
+            log_weight = -20 * uniform
+        else:
+            log_weight = torch.log(uniform)
+        sets.append(log_weight - 500)
+    return sets
+
+
+def test_agrees_with_arviz_on_50_weight_sets():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import arviz
+    for log_weight in weight_sets():
+        ours = pareto_k(summarize(log_weight[:, None]).tail[:, 0][: _tail(log_weight)])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _, theirs = arviz.psislw(log_weight.numpy().copy())
+        assert abs(ours - float(theirs)) < 1e-2
+
+
+def _tail(log_weight: torch.Tensor) -> int:
+    n = log_weight.shape[0]
+    return int(np.ceil(min(n / 5, 3 * math.sqrt(n)))) + 1
+
+
+@pytest.mark.parametrize("k", [0.2, 0.5, 0.9])
+def test_finds_the_shape_of_a_pareto_tail(k: float):
+    uniform = torch.rand(20_000, generator=generator(0), dtype=torch.float64)
+    exceedances = (torch.expm1(-k * torch.log(uniform)) / k).sort().values
+    shape, scale = fit_generalized_pareto(exceedances)
+    assert abs(shape - k) < 4 * (1 + k) / math.sqrt(20_000)
+    assert abs(scale - 1) < 0.1
+
+
+def test_few_samples_are_drawn_to_one_half():
+    """Ten pseudo-observations at 0.5 outweigh five that look bounded."""
+    even = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9], dtype=torch.float64)
+    few, _ = fit_generalized_pareto(even)
+    many, _ = fit_generalized_pareto(even.repeat_interleave(40))
+    assert few > 0.0 > many
+
+
+def test_no_tail_no_fit():
+    constant = torch.zeros(30, dtype=torch.float64)
+    assert pareto_k(constant) == math.inf
+    assert pareto_k(torch.tensor([0.0, -1.0, -2.0, -3.0, -4.0])) == math.inf
+    assert pareto_k(torch.full((9,), -math.inf)) == math.inf
+    assert pareto_k(torch.tensor([0.0, -800.0, -801.0, -802.0, -803.0, -804.0, -805.0])) == math.inf
+
+
+def weights(count: int = 5000, columns: int = 3) -> torch.Tensor:
+    return 30 * torch.randn(count, columns, generator=generator(0), dtype=torch.float64) - 900
+
+
+def test_the_tail_is_a_fifth_of_few_and_three_roots_of_many():
+    assert [tail_length(n) for n in (1, 50, 225, 10_000, 10**6)] == [1, 10, 45, 300, 3000]
+
+
+@pytest.mark.parametrize("columns", [1, 3])
+@pytest.mark.parametrize("size", [1, 7, 911, 5000])
+def test_chunks_change_nothing(columns: int, size: int):
+    log_weight = weights(columns=columns)
+    running = RunningWeights(columns, capacity=5000)
+    for part in log_weight.split(size):
+        running.update(part)
+    found, whole = running.summary(), summarize(log_weight)
+    torch.testing.assert_close(found.log_mean, whole.log_mean)
+    torch.testing.assert_close(found.sums, whole.sums)
+    sorted_weights = log_weight.sort(0, descending=True).values
+    length = tail_length(5000) + 1
+    assert torch.equal(found.tail[:length], sorted_weights[:length])
+
+
+def test_summary_agrees_with_the_plain_formulas():
+    log_weight = weights()
+    w = (log_weight - log_weight.max(0).values).exp()
+    found = summarize(log_weight)
+    torch.testing.assert_close(found.log_mean, log_weight.logsumexp(0) - math.log(5000))
+    torch.testing.assert_close(found.ess, w.sum(0) ** 2 / (w**2).sum(0))
+    torch.testing.assert_close(found.max_share, 1 / w.sum(0))
+
+
+def test_pooled_columns_are_one_sample():
+    log_weight = weights(columns=4)
+    running = RunningWeights(4, capacity=20_000)
+    running.update(log_weight)
+    pooled, flat = running.summary().pooled(), summarize(log_weight.reshape(-1, 1))
+    assert pooled.samples == 20_000
+    torch.testing.assert_close(pooled.log_mean, flat.log_mean)
+    torch.testing.assert_close(pooled.sums, flat.sums)
+    assert torch.equal(pooled.tail[:100], flat.tail[:100])
+
+
+def test_zero_weights_are_counted():
+    log_weight = torch.full((4, 2), -math.inf, dtype=torch.float64)
+    log_weight[3, 1] = -5.0
+    running = RunningWeights(2, capacity=4)
+    for row in log_weight:
+        running.update(row[None])
+    found = running.summary()
+    assert found.log_mean.tolist() == [-math.inf, -5.0 - math.log(4)]
+    assert found.ess.tolist() == [0.0, 1.0]
+    assert found.max_share.tolist() == [1.0, 1.0]
+
+
+def test_nothing_seen_has_no_summary():
+    running = RunningWeights(1, capacity=10)
+    running.update(torch.empty(0, 1))
+    with pytest.raises(ValueError, match="no weights"):
+        running.summary()
+
+
+def test_memory_does_not_grow_with_the_stream():
+    running = RunningWeights(1, capacity=10**7)
+    sizes = []
+    for step in range(60):
+        running.update(torch.randn(4000, 1, generator=generator(step)))
+        sizes.append(running._tail.shape[0])
+    assert max(sizes) <= 2 * (tail_length(10**7) + 1) + 4000
+
+
+@given(
+    counts=st.lists(st.integers(1, 300), min_size=1, max_size=5, unique=True).map(sorted),
+    most=st.integers(1, 70),
+)
+@settings(max_examples=50, deadline=None)
+def test_chunks_end_at_every_checkpoint(counts: list[int], most: int):
+    done, reached = 0, []
+    for size, is_checkpoint in chunks(counts, most=most):
+        assert 1 <= size <= most
+        done += size
+        if is_checkpoint:
+            reached.append(done)
+    assert reached == counts
+
+
+def test_moments_follow_a_maximum_that_rises():
+    """Of widely spread weights the largest alone makes up all moments; of these it does not."""
+    log_weight = torch.linspace(0, 2, 50, dtype=torch.float64)[:, None]
+    running = RunningWeights(1, capacity=50)
+    for row in log_weight:
+        running.update(row[None])
+    w = (log_weight - 2).exp()
+    expected = torch.stack([w.sum(0), (w**2).sum(0), (w**3).sum(0)])
+    torch.testing.assert_close(running.summary().sums, expected)
+
+
+# -- How far an estimator is: every stage grows from 0, and ends with everything there
+
+SMALL = EvidenceConfig(
+    dims=(3,),
+    pixels=25,
+    samples=(64, 1024),
+    repeats=3,
+    annealing=AnnealingConfig(chains=32, temperatures=40),
+)
+
+
+def _told(config: EvidenceConfig) -> dict[str, list[float]]:
+    stages: dict[str, list[float]] = {}
+
+    def tell(stage: str, done: float) -> None:
+        stages.setdefault(stage, []).append(done)
+
+    *_, last = run(config, progress=tell)
+    assert last.complete
+    return stages
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [
+        ("prior", "prior"),
+        ("importance", "importance"),
+        ("control", "control"),
+        ("ais", "ais"),
+        ("bdmc", "bdmc"),
+    ],
+)
+def test_every_estimator_tells_how_far_it_is(name: str, stage: str) -> None:
+    stages = _told(replace(SMALL, estimators=(name,)))
+    done = stages.pop(f"D = 3: {stage}")
+    assert done[0] == 0
+    assert done == sorted(set(done)), "the total is not too small"
+    assert done[-1] == 1
+    assert len(done) > 3
+    assert stages == ({"D = 3: the pilot run": [0.0]} if name in ("ais", "bdmc") else {})
+
+
+def test_a_wish_for_a_standard_error_has_no_end_that_is_known() -> None:
+    assert _told(replace(SMALL, estimators=("prior",), target_se=0.1)) == {"D = 3: prior": [0.0]}
+
+
+def test_more_than_foreseen_is_everything() -> None:
+    heard = []
+    told = count_progress(4, stage="s", progress=lambda stage, done: heard.append((stage, done)))
+    told(3)
+    told(3)
+    assert heard == [("s", 0.0), ("s", 0.75), ("s", 1.0)]

@@ -1,3 +1,5 @@
+""""""
+
 from __future__ import annotations
 
 import math
@@ -7,10 +9,10 @@ import pytest
 import torch
 
 from dlcli.errors import ConfigError, RunFailed
-from dlcli.evidence.bernoulli import BernoulliDecoder
 from dlcli.evidence.cases import Case
 from dlcli.evidence.config import AnnealingConfig, EvidenceConfig
 from dlcli.evidence.estimate import run, sign, to_dict
+from dlcli.evidence.models import BernoulliDecoder
 
 SMALL = EvidenceConfig(
     dims=(2, 4),

@@ -1,3 +1,5 @@
+""""""
+
 from __future__ import annotations
 
 import math
@@ -6,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from dlcli.engine.seed import generator
 from dlcli.errors import ConfigError
@@ -80,3 +83,30 @@ def test_directions_differ_and_lists_may_be_shared():
 def test_lists_that_do_not_fit_are_refused():
     with pytest.raises(ConfigError, match="--sigma-p has 2 values where another list has 3"):
         run_kl(KlConfig(mu_q=(0.0, 0.0, 0.0), sigma_p=(1.0, 2.0)))
+
+
+# -- The closed form where one law is far narrower than the other
+
+
+def scalar(value: float) -> Tensor:
+    return torch.tensor([value], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("sigma", [0.4, 0.5, 0.6, 1.4, 1.5, 1.6, 1e-6, 1e-12, 1e-17, 1e-100])
+def test_a_narrow_law_keeps_its_digits(sigma: float):
+    found = gaussian_kl(scalar(0.0), scalar(sigma), mu_p=scalar(0.0), sigma_p=scalar(1.0))
+    exact = 0.5 * (sigma**2 - 1) - math.log(sigma)
+    assert float(found) == pytest.approx(exact, rel=1e-13)
+
+
+@pytest.mark.parametrize("sigma", [0.5, 1.5, 1e-12, 1e-17, 1e-100])
+def test_the_gradient_of_a_narrow_law_is_finite_and_right(sigma: float):
+    found = check_gradient(scalar(0.3), scalar(sigma), mu_p=scalar(0.0), sigma_p=scalar(1.0))
+    assert math.isfinite(found.largest_gradient)
+    assert found.holds
+
+
+def test_sampling_agrees_with_the_closed_form_of_a_narrow_law():
+    found = run_kl(KlConfig(sigma_q=(1e-20,), samples=10_000)).monte_carlo
+    exact = 20 * math.log(10) - 0.5
+    assert abs(found.value - exact) < 4 * found.std_error

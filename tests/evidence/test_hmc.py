@@ -1,14 +1,31 @@
+""""""
+
 from __future__ import annotations
+
+import math
 
 import pytest
 import torch
 
 from dlcli.engine.seed import generator
-from dlcli.evidence.bernoulli import random_decoder
-from dlcli.evidence.hmc import state_at, transition
-from dlcli.evidence.model import draw_pairs
-from dlcli.evidence.quadrature import integrate_evidence
-from dlcli.evidence.reference import Reference, Turned, find_reference
+from dlcli.errors import RunFailed
+from dlcli.evidence import hmc as pilot_module
+from dlcli.evidence import hmc as schedule_module
+from dlcli.evidence.annealing import anneal
+from dlcli.evidence.cases import integrate_evidence
+from dlcli.evidence.hmc import (
+    FEWEST_TEMPERATURES,
+    Pilot,
+    Reference,
+    Turned,
+    choose_schedule,
+    find_reference,
+    interpolate,
+    run_pilot,
+    state_at,
+    transition,
+)
+from dlcli.evidence.models import draw_pairs, random_decoder
 from tests.evidence.calibration import linear_case
 
 
@@ -95,3 +112,146 @@ def test_the_kicks_are_as_weak_as_the_temperature_says():
     wrong = Reference(right.axes, 0.5 * right.curvatures, 0.8 * right.slope)
     _, acceptance = walk(Turned(model, wrong), x, beta=0.02, moves=40, angle=0.5, steps=2)
     assert acceptance > 0.97
+
+
+def test_sees_the_spread_of_the_prior_and_of_the_posterior():
+    model, x, _ = linear_case(0, dim=4, pixels=30)
+    reference = find_reference(model, x, generator=generator(1))
+    found = run_pilot(model, x, reference=reference, steps=1, generator=generator(2))
+    assert (found.betas[0], found.betas[-1]) == (0.0, 1.0)
+    assert bool((found.betas.diff() > 0).all())
+    # In the posterior −log p(x | z) is about half a χ² with 4 degrees of freedom: sd √2.
+    # The pilot's chains lag a little behind the temperature, so the last stage alone is read.
+    assert 0.6 * math.sqrt(2) < float(found.spreads[-1]) < 1.6 * math.sqrt(2)
+    z = torch.randn(20_000, 1, 4, generator=generator(3), dtype=torch.float64)
+    prior_sd = float(model.log_likelihood(x, z).std())
+    assert 0.5 < float(found.spreads[0]) / prior_sd < 2
+    assert 1.0 <= found.inefficiency < 1.6
+    assert found.angles.shape == (len(found.betas), 1, 1)
+    assert float(found.angles.max()) <= math.pi / 2 + 1e-12
+
+
+def test_a_path_without_end_is_a_failure(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pilot_module, "MOST_STAGES", 3)
+    model, x, _ = linear_case(0, dim=4, pixels=30)
+    reference = find_reference(model, x, generator=generator(1))
+    with pytest.raises(RunFailed, match="after 3 stages"):
+        run_pilot(model, x, reference=reference, steps=1, generator=generator(2))
+
+
+def test_correlated_moves_cost_more():
+    zero = torch.zeros(1)
+    assert pilot_module.Pilot(1, zero, zero, zero, 0.5, 0).inefficiency == 3.0
+    assert pilot_module.Pilot(1, zero, zero, zero, 0.0, 0).inefficiency == 1.0
+
+
+def test_a_gaussian_likelihood_is_its_own_reference():
+    model, _, _ = linear_case(0, dim=3, pixels=11)
+    _, x = draw_pairs(model, 2, generator=generator(1))
+    found = find_reference(model, x, generator=generator(2))
+    turned = Turned(model, found)
+    u = torch.randn(4, 2, 3, generator=generator(3), dtype=torch.float64)
+    value, gradient = turned.log_likelihood_and_gradient(x, u)
+    expected = found.slope - found.curvatures * u
+    torch.testing.assert_close(gradient, expected, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(value, model.log_likelihood(x, found.from_axes(u)))
+    torch.testing.assert_close(found.from_axes(found.to_axes(u)), u)
+
+
+def test_widths_are_those_of_the_tempered_posterior():
+    model, x, _ = linear_case(1, dim=3, pixels=11)
+    found = find_reference(model, x, generator=generator(2))
+    _, covariance = model.posterior(x)
+    torch.testing.assert_close(
+        found.widths(1.0)[0].sort().values,
+        torch.linalg.eigvalsh(covariance).sqrt(),
+        rtol=1e-5,
+        atol=0,
+    )
+    assert found.widths(0.0).tolist() == [[1.0] * 3]
+
+
+def test_interpolation_goes_through_the_knots():
+    knots, values = torch.tensor([0.0, 1.0, 4.0]), torch.tensor([3.0, 5.0, -1.0])
+    found = interpolate(torch.tensor([-1.0, 0.0, 0.5, 1.0, 2.5, 4.0, 9.0]), knots, values)
+    assert found.tolist() == [3.0, 3.0, 4.0, 5.0, 2.0, -1.0, -1.0]
+
+
+def test_temperatures_rise_from_prior_to_posterior():
+    model, x, _ = linear_case(0, dim=3, pixels=50)
+    found = choose_schedule(model, x, generator=generator(1), temperatures=57)
+    assert found.temperatures == 57
+    assert (found.betas[0], found.betas[-1]) == (0.0, 1.0)
+    assert bool((found.betas.diff() > 0).all())
+    assert found.angles.shape == (58, 1, 1)
+    assert bool((found.angles > 0).all())
+    assert found.describe()["temperatures"] == 57
+
+
+def test_the_predicted_spread_is_what_the_chains_show():
+    model, x, _ = linear_case(0, dim=10)
+    schedule = choose_schedule(model, x, generator=generator(1), temperatures=400)
+    found = anneal(model, x, schedule=schedule, chains=256, generator=generator(2))
+    assert 0.6 < float(found.log_weight.std()) / schedule.predicted_sd < 1.6
+
+
+def test_length_follows_the_wanted_spread():
+    model, x, _ = linear_case(0, dim=10)
+    loose = choose_schedule(model, x, generator=generator(1), target_sd=1.0)
+    tight = choose_schedule(model, x, generator=generator(1), target_sd=0.7)
+    assert 1.9 < tight.temperatures / loose.temperatures < 2.2
+    capped = choose_schedule(model, x, generator=generator(1), target_sd=0.01, most=300)
+    assert capped.temperatures == 300
+
+
+def test_a_chosen_length_gives_the_wanted_spread():
+    model, x, _ = linear_case(0, dim=10)
+    found = choose_schedule(model, x, generator=generator(1), target_sd=0.5)
+    assert found.temperatures > schedule_module.FEWEST_TEMPERATURES
+    assert abs(found.predicted_sd / 0.5 - 1) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("correlations", "steps"),
+    [
+        ((0.6, 0.5), 1),
+        ((0.8, 0.3, 0.3), 2),
+        ((0.9, 0.6, 0.3), 4),  # 19, 8, 7.4, and what moves that well needs no longer moves
+        ((0.9, 0.9, 0.75, 0.3), 8),  # 19, 38, 28, 15: a sticky one is no end
+        ((0.98, 0.98, 0.9, 0.9), 4),  # no price is known of the first two
+        ((0.98, 0.98, 0.98, 0.98), 8),
+    ],
+)
+def test_longer_moves_are_made_only_where_they_pay(
+    correlations: tuple[float, ...], steps: int, monkeypatch: pytest.MonkeyPatch
+):
+    """(1 + r)/(1 − r) times the steps: 4 against 6 evaluations, or 9 against 3.7 and 7.4."""
+    model, x, _ = linear_case(0, dim=2, pixels=9)
+    left = list(correlations)
+
+    def pilot(*_: object, steps: int, **__: object) -> Pilot:
+        betas = torch.tensor([0.0, 0.5, 1.0], dtype=torch.float64)
+        angles = torch.ones(3, 1, 1)
+        return Pilot(steps, betas, torch.ones(3, dtype=torch.float64), angles, left.pop(0), 7)
+
+    monkeypatch.setattr(schedule_module, "run_pilot", pilot)
+    found = choose_schedule(model, x, generator=generator(1))
+    assert found.steps == steps
+    assert found.evaluations == 7 * len(correlations)
+
+
+# -- `--most-temperatures` is a limit, also below the fewest that are chosen otherwise
+
+
+@pytest.mark.parametrize("most", [1, 7, FEWEST_TEMPERATURES, FEWEST_TEMPERATURES + 3])
+def test_no_more_temperatures_than_allowed(most: int):
+    model, x, _ = linear_case(0, dim=2, pixels=9)
+    found = choose_schedule(model, x, generator=generator(1), target_sd=0.01, most=most)
+    assert found.temperatures == most
+    assert (found.betas[0], found.betas[-1]) == (0.0, 1.0)
+
+
+def test_an_easy_path_still_gets_the_fewest():
+    model, x, _ = linear_case(0, dim=1, pixels=3, noise=1.0)
+    found = choose_schedule(model, x, generator=generator(1), target_sd=5.0)
+    assert found.temperatures == FEWEST_TEMPERATURES

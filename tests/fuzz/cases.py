@@ -14,14 +14,12 @@ from typing import Any
 import torch
 import yaml
 
-from dlcli.cli.tree import GROUPS, TOP, load
+from dlcli.cli.app import GROUPS, TOP, load
 from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dlcli.engine.config import to_dict
 from dlcli.evidence.config import EvidenceConfig
-from dlcli.nmt.config import NmtTrainConfig
-from dlcli.nmt.search_config import SearchConfig
-from dlcli.study.eval_config import VaeEvalConfig
-from dlcli.vae.config import VaeTrainConfig
+from dlcli.nmt.config import NmtTrainConfig, SearchConfig
+from dlcli.vae.config import VaeEvalConfig, VaeTrainConfig
 from tests.cli.tiny import TRAIN, dl_json
 from tests.fuzz.mangling import WORDS, altered, line, mangled, settings_text
 from tests.nmt.sentences import pairs, write_tsv

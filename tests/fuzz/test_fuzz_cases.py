@@ -37,7 +37,7 @@ def inside(shop: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(shop)
     monkeypatch.setenv("DL_DATA_DIR", str(shop / "data"))
     for name in ("draw_curves", "draw_snapshots"):
-        monkeypatch.setattr(f"dlcli.report.run_figures.{name}", lambda *_a, **_k: None)
+        monkeypatch.setattr(f"dlcli.display.runs.{name}", lambda *_a, **_k: None)
     return shop
 
 

@@ -10,17 +10,15 @@ import typer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dlcli.cli.assignments import grid_of, parse_assignments
-from dlcli.cli.lists import gather, is_assignment, is_int
-from dlcli.data.lines import Fault, read_lines
-from dlcli.data.wordsplit import split_words
-from dlcli.engine.config import resolve
-from dlcli.engine.config_file import load_yaml
+from dlcli.cli.options import Assignment, gather, grid_of, parse_assignments
+from dlcli.data.sentences import Fault, read_lines, split_words
+from dlcli.engine.config import load_yaml, resolve
 from dlcli.errors import DlError
-from dlcli.nmt import SearchConfig, Translator
 from dlcli.nmt.alignment import format_pharaoh, parse_gold, parse_pharaoh
-from dlcli.nmt.detokenize import detokenize
+from dlcli.nmt.config import SearchConfig
+from dlcli.nmt.text import detokenize
 from dlcli.nmt.trained import Trained
+from dlcli.nmt.translator import Translator
 from dlcli.vae.config import VaeTrainConfig
 from tests.fuzz.mangling import WORDS
 from tests.nmt.tiny_run import tiny_trained
@@ -82,7 +80,7 @@ def test_yaml_and_assignments(examples: int, tmp_path: Path) -> None:
     def words(text: str) -> None:
         for read in (parse_assignments, grid_of):
             with contextlib.suppress(DlError):
-                read(f"model.hidden={text}")
+                read([f"model.hidden={text}"])
 
     file()
     words()
@@ -93,10 +91,10 @@ def test_lists(examples: int) -> None:
     @often(examples)
     @given(st.lists(st.sampled_from(["--dims", "--set", "--resume", "--", "--dims="]) | TEXT))
     def holds(words: list[str]) -> None:
-        tests = {"--dims": is_int, "--set": is_assignment}
+        items = {"--dims": int, "--set": Assignment}
         found: list[str] = []
         with contextlib.suppress(typer.BadParameter):
-            found = gather(words, lists=tests, optional=frozenset({"--resume"}))
+            found = gather(words, lists=items, optional=frozenset({"--resume"}))
         options = found[: found.index("--")] if "--" in found else found
         assert len([word for word in options if word.startswith("--dims=")]) <= 1
 

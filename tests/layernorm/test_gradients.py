@@ -1,35 +1,46 @@
+"""Gradient norms: against autograd of PyTorch's own encoder, and averaged layer by layer."""
+
 from __future__ import annotations
 
-import resource
+import math
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 
+from dlcli.engine.statistics import loglog_slope
 from dlcli.errors import RunFailed
 from dlcli.layernorm.config import SOURCES
-from dlcli.layernorm.gradients import last_layer_norm, layer_norms
-from dlcli.layernorm.problem import draw_probe
-from dlcli.layernorm.slopes import loglog_slope
-from tests.layernorm.test_stack import stack, torch_twin
+from dlcli.layernorm.gradients import (
+    GradientNorms,
+    average,
+    draw,
+    initial_profile,
+    last_layer_norm,
+    layer_norms,
+    trained_profiles,
+)
+from tests.layernorm.test_stack import torch_twin
+from tests.layernorm.tiny import CPU, probe, seeded, small, stack
 
 
-def probe(*, width=8, dtype=torch.float32, tokens=5, batch_size=3):
-    return draw_probe(
-        batch_size=batch_size,
-        tokens=tokens,
-        width=width,
-        classes=11,
-        generator=torch.Generator().manual_seed(1),
-        dtype=dtype,
-    )
+def test_the_probes_loss_is_the_mean_over_tokens():
+    p = probe(dtype=torch.float64)
+    assert 0 <= p.targets.min() <= p.targets.max() < 11
+    assert p.loss(torch.zeros_like(p.x)).item() == pytest.approx(math.log(11))
+    logits = p.x @ p.readout.T
+    by_hand = -torch.log_softmax(logits, -1).gather(-1, p.targets[..., None]).mean()
+    torch.testing.assert_close(p.loss(p.x), by_hand)
+    half = probe(dtype=torch.float16)
+    assert half.loss(half.x).dtype == torch.float32
 
 
 @pytest.mark.parametrize("placement", ["post", "pre"])
 def test_every_gradient_equals_autograds_of_torchs_encoder(placement):
-    """The issue's figure: 1e-6, with norm_first both ways and the same weights."""
+    """To 1e-6, with `norm_first` both ways and the same weights."""
     ours, p = stack(placement, depth=4, regime="transformer"), probe()
     norms = layer_norms(ours, p.x, loss=p.loss)
     twin, x = torch_twin(ours), p.x.clone().requires_grad_()
@@ -59,7 +70,7 @@ def test_the_short_way_to_the_last_layer_equals_the_long_one(placement):
 
 def test_gradients_agree_with_finite_differences():
     ours, p = stack("pre", depth=2, dtype=torch.float64), probe(dtype=torch.float64)
-    direction = torch.randn(p.x.shape, generator=torch.Generator().manual_seed(3)).double()
+    direction = torch.randn(p.x.shape, generator=seeded(3)).double()
     x = p.x.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(p.loss(ours(x)), x)
     step = 1e-6
@@ -128,20 +139,19 @@ def test_memory_is_linear_in_depth(placement):
 def test_128_layers_of_width_256_fit_in_2_gigabytes(regime):
     code = f"""
 import resource, torch
-from tests.layernorm.test_gradients import probe, stack
+from tests.layernorm.tiny import probe, stack
 from dlcli.layernorm.gradients import layer_norms
 torch.set_num_threads(1)
 p = probe(width=256, tokens=16, batch_size=16)
 layer_norms(stack("post", depth=128, width=256, regime="{regime}"), p.x, loss=p.loss)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
-    root = str(__import__("pathlib").Path(__file__).parents[2])
+    root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
     )
     unit = 1024 if sys.platform == "linux" else 1
     assert int(done.stdout) * unit < 2e9, done.stdout
-    assert resource.getpagesize() > 0
 
 
 @pytest.mark.slow
@@ -158,3 +168,44 @@ def test_time_is_linear_in_depth():
             spent.append(time.process_time() - start)
         best.append(min(spent))
     assert loglog_slope(depths, best) <= 1.1, best
+
+
+def test_the_initial_profile_is_the_mean_over_the_sweeps_draws():
+    config = small(sweep={"seeds": 2})
+    found = initial_profile("post", config=config, compute=CPU)
+    assert (found.condition, found.step) == ("initialisation", 0)
+    assert (found.problem, found.seeds) == ("gaussian", 2)
+    assert [row.layer for row in found.rows] == [1, 2, 3]
+    norms = []
+    for index in range(2):
+        drawn, one = draw("post", depth=3, width=8, index=index, config=config, device=CPU.device)
+        norms.append(layer_norms(drawn, one.x, loss=one.loss))
+    for i, row in enumerate(found.rows):
+        assert row.w2 == pytest.approx((norms[0].w2[i] + norms[1].w2[i]) / 2)
+        assert row.hidden == pytest.approx((norms[0].hidden[i] + norms[1].hidden[i]) / 2)
+    assert found.first_to_last == pytest.approx(found.rows[0].hidden / found.output_hidden)
+
+
+def test_training_changes_the_profile_and_warm_up_changes_the_training():
+    profiles = list(trained_profiles("pre", config=small(layers={"steps": 5}), compute=CPU))
+    assert [p.condition for p in profiles] == ["initialisation", "no warm-up", "warm-up"]
+    assert [p.step for p in profiles] == [0, 5, 5]
+    before, bare, warm = profiles
+    assert before.loss != bare.loss != warm.loss
+    assert before.rows != bare.rows != warm.rows
+
+
+def test_a_training_that_diverges_leaves_a_note():
+    config = small(layers={"steps": 30}, training={"lr": 1e3})
+    found = list(trained_profiles("rezero", config=config, compute=CPU))
+    assert found[0].rows
+    assert found[0].note == ""
+    for profile in found[1:]:
+        assert profile.note or profile.rows
+
+
+def test_averages_of_nothing_are_empty_and_a_zero_gradient_has_no_ratio():
+    empty = average([], condition="c", step=1, problem="p", note="seed 0: lost")
+    assert (empty.rows, empty.loss, empty.note) == ((), None, "seed 0: lost")
+    dead = GradientNorms(weights=(0.0,), w2=(0.0,), hidden=(0.0, 0.0), loss=1.0)
+    assert average([dead], condition="c", step=0, problem="p").first_to_last is None

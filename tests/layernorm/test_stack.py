@@ -1,3 +1,5 @@
+"""Residual stacks against PyTorch's own layers, and each placement against its formula."""
+
 from __future__ import annotations
 
 import math
@@ -6,22 +8,55 @@ import pytest
 import torch
 from torch import nn
 
-from dlcli.layernorm.config import SOURCES, StackConfig
-from dlcli.layernorm.residual import PostNorm
-from dlcli.layernorm.stack import build_stack, profile_admin
+from dlcli.layernorm.config import SOURCES
+from dlcli.layernorm.stack import (
+    FeedForward,
+    PostNorm,
+    PreNorm,
+    ReZero,
+    SelfAttention,
+    UniformAttention,
+    Xavier,
+    profile_admin,
+)
+from tests.layernorm.tiny import seeded, stack
 
-X = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(5))
+INIT = Xavier(law="gaussian", generator=seeded(), dtype=torch.float64)
+X = torch.randn(2, 3, 5, generator=seeded(1), dtype=torch.float64)
+A = FeedForward(5, hidden=7, init=INIT)
+NORM = INIT.layer_norm(5)
 
 
-def stack(placement, *, depth=3, width=8, seed=0, dtype=torch.float32, **config):
-    return build_stack(
-        placement,
-        depth=depth,
-        width=width,
-        config=StackConfig(**config),
-        generator=torch.Generator().manual_seed(seed),
-        dtype=dtype,
-    )
+def test_a_layernorm_starts_at_gamma():
+    torch.testing.assert_close(NORM(X), nn.LayerNorm(5, dtype=torch.float64)(X))
+    torch.testing.assert_close(INIT.layer_norm(5, gamma=2.5)(X), 2.5 * NORM(X))
+
+
+@pytest.mark.parametrize(
+    ("step", "formula"),
+    [
+        (PostNorm(A, norm=NORM), lambda x: NORM(x + A(x))),
+        (PostNorm(A, norm=NORM, omega=3.0), lambda x: NORM(3 * x + A(x))),
+        (PostNorm(A, norm=NORM, omega=INIT.constant(5, 3.0)), lambda x: NORM(3 * x + A(x))),
+        (PreNorm(A, norm=NORM), lambda x: x + A(NORM(x))),
+        (PreNorm(A, norm=NORM, outer=NORM), lambda x: x + NORM(A(NORM(x)))),
+        (ReZero(A, init=INIT), lambda x: x),
+    ],
+    ids=["equation 21", "deepnorm", "admin", "equation 22", "sandwich", "rezero"],
+)
+def test_every_residual_connection_is_its_formula(step, formula):
+    torch.testing.assert_close(step(X), formula(X))
+
+
+def test_rezero_learns_its_scale_and_admin_its_vector():
+    step = ReZero(A, init=INIT)
+    step(X).sum().backward()
+    torch.testing.assert_close(step.scale.grad, A(X).sum().detach()[None])
+    vector = INIT.constant(5, 3.0)
+    assert any(p is vector for p in PostNorm(A, norm=NORM, omega=vector).parameters())
+
+
+STACK_X = torch.randn(2, 3, 8, generator=seeded(5))
 
 
 def torch_twin(ours):
@@ -44,10 +79,10 @@ def torch_twin(ours):
                 "linear1.bias": f.b1,
                 "linear2.weight": f.w2,
                 "linear2.bias": f.b2,
-                "norm1.weight": mine.attention.norm.gamma,
-                "norm1.bias": mine.attention.norm.beta,
-                "norm2.weight": mine.feedforward.norm.gamma,
-                "norm2.bias": mine.feedforward.norm.beta,
+                "norm1.weight": mine.attention.norm.weight,
+                "norm1.bias": mine.attention.norm.bias,
+                "norm2.weight": mine.feedforward.norm.weight,
+                "norm2.bias": mine.feedforward.norm.bias,
             }
         )
         layers.append(layer)
@@ -58,7 +93,7 @@ def torch_twin(ours):
 @pytest.mark.parametrize("placement", ["post", "pre"])
 def test_the_stack_is_torchs_encoder(placement):
     ours = stack(placement, regime="transformer")
-    torch.testing.assert_close(ours(X), torch_twin(ours)(X), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(ours(STACK_X), torch_twin(ours)(STACK_X), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("placement", list(SOURCES))
@@ -66,30 +101,26 @@ def test_the_stack_is_torchs_encoder(placement):
 @pytest.mark.parametrize("depth", [1, 3])
 def test_states_are_the_stream_and_every_parameter_gets_a_gradient(placement, regime, depth):
     ours = stack(placement, depth=depth, regime=regime)
-    states = list(ours.states(X))
+    states = list(ours.states(STACK_X))
     assert len(states) == depth + 1
-    assert states[0] is X
-    torch.testing.assert_close(ours.finish(states[-1]), ours(X))
-    ours(X).square().sum().backward()
+    assert states[0] is STACK_X
+    torch.testing.assert_close(ours.finish(states[-1]), ours(STACK_X))
+    ours(STACK_X).square().sum().backward()
     assert all(p.grad is not None for p in ours.parameters())
 
 
 def test_the_final_layernorm_follows_the_placement_unless_told():
-    assert [stack(p).final_norm is not None for p in ("post", "pre", "sandwich", "dlcl")] == [
-        False,
-        True,
-        True,
-        True,
-    ]
+    with_one = [p for p in SOURCES if stack(p).final_norm is not None]
+    assert with_one == ["pre", "sandwich", "dlcl"]
     assert stack("pre", final_norm="off").final_norm is None
     assert stack("post", final_norm="on").final_norm is not None
 
 
 def test_gamma_scales_every_layernorm():
     ours = stack("pre", gamma=0.5)
-    gains = [p for name, p in ours.named_parameters() if name.endswith("gamma")]
-    assert len(gains) == 2 * 3 + 1
-    assert all(bool((gain == 0.5).all()) for gain in gains)
+    norms = [module for module in ours.modules() if isinstance(module, nn.LayerNorm)]
+    assert len(norms) == 2 * 3 + 1
+    assert all(bool((norm.weight == 0.5).all()) for norm in norms)
 
 
 def test_hidden_units_are_d_in_the_theorem_and_4d_in_the_transformer():
@@ -107,36 +138,32 @@ def test_deepnorm_has_deepnets_constants_for_an_encoder():
 
 
 def test_rezero_is_the_identity_at_initialisation():
-    assert torch.equal(stack("rezero", depth=9)(X), X)
+    assert torch.equal(stack("rezero", depth=9)(STACK_X), STACK_X)
 
 
 def test_dlcl_mixes_the_average_of_all_earlier_outputs():
     ours = stack("dlcl", depth=2, final_norm="off")
-    y1 = ours.history.norms[0](ours.layers[0](X))
-    x1 = (X + y1) / 2
+    y1 = ours.history.norms[0](ours.layers[0](STACK_X))
+    x1 = (STACK_X + y1) / 2
     y2 = ours.history.norms[1](ours.layers[1](x1))
-    torch.testing.assert_close(ours(X), (X + y1 + y2) / 3)
+    torch.testing.assert_close(ours(STACK_X), (STACK_X + y1 + y2) / 3)
 
 
 def test_admin_profiles_its_omega():
     ours, plain = stack("admin", dtype=torch.float64), stack("post", dtype=torch.float64)
-    x = X.double()
+    x = STACK_X.double()
     profile_admin(ours, x)
     total, state = 1.0, x
-    for index in range(3):
-        pairs = zip(ours.layer(index).sublayers(), plain.layer(index).sublayers(), strict=True)
-        for mine, post in pairs:
-            assert isinstance(mine, PostNorm)
-            torch.testing.assert_close(
-                mine.omega, torch.full((8,), math.sqrt(total), dtype=torch.float64)
-            )
-            total += post.sublayer(state).var().item()
-            state = post(state)
+    for mine, post in zip(ours.steps(), plain.steps(), strict=True):
+        expected = torch.full((8,), math.sqrt(total), dtype=torch.float64)
+        torch.testing.assert_close(mine.omega, expected)
+        total += post.sublayer(state).var().item()
+        state = post(state)
 
 
 def test_profiling_leaves_other_placements_alone():
     ours, again = stack("post"), stack("post")
-    profile_admin(ours, X)
+    profile_admin(ours, STACK_X)
     for a, b in zip(ours.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
 
@@ -144,3 +171,66 @@ def test_profiling_leaves_other_placements_alone():
 def test_placements_of_one_generator_state_share_weights():
     assert torch.equal(stack("post").layer(2).w2, stack("dlcl").layer(2).w2)
     assert not torch.equal(stack("post").layer(2).w2, stack("post", seed=1).layer(2).w2)
+
+
+def init(law="gaussian", seed=0, dtype=torch.float32):
+    return Xavier(law=law, generator=seeded(seed), dtype=dtype)
+
+
+@pytest.mark.parametrize("law", ["gaussian", "uniform"])
+def test_xavier_has_glorot_and_bengios_variance(law):
+    weight = init(law).matrix(300, 500)
+    assert weight.shape == (300, 500)
+    assert weight.var().item() == pytest.approx(2 / 800, rel=0.02)
+    if law == "uniform":
+        assert weight.abs().max().item() <= math.sqrt(6 / 800)
+    assert init(law).matrix(300, 500, gain=0.5).std().item() == pytest.approx(
+        0.5 * math.sqrt(2 / 800), rel=0.02
+    )
+
+
+def test_the_same_generator_state_gives_the_same_weights_in_every_dtype():
+    single, double = init().matrix(3, 5), init(dtype=torch.float64).matrix(3, 5)
+    assert torch.equal(single.double(), double)
+
+
+def test_uniform_attention_is_attention_with_zero_queries_and_keys():
+    width = 5
+    ours = UniformAttention(width, init=init())
+    torchs = nn.MultiheadAttention(width, 1, bias=False, batch_first=True)
+    with torch.no_grad():
+        torchs.in_proj_weight.zero_()
+        torchs.in_proj_weight[2 * width :] = ours.value
+        torchs.out_proj.weight.copy_(torch.eye(width))
+    x = torch.randn(3, 7, width)
+    torch.testing.assert_close(ours(x), torchs(x, x, x, need_weights=False)[0])
+
+
+def test_self_attention_matches_torch():
+    ours = SelfAttention(6, heads=3, init=init("uniform"))
+    torchs = nn.MultiheadAttention(6, 3, batch_first=True)
+    torchs.load_state_dict(
+        {
+            "in_proj_weight": ours.in_proj_weight,
+            "in_proj_bias": ours.in_proj_bias,
+            "out_proj.weight": ours.out_proj_weight,
+            "out_proj.bias": ours.out_proj_bias,
+        }
+    )
+    x = torch.randn(2, 5, 6)
+    torch.testing.assert_close(ours(x), torchs(x, x, x, need_weights=False)[0])
+
+
+def test_gain_scales_values_and_output_but_neither_queries_nor_keys():
+    plain = SelfAttention(4, heads=2, init=init())
+    scaled = SelfAttention(4, heads=2, init=init(), gain=0.25)
+    torch.testing.assert_close(scaled.in_proj_weight[:8], plain.in_proj_weight[:8])
+    torch.testing.assert_close(scaled.in_proj_weight[8:], plain.in_proj_weight[8:] * 0.25)
+    torch.testing.assert_close(scaled.out_proj_weight, plain.out_proj_weight * 0.25)
+
+
+def test_feed_forward_halves_the_squared_norm():
+    """E‖W2 ReLU(W1 x)‖² = ‖x‖² / 2 at Xavier's variance: the ½ in Lemma 2's 3d/2."""
+    ours = FeedForward(400, hidden=400, init=init())
+    x = torch.randn(1, 50, 400)
+    assert (ours(x).square().sum() / x.square().sum()).item() == pytest.approx(0.5, rel=0.1)

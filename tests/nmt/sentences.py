@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dlcli.data.pairs import Corpus, Pairs
+from dlcli.data.sentences import Corpus, Pairs
 
 NOUNS = {"cat": "chat", "dog": "chien", "bird": "oiseau vert", "king": "roi", "man": "vieil homme"}
 VERBS = {"sees": "voit", "likes": "aime bien", "hears": "entend"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,19 @@ import pytest
 import torch
 
 from dlcli.errors import UsageFault
-from dlcli.nmt import Translator
-from dlcli.nmt.attending import pieces_of
-from dlcli.nmt.search_config import SearchConfig
-from dlcli.nmt.tokenizer import BOS, EOS, UNK
+from dlcli.nmt.attending import (
+    AttentionMap,
+    merge_columns,
+    merge_rows,
+    merged,
+    pieces_of,
+    unmerged,
+    word_shares,
+)
+from dlcli.nmt.config import SearchConfig
+from dlcli.nmt.tokenizer import BOS, EOS, UNK, Piece, Words
 from dlcli.nmt.trained import Trained
-from dlcli.nmt.words import Words
+from dlcli.nmt.translator import Translator
 from tests.nmt.sentences import pairs
 from tests.nmt.tiny_model import tiny_model
 from tests.nmt.tiny_run import tiny_trained
@@ -157,3 +165,176 @@ def test_tokens_that_are_cut_otherwise_than_usual_keep_their_places(
         assert pieces[-1].end == len(text)
         starts = [piece.start for piece in pieces]
         assert starts == sorted(starts)
+
+
+# -- What an attention map amounts to, on matrices that can be read by eye
+
+
+def map_of(matrix: list[list[float]], *, source: str, target: str) -> AttentionMap:
+    return AttentionMap(
+        text=source,
+        translation=target,
+        source=tuple(source.split()),
+        target=tuple(target.split()),
+        matrix=np.array(matrix),
+        unknown_source=(),
+        unknown_target=(),
+        nll_per_token=1.0,
+        forced=True,
+        unit="words",
+        signature="x",
+    )
+
+
+ZONE = map_of(
+    [
+        [0.6, 0.0, 0.0, 0.4, 0.0],
+        [0.0, 0.0, 0.1, 0.9, 0.0],
+        [0.0, 0.0, 1.0, 0.0, 0.0],
+        [0.0, 0.4, 0.0, 0.0, 0.6],
+        [0.0, 0.0, 0.0, 0.0, 1.0],
+    ],
+    source="the European Economic Area </s>",
+    target="la zone économique européenne </s>",
+)
+
+
+def test_links_leave_the_end_of_the_sentence_out() -> None:
+    assert ZONE.alignment == "0-0 3-1 2-2 1-3" or set(ZONE.alignment.split()) == {
+        "0-0", "3-1", "2-2", "1-3",
+    }  # fmt: skip
+    assert ZONE.links == {(0, 0), (3, 1), (2, 2), (1, 3)}
+
+
+def test_a_translation_without_an_end_keeps_its_last_word() -> None:
+    cut = map_of([[0.2, 0.8, 0.0], [0.9, 0.1, 0.0]], source="a b </s>", target="x y")
+    assert cut.links == {(1, 0), (0, 1)}
+
+
+def test_steps_against_the_diagonal_are_counted() -> None:
+    assert ZONE.steps_back == (2, 3)
+    one = map_of([[1.0, 0.0]], source="a </s>", target="x")
+    assert one.steps_back == (0, 0)
+
+
+def test_entropy_is_zero_for_one_word_and_log_s_for_all() -> None:
+    sure = map_of([[1.0, 0.0], [0.0, 1.0]], source="a </s>", target="x </s>")
+    even = map_of([[0.25] * 4], source="a b c </s>", target="x")
+    assert sure.entropy_nats == 0.0
+    assert even.entropy_nats == pytest.approx(math.log(4))
+
+
+def test_merging_keeps_the_axes_and_the_ends() -> None:
+    source = [Piece(id=9, text="▁a", start=0, end=1), Piece(id=9, text="b", start=1, end=2)]
+    target = [Piece(id=UNK, text="▁x", start=0, end=1)]
+    rows = torch.tensor([[0.25, 0.25, 0.5], [0.0, 0.5, 0.5]])
+    matrix, words, unknown = merged(rows, source=("ab", source), target=("x", target))
+    assert words == [("ab", "</s>"), ("x", "</s>")]
+    assert unknown == [(), (0,)]
+    assert matrix.tolist() == [[0.5, 0.5], [0.5, 0.5]]
+    matrix, words, unknown = unmerged(rows[:1], source=source, target=target)
+    assert words == [("▁a", "b", "</s>"), ("▁x",)]
+    assert unknown == [(), (0,)]
+    assert matrix.tolist() == [[0.25, 0.25, 0.5]]
+
+
+# -- Merging: nothing is lost, and whose it is does not depend on how the text was cut
+
+
+def pieces(text: str, *parts: str) -> list[Piece]:
+    """Cut a text into the given parts, which follow one another without gaps."""
+    found, at = [], 0
+    for part in parts:
+        assert text[at : at + len(part)] == part
+        found.append(Piece(id=9, text=part, start=at, end=at + len(part)))
+        at += len(part)
+    assert at == len(text)
+    return found
+
+
+TEXT = "L'accord a été signé."
+CUT = pieces(TEXT, "L'", "acc", "ord", " a", " été", " sign", "é.")
+
+
+def test_pieces_find_their_words() -> None:
+    found = word_shares(TEXT, CUT)
+    assert [word.text for word in found.words] == ["L'", "accord", "a", "été", "signé", "."]
+    assert found.shares.tolist() == [
+        [1, 0, 0, 0, 0, 0],
+        [0, 1, 0, 0, 0, 0],
+        [0, 1, 0, 0, 0, 0],
+        [0, 0, 1, 0, 0, 0],
+        [0, 0, 0, 1, 0, 0],
+        [0, 0, 0, 0, 1, 0],
+        [0, 0, 0, 0, 0.5, 0.5],
+    ]
+
+
+def test_source_pieces_are_summed_and_target_pieces_averaged() -> None:
+    source = word_shares("ab c", pieces("ab c", "a", "b", " c"))
+    target = word_shares("x yz", pieces("x yz", "x", " y", "z"))
+    matrix = torch.tensor(
+        [[0.1, 0.2, 0.3, 0.4], [0.0, 0.5, 0.5, 0.0], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.2, 0.8]]
+    )
+    merged = merge_rows(merge_columns(matrix, source), target)
+    wanted = [[0.3, 0.3, 0.4], [0.75, 0.25, 0.0], [0.0, 0.2, 0.8]]
+    assert torch.allclose(merged, torch.tensor(wanted, dtype=torch.float64), atol=1e-7)
+
+
+def test_without_the_end_it_stays_away() -> None:
+    source = word_shares("ab c", pieces("ab c", "a", "b", " c"))
+    assert merge_columns(torch.ones(2, 3), source).tolist() == [[2, 1], [2, 1]]
+    assert merge_rows(torch.ones(3, 2), source).shape == (2, 2)
+    with pytest.raises(ValueError, match="5 places for 3 pieces"):
+        merge_columns(torch.ones(2, 5), source)
+
+
+def test_rows_still_sum_to_one() -> None:
+    rows = torch.rand(len(CUT) + 1, len(CUT) + 1).softmax(dim=1)
+    shares = word_shares(TEXT, CUT)
+    merged = merge_rows(merge_columns(rows, shares), shares)
+    assert merged.shape == (7, 7)
+    assert torch.allclose(merged.sum(dim=1), torch.ones(7, dtype=torch.float64))
+
+
+def test_pieces_of_spaces_and_bytes_belong_to_a_word() -> None:
+    text = "a 🙂 "
+    cut = [
+        Piece(id=5, text="a", start=0, end=1),
+        Piece(id=6, text="▁", start=1, end=2),
+        *[Piece(id=7, text=f"<0x{byte:X}>", start=2, end=3) for byte in "🙂".encode()],
+        Piece(id=6, text="▁", start=3, end=4),
+    ]
+    found = word_shares(text, cut)
+    assert [word.text for word in found.words] == ["a", "🙂"]
+    assert found.shares[:, 1].tolist() == [0, 1, 1, 1, 1, 1, 1]
+
+
+def test_a_text_without_words_is_one_word() -> None:
+    text = "\u200b\u200b"
+    found = word_shares(text, pieces(text, "\u200b", "\u200b"))
+    assert [word.text for word in found.words] == [text]
+    assert found.shares.tolist() == [[1], [1]]
+    assert word_shares("", []).shares.shape == (0, 0)
+
+
+def test_words_that_the_vocabulary_does_not_know_are_named() -> None:
+    cut = [
+        Piece(id=8, text="Le", start=0, end=2),
+        Piece(id=UNK, text=" Zyx", start=2, end=6),
+    ]
+    assert word_shares("Le Zyx", cut).unknown == (1,)
+    assert word_shares("Le Zyx", pieces("Le Zyx", "Le", " Zyx")).unknown == ()
+
+
+def test_an_unknown_token_that_is_written_out_is_one_word() -> None:
+    cut = [
+        Piece(id=8, text="le", start=0, end=2),
+        Piece(id=UNK, text="<unk>", start=2, end=8),
+        Piece(id=UNK, text="<unk>", start=8, end=14),
+        Piece(id=8, text=".", start=14, end=15),
+    ]
+    found = word_shares("le <unk> <unk>.", cut)
+    assert [word.text for word in found.words] == ["le", "<unk>", "<unk>", "."]
+    assert found.unknown == (1, 2)
+    assert found.shares.tolist() == torch.eye(4).tolist()

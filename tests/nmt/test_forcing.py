@@ -1,124 +1,70 @@
+""""""
+
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import pytest
-import torch
 
-from dlcli.engine.seed import generator
-from dlcli.nmt.batching import SentenceBatch
-from dlcli.nmt.config import NmtObjectiveConfig
-from dlcli.nmt.forcing import NmtNetwork, draw_true, feed, ratio_at, validation_sums
-from dlcli.nmt.model import Translation
-from dlcli.nmt.search import search
-from dlcli.nmt.tokenizer import BOS, EOS, PAD
-from tests.nmt.tiny_model import padded, tiny_model
-
-SOURCE, MASK = padded([5, 6, 7], [8], [4, 9, 10, 5, 6])
-TARGETS = [[5, 7, 9, 4, EOS], [6, EOS], [10, 8, EOS]]
-T = max(map(len, TARGETS))
-OUT = torch.tensor([[*ids, *[PAD] * (T - len(ids))] for ids in TARGETS])
-IN = torch.tensor([[BOS, *ids[:-1], *[PAD] * (T - len(ids))] for ids in TARGETS])
-BATCH = SentenceBatch(
-    source=SOURCE, mask=MASK, target_in=IN, target_out=OUT, tokens=sum(map(len, TARGETS))
-)
+from dlcli.errors import UsageFault
+from dlcli.nmt.forcing import forcing_cells, summarise
+from tests.nmt.runs import make_config
+from tests.nmt.test_validation import RESULT, VALID
 
 
-@pytest.fixture(scope="module")
-def model() -> Translation:
-    return tiny_model()
+def test_cells_differ_in_the_ratio_alone() -> None:
+    config = make_config()
+    cells = forcing_cells(config, [1, 0.5, 0, 0.5])
+    assert list(cells) == ["forcing-1", "forcing-0.5", "forcing-0"]
+    for cell, ratio in zip(cells.values(), (1, 0.5, 0), strict=True):
+        assert cell.objective.teacher_forcing == ratio
+        objective = dataclasses.replace(cell.objective, teacher_forcing=1.0)
+        assert dataclasses.replace(cell, objective=objective) == config
 
 
-def _keep(value: bool) -> torch.Tensor:
-    return torch.full(IN.shape, value)
-
-
-def test_fed_the_true_words_it_is_teacher_forcing(model: Translation) -> None:
-    assert torch.equal(feed(model, SOURCE, MASK, true=IN, keep=_keep(True)), IN)
-
-
-def test_fed_its_own_words_it_goes_the_way_of_greedy_search(model: Translation) -> None:
-    fed = feed(model, SOURCE, MASK, true=IN, keep=_keep(False))
-    assert (fed[:, 0] == BOS).all()
-    best = search(model, SOURCE, MASK, max_length=T - 1)
-    checked = 0
-    for row, hypotheses in zip(fed[:, 1:].tolist(), best, strict=True):
-        ids = list(hypotheses[0].ids)
-        if {PAD, BOS} & set(row[: len(ids)]):
-            continue  # which a search never says, and a decoder under training may
-        assert row[: len(ids)] == ids
-        checked += len(ids)
-    assert checked
-
-
-def test_each_word_is_taken_from_where_the_coin_says(model: Translation) -> None:
-    keep = torch.rand(IN.shape, generator=generator(0, "coin")) < 0.5
-    fed = feed(model, SOURCE, MASK, true=IN, keep=keep)
-    assert torch.equal(fed[keep], IN[keep] * 1)
-    memory = model.encode(SOURCE, MASK)
-    state = model.start(memory)
-    for t in range(1, T):
-        step = model.step(fed[:, t - 1], state, memory)
-        own = step.logits.argmax(1)
-        assert torch.equal(fed[:, t][~keep[:, t]], own[~keep[:, t]])
-        state = step.state
-
-
-def test_the_choice_leaves_the_model_in_its_mode(model: Translation) -> None:
-    for training in (True, False):
-        model.train(training)
-        feed(model, SOURCE, MASK, true=IN, keep=_keep(False))
-        assert model.training is training
-    model.eval()
-
-
-def test_the_network_returns_sums_and_their_gradients(model: Translation) -> None:
-    network = NmtNetwork(model, label_smoothing=0.1)
-    for keep in (None, _keep(True)):
-        found = network(BATCH, keep)
-        expected = model.loss(SOURCE, MASK, target_in=IN, target_out=OUT, label_smoothing=0.1)
-        torch.testing.assert_close(found["loss"], expected["loss"])
-        torch.testing.assert_close(found["nll"], expected["nll"])
-    found = network(BATCH, _keep(False))
-    fed = feed(model, SOURCE, MASK, true=IN, keep=_keep(False))
-    again = model.loss(SOURCE, MASK, target_in=fed, target_out=OUT, label_smoothing=0.1)
-    torch.testing.assert_close(found["loss"], again["loss"])
-    found["loss"].backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.parameters())
-    network.zero_grad()
-
-
-def test_validation_sums_are_negative_log_likelihoods(model: Translation) -> None:
-    log_p = model.logits(model.force(SOURCE, MASK, IN).features).log_softmax(-1)
-    picked = log_p.gather(2, OUT[:, :, None])[:, :, 0][OUT != PAD]
-    assert validation_sums(model, BATCH, free=False) == pytest.approx(-float(picked.sum().detach()))
-    own = feed(model, SOURCE, MASK, true=IN, keep=_keep(False))
-    free = model.loss(SOURCE, MASK, target_in=own, target_out=OUT)["nll"]
-    assert validation_sums(model, BATCH, free=True) == pytest.approx(float(free.detach()))
-
-
-@pytest.mark.parametrize("unit", ["token", "sentence"])
-@pytest.mark.parametrize("ratio", [0.0, 0.3, 1.0])
-def test_coins_fall_as_often_as_asked(unit: str, ratio: float) -> None:
-    draws = draw_true(4000, length=5, ratio=ratio, unit=unit, generator=generator(0, "x"))
-    assert draws.shape == (4000, 5)
-    assert abs(float(draws.float().mean()) - ratio) < 4 * (0.25 / 4000) ** 0.5
-    if unit == "sentence":
-        assert (draws == draws[:, :1]).all()
-    elif 0 < ratio < 1:
-        assert (draws != draws[:, :1]).any()
+@pytest.mark.parametrize("ratios", [[], [1], [1, 1], [0.5, 1.5], [-0.1, 1]])
+def test_ratios_that_compare_nothing_are_refused(ratios: list[float]) -> None:
+    with pytest.raises(UsageFault, match="compare nothing"):
+        forcing_cells(make_config(), ratios)
 
 
 @pytest.mark.parametrize(
-    ("start", "end", "progress", "ratio"),
+    "settings",
     [
-        (0.7, None, 0.9, 0.7),
-        (1.0, 0.5, 0.0, 1.0),
-        (1.0, 0.5, 0.5, 0.75),
-        (1.0, 0.5, 1.0, 0.5),
-        (0.0, 1.0, 2.0, 1.0),
+        {"objective": {"teacher_forcing": 0.5}},
+        {"objective": {"teacher_forcing_end": 0.5}},
+        {"loop": {"patience": 2}},
+        {"loop": {"max_minutes": 2.0}},
     ],
 )
-def test_the_ratio_moves_linearly(
-    start: float, end: float | None, progress: float, ratio: float
-) -> None:
-    config = NmtObjectiveConfig(teacher_forcing=start, teacher_forcing_end=end)
-    assert ratio_at(config, progress=progress) == pytest.approx(ratio)
+def test_settings_that_would_make_them_differ_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(UsageFault):
+        forcing_cells(make_config(**settings), [1, 0])
+
+
+def test_means_deviations_and_every_run() -> None:
+    runs = {
+        f"seed-{seed}": dataclasses.replace(
+            RESULT,
+            run=f"/runs/s/seed-{seed}",
+            valid=dataclasses.replace(VALID, bleu=30.0 + seed),
+            signature=f"data:toy|seed:{seed}|version:x",
+        )
+        for seed in (3, 4)
+    }
+    found = summarise(runs)
+    assert found["run"] == "/runs/s"
+    valid, deviation = found["valid"], found["valid_std"]
+    assert isinstance(valid, dict)
+    assert isinstance(deviation, dict)
+    assert valid["bleu"] == pytest.approx(33.5)
+    assert deviation["bleu"] == pytest.approx(0.5**0.5)
+    assert found["signature"] == "data:toy|seed:3,4|version:x"
+    assert len(found["runs"]) == 2  # type: ignore[arg-type]
+
+
+def test_without_validation_pairs_there_is_nothing_to_average() -> None:
+    found = summarise({"seed-0": dataclasses.replace(RESULT, valid=None)})
+    assert found["valid"] is None
+    assert found["valid_std"] is None

@@ -1,19 +1,240 @@
+""""""
+
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from dlcli.engine.checkpoint import load_checkpoint, load_model, save_checkpoint
 from dlcli.engine.events import Evaluated, Notice, RunStarted
+from dlcli.engine.loop import Batch, Learner
 from dlcli.engine.runs import RunFolder
 from dlcli.errors import ConfigError, DataError, RunFailed, UsageFault
+from dlcli.nmt.config import NmtLoopConfig
+from dlcli.nmt.model import NmtNetwork
+from dlcli.nmt.tokenizer import PAD
 from dlcli.nmt.trained import load_trained
-from dlcli.nmt.training import train
-from tests.nmt.runs import make_config, run_training, toy_file
+from dlcli.nmt.training import (
+    choose,
+    epochs_to_average,
+    train,
+)
+from dlcli.nmt.validation import Validation, ValidResult
+from tests.nmt.runs import make_config, make_learner, run_training, toy_file
 from tests.nmt.sentences import corpus
+
+
+@pytest.mark.parametrize(
+    ("epochs", "average", "kept"),
+    [(5, 0, ()), (5, 2, (4, 5)), (3, 9, (1, 2, 3)), (0, 2, ())],
+)
+def test_the_last_epochs_are_kept_to_be_averaged(
+    epochs: int, average: int, kept: tuple[int, ...]
+) -> None:
+    assert epochs_to_average(NmtLoopConfig(epochs=epochs, average=average)) == kept
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    """A finished training."""
+    config = make_config(data={"name": toy_file(tmp_path)}, loop={"epochs": 4})
+    run_training(config, out=tmp_path / "run")
+    return RunFolder(tmp_path / "run")
+
+
+@pytest.fixture
+def scores(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """Let the choice fall on `average` or not: BLEU of what is measured after the training."""
+    given = {"best": 10.0, "average": 20.0}
+    turn = iter(["best", "average"] * 9)
+
+    def measure(self: Validation, model: object) -> ValidResult:
+        bleu = given[next(turn)]
+        return ValidResult(
+            nll_per_token=1 / (1 + bleu),
+            free_nll_per_token=1.0,
+            bleu=bleu,
+            chrf=1.0,
+            sentences=1,
+        )
+
+    monkeypatch.setattr(Validation, "measure", measure)
+    return given
+
+
+def _keep_epochs(run: RunFolder) -> None:
+    """Lay the checkpoints of three epochs, as a training leaves them, beside the last."""
+    state = load_checkpoint(run.checkpoint(), kind="nmt")
+    for epoch in (2, 3, 4):
+        weights = {name: torch.full_like(w, float(epoch)) for name, w in state["model"].items()}
+        save_checkpoint(
+            run.checkpoint(f"epoch-{epoch:04d}"), {**state, "model": weights}, kind="nmt"
+        )
+
+
+@pytest.mark.parametrize("select_by", ["bleu", "loss"])
+@pytest.mark.parametrize("wins", [True, False])
+def test_the_average_is_the_result_where_it_is_better(
+    wins: bool,
+    select_by: Any,
+    run: RunFolder,
+    scores: dict[str, float],
+) -> None:
+    _keep_epochs(run)
+    scores["average"] = 20.0 if wins else 5.0
+    learner = make_learner()
+    loop = NmtLoopConfig(epochs=4, average=3, select_by=select_by)
+    name, valid = choose(loop, run, learner)
+    assert valid is not None
+    assert (name, valid.bleu) == (("average", 20.0) if wins else ("best", 10.0))
+    assert load_trained(run).checkpoint == name
+    assert not list(run.checkpoints.glob("epoch-*.pt"))
+    expected = load_model(run, kind="nmt", checkpoint=name).weights
+    for key, weight in learner.network.state_dict().items():
+        assert torch.equal(weight, expected[key])
+        assert not wins or bool((weight == 3.0).all())
+
+
+def test_a_training_averages_its_last_epochs(tmp_path: Path) -> None:
+    config = make_config(
+        data={"name": toy_file(tmp_path)}, loop={"epochs": 3, "average": 2, "select_by": "loss"}
+    )
+    result, _ = run_training(config, out=tmp_path / "run")
+    assert result is not None
+    assert result.checkpoint in ("average", "best")
+    assert "|average:2|" in result.signature
+    names = {path.stem for path in RunFolder(tmp_path / "run").checkpoints.iterdir()}
+    assert names == {"last", "best"} | ({"average"} if result.checkpoint == "average" else set())
+
+
+def test_one_epoch_alone_is_not_averaged(tmp_path: Path) -> None:
+    config = make_config(data={"name": toy_file(tmp_path)}, loop={"epochs": 1, "average": 2})
+    result, _ = run_training(config, out=tmp_path / "run")
+    assert result is not None
+    assert result.checkpoint == "best"
+
+
+def _batches(learner: Learner, *, start: int = 0, rank: int = 0, world: int = 1) -> list[Batch]:
+    return list(learner.batches(epoch=1, start=start, rank=rank, world=world))
+
+
+def _sentences(batches: list[Batch]) -> list[tuple[int, ...]]:
+    rows = [row for batch in batches for row in batch.payload[0].target_out.tolist()]
+    return sorted(tuple(i for i in row if i != PAD) for row in rows if any(row))
+
+
+@pytest.mark.parametrize("unit", ["sentences", "tokens"])
+def test_the_batches_of_an_epoch_are_every_pair_once(unit: str) -> None:
+    learner = make_learner(loop={"batch_unit": unit, "batch_size": 60})
+    found = _batches(learner)
+    assert len(found) == learner.steps_per_epoch()
+    everything = learner.train.batch(np.arange(len(learner.train))).target_out.tolist()
+    expected = sorted(tuple(i for i in row if i != PAD) for row in everything)
+    assert _sentences(found) == expected
+    assert sum(batch.weight for batch in found) == learner.tokens
+    assert sum(batch.items for batch in found) == learner.tokens
+
+
+def test_starting_later_leaves_out_the_first_batches_and_changes_none() -> None:
+    learner = make_learner(objective={"teacher_forcing": 0.5})
+    whole = _batches(learner)
+    for start in range(len(whole) + 1):
+        rest = _batches(learner, start=start)
+        assert len(rest) == len(whole) - start
+        for one, other in zip(rest, whole[start:], strict=True):
+            assert torch.equal(one.payload[0].source, other.payload[0].source)
+            assert torch.equal(one.payload[0].target_in, other.payload[0].target_in)
+            assert torch.equal(one.payload[1], other.payload[1])
+
+
+@pytest.mark.parametrize("forcing", [1.0, 0.5])
+@pytest.mark.parametrize("world", [2, 3])
+def test_the_parts_of_all_processes_add_up_to_the_whole(forcing: float, world: int) -> None:
+    learner = make_learner(objective={"teacher_forcing": forcing}, model={"dropout_embedding": 0.0})
+    learner.network.double().eval()
+    parts = [_batches(learner, rank=rank, world=world) for rank in range(world)]
+    for number, batch in enumerate(_batches(learner)):
+        sums = learner.network(*batch.payload)
+        shares = [learner.network(*part[number].payload) for part in parts]
+        for name, value in sums.items():
+            torch.testing.assert_close(sum(share[name] for share in shares), value)
+        assert sum(part[number].items for part in parts) == batch.items
+        assert {part[number].weight for part in parts} == {batch.weight}
+
+
+def test_a_process_without_sentences_counts_for_nothing() -> None:
+    learner = make_learner(train=25, loop={"batch_size": 12})  # the last batch has one pair
+    learner.network.double().eval()
+    parts = [_batches(learner, rank=rank, world=2) for rank in range(2)]
+    idle = [batch for part in parts for batch in part if batch.items == 0]
+    assert len(idle) == 1
+    found = learner.network(*idle[0].payload)
+    assert found["loss"].item() == found["nll"].item() == 0.0
+    found["loss"].backward()
+    assert all(p.grad is None or not p.grad.any() for p in learner.network.parameters())
+
+
+def test_true_words_alone_need_no_coins() -> None:
+    assert all(batch.payload[1] is None for batch in _batches(make_learner()))
+    half = _batches(make_learner(objective={"teacher_forcing": 0.5}))
+    assert all(batch.payload[1].shape == batch.payload[0].target_in.shape for batch in half)
+
+
+def test_scheduled_sampling_begins_with_the_teacher() -> None:
+    learner = make_learner(
+        objective={"teacher_forcing": 1.0, "teacher_forcing_end": 0.0},
+        loop={"epochs": 4, "batch_size": 2},
+    )
+    first, *_ = learner.batches(epoch=0, start=0, rank=0, world=1)
+    assert first.payload[1] is None
+    shares = []
+    for epoch in range(4):
+        coins = [b.payload[1] for b in learner.batches(epoch=epoch, start=0, rank=0, world=1)]
+        coins = [c for c in coins if c is not None]
+        shares.append(sum(float(c.sum()) for c in coins) / sum(c.numel() for c in coins))
+    assert shares == sorted(shares, reverse=True)
+    assert shares[0] == pytest.approx(7 / 8, abs=0.06)
+    assert shares[3] == pytest.approx(1 / 8, abs=0.06)
+
+
+def test_an_evaluation_has_both_losses_and_both_scores() -> None:
+    learner = make_learner()
+    found = learner.evaluate(epoch=1)
+    assert set(found) == {"valid_loss", "valid_free_loss", "valid_bleu", "valid_chrf"}
+    assert found["valid_loss"] == pytest.approx(math.log(330), rel=0.2)
+    assert found == learner.evaluate(epoch=2)
+
+
+CPU_WORDS = "[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory: you"
+
+
+def _small_memory(monkeypatch: pytest.MonkeyPatch, *, cells: int) -> None:
+    """Let the network run out of memory on targets of more than so many padded tokens."""
+    real = NmtNetwork.forward
+
+    def forward(self: NmtNetwork, *payload: Any) -> dict[str, torch.Tensor]:
+        if payload[0].target_out.numel() > cells:
+            raise RuntimeError(CPU_WORDS)
+        return real(self, *payload)
+
+    monkeypatch.setattr(NmtNetwork, "forward", forward)
+
+
+def test_an_exhausted_memory_is_a_sentence_that_names_the_batch_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _small_memory(monkeypatch, cells=140)
+    config = make_config(data={"name": toy_file(tmp_path)}, loop={"batch_size": 16})
+    with pytest.raises(RunFailed, match="does not fit into the memory of cpu") as caught:
+        run_training(config, out=tmp_path / "run")
+    assert "--batch-size 16" in caught.value.hint
+
 
 LEARNS: dict[str, Any] = {
     "model": {"embedding": 32, "encoder_hidden": 24, "hidden": 48, "attention_size": 24}
@@ -45,7 +266,7 @@ def test_a_training_leaves_a_run_that_loads_back(tmp_path: Path) -> None:
 
 
 def test_a_small_set_is_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dlcli.nmt.splits.load_corpus", lambda *_a, **_k: corpus(200))
+    monkeypatch.setattr("dlcli.nmt.batching.load_corpus", lambda *_a, **_k: corpus(200))
     result, _ = run_training(make_config(**LEARNS), out=tmp_path / "run")
     assert result is not None
     assert result.valid is not None
@@ -151,6 +372,6 @@ def test_contradictions_and_missing_files_are_refused_before_a_folder_is_made(
 
 def test_notices_come_once_the_run_has_begun(tmp_path: Path) -> None:
     config = make_config(data={"name": toy_file(tmp_path), "vocabulary": 9000})
-    events = list(train(config, place=None))
+    events = list(train(config, location=None))
     notes = [event.message for event in events if isinstance(event, Notice)]
     assert any("instead of 9000" in note for note in notes)

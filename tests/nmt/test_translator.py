@@ -1,8 +1,11 @@
-"""The translator: order, batches, and lines of every kind."""
+""""""
 
 from __future__ import annotations
 
 import math
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,14 +15,68 @@ import torch
 from dlcli.engine.device import prepare
 from dlcli.engine.settings import ComputeConfig, Precision
 from dlcli.errors import RunFailed, UsageFault
-from dlcli.nmt import Translator
+from dlcli.nmt.config import SearchConfig
+from dlcli.nmt.fast.paths import fast_paths
 from dlcli.nmt.search import search
-from dlcli.nmt.search_config import SearchConfig
-from dlcli.nmt.stepping import prepare_weights
 from dlcli.nmt.tokenizer import EOS
-from dlcli.nmt.translator import WIDTH, _batches, _width
+from dlcli.nmt.translator import WIDTH, Translator, _batches, _width, share
 from tests.nmt.sentences import pairs
 from tests.nmt.tiny_run import tiny_trained
+
+Between = Callable[[], None]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 9])
+@pytest.mark.parametrize("tasks", [0, 1, 7])
+def test_answers_come_in_order(threads: int, tasks: int) -> None:
+    def work(task: int, between: Between) -> int:
+        between()
+        time.sleep(0.001 * (task % 3))
+        return 10 * task
+
+    assert share(work, range(tasks), threads=threads) == [10 * task for task in range(tasks)]
+
+
+def test_each_worker_has_one_thread_and_the_caller_keeps_its_own() -> None:
+    before = torch.get_num_threads()
+    seen = share(lambda *_: torch.get_num_threads(), range(4), threads=2)
+    assert seen == [1] * 4
+    assert torch.get_num_threads() == before
+
+
+def test_a_failure_ends_the_others() -> None:
+    begun: list[int] = []
+
+    def work(task: int, between: Between) -> None:
+        begun.append(task)
+        if task == 1:
+            raise ValueError("one has failed")
+        while True:
+            between()
+            time.sleep(0.001)
+
+    with pytest.raises(ValueError, match="one has failed"):
+        share(work, range(9), threads=2)
+    assert len(begun) <= 3  # one more may begin before the failure is seen
+
+
+def test_ctrl_c_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    def work(task: int, between: Between) -> None:
+        while True:
+            between()
+            time.sleep(0.001)
+
+    monkeypatch.setattr("dlcli.nmt.translator.wait", interrupted)
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        share(work, range(9), threads=2)
+    assert threading.active_count() == before
+
+
+# -- The translator: order, batches, and lines of every kind
 
 LINES = [*pairs(0, 9).source, "", "The cat sees the dog here. The king hears the bird.", "The"]
 SHORT = SearchConfig(beam_size=3, max_length=6, batch_size=4)
@@ -140,7 +197,8 @@ def test_a_model_that_diverged_is_refused(tmp_path: Path, beam: int) -> None:
 
 def test_eight_bits_translate_a_line_alone_as_among_others(tmp_path: Path) -> None:
     model = tiny_trained(tmp_path / "one").model
-    if prepare_weights(model, low=torch.float32, int8=True) is None:
+    paths = fast_paths(model)
+    if paths is None or paths.search(kind="int8") is None:
         pytest.skip("this machine has no C++ compiler or no VNNI instructions")
     config = SearchConfig(precision="int8")
     translator = Translator.load(tmp_path / "one", config=config)
@@ -156,8 +214,8 @@ def test_eight_bits_translate_a_line_alone_as_among_others(tmp_path: Path) -> No
 
 def test_eight_bits_need_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny_trained(tmp_path / "one")
-    for module in ("native_search", "native_decoding"):
-        monkeypatch.setattr(f"dlcli.nmt.{module}.load_library", lambda *_: None)
+    for module in ("stepping", "decoding"):
+        monkeypatch.setattr(f"dlcli.nmt.fast.{module}.load_library", lambda *_: None)
     with pytest.raises(UsageFault, match="takes a CPU with VNNI") as caught:
         Translator.load(tmp_path / "one", config=SearchConfig(precision="int8"))
     assert "--precision bf16" in caught.value.hint

@@ -11,9 +11,9 @@ from dlcli.engine.checkpoint import save_checkpoint
 from dlcli.engine.config import dump_yaml, resolve, to_dict
 from dlcli.engine.runs import RunFolder
 from dlcli.nmt.config import NmtTrainConfig
-from dlcli.nmt.forcing import NmtNetwork
-from dlcli.nmt.model import build_model
-from dlcli.nmt.subwords import Subwords
+from dlcli.nmt.model import NmtNetwork
+from dlcli.nmt.networks import build_model
+from dlcli.nmt.tokenizer import Subwords
 from dlcli.nmt.trained import KIND, Trained, load_trained
 from tests.nmt.sentences import pairs
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from dlcli import pretrained
-from dlcli.engine.finding import find_run
-from dlcli.engine.weights import load_model
+from dlcli.engine.checkpoint import load_model
+from dlcli.engine.runs import find_run
 from dlcli.errors import UsageFault
 
 

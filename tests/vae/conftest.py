@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 
+from dlcli.engine.config import resolve
+from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator
-from dlcli.vae.config import VaeModelConfig
-from dlcli.vae.model import VAE, build_model
+from dlcli.engine.session import RunLocation
+from dlcli.vae.config import VaeModelConfig, VaeTrainConfig
+from dlcli.vae.networks import VAE, build_model
+from dlcli.vae.trained import Trained, load_trained
+from dlcli.vae.training import train
 
 MakeVae = Callable[..., VAE]
 
@@ -42,3 +49,36 @@ def images() -> torch.Tensor:
     near = torch.exp(-((axis - centres) ** 2) / 18)  # (53, 2, 28)
     blots = near[:, 0, :, None] * near[:, 1, None, :]
     return (255 * (1.4 * blots - 0.1).clamp(0, 1)).round().to(torch.uint8)
+
+
+@pytest.fixture(scope="session")
+def binary_run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A VAE trained for two epochs on a few binarised glyphs; 20 test digits."""
+    folder = tmp_path_factory.mktemp("vae") / "run"
+    given: dict[str, Any] = {
+        "data": {"name": "glyphs:100", "binarize": "dynamic"},
+        "model": {"latent_dim": 3, "hidden": [7]},
+        "loop": {"epochs": 2, "batch_size": 20},
+        "compute": {"device": "cpu", "precision": "fp32"},
+        "snapshots": [0, 2],
+    }
+    for _ in train(resolve(VaeTrainConfig, [given]), location=RunLocation(out=folder)):
+        pass
+    return RunFolder(folder)
+
+
+@pytest.fixture
+def trained(binary_run: RunFolder) -> Trained:
+    """The model of that run."""
+    return load_trained(binary_run)
+
+
+@pytest.fixture
+def flowed(trained: Trained) -> Trained:
+    """The same run with an untrained model of two latents, whose prior is no Gaussian."""
+    torch.manual_seed(0)
+    model = build_model(VaeModelConfig(latent_dim=2, hidden=(7,), prior="flow")).eval()
+    assert model.flow is not None
+    for parameter in model.flow.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return dataclasses.replace(trained, model=model)

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from tests.fault import Fault
 
+TESTS = {
+    "evaluation": ("test_evaluation.py",),
+    "gradients": ("test_gradients.py",),
+    "networks": ("test_networks.py",),
+    "objective": ("test_objective.py",),
+}
+"""Module → the files of tests that have to notice a fault in it."""
+
 FAULTS: tuple[Fault, ...] = (
     Fault(
         "objective", "0.5 * (torch.expm1(logvar) - logvar", "0.5 * (torch.expm1(logvar) + logvar"
@@ -31,22 +39,22 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "objective", "kl = (log_lik - log_w).mean(0).sum()", "kl = (log_w - log_lik).mean(0).sum()"
     ),
-    Fault("flow", "moved * log_scale.exp() + shift", "moved * log_scale.exp() - shift"),
+    Fault("networks", "moved * log_scale.exp() + shift", "moved * log_scale.exp() - shift"),
     Fault(
-        "flow",
+        "networks",
         "(moved - shift) * (-log_scale).exp()], -1), log_scale.sum(-1)",
         "(moved - shift) * (-log_scale).exp()], -1), -log_scale.sum(-1)",
     ),
-    Fault("flow", "return z[..., self.places], log_det", "return z, log_det"),
-    Fault("flow", "values.flip(-1) if number % 2 else", "values if number % 2 else"),
-    Fault("flow", "MOST_LOG_SCALE * torch.tanh(log_scale), shift", "log_scale, shift"),
+    Fault("networks", "return z[..., self.places], log_det", "return z, log_det"),
+    Fault("networks", "values.flip(-1) if number % 2 else", "values if number % 2 else"),
+    Fault("networks", "MOST_LOG_SCALE * torch.tanh(log_scale), shift", "log_scale, shift"),
     Fault("evaluation", "logvar=logvar, log_det=log_det))", "logvar=logvar, log_det=-log_det))"),
     Fault("evaluation", "kl = (log_lik - log_w).mean(0)", "kl = (log_lik + log_w).mean(0)"),
     Fault("evaluation", "self.model.latents(mean)[0].double()", "mean.double()"),
     Fault("evaluation", "ACTIVE_VARIANCE = 0.01", "ACTIVE_VARIANCE = 100.0"),
     Fault("evaluation", "(rows[0] + rows[1]).std()", "(rows[0] - rows[1]).std()"),
-    Fault("model", "torch.exp(0.5 * logvar) * eps", "torch.exp(logvar) * eps"),
-    Fault("model", "logvar.clamp(*LOGVAR_RANGE)", "logvar"),
+    Fault("networks", "torch.exp(0.5 * logvar) * eps", "torch.exp(logvar) * eps"),
+    Fault("networks", "logvar.clamp(*LOGVAR_RANGE)", "logvar"),
     Fault("gradients", "torch.cat([eps / self.std,", "torch.cat([eps * self.std,"),
     Fault("gradients", "0.5 * (eps.square() - 1)", "0.5 * eps.square()"),
     Fault("gradients", "0.5 * (wide - self._waiting)", "(wide - self._waiting)"),

@@ -10,8 +10,8 @@ import torch
 from dlcli.engine.seed import generator
 from dlcli.vae.config import VaeObjectiveConfig
 from dlcli.vae.evaluation import LatentUse, collapse_sentence, evaluate, latent_use
+from dlcli.vae.images import flat, grey
 from dlcli.vae.objective import VaeNetwork, log_likelihood
-from dlcli.vae.pixels import flat, grey
 from tests.vae.conftest import MakeVae
 
 

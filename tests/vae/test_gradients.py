@@ -11,9 +11,9 @@ from torch import Tensor
 from dlcli.engine.seed import generator
 from dlcli.errors import UsageFault
 from dlcli.vae.gradients import GradientComparison, compare_gradient_estimators
-from dlcli.vae.model import VAE
+from dlcli.vae.images import flat, grey
+from dlcli.vae.networks import VAE
 from dlcli.vae.objective import log_likelihood
-from dlcli.vae.pixels import flat, grey
 from tests.vae.conftest import MakeVae
 
 

@@ -1,4 +1,4 @@
-"""The objective against torch.distributions, theorems about bounds, and its own reductions."""
+"""The continuous Bernoulli integrates to one, and agrees with torch's own where that is stable."""
 
 from __future__ import annotations
 
@@ -7,25 +7,167 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.distributions import Bernoulli, ContinuousBernoulli, Normal, kl_divergence
 
 from dlcli.engine.seed import generator
 from dlcli.errors import ConfigError
 from dlcli.vae.config import VaeModelConfig, VaeObjectiveConfig
-from dlcli.vae.model import build_model
+from dlcli.vae.images import flat, grey
+from dlcli.vae.networks import build_model
 from dlcli.vae.objective import (
     ChoosingNoise,
     VaeNetwork,
+    bernoulli_nll_sum,
     beta_at,
+    continuous_bernoulli_log_normalizer,
+    continuous_bernoulli_mean,
+    continuous_bernoulli_sample,
     free_bits_kl,
     iwae_bound,
     kl_standard_normal,
     log_likelihood,
     log_weights,
+    pixel_values,
     resample,
 )
-from dlcli.vae.pixels import flat, grey
 from tests.vae.conftest import MakeVae
+
+LOGITS = torch.tensor(
+    [-30.0, -5.0, -1.0, -0.11, -0.09, -1e-3, -1e-7, 0.0, 1e-5, 0.0999, 0.1001, 0.7, 3.0, 25.0],
+    dtype=torch.float64,
+)
+
+
+def density(x: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """Density at points (P,) for logits (L,): (P, L)."""
+    bernoulli = -torch.nn.functional.softplus(logits) + x[:, None] * logits
+    return (bernoulli + continuous_bernoulli_log_normalizer(logits)).exp()
+
+
+def test_the_density_integrates_to_one() -> None:
+    x = torch.linspace(0, 1, 20_001, dtype=torch.float64)
+    total = torch.trapezoid(density(x, LOGITS), x, dim=0)
+    assert torch.allclose(total, torch.ones_like(total), atol=1e-6)
+
+
+def test_the_mean_is_the_first_moment() -> None:
+    x = torch.linspace(0, 1, 20_001, dtype=torch.float64)
+    moment = torch.trapezoid(x[:, None] * density(x, LOGITS), x, dim=0)
+    assert torch.allclose(moment, continuous_bernoulli_mean(LOGITS), atol=1e-6)
+
+
+def test_matches_torch_distributions() -> None:
+    reference = torch.distributions.ContinuousBernoulli(logits=LOGITS)
+    assert torch.allclose(continuous_bernoulli_mean(LOGITS), reference.mean, atol=1e-6)
+    x = torch.full_like(LOGITS, 0.3)
+    ours = density(x[:1], LOGITS)[0].log()
+    assert torch.allclose(ours, reference.log_prob(x), atol=1e-5)
+
+
+def test_float32_keeps_its_accuracy_around_one_half() -> None:
+    logits = torch.linspace(-0.3, 0.3, 6001)
+    truth = continuous_bernoulli_log_normalizer(logits.double())
+    assert (continuous_bernoulli_log_normalizer(logits).double() - truth).abs().max() < 3e-7
+    assert continuous_bernoulli_log_normalizer(torch.zeros(1)).item() == pytest.approx(math.log(2))
+
+
+def test_gradients_are_finite_and_right_everywhere() -> None:
+    logits = LOGITS.clone().requires_grad_()
+    assert torch.autograd.gradcheck(continuous_bernoulli_log_normalizer, logits)
+    far = torch.tensor([-1e4, 0.0, 1e4], requires_grad=True)
+    continuous_bernoulli_log_normalizer(far).sum().backward()
+    assert far.grad is not None
+    assert torch.isfinite(far.grad).all()
+
+
+def test_draws_follow_the_density() -> None:
+    logits = LOGITS.float().expand(40_000, -1)
+    drawn = continuous_bernoulli_sample(logits, generator=generator(0)).double()
+    assert drawn.min() >= 0
+    assert drawn.max() <= 1
+    error = (drawn.mean(0) - continuous_bernoulli_mean(LOGITS)) / (drawn.std(0) / 200)
+    assert error.abs().max() < 4
+    assert torch.isfinite(
+        continuous_bernoulli_sample(torch.tensor([-1e4, 1e4]), generator=generator(1))
+    ).all()
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "continuous-bernoulli"])
+def test_draws_average_to_the_means(likelihood: str) -> None:
+    logits = torch.linspace(-4, 4, 9).expand(20_000, 9)
+    drawn = pixel_values(logits, draw=True, generator=generator(0), likelihood=likelihood)
+    means = pixel_values(logits[0], draw=False, likelihood=likelihood)
+    error = (drawn.mean(0) - means) / (drawn.std(0) / 20_000**0.5)
+    assert error.abs().max() < 4
+    assert (set(drawn.unique().tolist()) == {0.0, 1.0}) == (likelihood == "bernoulli")
+    assert torch.equal(means, torch.sigmoid(logits[0])) == (likelihood == "bernoulli")
+
+
+def test_draws_need_a_generator() -> None:
+    with pytest.raises(ValueError, match="generator"):
+        pixel_values(torch.zeros(1), draw=True)
+
+
+# -- The cross-entropy of pixels against its definition
+
+
+def logits_and_pixels(*, scale: float = 3.0) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(5, 7, generator=generator, dtype=torch.float64) * scale
+    return logits, torch.rand(5, 7, generator=generator, dtype=torch.float64)
+
+
+def test_is_the_bernoulli_likelihood_of_black_and_white_pixels() -> None:
+    logits, pixels = logits_and_pixels()
+    black_or_white = (pixels > 0.5).double()
+    expected = -Bernoulli(logits=logits).log_prob(black_or_white).sum()
+    torch.testing.assert_close(bernoulli_nll_sum(logits, black_or_white), expected)
+
+
+def test_is_softplus_minus_the_product_for_grey_pixels() -> None:
+    logits, pixels = logits_and_pixels()
+    expected = (F.softplus(logits) - pixels * logits).sum()
+    torch.testing.assert_close(bernoulli_nll_sum(logits, pixels), expected)
+
+
+def test_gradient_is_the_mean_pixel_minus_the_pixel() -> None:
+    logits, pixels = logits_and_pixels()
+    logits.requires_grad_()
+    bernoulli_nll_sum(logits, pixels).backward()
+    assert logits.grad is not None
+    torch.testing.assert_close(logits.grad, torch.sigmoid(logits.detach()) - pixels)
+
+
+def test_stays_finite_where_a_sigmoid_would_be_0_or_1() -> None:
+    logits = torch.tensor([[-1e4, 1e4, -200.0, 200.0]])
+    pixels = torch.tensor([[1.0, 0.0, 0.0, 1.0]])
+    assert bernoulli_nll_sum(logits, pixels).item() == pytest.approx(2e4)
+
+
+def test_sums_in_float32_from_bfloat16_logits() -> None:
+    logits, pixels = logits_and_pixels()
+    narrow = logits.bfloat16().repeat(1000, 1).requires_grad_()
+    total = bernoulli_nll_sum(narrow, pixels.float().repeat(1000, 1))
+    exact = bernoulli_nll_sum(logits.bfloat16().double(), pixels) * 1000
+    total.backward()
+    assert total.dtype == torch.float32
+    assert total.item() == pytest.approx(exact.item(), rel=1e-5)
+    assert narrow.grad is not None
+    assert narrow.grad.dtype == torch.bfloat16
+
+
+def test_takes_pixels_in_float32_with_logits_in_float64() -> None:
+    logits, pixels = logits_and_pixels()
+    assert bernoulli_nll_sum(logits, pixels.float()).dtype == torch.float64
+
+
+def test_refuses_shapes_that_would_be_broadcast() -> None:
+    with pytest.raises(ValueError, match="differ"):
+        bernoulli_nll_sum(torch.zeros(3, 1, 4), torch.zeros(3, 4))
+
+
+# -- The objective against torch.distributions, theorems about bounds, and its own reductions
 
 ONE = torch.tensor(1.0)
 

@@ -1,22 +1,152 @@
-"""Reading a trained VAE back: the right checkpoint, the right weights, or a clear refusal."""
+"""Which images are evaluated: nested, fair, and black and white by their own place."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
+from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from dlcli.engine.checkpoint import save_checkpoint
+from dlcli.engine.checkpoint import result_name, save_checkpoint, snapshot_epochs, snapshot_name
 from dlcli.engine.config import resolve, to_dict
 from dlcli.engine.runs import RunFolder
-from dlcli.engine.weights import result_name, snapshot_epochs, snapshot_name
-from dlcli.errors import CheckpointError, ConfigError, UsageFault
+from dlcli.engine.seed import generator
+from dlcli.errors import CheckpointError, ConfigError, DataError, UsageFault
+from dlcli.vae import trained as room
 from dlcli.vae.config import VaeTrainConfig
-from dlcli.vae.model import build_model
+from dlcli.vae.networks import build_model
 from dlcli.vae.objective import VaeNetwork
-from dlcli.vae.trained import find_trained, load_trained
+from dlcli.vae.trained import (
+    TestResult,
+    Trained,
+    TrainResult,
+    binarized,
+    chosen_images,
+    describe,
+    find_trained,
+    load_trained,
+    read_result,
+    seen_pixels,
+    with_true_data,
+)
+
+
+def test_fewer_images_are_the_first_of_more(trained: Trained) -> None:
+    rows, every = chosen_images(trained, count=None, notice=print)
+    _, some = chosen_images(trained, count=6, notice=print)
+    assert rows.shape == (20, 784)
+    assert sorted(every.tolist()) == list(range(20))
+    assert torch.equal(some, every[:6])
+    assert torch.equal(binarized(rows, some, seed=1), binarized(rows, every, seed=1)[:6])
+
+
+def test_more_than_there_are_is_refused(trained: Trained) -> None:
+    with pytest.raises(UsageFault, match="20 test images, not 21"):
+        chosen_images(trained, count=21, notice=print)
+
+
+def test_pixels_are_those_of_the_training() -> None:
+    rows = torch.randint(0, 256, (9, 784), generator=generator(0, "x")).to(torch.uint8)
+    numbers = torch.tensor([3, 1])
+    grey = seen_pixels(rows, numbers, way="none", seed=0)
+    assert torch.equal(grey, rows[[3, 1]].float() / 255)
+    black = seen_pixels(rows, numbers, way="dynamic", seed=0)
+    assert set(black.unique().tolist()) == {0, 1}
+    assert torch.equal(black, binarized(rows, numbers, seed=0))
+    assert not torch.equal(black, binarized(rows, numbers, seed=1))
+    assert abs(float((black - grey).mean())) < 0.05
+
+
+def test_the_data_set_is_the_runs_own(trained: Trained) -> None:
+    data = dataclasses.replace(trained.config.data, name="glyphs:50")
+    config = dataclasses.replace(trained.config, data=data)
+    rows, _ = chosen_images(dataclasses.replace(trained, config=config), count=None, notice=print)
+    assert len(rows) == 10
+
+
+def test_auto_becomes_the_name_it_was_trained_on_or_is_refused(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = dataclasses.replace(trained.config.data, name="auto")
+    auto = dataclasses.replace(trained, config=dataclasses.replace(trained.config, data=data))
+    found = "glyphs:100"
+    monkeypatch.setattr(room, "load_images", lambda *_, **__: SimpleNamespace(name=found))
+    assert with_true_data(auto, notice=print).config.data.name == "glyphs:100"
+    assert with_true_data(trained, notice=print) is trained
+    found = "mnist"
+    with pytest.raises(DataError, match="trained on glyphs:100"):
+        with_true_data(auto, notice=print)
+
+
+# -- Signatures name what changes a number; results survive run.json
+
+
+def config(**given: Any) -> VaeTrainConfig:
+    return resolve(VaeTrainConfig, [given])
+
+
+def test_the_default_signature_reads_well() -> None:
+    line = describe(config(), data="mnist", samples=16)
+    assert line.startswith(
+        "data:mnist|samples:16|pixels:grey|likelihood:bernoulli|arch:mlp|latent-dim:20|"
+        "hidden:350|objective:elbo|batch:64|optimizer:adam-0.001-constant|seed:0|version:"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "part"),
+    [
+        ({"data": {"binarize": "dynamic"}}, "pixels:binarized-dynamically"),
+        ({"data": {"binarize": "fixed"}}, "pixels:binarized-once-by-dlcli-seed-537"),
+        ({"objective": {"objective": "iwae", "k": 5}}, "objective:iwae-5"),
+        ({"objective": {"beta": 0.5}}, "beta:0.5"),
+        ({"model": {"prior": "flow", "flow_hidden": 9}}, "prior:flow-12-9"),
+        ({"objective": {"beta_warmup_epochs": 3}}, "beta-warmup:3"),
+        ({"objective": {"free_bits": 0.25}}, "free-bits:0.25"),
+        ({"objective": {"likelihood": "continuous-bernoulli"}}, "likelihood:continuous-bernoulli"),
+        ({"model": {"arch": "conv", "norm": "none"}}, "norm:none"),
+        ({"model": {"arch": "conv", "skip": True}}, "skip:yes"),
+        ({"model": {"hidden": [300, 200]}}, "hidden:300,200"),
+        ({"model": {"arch": "conv", "channels": [2, 3, 5, 7]}}, "channels:2,3,5,7,128,64,32"),
+        (
+            {"model": {"arch": "conv", "channels": [2, 3], "dense": [9, 8]}},
+            "dense:9,8",
+        ),
+        ({"optim": {"schedule": "cosine"}}, "optimizer:adam-0.001-cosine"),
+        ({"optim": {"accumulate": 4}}, "batch:256"),
+        ({"compute": {"seed": 3}}, "seed:3"),
+    ],
+)
+def test_whatever_changes_the_number_is_in_the_signature(given: dict[str, Any], part: str) -> None:
+    assert part in describe(config(**given)).split("|")
+
+
+def test_a_result_survives_json() -> None:
+    test = TestResult(elbo=-3.5, reconstruction=3.0, kl=0.5, std_error=None, iwae=-3.25, images=1)
+    result = TrainResult(
+        run="/r",
+        data="glyphs",
+        arch="mlp",
+        epochs=2,
+        images_per_s=12.5,
+        train_s=1.0,
+        test=test,
+        active_units=1,
+        kl_per_dim=(0.5, 0.0),
+        reason="done",
+        signature="s",
+    )
+    assert read_result(json.loads(json.dumps(asdict(result)))) == result
+    with pytest.raises(TypeError):
+        read_result({**asdict(result), "unknown": 1})
+
+
+# -- Reading a trained VAE back: the right checkpoint, the right weights, or a clear refusal
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Training end to end on a few glyphs: events, snapshots, results, resuming, refusals."""
+"""The learner: every image once an epoch, the same draws however the batch is shared."""
 
 from __future__ import annotations
 
@@ -10,19 +10,216 @@ import numpy as np
 import pytest
 import torch
 
-from dlcli.data import load_images
+from dlcli.data.images import load_images
 from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dlcli.engine.config import resolve
 from dlcli.engine.events import Evaluated, Event, Finished, Notice, Pictures, Saved
+from dlcli.engine.loop import Batch, Learner
 from dlcli.engine.runs import RunFolder
-from dlcli.engine.session import Place
+from dlcli.engine.session import RunLocation
 from dlcli.engine.stopping import StopFlag
 from dlcli.errors import CheckpointError, ConfigError, Interrupted
 from dlcli.vae.config import VaeTrainConfig
-from dlcli.vae.result import TrainResult
-from dlcli.vae.snapshots import snapshots_of
-from dlcli.vae.trained import load_trained
-from dlcli.vae.training import FLOW, build, collapse_warning, start_from, train
+from dlcli.vae.generation import snapshots_of
+from dlcli.vae.images import flat, grey
+from dlcli.vae.objective import ChoosingNoise, VaeNetwork
+from dlcli.vae.trained import TrainResult, load_trained
+from dlcli.vae.training import (
+    FLOW,
+    VaeLearner,
+    VaeTask,
+    collapse_warning,
+    plan_batches,
+    plan_epoch,
+    share,
+    train,
+)
+from tests.vae.conftest import MakeVae
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size", "least", "sizes"),
+    [
+        (10, 5, 1, [5, 5]),
+        (11, 5, 1, [5, 5, 1]),
+        (11, 5, 2, [5, 6]),
+        (12, 5, 2, [5, 5, 2]),
+        (13, 5, 4, [5, 8]),
+        (3, 64, 1, [3]),
+        (1, 64, 2, [1]),
+        (3, 1, 1, [1, 1, 1]),
+    ],
+)
+def test_batches_are_whole_but_the_last(
+    images: int, batch_size: int, least: int, sizes: list[int]
+) -> None:
+    plan = plan_batches(images, batch_size=batch_size, least=least)
+    assert [stop - start for start, stop in plan] == sizes
+    assert [start for start, _ in plan[1:]] == [stop for _, stop in plan[:-1]]
+    assert (plan[0][0], plan[-1][1]) == (0, images)
+
+
+def test_shares_are_contiguous_and_nearly_equal() -> None:
+    for count in (0, 1, 7, 64):
+        parts = [share(count, rank=rank, world=3) for rank in range(3)]
+        assert parts[0][0] == 0
+        assert parts[-1][1] == count
+        assert [a for a, _ in parts[1:]] == [b for _, b in parts[:-1]]
+        assert max(b - a for a, b in parts) - min(b - a for a, b in parts) <= 1
+
+
+def learner(
+    make_vae: MakeVae, images: torch.Tensor, *, processes: int = 1, held: int = 0, **given: Any
+) -> VaeLearner:
+    config = resolve(VaeTrainConfig, [{"loop": {"batch_size": 8}}, given])
+    return VaeLearner(
+        VaeNetwork(make_vae(), objective=config.objective),
+        train=images[: len(images) - held],
+        validation=images[len(images) - held :],
+        config=config,
+        device=CPU,
+        processes=processes,
+    )
+
+
+def epoch(
+    of: Learner, *, number: int = 0, start: int = 0, rank: int = 0, world: int = 1
+) -> list[Batch]:
+    return list(of.batches(epoch=number, start=start, rank=rank, world=world))
+
+
+def test_every_image_comes_once_an_epoch_in_a_new_order(
+    make_vae: MakeVae, images: torch.Tensor
+) -> None:
+    made = learner(make_vae, images)
+    orders = []
+    for number in (0, 1):
+        batches = epoch(made, number=number)
+        assert len(batches) == made.steps_per_epoch() == 7
+        assert [batch.items for batch in batches] == [8] * 6 + [5]
+        assert [batch.weight for batch in batches] == [8.0] * 6 + [5.0]
+        orders.append(torch.cat([batch.payload[0] for batch in batches]))
+    expected = grey(flat(images))
+    for order in orders:
+        assert torch.equal(order.sort(0).values, expected.sort(0).values)
+    assert not torch.equal(*orders)
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"data": {"binarize": "dynamic"}},
+    {"objective": {"objective": "iwae", "k": 3}},
+    {"objective": {"objective": "iwae", "k": 3, "backward_samples": 2}},
+]
+NAMES = ["elbo", "dynamic", "iwae", "chosen"]
+
+
+def _tensors(batch: Batch) -> list[torch.Tensor]:
+    """Pixels, noise (with the offsets of a choice, if any) and beta, in this order."""
+    pixels, noise, beta = batch.payload
+    return [pixels, *(noise if isinstance(noise, ChoosingNoise) else [noise]), beta]
+
+
+@pytest.mark.parametrize("given", OPTIONS, ids=NAMES)
+def test_two_halves_have_the_noise_and_pixels_of_the_whole(
+    make_vae: MakeVae, images: torch.Tensor, given: dict[str, Any]
+) -> None:
+    made = learner(make_vae, images, processes=2, **given)
+    whole = epoch(made)
+    halves = zip(epoch(made, rank=0, world=2), epoch(made, rank=1, world=2), strict=True)
+    for batch, (left, right) in zip(whole, halves, strict=True):
+        assert left.weight == right.weight == batch.weight
+        assert left.items + right.items == batch.items
+        parts = (_tensors(each)[:-1] for each in (batch, left, right))
+        for ours, a, b in zip(*parts, strict=True):
+            assert torch.equal(ours, torch.cat([a, b], dim=-2 if ours.dim() > 1 else 0))
+
+
+@pytest.mark.parametrize("given", OPTIONS, ids=NAMES)
+def test_going_on_in_the_middle_gives_the_same_batches(
+    make_vae: MakeVae, images: torch.Tensor, given: dict[str, Any]
+) -> None:
+    made = learner(make_vae, images, **given)
+    for a, b in zip(epoch(made)[4:], epoch(made, start=4), strict=True):
+        assert all(torch.equal(x, y) for x, y in zip(_tensors(a), _tensors(b), strict=True))
+
+
+def test_seeds_and_epochs_have_their_own_noise(make_vae: MakeVae, images: torch.Tensor) -> None:
+    first = learner(make_vae, images)
+    other = learner(make_vae, images, compute={"seed": 1})
+    noises = [epoch(first)[0], epoch(first)[1], epoch(first, number=1)[0], epoch(other)[0]]
+    for i, a in enumerate(noises):
+        for b in noises[i + 1 :]:
+            assert not torch.equal(a.payload[1], b.payload[1])
+
+
+def test_dynamic_pixels_are_drawn_anew_each_epoch(make_vae: MakeVae, images: torch.Tensor) -> None:
+    made = learner(make_vae, images, data={"binarize": "dynamic"})
+    sums = [torch.cat([b.payload[0] for b in epoch(made, number=n)]).sum() for n in range(30)]
+    assert set(epoch(made)[0].payload[0].unique().tolist()) == {0.0, 1.0}
+    truth = grey(flat(images))
+    spread = (truth * (1 - truth)).sum().sqrt() / 30**0.5
+    assert (torch.stack(sums).mean() - truth.sum()).abs() < 4 * spread
+
+
+def test_beta_warms_up_batch_by_batch(make_vae: MakeVae, images: torch.Tensor) -> None:
+    made = learner(make_vae, images, objective={"beta": 2.0, "beta_warmup_epochs": 2.0})
+    betas = [b.payload[2].item() for n in (0, 1, 2) for b in epoch(made, number=n)]
+    assert betas[:14] == pytest.approx([2 * (i + 1) / 14 for i in range(14)])
+    assert betas[14:] == [2.0] * 7
+
+
+def normed(count: int, *, batch_size: int, processes: int = 1) -> list[int]:
+    """Sizes of the batches of a network with batch normalisation."""
+    given = {"loop": {"batch_size": batch_size}, "model": {"arch": "conv"}}
+    plan = plan_epoch(resolve(VaeTrainConfig, [given]), images=count, processes=processes)
+    return [last - first for first, last in plan]
+
+
+def test_batch_normalisation_never_sees_a_lone_image() -> None:
+    assert normed(11, batch_size=5) == [5, 6]
+    assert normed(13, batch_size=5, processes=2) == [5, 8]
+    assert normed(12, batch_size=5) == [5, 5, 2]
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "processes"), [(1, 64, 1), (9, 1, 1), (9, 3, 2), (3, 64, 2)]
+)
+def test_too_few_images_for_batch_normalisation_are_refused(
+    count: int, batch_size: int, processes: int
+) -> None:
+    with pytest.raises(ConfigError, match="at least 2 images"):
+        normed(count, batch_size=batch_size, processes=processes)
+
+
+def test_no_images_are_refused(make_vae: MakeVae, images: torch.Tensor) -> None:
+    with pytest.raises(ConfigError, match="no images"):
+        learner(make_vae, images[:0])
+
+
+def test_without_validation_the_latents_are_watched(
+    make_vae: MakeVae, images: torch.Tensor
+) -> None:
+    found = learner(make_vae, images).evaluate(epoch=1)
+    assert set(found) == {"kl_per_dim", "active_units"}
+    assert len(found["kl_per_dim"]) == 3  # type: ignore[arg-type]
+
+
+def test_validation_is_the_same_at_each_epoch_and_bounds_agree(
+    make_vae: MakeVae, images: torch.Tensor
+) -> None:
+    made = learner(make_vae, images, held=13)
+    found = made.evaluate(epoch=1)
+    assert found == made.evaluate(epoch=2)
+    assert found["valid_loss"] == -found["valid_elbo"]  # type: ignore[operator]
+    iwae = learner(make_vae, images, held=13, objective={"objective": "iwae", "k": 9})
+    bound = iwae.evaluate(epoch=1)
+    assert bound["valid_loss"] < -bound["valid_elbo"]  # type: ignore[operator]
+
+
+# -- Training end to end on a few glyphs: events, snapshots, results, resuming, refusals
 
 TINY: dict[str, Any] = {
     "data": {"name": "glyphs:40"},
@@ -40,7 +237,7 @@ def config(**given: Any) -> VaeTrainConfig:
 
 def follow(
     settings: VaeTrainConfig,
-    place: Place,
+    location: RunLocation,
     *,
     tell: Callable[[Event], None] = lambda event: None,
     **given: Any,
@@ -51,7 +248,7 @@ def follow(
 
     def watched() -> Iterator[Event]:
         nonlocal result
-        result = yield from train(settings, place=place, **given)
+        result = yield from train(settings, location=location, **given)
 
     for event in watched():
         seen.append(event)
@@ -76,7 +273,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 def test_a_training_tells_what_happens_and_what_it_came_to(
     tmp_path: Path, model: dict[str, Any]
 ) -> None:
-    events, result = follow(config(model=model), Place(out=tmp_path / "run"))
+    events, result = follow(config(model=model), RunLocation(out=tmp_path / "run"))
     assert [e.epoch for e in of_kind(events, Evaluated)] == [1, 2]
     metrics = of_kind(events, Evaluated)[-1].metrics
     parts = metrics["train_reconstruction"] + metrics["train_kl"]
@@ -92,7 +289,7 @@ def test_a_training_tells_what_happens_and_what_it_came_to(
 
 
 def test_snapshots_show_the_same_latents_and_can_be_drawn_again(tmp_path: Path) -> None:
-    events, result = follow(config(), Place(out=tmp_path / "run"))
+    events, result = follow(config(), RunLocation(out=tmp_path / "run"))
     shown = of_kind(events, Pictures)
     assert [picture.epoch for picture in shown] == [0, 1]
     assert type(events[0]).__name__ == "RunStarted"
@@ -108,7 +305,7 @@ def test_snapshots_show_the_same_latents_and_can_be_drawn_again(tmp_path: Path) 
 
 def test_the_same_seed_takes_the_same_steps(tmp_path: Path) -> None:
     results = [
-        follow(config(compute={"seed": seed}), Place(out=tmp_path / name))[1]
+        follow(config(compute={"seed": seed}), RunLocation(out=tmp_path / name))[1]
         for name, seed in (("a", 0), ("b", 0), ("c", 1))
     ]
     assert results[0].test == results[1].test != results[2].test
@@ -118,7 +315,7 @@ def test_the_same_seed_takes_the_same_steps(tmp_path: Path) -> None:
 def test_a_stopped_run_goes_on_to_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = follow(config(model=CONV), Place(out=tmp_path / "whole"))[1]
+    whole = follow(config(model=CONV), RunLocation(out=tmp_path / "whole"))[1]
     stop = StopFlag()
     monkeypatch.setattr("dlcli.engine.session.StopFlag", lambda: stop)
 
@@ -126,10 +323,10 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
         stop.requested |= isinstance(event, Evaluated)
 
     with pytest.raises(Interrupted, match="in epoch 2, and saved"):
-        follow(config(model=CONV), Place(out=tmp_path / "cut"), tell=stop_after_evaluation)
+        follow(config(model=CONV), RunLocation(out=tmp_path / "cut"), tell=stop_after_evaluation)
     monkeypatch.undo()
     assert RunFolder(tmp_path / "cut").record()["status"] == "interrupted"
-    later, resumed = follow(config(model=CONV), Place(resume=tmp_path / "cut"))
+    later, resumed = follow(config(model=CONV), RunLocation(resume=tmp_path / "cut"))
     assert resumed.test == whole.test
     assert [event.epoch for event in of_kind(later, Pictures)] == []
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
@@ -137,15 +334,15 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
 
 def test_a_finished_run_gives_its_result_again_and_longer_ones_go_on(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    _, result = follow(config(), Place(out=out))
-    events, again = follow(config(), Place(resume=out))
+    _, result = follow(config(), RunLocation(out=out))
+    events, again = follow(config(), RunLocation(resume=out))
     assert (events, again) == ([], result)
-    longer, more = follow(config(loop={"epochs": 3}), Place(resume=out))
+    longer, more = follow(config(loop={"epochs": 3}), RunLocation(resume=out))
     assert more.epochs == 3
     assert not same(weights(out), weights(out, "epoch-0001"))
     assert of_kind(longer, Evaluated)[-1].epoch == 3
     with pytest.raises(ConfigError, match="latent_dim"):
-        follow(config(model={"latent_dim": 4}), Place(resume=out))
+        follow(config(model={"latent_dim": 4}), RunLocation(resume=out))
 
 
 def test_auto_is_saved_as_the_data_set_it_was(
@@ -153,17 +350,17 @@ def test_auto_is_saved_as_the_data_set_it_was(
 ) -> None:
     real = load_images
     monkeypatch.setattr(
-        "dlcli.vae.splits.load_images",
+        "dlcli.vae.images.load_images",
         lambda name, **rest: real("glyphs:40" if name == "auto" else name, **rest),
     )
     auto = config(data={"name": "auto"})
-    _, result = follow(auto, Place(out=tmp_path / "run"))
+    _, result = follow(auto, RunLocation(out=tmp_path / "run"))
     assert load_trained(RunFolder(tmp_path / "run")).config.data.name == "glyphs:40"
-    assert follow(auto, Place(resume=tmp_path / "run")) == ([], result)
+    assert follow(auto, RunLocation(resume=tmp_path / "run")) == ([], result)
 
 
 def test_no_epochs_measure_the_untrained_network(tmp_path: Path) -> None:
-    events, result = follow(config(loop={"epochs": 0}), Place(out=tmp_path / "run"))
+    events, result = follow(config(loop={"epochs": 0}), RunLocation(out=tmp_path / "run"))
     assert (result.epochs, result.images_per_s) == (0, 0.0)
     assert [picture.epoch for picture in of_kind(events, Pictures)] == [0]
     assert same(weights(tmp_path / "run", "epoch-0000"), weights(tmp_path / "run"))
@@ -171,7 +368,7 @@ def test_no_epochs_measure_the_untrained_network(tmp_path: Path) -> None:
 
 def test_the_result_of_a_validated_run_is_its_best(tmp_path: Path) -> None:
     settings = config(data={"validation": 10}, loop={"epochs": 3}, optim={"lr": 0.5})
-    events, result = follow(settings, Place(out=tmp_path / "run"))
+    events, result = follow(settings, RunLocation(out=tmp_path / "run"))
     losses = [event.metrics["valid_loss"] for event in of_kind(events, Evaluated)]
     trained = load_trained(RunFolder(Path(result.run)))
     assert trained.checkpoint == "best"
@@ -200,38 +397,37 @@ def test_the_result_of_a_validated_run_is_its_best(tmp_path: Path) -> None:
 )
 def test_every_option_trains(tmp_path: Path, given: dict[str, Any]) -> None:
     given = {**given, "loop": {"epochs": 1, **given.get("loop", {})}}
-    _, result = follow(config(**given), Place(out=tmp_path / "run"))
+    _, result = follow(config(**given), RunLocation(out=tmp_path / "run"))
     assert np.isfinite(result.test.elbo)
 
 
 def test_other_weights_can_be_started_from(tmp_path: Path) -> None:
-    follow(config(), Place(out=tmp_path / "a"))
+    follow(config(), RunLocation(out=tmp_path / "a"))
     events = train(
         config(compute={"seed": 9}, snapshots=[0]),
-        place=Place(out=tmp_path / "b"),
+        location=RunLocation(out=tmp_path / "b"),
         init_from=str(tmp_path / "a"),
     )
     for _ in events:
         pass
     assert same(weights(tmp_path / "b", "epoch-0000"), weights(tmp_path / "a"))
-    with pytest.raises(CheckpointError, match="not those of this network"):
-        start_from(torch.nn.Linear(2, 2), str(tmp_path / "a"))
     changed = RunFolder(tmp_path / "b").checkpoint("last")
     state = load_checkpoint(changed, kind="vae")
     state["model"][7] = torch.zeros(1)
     save_checkpoint(changed, state, kind="vae")
     with pytest.raises(CheckpointError, match="not those of this network"):
-        start_from(torch.nn.Linear(2, 2), str(tmp_path / "b"))
+        follow(config(), RunLocation(out=tmp_path / "c"), init_from=str(tmp_path / "b"))
+    assert not (tmp_path / "c").exists()
 
 
 def test_frozen_statistics_come_from_the_weights_started_from(tmp_path: Path) -> None:
-    follow(config(model=CONV), Place(out=tmp_path / "a"))
+    follow(config(model=CONV), RunLocation(out=tmp_path / "a"))
     follow(
         config(
             model={**CONV, "norm": "frozen"},
             objective={"objective": "iwae", "k": 4, "backward_samples": 2},
         ),
-        Place(out=tmp_path / "b"),
+        RunLocation(out=tmp_path / "b"),
         init_from=str(tmp_path / "a"),
     )
     before, after = weights(tmp_path / "a"), weights(tmp_path / "b")
@@ -253,18 +449,18 @@ def test_what_cannot_work_is_refused_before_a_folder_is_made(
     tmp_path: Path, given: dict[str, Any]
 ) -> None:
     with pytest.raises(ConfigError):
-        follow(config(**given), Place(out=tmp_path / "run"))
+        follow(config(**given), RunLocation(out=tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
 def test_shared_batch_statistics_need_cuda(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="sync-batch-norm"):
-        follow(config(compute={"sync_batch_norm": True}), Place(out=tmp_path / "run"))
+        follow(config(compute={"sync_batch_norm": True}), RunLocation(out=tmp_path / "run"))
 
 
 def test_collapse_is_warned_of_once(tmp_path: Path) -> None:
     settings = config(objective={"beta": 1e4}, optim={"lr": 0.01}, loop={"epochs": 3})
-    events, _ = follow(settings, Place(out=tmp_path / "run"))
+    events, _ = follow(settings, RunLocation(out=tmp_path / "run"))
     warnings = [e.message for e in of_kind(events, Notice) if e.level == "warning"]
     assert len(warnings) == 1
     assert "collapsed" in warnings[0]
@@ -274,34 +470,34 @@ def test_collapse_is_warned_of_once(tmp_path: Path) -> None:
 
 
 def test_build_is_the_seeds_network() -> None:
-    from dlcli.vae.splits import load_splits
+    from dlcli.vae.images import load_splits
 
     settings = config()
     splits = load_splits(settings.data, notice=print)
     torch.manual_seed(5)
-    made = build(settings, splits, device=torch.device("cpu"))
+    made = VaeTask().build_learner(settings, splits, device=CPU)
     torch.manual_seed(5)
-    twin = build(settings, splits, device=torch.device("cpu"))
+    twin = VaeTask().build_learner(settings, splits, device=CPU)
     assert same(made.network.state_dict(), twin.network.state_dict())
     assert made.steps_per_epoch() == 3
 
 
 def test_a_learned_prior_is_added_to_weights_that_have_none(tmp_path: Path) -> None:
-    follow(config(), Place(out=tmp_path / "a"))
+    follow(config(), RunLocation(out=tmp_path / "a"))
     flowed = {"objective": {"objective": "iwae", "k": 2}, "snapshots": [0]}
     small = {"latent_dim": 3, "prior": "flow", "flow_layers": 2, "flow_hidden": 4}
     given = config(model=small, **flowed)
-    follow(given, Place(out=tmp_path / "b"), init_from=str(tmp_path / "a"))
+    follow(given, RunLocation(out=tmp_path / "b"), init_from=str(tmp_path / "a"))
     before, start = weights(tmp_path / "a"), weights(tmp_path / "b", "epoch-0000")
     assert same({name: start[name] for name in before}, before)
     assert all(f"vae.{name}".startswith(FLOW) for name in set(start) - set(before))
     assert len(start) == len(before) + 2 * 6
-    follow(given, Place(out=tmp_path / "c"), init_from=str(tmp_path / "b"))
+    follow(given, RunLocation(out=tmp_path / "c"), init_from=str(tmp_path / "b"))
     assert same(weights(tmp_path / "c", "epoch-0000"), weights(tmp_path / "b"))
     other = config(model={**small, "flow_layers": 3}, **flowed)
     with pytest.raises(ConfigError, match="of another network") as caught:
-        follow(other, Place(out=tmp_path / "d"), init_from=str(tmp_path / "b"))
+        follow(other, RunLocation(out=tmp_path / "d"), init_from=str(tmp_path / "b"))
     assert caught.value.hint == "Add --flow-layers 2."
     with pytest.raises(ConfigError, match="of another network") as caught:
-        follow(config(), Place(out=tmp_path / "e"), init_from=str(tmp_path / "b"))
+        follow(config(), RunLocation(out=tmp_path / "e"), init_from=str(tmp_path / "b"))
     assert caught.value.hint == "Add --prior flow --flow-layers 2 --flow-hidden 4."

@@ -1,0 +1,1 @@
+"""`dl report`: the assignment's questions, asked and answered with the chapters."""

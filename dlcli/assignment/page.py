@@ -1,0 +1,191 @@
+"""Sections in, one self-contained HTML file out.
+
+Plain words and numbers become HTML: `code`, *emphasis*, sub- and superscripts, signs. Everything is
+escaped first, so that no name of a run or message of an error becomes markup.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from dlcli.display.plots import (
+    inline,
+)
+from dlcli.display.tables import number, with_error
+
+if TYPE_CHECKING:
+    from dlcli.assignment.question import Answer, Number
+    from dlcli.assignment.report import Section
+
+INTERVAL_DIGITS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A number as the page's table shows it."""
+
+    name: str
+    shown: str
+    unit: str
+    spread: str
+    reference: str
+    mark: str
+    """The letter of its signature."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heading:
+    """What stands above the sections."""
+
+    version: str
+    mode: str
+    command: str
+
+
+def render(sections: Sequence[Section], *, heading: Heading) -> str:
+    """Write the page; the same sections give the same text."""
+    template = _environment().get_template("report.html.j2")
+    chapters = [
+        (name, list(group))
+        for name, group in itertools.groupby(sections, lambda one: one.question.chapter)
+    ]
+    return template.render(
+        heading=heading,
+        chapters=chapters,
+        answered=sum(section.answer is not None for section in sections),
+        failed=[section for section in sections if section.answer is None],
+        total=len(sections),
+    )
+
+
+def rows(answer: Answer) -> list[Row]:
+    """Return an answer's numbers as rows, each with the letter of its signature."""
+    marks = dict(signatures(answer))
+    letters = {line: letter for letter, line in marks.items()}
+    return [
+        Row(
+            name=one.name,
+            shown=shown(one),
+            unit=one.unit,
+            spread=one.spread if one.error is not None or one.ci95 is not None else "",
+            reference=one.reference,
+            mark=letters[one.signature],
+        )
+        for one in answer.numbers
+    ]
+
+
+def signatures(answer: Answer) -> list[tuple[str, str]]:
+    """Return the signatures of an answer's numbers, each once, with letters."""
+    lines = list(dict.fromkeys(one.signature for one in answer.numbers))
+    return list(zip(_letters(), lines, strict=False))
+
+
+def shown(one: Number) -> str:
+    """Write a number with as many digits as its uncertainty allows."""
+    if one.error is not None and one.value is not None:
+        return with_error(one.value, one.error)
+    value = number(one.value, digits=one.digits)
+    if one.ci95 is None:
+        return value
+    digits = max(one.digits, INTERVAL_DIGITS) if one.digits > 3 else one.digits
+    low = "-∞" if one.ci95[0] is None else number(one.ci95[0], digits=digits)
+    high = "∞" if one.ci95[1] is None else number(one.ci95[1], digits=digits)
+    return f"{value} [{low}, {high}]"
+
+
+def _letters() -> itertools.chain[str]:
+    """Give a, b, …, z, aa, ab, …"""
+    small = string.ascii_lowercase
+    pairs = ("".join(pair) for pair in itertools.product(small, repeat=2))
+    return itertools.chain(small, pairs)
+
+
+def _figures(section: Section) -> list[tuple[Markup, str, bool]]:
+    assert section.answer is not None, "only answers have figures"
+    return [
+        (
+            inline(
+                one.svg,
+                name=f"q{section.question.number}f{place}",
+                alt=one.alt,
+                is_picture=one.is_picture,
+            ),
+            one.caption,
+            one.is_picture,
+        )
+        for place, one in enumerate(section.answer.figures, start=1)
+    ]
+
+
+def _environment() -> Environment:
+    found = Environment(
+        loader=PackageLoader("dlcli.assignment", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    filters: dict[str, Any] = {
+        "prose": prose,
+        "formula": formula,
+        "amount": amount,
+        "rows": rows,
+        "signatures": signatures,
+        "figures": _figures,
+    }
+    found.filters.update(filters)
+    return found
+
+
+_CODE = re.compile(r"`([^`]+)`")
+_EMPHASIS = re.compile(r"\*([^*\s][^*]*)\*")
+_POWER = re.compile(r"\^\{?([-−]?\d+)\}?")
+_INDEX = re.compile(r"(?<=[A-Za-zμσαΣ∂)])_(?:\{([^}]+)\}|([A-Za-z]+))")
+_EXPONENT = re.compile(r"e([+-])0*(\d+)\b")
+_MINUS = re.compile(r"(?<![\w.])-(?=[\d.∞i])")
+
+
+def prose(text: str) -> Markup:
+    """Set words: `code` stands as it is, the rest knows emphasis, powers and indices."""
+    parts = _CODE.split(text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else _words(part)
+        for place, part in enumerate(parts)
+    )
+
+
+def formula(text: str) -> Markup:
+    """Set a formula on a line of its own; three spaces or more are a wide gap."""
+    pieces = re.split(r" {3,}", text)
+    return Markup('<span class="gap"></span>').join(_raised(str(escape(one))) for one in pieces)
+
+
+def amount(text: str) -> Markup:
+    """Set a number: a true minus, and 1.2e-16 as a power of ten."""
+    exact = _MINUS.sub("−", str(escape(text)))
+    found = _EXPONENT.sub(lambda m: f"\u2009×\u200910<sup>{_sign(m[1])}{m[2]}</sup>", exact)
+    return Markup(found)
+
+
+def _sign(sign: str) -> str:
+    return "−" if sign == "-" else ""
+
+
+def _words(text: str) -> Markup:
+    return _raised(_EMPHASIS.sub(r"<em>\1</em>", str(escape(text))))
+
+
+def _raised(escaped: str) -> Markup:
+    true = _MINUS.sub("−", escaped)
+    low = _INDEX.sub(lambda m: f"<sub>{m[1] or m[2]}</sub>", true)
+    return Markup(_POWER.sub(r"<sup>\1</sup>", low))

@@ -1,0 +1,133 @@
+"""`dl kl` and `dl mc-estimate`: divergences and evidence, by sampling and in closed form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dlcli.cli.options import Show, configured
+from dlcli.cli.training import leave_if_partial, measured
+from dlcli.errors import UsageFault
+from dlcli.evidence.config import STREAMED, EvidenceConfig, KlConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dlcli.display.progress import FractionProgress
+    from dlcli.evidence.cases import Case
+    from dlcli.evidence.estimate import McEstimate
+
+DensityPlotFlag = Annotated[
+    Path | None, typer.Option("--plot", help="Draw both densities into this PNG, SVG or PDF.")
+]
+
+
+@configured(KlConfig)
+def kl(config: KlConfig, show: Show, *, plot: DensityPlotFlag = None) -> None:
+    """Compute KL between Gaussians in closed form and by sampling, in both directions."""
+    from dlcli.display.console import to_plain
+    from dlcli.evidence.display import density_figure, kl_words
+    from dlcli.evidence.gaussians import run_kl
+
+    if (config.mu_q, config.sigma_q) == (config.mu_p, config.sigma_p):
+        show.consoles.notice("q and p are the same, so all is 0: try `dl kl --mu-p 3`.")
+    result = run_kl(config)
+    files = []
+    if plot is not None:
+        density_figure(result, plot.absolute())
+        files.append(plot.absolute())
+    plain = to_plain(result)
+    assert isinstance(plain, dict)
+    words = [*kl_words(result), *(f"figure: {file}" for file in files)]
+    show.consoles.result({**plain, "files": files}, *words)
+
+
+ErrorPlotFlag = Annotated[
+    Path | None,
+    typer.Option("--plot", help="Draw error against samples into this PNG, SVG or PDF."),
+]
+RunFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--run",
+        help="Estimate test images under a trained VAE instead: a run folder, a name in runs/, "
+        "`latest`, or pretrained:NAME.",
+    ),
+]
+ImagesFlag = Annotated[
+    int, typer.Option("--images", min=1, help="Test images that --run estimates.")
+]
+
+
+@configured(EvidenceConfig)
+def mc_estimate(
+    config: EvidenceConfig,
+    show: Show,
+    *,
+    run: RunFlag = None,
+    images: ImagesFlag = 1,
+    plot: ErrorPlotFlag = None,
+) -> None:
+    """Estimate log p(x) in several ways, with error bars and a verdict; why the prior fails."""
+    from dlcli.display.progress import FractionProgress
+    from dlcli.evidence.display import error_figure, evidence_words
+    from dlcli.evidence.estimate import run as estimates
+    from dlcli.evidence.estimate import to_dict
+
+    if plot is not None:
+        _check_plot(plot, config, of_run=run is not None)
+
+    cases, signature = _cases(run, config, show, images=images)
+    with FractionProgress(show.consoles, label="mc-estimate") as progress:
+        results = estimates(config, cases=cases, signature=signature, progress=progress.stage)
+        result = measured(results, told=lambda found: _say_done(found, progress, show))
+    files = []
+    if plot is not None:
+        error_figure(result, plot.absolute())
+        files.append(plot.absolute())
+    words = [*evidence_words(result), *(f"figure: {file}" for file in files)]
+    show.consoles.result({**to_dict(result), "files": files}, *words)
+    leave_if_partial(result, show)
+
+
+def _check_plot(plot: Path, config: EvidenceConfig, *, of_run: bool) -> None:
+    """Refuse a figure that cannot be drawn, before anything is measured.
+
+    Raises:
+        UsageFault: no format that can be saved, or nothing to draw.
+    """
+    from dlcli.display.plots import picture_suffix
+
+    picture_suffix(plot)
+    if not set(STREAMED) & set(config.estimators) or (config.target_se is not None and not of_run):
+        raise UsageFault(
+            "There is no error at several sample counts to draw.",
+            hint="--plot needs prior, importance or control, and --samples, not --target-se.",
+        )
+
+
+def _say_done(found: McEstimate, progress: FractionProgress, show: Show) -> None:
+    """Leave a line for each estimate, but for the last, which the result follows."""
+    if not found.complete:
+        progress.pause()
+        last = found.results[-1]
+        each = last.estimators[-1].estimate
+        show.consoles.notice(f"{last.label}: {each.name} done, {each.verdict}")
+
+
+def _cases(
+    run: str | None, config: EvidenceConfig, show: Show, *, images: int
+) -> tuple[Iterator[Case] | None, str | None]:
+    """Return the test images of a run and their signature; nothing where no run is named."""
+    if run is None:
+        return None, None
+    from dlcli.vae.study import check_real, sign_trained, trained_cases
+    from dlcli.vae.trained import find_trained, with_true_data
+
+    check_real(config)
+    notice = show.consoles.notice
+    trained = with_true_data(find_trained(run, checkpoint=None, notice=notice), notice=notice)
+    cases = trained_cases(trained, config, images=images, notice=notice)
+    return cases, sign_trained(trained, config, images=images)

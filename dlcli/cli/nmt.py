@@ -1,0 +1,719 @@
+"""`dl nmt`: train translators, translate, show attention, score, and align words.
+
+Text comes from the command line, from a file, or from a pipe as it is written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import re
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, cast
+
+import typer
+
+from dlcli.cli.options import (
+    CheckpointFlag,
+    OfflineFlag,
+    OutFlag,
+    RunArgument,
+    RunFlag,
+    Show,
+    configured,
+    one_run,
+)
+from dlcli.cli.training import (
+    ForceFlag,
+    InitFlag,
+    ResumeFlag,
+    SeedsFlag,
+    is_main_process,
+    run_location,
+    run_trainings,
+    saved_config,
+    training_listeners,
+)
+from dlcli.engine.config import merge
+from dlcli.engine.settings import seeds_of
+from dlcli.errors import DataError, UsageFault
+from dlcli.nmt.config import (
+    NmtAlignConfig,
+    NmtEvalConfig,
+    NmtTrainConfig,
+    SearchConfig,
+    check_align,
+)
+
+if TYPE_CHECKING:
+    from dlcli.display.console import Consoles
+    from dlcli.nmt.attending import AttentionMap
+    from dlcli.nmt.evaluation import NmtComparison, NmtEvaluation, Parallel
+    from dlcli.nmt.translator import Translated, Translator
+    from dlcli.nmt.validation import NmtResult
+
+
+def advice(given: dict[str, Any]) -> Mapping[str, Any]:
+    """Return what the chosen corpus recommends."""
+    from dlcli.data.catalogue import recommended
+
+    return recommended(str(given.get("data", {}).get("name", "auto")), task="nmt")
+
+
+@configured(NmtTrainConfig, advice=advice, base=saved_config)
+def train(
+    config: NmtTrainConfig,
+    show: Show,
+    *,
+    out: OutFlag = None,
+    resume: ResumeFlag = None,
+    force: ForceFlag = False,
+    init_from: InitFlag = None,
+    seeds: SeedsFlag = 1,
+) -> None:
+    """Train a translator with attention and write a run folder."""
+    results = run_trainings(
+        show,
+        seeds_of(config, seeds),
+        chapter="nmt",
+        title=f"nmt-{config.data.direction}-seeds",
+        out=out,
+        resume=resume,
+        force=force,
+        init_from=init_from,
+    )
+    if results:
+        show_results(show, results)
+
+
+def show_results(show: Show, results: Mapping[str, NmtResult]) -> None:
+    """Show one run, or several seeds: every run, then mean and standard deviation."""
+    if len(results) == 1:
+        from dlcli.nmt.display import translator_facts
+
+        (result,) = results.values()
+        show.consoles.result(result, translator_facts(result))
+        return
+    from dlcli.display.tables import with_error
+    from dlcli.engine.trainer import spread
+    from dlcli.nmt.display import translators_table
+    from dlcli.nmt.forcing import summarise
+
+    table = translators_table(results, what="seed")
+    scores = [result.valid.bleu for result in results.values() if result.valid is not None]
+    words = []
+    if scores:
+        bleu = spread(scores)
+        mean = with_error(bleu.mean, bleu.std)
+        words.append(f"validation BLEU over {len(results)} seeds: {mean} (mean ± std)")
+    show.consoles.result(summarise(results), table, *words)
+
+
+# -- `dl nmt compare-forcing`
+
+RatiosFlag = Annotated[
+    tuple[float, ...], typer.Option("--ratios", help="Teacher-forcing ratios to train with.")
+]
+BinsFlag = Annotated[
+    tuple[int, ...],
+    typer.Option("--bins", help="BLEU by length: the longest source, in words, of each bin."),
+]
+BeamFlag = Annotated[
+    int, typer.Option("--beam", min=1, help="Beam of the search on the test set; 1 is greedy.")
+]
+PlotFlag = Annotated[
+    Path | None, typer.Option("--plot", help="Figure. (default: forcing.png in the folder)")
+]
+
+
+def saved_cells(given: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the settings that the trainings to go on with share: all but the ratio."""
+    found = saved_config(given)
+    if found is None:
+        return None
+    shared = {"teacher_forcing": 1.0, "teacher_forcing_end": None}
+    return merge(found, {"objective": shared})
+
+
+@configured(NmtTrainConfig, advice=advice, base=saved_cells)
+def compare_forcing(
+    config: NmtTrainConfig,
+    show: Show,
+    *,
+    ratios: RatiosFlag = (1.0, 0.5, 0.0),
+    bins: BinsFlag = (5, 10, 15, 20),
+    beam: BeamFlag = 1,
+    out: OutFlag = None,
+    resume: ResumeFlag = None,
+    force: ForceFlag = False,
+    plot: PlotFlag = None,
+) -> None:
+    """Train with and without the teacher, and compare losses, BLEU, and BLEU by length."""
+    _check_before_the_work(bins, plot)
+    with training_listeners(show) as listeners:
+        from dlcli.nmt import forcing as nmt_forcing
+
+        cells = nmt_forcing.forcing_cells(config, ratios)
+        rows = nmt_forcing.compare_forcing(
+            cells,
+            location=run_location(show, out=out, resume=resume, force=force, several=True),
+            bins=bins,
+            beam_size=beam,
+            listeners=listeners,
+            notice=show.consoles.notice,
+        )
+    if rows and is_main_process():
+        from dlcli.nmt.display import forcing_figure, forcing_table
+
+        base = Path(rows[0].trained.run).parent
+        figure = forcing_figure((plot or base / "forcing.png").absolute(), rows)
+        found = {
+            "run": str(base),
+            "data": rows[0].trained.data,
+            "results": nmt_forcing.forcing_object(rows),
+            "files": [str(figure)],
+        }
+        show.consoles.result(found, forcing_table(rows), f"figure {figure}")
+
+
+def _check_before_the_work(edges: Sequence[int], plot: Path | None) -> None:
+    from dlcli.display.plots import picture_suffix
+    from dlcli.nmt.scoring import length_bins
+
+    length_bins([], edges=edges)
+    if plot is not None:
+        picture_suffix(plot)
+
+
+# -- `dl nmt translate`
+
+InputFlag = Annotated[
+    Path | None,
+    typer.Option(
+        "--input", "-i", exists=True, dir_okay=False, help="A file of sentences, one a line."
+    ),
+]
+TextArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[TEXT]", help="What to translate; - or nothing is standard input, line by line."
+    ),
+]
+NBestFlag = Annotated[
+    int,
+    typer.Option(
+        "--n-best",
+        help="Translations of each line, best first; more than one are shown as "
+        "`number ||| translation ||| score`.",
+    ),
+]
+SCORE_DIGITS = 4
+"""The last digits of a score depend on the order of its sums and are not shown."""
+
+
+@configured(SearchConfig)
+def translate(
+    config: SearchConfig,
+    show: Show,
+    *,
+    text: TextArgument = None,
+    file: InputFlag = None,
+    run: RunFlag = None,
+    checkpoint: CheckpointFlag = None,
+    n_best: NBestFlag = 1,
+) -> None:
+    """Translate a sentence, a file, or what comes through a pipe; blank lines keep their place."""
+    from dlcli.nmt.search import check_search
+    from dlcli.nmt.translator import Translator
+
+    check_search(beam_size=config.beam_size, length_penalty=config.length_penalty, n_best=n_best)
+    consoles = show.consoles
+    groups = line_groups(text, file)
+    translator = Translator.load(run, checkpoint=checkpoint, config=config, notice=consoles.notice)
+    if is_a_file(text):
+        consoles.warning(f"'{text}' is translated as text; for the file write --input {text}.")
+    if file is None:
+        say_if_waiting_for_typing(text, consoles)
+    count, strange, spent = 0, 0, 0.0
+    for lines in groups:
+        began = time.perf_counter()
+        found = translator.translate(lines, config=config, n_best=n_best)
+        spent += time.perf_counter() - began
+        for one in found:
+            words = [one.translation]
+            if n_best > 1:  # as Moses writes its n-best lists, lines counted from 0
+                words = [
+                    f"{count} ||| {best.translation} ||| {best.score:.{SCORE_DIGITS}f}"
+                    for best in one.candidates
+                ]
+            consoles.result(_translation_object(one, n_best=n_best), *words)
+            count += 1
+            strange += not translator.knows_words_of(one.source)
+            for message in _remarks(one, translator=translator):
+                consoles.notice(f"Line {count:,} {message}")
+    if strange:
+        consoles.warning(
+            f"Lines with words that this model has never seen: {strange:,} of {count:,}. Expect "
+            "nonsense there, and train a model on more with `dl nmt train`."
+        )
+    if count > 1:
+        consoles.notice(f"{count:,} lines in {spent:.1f} s: {count / spent:.1f} a second.")
+
+
+def _translation_object(one: Translated, *, n_best: int) -> dict[str, Any]:
+    """Return the fields of `--json`, one object a line."""
+    fields: dict[str, Any] = {
+        "source": one.source,
+        "translation": one.translation,
+        "score": round(one.score, SCORE_DIGITS),
+        "finished": one.candidates[0].finished,
+        "parts": one.parts,
+    }
+    if n_best > 1:
+        fields["n_best"] = [
+            {
+                "translation": best.translation,
+                "score": round(best.score, SCORE_DIGITS),
+                "finished": best.finished,
+            }
+            for best in one.candidates
+        ]
+    return fields
+
+
+def _remarks(one: Translated, *, translator: Translator) -> Iterator[str]:
+    """Say what is unusual about a translation."""
+    if one.parts > 1:
+        longest = translator.trained.config.data.max_length
+        yield (
+            f"was translated in {one.parts:,} parts: the model was trained on up to {longest} "
+            "tokens."
+        )
+    if not one.candidates[0].finished:
+        yield "did not come to an end and was cut off; --max-length allows for more."
+
+
+# -- `dl nmt attend`
+
+LONGEST_STEM = 60
+"""Letters of the sentence in a figure's name."""
+
+SentenceArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[TEXT]", help="A sentence; - or nothing is standard input, line by line."
+    ),
+]
+TargetFlag = Annotated[
+    str | None,
+    typer.Option("--target", help="The translation to read along. (default: the model's own)"),
+]
+SubwordsFlag = Annotated[
+    bool, typer.Option("--subwords", help="Show the pieces instead of merging them to words.")
+]
+AttentionFileFlag = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        help="A figure (png, svg, pdf) or the numbers (json, npz). (default: for one sentence, a "
+        "PNG in the run's figures)",
+    ),
+]
+
+
+@configured(SearchConfig)
+def attend(
+    config: SearchConfig,
+    show: Show,
+    *,
+    text: SentenceArgument = None,
+    target: TargetFlag = None,
+    run: RunFlag = None,
+    checkpoint: CheckpointFlag = None,
+    subwords: SubwordsFlag = False,
+    out: AttentionFileFlag = None,
+) -> None:
+    """Show where the model looks while it writes: the attention matrix, words on both axes."""
+    from dlcli.nmt.heatmap import attention_fields, attention_words, check_format, save_attention
+    from dlcli.nmt.translator import Translator
+
+    if out is not None:
+        check_format(out)
+    consoles = show.consoles
+    single = text not in (None, STANDARD_INPUT)
+    if not single and (target is not None or out is not None):
+        flag = "--target" if target is not None else "--out"
+        raise UsageFault(f"{flag} goes with one sentence.", hint="Give it as TEXT, in quotes.")
+    translator = Translator.load(run, checkpoint=checkpoint, config=config, notice=consoles.notice)
+    for line in _sentences(text, consoles):
+        found = translator.attend(line, target, subwords=subwords, config=config)
+        _warn_of_unknown_words(found, consoles)
+        path = out
+        if path is None and single:
+            path = _attention_file(found, translator=translator, target=target)
+        files = [save_attention(found, path)] if path is not None else []
+        fields = {"run": str(translator.trained.run.path), **attention_fields(found, files=files)}
+        consoles.result(fields, *attention_words(found), *map(str, files))
+
+
+def _sentences(text: str | None, consoles: Consoles) -> Iterator[str]:
+    """Yield TEXT as one sentence, or the lines of standard input that are not blank."""
+    if text is not None and text != STANDARD_INPUT:
+        yield text
+        return
+    say_if_waiting_for_typing(text, consoles)
+    for lines in line_groups(text, None):
+        yield from (line for line in lines if line.strip())
+
+
+def _attention_file(found: AttentionMap, *, translator: Translator, target: str | None) -> Path:
+    """Return where a figure goes: into the run, or here, with its name, if the run came packaged.
+
+    The name of a figure along a given translation has a digest of that, so that it does not
+    replace the figure of the model's own.
+    """
+    run = translator.trained.run
+    words = re.findall(r"\w+", found.text.lower())
+    while len("-".join(words)) > LONGEST_STEM and len(words) > 1:
+        words.pop()
+    ends = ["subwords"] if found.unit == "subwords" else []
+    if target is not None:
+        ends.insert(0, hashlib.sha256(target.encode(errors="replace")).hexdigest()[:6])
+    parts = ["attend", run.mark, "-".join(words)[:LONGEST_STEM], *ends]
+    return run.gallery / f"{'-'.join(filter(None, parts))}.png"
+
+
+def _warn_of_unknown_words(found: AttentionMap, consoles: Consoles) -> None:
+    """Warn of words that the vocabulary does not know, and of a translation without an end."""
+    for side, words, places in (
+        ("sentence", found.source, found.unknown_source),
+        ("translation", found.target, found.unknown_target),
+    ):
+        lost = [words[place] for place in places if words[place] != "<unk>"]
+        if lost:
+            listed = ", ".join(f"'{word}'" for word in lost)
+            consoles.warning(f"The model saw <unk> in the {side} for {listed}.")
+    if found.target[-1:] != ("</s>",):
+        consoles.warning("The translation did not come to an end; --max-length allows for more.")
+
+
+# -- `dl nmt eval`
+
+SourcesFlag = Annotated[
+    Path | None,
+    typer.Option(
+        "--input",
+        help="Sentences to translate, a line each, instead of a corpus. (default: none)",
+    ),
+]
+ReferenceFlag = Annotated[
+    Path | None, typer.Option("--reference", help="Their translations. (default: none)")
+]
+AgainstFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--against",
+        metavar="RUN",
+        help="Another run: BLEU minus its BLEU, over all and by length. (default: none)",
+    ),
+]
+LengthPlotFlag = Annotated[
+    Path | None,
+    typer.Option("--plot", help="Figure of BLEU by length, PNG, SVG or PDF. (default: none)"),
+]
+TranslationsFlag = Annotated[
+    Path | None, typer.Option("--out", "-o", help="File for the translations, a line each.")
+]
+
+
+@configured(NmtEvalConfig)
+def evaluate(
+    config: NmtEvalConfig,
+    show: Show,
+    *,
+    name: RunArgument = None,
+    run: RunFlag = None,
+    checkpoint: CheckpointFlag = None,
+    against: AgainstFlag = None,
+    source: SourcesFlag = None,
+    reference: ReferenceFlag = None,
+    plot: LengthPlotFlag = None,
+    out: TranslationsFlag = None,
+) -> None:
+    """Score a translator: BLEU, chrF, intervals, BLEU by sentence length, sentences/s."""
+    from dlcli.display.console import write_file
+    from dlcli.display.plots import picture_suffix
+    from dlcli.display.progress import FractionProgress
+    from dlcli.nmt.display import length_figure, translation_object, translation_words
+    from dlcli.nmt.evaluation import bins_of, check_same_direction, load_parallel, parallel_files
+    from dlcli.nmt.evaluation import evaluate as evaluate_one
+    from dlcli.nmt.translator import Translator
+
+    run = one_run(name, run)
+    if plot is not None:
+        picture_suffix(plot)
+    sentences = parallel_files(source, reference)
+    bins_of([], edges=config.bins)
+    notice, search = show.consoles.notice, config.search
+    translators = [Translator.load(run, checkpoint=checkpoint, config=search, notice=notice)]
+    if against is not None:
+        translators.append(Translator.load(against, config=search, notice=notice))
+        check_same_direction(*translators)
+    if sentences is None:
+        sentences = load_parallel(translators[0].trained, config, notice=notice)
+    found = []
+    for translator in translators:
+        with FractionProgress(show.consoles, label="nmt eval") as progress:
+            found.append(evaluate_one(translator, sentences, config, at=progress))
+    difference = _difference(found, sentences, config, translators)
+    files = []
+    if plot is not None:
+        files.append(length_figure(found[0], plot, others=found[1:]))
+    if out is not None:
+        text = "".join(f"{line}\n" for line in found[0].translations)
+        files.append(write_file(out, text.encode()))
+    words = translation_words(found[0], against=difference)
+    value = translation_object(found[0], against=difference, files=files)
+    show.consoles.result(value, *words, *(f"file {file}" for file in files))
+
+
+def _difference(
+    found: list[NmtEvaluation],
+    sentences: Parallel,
+    config: NmtEvalConfig,
+    translators: list[Translator],
+) -> NmtComparison | None:
+    """Compare the run with the one of `--against`, if there is one."""
+    from dlcli.nmt.evaluation import compare_evaluations, metric_of
+
+    if len(found) < 2:
+        return None
+    lowercase = any(metric_of(one, config).lowercase for one in translators)
+    first, other = found
+    return compare_evaluations(
+        first, other, sentences=sentences, config=config, lowercase=lowercase
+    )
+
+
+# -- `dl nmt align`
+
+CorpusFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        help="A corpus to align instead of files; the links of `grammar` are known, which shows "
+        "the error rate. (default: none)",
+    ),
+]
+SplitFlag = Annotated[str, typer.Option("--split", help="Of --data: test, valid, train.")]
+CountFlag = Annotated[
+    int, typer.Option("--n", min=0, help="Of --data: pairs, from the first; 0 takes all.")
+]
+AlignSourceFlag = Annotated[
+    Path | None, typer.Option("--source", help="Sentences, a line each. (default: none)")
+]
+AlignTargetFlag = Annotated[
+    Path | None, typer.Option("--target", help="Their translations. (default: none)")
+]
+PairsFlag = Annotated[
+    Path | None,
+    typer.Option(
+        "--pairs",
+        help="Both in one file, `source ||| target`; - is standard input. (default: none)",
+    ),
+]
+GoldFlag = Annotated[
+    Path | None,
+    typer.Option(
+        "--gold",
+        help="The right links, i-j sure and ipj possible: shows the error rate. (default: none)",
+    ),
+]
+SymmetrizeFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--symmetrize",
+        help="A run of the other direction, whose links are joined in. (default: none)",
+        metavar="RUN",
+    ),
+]
+
+
+@configured(NmtAlignConfig)
+def align(
+    config: NmtAlignConfig,
+    show: Show,
+    *,
+    data: CorpusFlag = None,
+    split: SplitFlag = "test",
+    n: CountFlag = 0,
+    offline: OfflineFlag = False,
+    source: AlignSourceFlag = None,
+    target: AlignTargetFlag = None,
+    pairs: PairsFlag = None,
+    gold: GoldFlag = None,
+    symmetrize: SymmetrizeFlag = None,
+    run: RunFlag = None,
+    checkpoint: CheckpointFlag = None,
+    out: OutFlag = None,
+) -> None:
+    """Align the words of translations: Pharaoh links, or their error rate."""
+    from dlcli.display.console import write_file
+    from dlcli.display.progress import FractionProgress
+    from dlcli.nmt import align as chapter
+    from dlcli.nmt.display import alignment_object, alignment_words
+    from dlcli.nmt.trained import find_trained
+
+    check_align(config, symmetrized=symmetrize is not None)
+    if data is not None and any([source, target, pairs, gold]):
+        raise UsageFault(
+            "--data has its own pairs and links.",
+            hint="Leave out --source, --target, --pairs and --gold, or leave out --data.",
+        )
+    notice = show.consoles.notice
+    given = None
+    if data is None:
+        given = chapter.pairs_of_files(source=source, target=target, pairs=pairs, gold=gold)
+    trained = find_trained(run, checkpoint=checkpoint, notice=notice)
+    backward = None if symmetrize is None else find_trained(symmetrize, notice=notice)
+    if given is None:
+        config = dataclasses.replace(config, text="running", gold_index=0)
+        given = chapter.pairs_of_corpus(
+            data or "",
+            split=split,
+            count=n,
+            direction=trained.config.data.direction,
+            offline=offline,
+            notice=notice,
+        )
+    chapter.check_directions(trained, backward)
+    prepared = chapter.prepare_pairs(given.lines, text=config.text, languages=trained.direction)
+    links = None
+    if given.gold is not None:
+        links = chapter.read_gold(given.gold, prepared, index=config.gold_index)
+    with FractionProgress(show.consoles, label="nmt align") as progress:
+        found = chapter.align(
+            trained,
+            prepared,
+            config,
+            data=given.name,
+            backward=backward,
+            gold=links,
+            at=progress,
+        )
+    files = []
+    if out is not None:
+        text = "".join(f"{links}\n" for links in found.links)
+        files = [str(write_file(out, text.encode()))]
+    words = [*alignment_words(found), *(f"links {file}" for file in files)]
+    show.consoles.result(alignment_object(found, files=files), *words)
+
+
+# -- Lines of text from the command line, from a file, or from a pipe as they come
+
+STANDARD_INPUT = "-"
+CHUNK = 1 << 16
+"""Bytes read at once: a pipe gives what it has, a file about a thousand lines."""
+
+
+def line_groups(text: str | None, file: Path | None) -> Iterator[list[str]]:
+    """Yield the lines of one source, in groups as large as there are lines at hand.
+
+    Args:
+        text: what was given as TEXT; `-` or nothing means standard input.
+        file: what was given as --input.
+
+    Raises:
+        UsageFault: both were given.
+        DataError: a line is not UTF-8; the lines before it have been yielded.
+    """
+    if text is not None and file is not None:
+        raise UsageFault("TEXT and --input are two inputs.", hint="Leave out one of them.")
+    if file is not None:
+        with file.open("rb") as stream:
+            yield from decoded(stream, name=str(file))
+    elif text is not None and text != STANDARD_INPUT:
+        typed = text.removesuffix("\n") + "\n"
+        yield from decoded(io.BytesIO(typed.encode(errors="surrogateescape")), name="TEXT")
+    elif sys.stdin is not None:
+        yield from decoded(cast(Reads, sys.stdin.buffer), name="standard input")
+
+
+def is_a_file(text: str | None) -> bool:
+    """Say whether TEXT is the name of a file that is here, rather than something to read."""
+    try:
+        return text not in (None, "", STANDARD_INPUT) and Path(text or "").is_file()
+    except (OSError, ValueError):  # a text that is too long for a name, or has a NUL in it
+        return False
+
+
+def say_if_waiting_for_typing(text: str | None, consoles: Consoles) -> None:
+    """Tell a person at a terminal that lines are read from there."""
+    if text in (None, STANDARD_INPUT) and sys.stdin is not None and sys.stdin.isatty():
+        consoles.notice("Type sentences, one a line; Ctrl-D ends.")
+
+
+class Reads(Protocol):
+    """A stream that gives what it has, at most so many bytes, and nothing at its end."""
+
+    def read1(self, size: int, /) -> bytes:
+        """Read."""
+        ...
+
+
+def decoded(stream: Reads, *, name: str) -> Iterator[list[str]]:
+    r"""Yield groups of lines; they end at "\n" or "\r\n", the last one at the end of the file.
+
+    Args:
+        stream: bytes in UTF-8, with or without a mark of byte order.
+        name: what errors call it.
+
+    Raises:
+        DataError: a line is not UTF-8.
+    """
+    done = 0
+    for block in _blocks(stream):
+        if not done and block.startswith((b"\xff\xfe", b"\xfe\xff")):
+            raise DataError(
+                f"The text of {name} is UTF-16, not UTF-8.",
+                hint="Convert it first: `iconv -f UTF-16 -t UTF-8 FILE`.",
+            )
+        lines, fault = _lines(block if done else block.removeprefix(b"\xef\xbb\xbf"))
+        if lines:
+            yield lines
+        done += len(lines)
+        if fault:
+            raise DataError(
+                f"Line {done + 1:,} of {name} is not UTF-8: {fault}.",
+                hint="Convert it first, as in `iconv -f LATIN1 -t UTF-8 FILE`.",
+            )
+
+
+def _blocks(stream: Reads) -> Iterator[bytes]:
+    """Yield whole lines, as many as there are, without the end of the last."""
+    rest = b""
+    while chunk := stream.read1(CHUNK):
+        head, end, tail = chunk.rpartition(b"\n")
+        if end:
+            yield rest + head
+            rest = tail
+        else:
+            rest += tail
+    if rest:
+        yield rest
+
+
+def _lines(block: bytes) -> tuple[list[str], str]:
+    """Decode lines up to the first that cannot be, and say what is wrong with that one."""
+    lines: list[str] = []
+    for line in block.split(b"\n"):
+        try:
+            lines.append(line.removesuffix(b"\r").decode())
+        except UnicodeDecodeError as error:
+            return lines, f"byte {error.start + 1} is 0x{line[error.start]:02x}"
+    return lines, ""

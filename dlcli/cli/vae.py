@@ -1,0 +1,718 @@
+"""`dl vae` and `dl sample`: train, evaluate, and draw pictures with variational auto-encoders."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+import typer
+
+from dlcli.cli.options import (
+    CheckpointFlag,
+    OfflineFlag,
+    OutFlag,
+    RunArgument,
+    RunFlag,
+    SeedFlag,
+    Show,
+    configured,
+    one_run,
+    plain,
+)
+from dlcli.cli.training import (
+    ForceFlag,
+    InitFlag,
+    ResumeFlag,
+    SeedsFlag,
+    leave_if_partial,
+    measured,
+    run_trainings,
+    saved_config,
+)
+from dlcli.engine.settings import seeds_of
+from dlcli.errors import UsageFault, nearest
+from dlcli.vae.config import VaeEvalConfig, VaeTrainConfig
+
+if TYPE_CHECKING:
+    from dlcli.engine.runs import RunFolder
+    from dlcli.vae.generation import Gallery
+    from dlcli.vae.gradients import TargetComparison
+    from dlcli.vae.sampling import AncestralSample
+    from dlcli.vae.study import VaeEvaluation
+    from dlcli.vae.trained import Trained, TrainResult
+
+
+def advice(given: dict[str, Any]) -> Mapping[str, Any]:
+    """Return what the chosen data set recommends."""
+    from dlcli.data.catalogue import recommended
+
+    return recommended(str(given.get("data", {}).get("name", "auto")), task="vae")
+
+
+@configured(VaeTrainConfig, advice=advice, base=saved_config)
+def train(
+    config: VaeTrainConfig,
+    show: Show,
+    *,
+    out: OutFlag = None,
+    resume: ResumeFlag = None,
+    force: ForceFlag = False,
+    init_from: InitFlag = None,
+    seeds: SeedsFlag = 1,
+) -> None:
+    """Train a variational auto-encoder and write a run folder with checkpoints and pictures."""
+    results = run_trainings(
+        show,
+        seeds_of(config, seeds),
+        chapter="vae",
+        title=f"vae-{config.model.arch}-seeds",
+        out=out,
+        resume=resume,
+        force=force,
+        init_from=init_from,
+    )
+    if results:
+        show_results(show, results)
+
+
+def show_results(show: Show, results: Mapping[str, TrainResult]) -> None:
+    """Show one run, or several seeds: every run, then mean and standard deviation."""
+    if len(results) == 1:
+        from dlcli.vae.display import trained_facts
+
+        (result,) = results.values()
+        show.consoles.result(result, trained_facts(result))
+        return
+    from dlcli.display.tables import with_error
+    from dlcli.engine.trainer import spread
+    from dlcli.vae.display import trained_table
+    from dlcli.vae.trained import summarise
+
+    elbo = spread([result.test.elbo for result in results.values()])
+    mean = (
+        f"test ELBO over {len(results)} seeds: {with_error(elbo.mean, elbo.std)} nats (mean ± std)"
+    )
+    show.consoles.result(summarise(results), trained_table(results, what="seed"), mean)
+
+
+# -- `dl vae compare`: a small grid of settings in one table and one figure
+
+PlotFlag = Annotated[
+    Path | None,
+    typer.Option("--plot", help="Figure of the curves. (default: compare.png in the folder)"),
+]
+
+
+@configured(VaeTrainConfig, advice=advice, base=saved_config, grid=True)
+def compare(
+    cells: Mapping[str, VaeTrainConfig],
+    show: Show,
+    *,
+    out: OutFlag = None,
+    resume: ResumeFlag = None,
+    force: ForceFlag = False,
+    plot: PlotFlag = None,
+) -> None:
+    """Train every combination of `--set key=a,b,c` and compare them."""
+    if len(cells) < 2:
+        raise UsageFault(
+            "`vae compare` needs a setting with several values.",
+            hint="Write --set optim.lr=1.0e-4,1.0e-3,1.0e-2.",
+        )
+    results = run_trainings(
+        show,
+        cells,
+        chapter="vae",
+        title="vae-compare",
+        tolerant=True,
+        out=out,
+        resume=resume,
+        force=force,
+    )
+    if results:
+        failed = [label for label in cells if label not in results]
+        show_grid(show, results, failed=failed, plot=plot)
+
+
+def show_grid(
+    show: Show, results: Mapping[str, TrainResult], *, failed: list[str], plot: Path | None
+) -> None:
+    """Show a grid: a table, the curves in one figure, and the settings that did best."""
+    from dlcli.display.runs import compare_curves
+    from dlcli.engine.runs import RunFolder, curve_of
+    from dlcli.vae.display import trained_table
+
+    runs = {label: RunFolder(Path(found.run)) for label, found in results.items()}
+    base = next(iter(runs.values())).path.parent
+    figure = (plot or base / "compare.png").absolute()
+    curves = {label: curve_of(run) for label, run in runs.items()}
+    compare_curves(figure, curves, title="training loss of the grid")
+    best = max(results, key=lambda label: results[label].test.elbo)
+    found = {
+        "run": base,
+        "best": best,
+        "results": results,
+        "failed": failed,
+        "files": [figure],
+    }
+    words = f"highest test ELBO: {best}"
+    show.consoles.result(found, trained_table(results, what="setting"), words, f"figure {figure}")
+
+
+# -- `dl vae eval`
+
+BoundsPlotFlag = Annotated[
+    Path | None,
+    typer.Option(
+        "--plot",
+        help="Figure of --checkpoints, PNG, SVG or PDF. (default: bounds.png in the run's figures)",
+    ),
+]
+
+
+@configured(VaeEvalConfig)
+def evaluate(
+    config: VaeEvalConfig,
+    show: Show,
+    *,
+    name: RunArgument = None,
+    run: RunFlag = None,
+    checkpoint: CheckpointFlag = None,
+    plot: BoundsPlotFlag = None,
+) -> None:
+    """Measure a trained VAE: ELBO, NLL by IWAE and AIS, the gap, active units, ambiguity."""
+    from dlcli.display.progress import FractionProgress
+    from dlcli.vae.display import evaluation_words, snapshots_figure
+    from dlcli.vae.study import run as evaluations
+
+    trained = _find_trained(one_run(name, run), checkpoint, show)
+    with FractionProgress(show.consoles, label="vae eval", by_note=True) as progress:
+        results = evaluations(
+            trained,
+            config,
+            notice=show.consoles.notice,
+            progress=lambda stage, done: progress(done, stage),
+        )
+        result = measured(results, told=lambda found: progress(found.done, found.stage))
+    files = []
+    if result.checkpoints:
+        path = plot or Path(f"{_usual_path('bounds', run=trained.run)}.png")
+        files = [snapshots_figure(result, path)]
+    words = [*evaluation_words(result), *(f"figure: {file}" for file in files)]
+    show.consoles.result(_evaluation_object(result, files=files), *words)
+    leave_if_partial(result, show, during=result.stage)
+
+
+def _evaluation_object(result: VaeEvaluation, *, files: list[Path]) -> dict[str, Any]:
+    from dlcli.display.console import to_plain
+
+    plain = to_plain(result)
+    assert isinstance(plain, dict)
+    if result.ais is not None:
+        plain["ais"]["verdict"] = result.ais.verdict
+    if result.ambiguity is not None:
+        plain["ambiguity"]["generated"]["balance"] = result.ambiguity.generated.balance
+    return {**plain, "partial": not result.complete, "files": files}
+
+
+def _find_trained(run: str | None, checkpoint: str | None, show: Show) -> Trained:
+    """Return the model that `--run` names, saying on standard error which one that is."""
+    from dlcli.vae.trained import find_trained
+
+    return find_trained(run, checkpoint=checkpoint, notice=show.consoles.notice)
+
+
+# -- Pictures: `dl vae generate`, `reconstruct`, `interpolate`, `traverse`, and `dl sample`
+
+Format = Literal["png", "npz", "svg", "pdf"]
+
+DrawFlag = Annotated[
+    bool,
+    typer.Option("--mean/--draw", help="Show pixel means, or draw pixels from p(x|z)."),
+]
+ShowFlag = Annotated[bool, typer.Option("--show", help="Also print the pictures here.")]
+FormatFlag = Annotated[
+    tuple[Format, ...] | None,
+    typer.Option(
+        "--format",
+        help="Kinds of file: figures, or npz with pixels and latents. "
+        "(default: by the ending of --out, else png)",
+    ),
+]
+PicturesFlag = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        help="A file or a folder. (default: the run's figures folder; of an exported or packaged "
+        "model, and with --untrained: here)",
+    ),
+]
+
+
+@plain
+def generate(
+    show: Show,
+    *,
+    run: RunFlag = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="How many pictures.")] = 64,
+    seed: SeedFlag = 0,
+    temperature: Annotated[
+        float,
+        typer.Option(
+            "--temperature",
+            min=0,
+            help="Standard deviation of the latents, before a learned prior's flow.",
+        ),
+    ] = 1.0,
+    mean: DrawFlag = True,
+    checkpoint: CheckpointFlag = None,
+    out: PicturesFlag = None,
+    formats: FormatFlag = None,
+    show_pictures: ShowFlag = False,
+) -> None:
+    """Draw latents from the prior and show what the decoder makes of them."""
+    from dlcli.vae import generation
+
+    trained = _find_trained(run, checkpoint, show)
+    gallery = generation.generate(
+        trained, count=n, seed=seed, temperature=temperature, draw=not mean
+    )
+    name = f"generate-{'mean' if mean else 'draw'}-seed{seed}"
+    files = PictureFiles(name, out=out, formats=formats)
+    _deliver(_gallery_sheet(gallery), trained, files, show, seed=seed, printed=show_pictures)
+
+
+@plain
+def reconstruct(
+    show: Show,
+    *,
+    run: RunFlag = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="The first N test images.")] = 10,
+    images: Annotated[
+        tuple[int, ...] | None, typer.Option("--images", help="Test images by number, from 0.")
+    ] = None,
+    sample: Annotated[
+        bool, typer.Option("--sample", help="Draw z from q(z|x) instead of taking its mean.")
+    ] = False,
+    seed: SeedFlag = 0,
+    mean: DrawFlag = True,
+    checkpoint: CheckpointFlag = None,
+    offline: OfflineFlag = False,
+    out: PicturesFlag = None,
+    formats: FormatFlag = None,
+    show_pictures: ShowFlag = False,
+) -> None:
+    """Encode test images and decode them again: inputs above, reconstructions below."""
+    from dlcli.vae import generation
+
+    trained = _find_trained(run, checkpoint, show)
+    made = generation.reconstruct(
+        trained,
+        images=images or range(n),
+        seed=seed,
+        sample=sample,
+        draw=not mean,
+        offline=offline,
+        notice=show.consoles.notice,
+    )
+    rows, names = made.paired_rows()
+    sheet = Sheet(
+        images=rows,
+        title=made.label,
+        count=len(made.images),
+        rows=names,
+        arrays={"inputs": made.inputs, "images": made.images, "z": made.z},
+    )
+    name = f"reconstruct-{'mean' if mean else 'draw'}-seed{seed}"
+    files = PictureFiles(name, out=out, formats=formats)
+    _deliver(sheet, trained, files, show, seed=seed, printed=show_pictures)
+
+
+@plain
+def interpolate(
+    show: Show,
+    *,
+    run: RunFlag = None,
+    images: Annotated[
+        tuple[int, ...] | None,
+        typer.Option("--images", metavar="A B", help="Between two test images. (default: 0 1)"),
+    ] = None,
+    seeds: Annotated[
+        tuple[int, ...] | None,
+        typer.Option("--seeds", metavar="A B", help="Between the prior draws of two seeds."),
+    ] = None,
+    steps: Annotated[int, typer.Option("--steps", min=2, help="Pictures on the way.")] = 10,
+    path: Annotated[
+        Literal["spherical", "linear"], typer.Option("--path", help="Which way to go.")
+    ] = "spherical",
+    checkpoint: CheckpointFlag = None,
+    offline: OfflineFlag = False,
+    out: PicturesFlag = None,
+    formats: FormatFlag = None,
+    show_pictures: ShowFlag = False,
+) -> None:
+    """Walk through latent space from one test image to another, or between two prior draws."""
+    from dlcli.vae.generation import interpolate_images, interpolate_seeds
+
+    if images is not None and seeds is not None:
+        raise UsageFault("--images and --seeds name different ends.", hint="Give one of them.")
+    trained = _find_trained(run, checkpoint, show)
+    ends = seeds or images or (0, 1)
+    if seeds is not None:
+        gallery = interpolate_seeds(trained, seeds=ends, steps=steps, path=path)
+        kind, title = "seeds", f"from seed {ends[0]} to seed {ends[1]}"
+    else:
+        notice = show.consoles.notice
+        gallery = interpolate_images(
+            trained, images=ends, steps=steps, path=path, offline=offline, notice=notice
+        )
+        kind, title = "images", f"from test image {ends[0]} to {ends[1]}"
+    files = PictureFiles(f"interpolate-{kind}-{ends[0]}-{ends[1]}", out=out, formats=formats)
+    sheet = _gallery_sheet(gallery, title=f"{gallery.label}, {title} ({path})")
+    seed = ends[0] if seeds else 0
+    _deliver(sheet, trained, files, show, seed=seed, printed=show_pictures)
+
+
+@plain
+def traverse(
+    show: Show,
+    *,
+    run: RunFlag = None,
+    dims: Annotated[
+        tuple[int, ...] | None,
+        typer.Option(
+            "--dims",
+            help="Latents from 0, one a row. (default: the 20 that matter most; of two, the plane)",
+        ),
+    ] = None,
+    image: Annotated[
+        int | None,
+        typer.Option("--image", help="Start from this test image. (default: z = 0)"),
+    ] = None,
+    steps: Annotated[
+        int, typer.Option("--steps", min=1, help="Pictures a row (and a column, of a plane).")
+    ] = 11,
+    span: Annotated[
+        float,
+        typer.Option(
+            "--span", min=0, help="Reach to both sides, standard deviations of the normal latents."
+        ),
+    ] = 3.0,
+    checkpoint: CheckpointFlag = None,
+    offline: OfflineFlag = False,
+    out: PicturesFlag = None,
+    formats: FormatFlag = None,
+    show_pictures: ShowFlag = False,
+) -> None:
+    """Vary one latent at a time and show what changes; two latents make a plane."""
+    from dlcli.vae import generation
+
+    trained = _find_trained(run, checkpoint, show)
+    gallery = generation.traverse(
+        trained,
+        dims=dims,
+        steps=steps,
+        span=span,
+        image=image,
+        offline=offline,
+        notice=show.consoles.notice,
+    )
+    start = "z = 0" if image is None else f"test image {image}"
+    what = f"each row one latent from -{span:g} to {span:g}, around {start}"
+    if not gallery.rows:
+        what = "the plane of both latents, in equal shares of the prior"
+    name = "traverse" if image is None else f"traverse-image{image}"
+    files = PictureFiles(name, out=out, formats=formats)
+    sheet = _gallery_sheet(gallery, title=f"{gallery.label}: {what}")
+    _deliver(sheet, trained, files, show, seed=0, printed=show_pictures)
+
+
+LATENTS = 8
+"""How many latents `dl sample` draws by default."""
+
+
+@plain
+def sample(
+    show: Show,
+    *,
+    run: RunFlag = None,
+    untrained: Annotated[
+        bool,
+        typer.Option("--untrained", help="A fresh random decoder instead of a trained run."),
+    ] = False,
+    arch: Annotated[
+        Literal["mlp", "conv"] | None,
+        typer.Option("--arch", help="With --untrained: mlp or conv. (default: mlp)"),
+    ] = None,
+    latent_dim: Annotated[
+        int | None,
+        typer.Option(
+            "--latent-dim",
+            min=1,
+            max=100_000,
+            help="With --untrained: latent dimensions D. (default: 20)",
+        ),
+    ] = None,
+    n: Annotated[
+        int | None,
+        typer.Option("--n", min=1, help=f"How many. (default: {LATENTS}, or all of --z)"),
+    ] = None,
+    draws: Annotated[
+        int, typer.Option("--draws", min=1, help="Pictures drawn from p(x|z) for each latent.")
+    ] = 4,
+    seed: SeedFlag = 0,
+    z: Annotated[
+        Path | None,
+        typer.Option(
+            "--z", help="Latents from an npz, npy or text file, one a line, instead of new ones."
+        ),
+    ] = None,
+    checkpoint: CheckpointFlag = None,
+    out: PicturesFlag = None,
+    formats: FormatFlag = None,
+    show_pictures: ShowFlag = False,
+) -> None:
+    """Ancestral sampling: z ~ N(0, I), then x ~ p(x|z); means and draws side by side."""
+    from dlcli.vae.sampling import ancestral_sample, chosen_latents, fresh, of_run
+
+    if untrained and (run is not None or checkpoint is not None):
+        raise UsageFault("--untrained is no run.", hint="Leave out --run and --checkpoint.")
+    if not untrained and (arch is not None or latent_dim is not None):
+        flag = "--arch" if arch is not None else "--latent-dim"
+        raise UsageFault(f"{flag} describes a fresh decoder.", hint="Add --untrained.")
+    trained = None if untrained else _find_trained(run, checkpoint, show)
+    if trained is not None:
+        source = of_run(trained)
+    else:
+        source = fresh(arch=arch or "mlp", latent_dim=latent_dim or 20, seed=seed)
+    latents = chosen_latents(source.model, file=z, count=n, default=LATENTS, seed=seed)
+    made = ancestral_sample(
+        source.model, latents, draws=draws, seed=seed, likelihood=source.likelihood
+    )
+    more = {
+        "z": made.z.tolist(),
+        "draws": made.draws.shape[1],
+        "log_prior": made.log_prior,
+        "log_joint": made.log_joint,
+        "unit": "nats",
+        "signature": source.signature(count=made.count, draws=draws, seed=seed, file=z),
+    }
+    files = PictureFiles(f"sample-{source.stem}seed{seed}", out=out, formats=formats)
+    sheet = _sample_sheet(made, what=source.name)
+    _deliver(sheet, trained, files, show, seed=seed, printed=show_pictures, more=more)
+
+
+def _sample_sheet(made: AncestralSample, *, what: str) -> Sheet:
+    """Lay out each latent's mean with its draws to the right, several latents a row if narrow."""
+    import numpy as np
+
+    S = made.draws.shape[1]
+    across = max(1, round(math.sqrt(made.count / (S + 1))))
+    rows = -(-made.count // across)
+    cells = np.full((rows * across, S + 1, 28, 28), np.nan, dtype=np.float32)
+    cells[: made.count, 0], cells[: made.count, 1:] = made.means, made.draws
+    kind = "draw" if S == 1 else "draws"
+    return Sheet(
+        images=cells.reshape(rows, across * (S + 1), 28, 28),
+        title=f"{what}: mean of p(x|z), then {S} {made.label.replace('draw', kind)}, for each z",
+        count=made.count,
+        columns=across * (S + 1),
+        heads=["mean", *(f"draw {i + 1}" for i in range(S))] * across,
+        arrays={"means": made.means, "draws": made.draws, "z": made.z, "log_joint": made.log_joint},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """Pictures laid out, with words around them."""
+
+    images: object
+    """(N, 28, 28), or (R, C, 28, 28)."""
+    title: str
+    count: int
+    columns: int = 0
+    rows: Sequence[str] = ()
+    heads: Sequence[str] = ()
+    """Names of the columns."""
+    arrays: dict[str, object]
+    """What an npz holds."""
+
+
+def _gallery_sheet(gallery: Gallery, *, title: str = "") -> Sheet:
+    return Sheet(
+        images=gallery.images,
+        title=title or gallery.label,
+        count=len(gallery.images),
+        columns=gallery.columns,
+        rows=gallery.rows,
+        arrays={"images": gallery.images, "z": gallery.z},
+    )
+
+
+def _deliver(
+    sheet: Sheet,
+    trained: Trained | None,
+    wanted: PictureFiles,
+    show: Show,
+    *,
+    seed: int,
+    printed: bool,
+    more: Mapping[str, object] | None = None,
+) -> None:
+    """Write the files and say where they are, with `more` fields under `--json`."""
+    from dlcli.display.images import PictureRows
+
+    paths = wanted.paths(run=trained.run if trained else None)
+    files = [str(_write(sheet, path)) for path in paths]
+    result = {
+        "run": str(trained.run.path) if trained else None,
+        "checkpoint": trained.checkpoint if trained else None,
+        "files": files,
+        "count": sheet.count,
+        "seed": seed,
+        "label": sheet.title,
+        **(more or {}),
+    }
+    words: list[Any] = [sheet.title, *files]
+    if printed:
+        words.insert(0, PictureRows(sheet.images, columns=sheet.columns))
+    show.consoles.result(result, *words)
+
+
+def _write(sheet: Sheet, path: Path) -> Path:
+    """Write one file in the form that its ending names."""
+    from dlcli.display.images import image_grid, save_npz
+
+    if path.suffix.lower() == ".npz":
+        return save_npz(path, label=sheet.title, **sheet.arrays)
+    image_grid(
+        path,
+        sheet.images,
+        columns=sheet.columns,
+        row_labels=sheet.rows,
+        column_labels=sheet.heads,
+        title=sheet.title,
+    )
+    return path.absolute()
+
+
+@dataclass(frozen=True)
+class PictureFiles:
+    """Where a command's pictures go: `--out` and `--format`, and the stem where none is given."""
+
+    stem: str
+    out: Path | None = None
+    formats: Sequence[str] | None = None
+
+    def paths(self, *, run: RunFolder | None) -> list[Path]:
+        """Return one path for each format.
+
+        Args:
+            run: whose pictures they are; None for a network that is of none.
+
+        Raises:
+            UsageFault: a format that does not exist.
+        """
+        out = self.out
+        ending = out.suffix.lstrip(".").lower() if out is not None and not out.is_dir() else ""
+        formats = list(self.formats or [ending or "png"])
+        for name in formats:
+            if name not in get_args(Format):
+                near = nearest(name, get_args(Format))
+                raise UsageFault(
+                    f"There is no picture format '{name}'.",
+                    hint=near.capitalize() or f"Choose from {', '.join(get_args(Format))}.",
+                )
+        if out is not None and ending:
+            if formats == [ending]:
+                return [out]
+            return [out.with_suffix(f".{name}") for name in formats]
+        usual = _usual_path(self.stem, run=run)
+        return [(out or usual.parent) / f"{usual.name}.{name}" for name in formats]
+
+
+def _usual_path(stem: str, *, run: RunFolder | None) -> Path:
+    """Return where a picture goes that was given no name, without its ending.
+
+    Pictures of an exported model do not go into it, and have its name.
+    """
+    if run is None:
+        return Path(stem)
+    return run.gallery / "-".join(filter(None, [stem, run.mark]))
+
+
+# -- `dl vae gradients`
+
+
+@plain
+def gradients(
+    show: Show,
+    *,
+    run: RunFlag = None,
+    images: Annotated[int, typer.Option("--images", min=1, help="The first N test images.")] = 64,
+    samples: Annotated[
+        int, typer.Option("--samples", min=4, help="Gradients of each estimator, an even number.")
+    ] = 200,
+    seed: SeedFlag = 0,
+    checkpoint: CheckpointFlag = None,
+    offline: OfflineFlag = False,
+) -> None:
+    """Compare two estimators of the same gradient: reparametrisation and score function."""
+    from dlcli.display.console import to_plain
+    from dlcli.display.tables import ResultTable
+    from dlcli.vae.gradients import compare_on_test_images
+
+    trained = _find_trained(run, checkpoint, show)
+    result, signature = compare_on_test_images(
+        trained,
+        images=images,
+        samples=samples,
+        seed=seed,
+        offline=offline,
+        notice=show.consoles.notice,
+    )
+    plain_result = to_plain(result)
+    assert isinstance(plain_result, dict)
+    table = ResultTable(
+        columns=[
+            "gradient of",
+            "estimator",
+            "variance",
+            "times pathwise",
+            "95% interval",
+            "agrees",
+        ],
+        rows=[*_gradient_rows(result.outputs), *_gradient_rows(result.parameters)],
+        title=f"Gradient of the reconstruction term, {images} images, {samples} samples each",
+        signatures=signature,
+    )
+    value = {
+        "run": str(trained.run.path),
+        "checkpoint": trained.checkpoint,
+        "seed": seed,
+        **plain_result,
+        "signature": signature,
+    }
+    show.consoles.result(value, table)
+
+
+def _gradient_rows(target: TargetComparison) -> list[tuple[object, ...]]:
+    """Return the table's rows about one gradient."""
+    from dlcli.display.tables import interval
+
+    rows: list[tuple[object, ...]] = [
+        (target.target, "pathwise (reparametrisation)", target.pathwise.variance, 1, None, None)
+    ]
+    for name, scatter, contrast in (
+        ("score function", target.score, target.against_score),
+        ("score function, best baseline", target.score_baseline, target.against_baseline),
+    ):
+        low, high = contrast.ratio_ci95
+        agrees = "yes" if contrast.agrees else "no"
+        ratio = (contrast.ratio, interval(low, high, digits=3))
+        rows.append(("", name, scatter.variance, *ratio, agrees))
+    return rows

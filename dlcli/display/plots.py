@@ -1,0 +1,423 @@
+"""What all figures share: one style, exact sizes, and saving to the same bytes each time.
+
+Only matplotlib's object interface is used; nothing global is left changed.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import math
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from markupsafe import Markup, escape
+
+from dlcli.display.console import write_file
+from dlcli.errors import UsageFault
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+"""Eight colours that people with any colour vision tell apart (Okabe & Ito 2008); yellow last."""
+INK, FAINT = "#333333", "#DDDDDD"
+DPI = 150
+FONT_POINTS = 9.0
+LONGEST_LABEL = 48
+
+STYLE: dict[str, Any] = {
+    "figure.dpi": DPI,
+    "savefig.dpi": DPI,
+    "figure.facecolor": "white",
+    "font.family": ["DejaVu Sans"],
+    "font.size": FONT_POINTS,
+    "axes.titlesize": FONT_POINTS + 1,
+    "axes.labelsize": FONT_POINTS,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "text.color": INK,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4.0,
+    "legend.frameon": False,
+    "legend.fontsize": FONT_POINTS - 1,
+    "svg.hashsalt": "dlcli",
+    "pdf.fonttype": 42,
+}
+
+METADATA: dict[str, dict[str, Any]] = {
+    ".png": {"Software": None},
+    ".svg": {"Date": None, "Creator": None},
+    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+"""Suffix → what is left out of a file so that the same figure has the same bytes."""
+
+
+_scale: ContextVar[float] = ContextVar("scale", default=1.0)
+
+
+@contextmanager
+def scaled(scale: float) -> Iterator[None]:
+    """Make figures smaller (or larger) around text of the same size, as a narrow page wants them.
+
+    Figures that measure themselves by their contents, such as grids of images, stay as they are.
+    """
+    token = _scale.set(scale)
+    try:
+        yield
+    finally:
+        _scale.reset(token)
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Draw in this package's style whatever the user's matplotlibrc says, then restore that."""
+    import matplotlib
+
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(cast(Any, STYLE))
+        yield
+
+
+def new_figure(
+    width: float, height: float, *, layout: Literal["constrained"] | None = "constrained"
+) -> Figure:
+    """Make an empty figure, width × height inches, tied to no window and no global state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    scale = _scale.get()
+    figure = Figure(figsize=(scale * width, scale * height), layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG, SVG or PDF, by the path's suffix; return the absolute path.
+
+    Raises:
+        UsageFault: another suffix.
+        RunFailed: the path cannot be written; what was there before is untouched.
+    """
+    suffix = picture_suffix(path)
+    buffer = io.BytesIO()
+    with house_style():
+        figure.savefig(buffer, format=suffix[1:], metadata=METADATA[suffix])
+    return write_file(path, buffer.getvalue())
+
+
+def picture_suffix(path: Path) -> str:
+    """Return a picture's suffix in small letters; to be asked before hours of work go into it.
+
+    Raises:
+        UsageFault: it is none that a figure can be saved as.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in METADATA:
+        raise UsageFault(
+            f"{path} does not say which picture format it wants.",
+            hint=f"End it with {', '.join(METADATA)}.",
+        )
+    return suffix
+
+
+def label(text: str, *, longest: int = LONGEST_LABEL) -> str:
+    """Prepare a user's words for a figure: one line, not too long, `$` a dollar and no formula."""
+    line = " ".join(str(text).split())
+    if len(line) > longest:
+        line = line[: longest - 1] + "…"
+    return line.replace("$", r"\$")
+
+
+def text_size(figure: Figure, text: str, *, points: float = FONT_POINTS) -> tuple[float, float]:
+    """Measure one line of text in inches: width, height; nothing is (0, 0)."""
+    if not text:
+        return 0.0, 0.0
+    drawn = figure.text(0, 0, text, fontsize=points)
+    box = drawn.get_window_extent()
+    drawn.remove()
+    return float(box.width / figure.dpi), float(box.height / figure.dpi)
+
+
+def place_title(figure: Figure, title: str, *, x: float, margin: float) -> None:
+    """Write a title at the top of a figure, `margin` inches from its edge; nothing where empty."""
+    if title:
+        y = 1 - margin / figure.get_size_inches()[1]
+        figure.text(x, y, title, ha="center", va="top", fontsize=FONT_POINTS + 1)
+
+
+def quiet_axes(axes: Axes) -> None:
+    """Strip axes of frame, grid and tick marks; tick labels stay."""
+    axes.grid(False)
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def colour(index: int) -> str:
+    """Return the palette's colour for a series, counted from 0; it repeats after eight."""
+    return OKABE_ITO[index % len(OKABE_ITO)]
+
+
+# -- Lines with bands, and bars with intervals: numbers against a size, a depth or a count
+
+LEGEND_INSIDE_UP_TO = 4
+LINE_STYLES = ("-", "--", ":", "-.")
+MARKERS = "osD^vP*X"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A series, with the band of its interval where it has one; NaN leaves a gap."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slope:
+    """A reference y ∝ x^exponent through one point: a straight line on two logarithmic axes."""
+
+    exponent: float
+    through: tuple[float, float]
+    name: str = ""
+    """By default `slope -0.5`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """A horizontal reference, such as the truth."""
+
+    name: str
+    y: float
+
+
+def lines(
+    path: Path,
+    series: Sequence[Line],
+    *,
+    x_label: str,
+    y_label: str,
+    title: str = "",
+    log_x: bool = False,
+    log_y: bool = False,
+    slopes: Sequence[Slope] = (),
+    levels: Sequence[Level] = (),
+    note: str = "",
+) -> Figure:
+    """Draw series with their bands and references into one frame, and save the figure.
+
+    Args:
+        path: PNG, SVG or PDF.
+        series: told apart by colour and by marker.
+        x_label: what x is, with its unit.
+        y_label: what y is, with its unit.
+        title: above the frame.
+        log_x: logarithmic x axis; ticks stand at the x of the series where they are few.
+        log_y: logarithmic y axis; values ≤ 0 are left out.
+        slopes: power laws, broken lines named at their right end.
+        levels: horizontal lines, dotted.
+        note: small, under the axes: a signature, say.
+
+    Raises:
+        ValueError: a series' lengths differ.
+        RunFailed: the path cannot be written.
+    """
+    with house_style():
+        figure = new_figure(6.4, 3.9)
+        axes = figure.add_subplot()
+        if log_x:
+            axes.set_xscale("log")
+        if log_y:
+            axes.set_yscale("log", nonpositive="mask")
+        for index, line in enumerate(series):
+            _line(axes, line, index=index)
+        _references(axes, series, slopes=slopes, levels=levels)
+        if log_x:
+            _ticks_at(axes, sorted({x for line in series for x in line.x}))
+        axes.set_xlabel(label(x_label, longest=80))
+        axes.set_ylabel(label(y_label, longest=60))
+        axes.set_title(label(title, longest=90))
+        _legend(axes, entries=len(series) + len(levels))
+        _note(figure, note)
+        save_figure(figure, path)
+    return figure
+
+
+def bars(
+    path: Path,
+    values: Mapping[str, float],
+    *,
+    value_label: str,
+    intervals: Mapping[str, tuple[float, float]] | None = None,
+    levels: Sequence[Level] = (),
+    title: str = "",
+    note: str = "",
+) -> Figure:
+    """Draw one horizontal bar a name, with its interval, the first on top; save the figure.
+
+    Args:
+        path: PNG, SVG or PDF.
+        values: name → value; one that is not finite has no bar.
+        value_label: what the values are, with their unit.
+        intervals: name → (low, high).
+        levels: references across the bars.
+        title: above the frame.
+        note: small, under the axes.
+    """
+    with house_style():
+        figure = new_figure(6.4, max(2.0, 0.32 * len(values) + 1.3))
+        axes = figure.add_subplot()
+        places = range(len(values))
+        lengths = [value if math.isfinite(value) else math.nan for value in values.values()]
+        axes.barh(places, lengths, color=colour(0), height=0.62)
+        for place, name in zip(places, values, strict=True):
+            if intervals and name in intervals:
+                low, high = intervals[name]
+                axes.plot([low, high], [place, place], color=INK, linewidth=1.4)
+                axes.plot([low, high], [place, place], color=INK, marker="|", linestyle="")
+        for index, level in enumerate(levels):
+            style = LINE_STYLES[(index + 2) % len(LINE_STYLES)]
+            axes.axvline(level.y, color=INK, linestyle=style, label=label(level.name))
+        axes.set_yticks(places, [label(name) for name in values])
+        axes.set_ylim(len(values) - 0.4, -0.6)
+        axes.grid(False, axis="y")
+        axes.set_xlabel(label(value_label, longest=80))
+        axes.set_title(label(title, longest=90))
+        if levels:
+            _legend(axes, entries=LEGEND_INSIDE_UP_TO + 1)
+        _note(figure, note)
+        save_figure(figure, path)
+    return figure
+
+
+def _line(axes: Axes, line: Line, *, index: int) -> None:
+    if not len(line.x) == len(line.y) or len(line.low) != len(line.high):
+        raise ValueError(f"the values of '{line.name}' do not pair up")
+    axes.plot(
+        line.x,
+        line.y,
+        label=label(line.name),
+        color=colour(index),
+        marker=MARKERS[index % len(MARKERS)] if len(line.x) <= 40 else "",
+        linestyle="-" if index < len(MARKERS) else "--",
+    )
+    if len(line.low):
+        axes.fill_between(line.x, line.low, line.high, color=colour(index), alpha=0.18, linewidth=0)
+
+
+def _references(
+    axes: Axes, series: Sequence[Line], *, slopes: Sequence[Slope], levels: Sequence[Level]
+) -> None:
+    """Draw power laws across the series' x, and levels; the frame stays that of the data."""
+    frame = axes.get_ylim()
+    every = [x for line in series for x in line.x if math.isfinite(x) and x > 0]
+    for index, slope in enumerate(slopes):
+        at, value = slope.through
+        ends = [min(every, default=at), max(every, default=at)]
+        name = slope.name or f"slope {slope.exponent:g}"
+        y = [value * (x / at) ** slope.exponent for x in ends]
+        style = LINE_STYLES[1 + index % 3]
+        axes.plot(ends, y, color=INK, linewidth=1.0, linestyle=style)
+        text = label(name, longest=24)
+        axes.annotate(text, (ends[1], y[1]), xytext=(4, 0), textcoords="offset points", fontsize=7)
+    for index, level in enumerate(levels):
+        style = LINE_STYLES[(index + 2) % len(LINE_STYLES)]
+        axes.axhline(level.y, color=INK, linewidth=1.0, linestyle=style, label=label(level.name))
+    if series and not slopes and not levels:
+        axes.set_ylim(frame)
+
+
+def _ticks_at(axes: Axes, places: Sequence[float]) -> None:
+    """Name the very places that were measured, where they are few and apart."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    positive = [x for x in places if x > 0]
+    apart = all(b / a > 1.35 for a, b in itertools.pairwise(positive))
+    if 2 <= len(positive) <= 10 and apart and max(positive) < 1e6:
+        axes.xaxis.set_major_locator(FixedLocator(positive))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+
+
+def _legend(axes: Axes, *, entries: int) -> None:
+    if entries > LEGEND_INSIDE_UP_TO:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.3)
+    elif entries:
+        axes.legend(loc="best")
+
+
+def _note(figure: Figure, note: str) -> None:
+    if note:
+        figure.supxlabel(label(note, longest=140), fontsize=6, x=0.01, ha="left")
+
+
+# -- Figures inside a page: identifiers of their own, the page's colours, and words beside them
+# Several figures in one document would share identifiers, and ink that is black on white paper
+# could not be read in the dark.
+
+_HEAD = re.compile(r"^.*?(?=<svg\b)", re.DOTALL)
+_METADATA = re.compile(r"\s*<metadata>.*?</metadata>", re.DOTALL)
+_OPENING = re.compile(r"<svg\b[^>]*>")
+_VIEW = re.compile(r'viewBox="0 0 ([\d.]+) ([\d.]+)"')
+_ID = re.compile(r'(\bid="|href="#|url\(#)')
+PIXELS_PER_POINT = 96 / 72
+
+INKS = {
+    INK: "var(--ink)",
+    FAINT.lower(): "var(--rule)",
+    "#000000": "var(--ink)",
+    **{colour.lower(): f"var(--series-{place})" for place, colour in enumerate(OKABE_ITO[:4])},
+}
+"""Colours of the canvas → those of the page, in figures of lines."""
+
+
+def inline(svg: str, *, name: str, alt: str, is_picture: bool) -> Markup:
+    """Make an SVG file's text fit to stand in a page.
+
+    Args:
+        svg: as matplotlib wrote it.
+        name: of the figure in the page; becomes part of its identifiers.
+        alt: what is to be seen.
+        is_picture: keep white paper and black ink.
+
+    Raises:
+        ValueError: it is no SVG with a view box.
+    """
+    body = _METADATA.sub("", _HEAD.sub("", svg, count=1)).strip()
+    opening, view = _OPENING.search(body), _VIEW.search(body)
+    if opening is None or view is None:
+        raise ValueError("a figure is no SVG with a view box")
+    inner = _ID.sub(rf"\g<1>{name}-", body[opening.end() :])
+    if not is_picture:
+        for colour, themed in INKS.items():
+            inner = inner.replace(f": {colour}", f": {themed}")
+        inner = inner.replace("fill: #ffffff", "fill: none")
+    width, height = (round(float(size) * PIXELS_PER_POINT) for size in view.groups())
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        f'role="img" aria-label="{escape(alt)}" width="{width}" height="{height}" '
+        f"{view.group(0)}>"
+    )
+    return Markup(head + inner)

@@ -1,0 +1,377 @@
+"""Learning curves: how the losses of a run, or of several, came down."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlcli.display.console import Consoles
+from dlcli.display.images import as_bytes, save_png, tile
+from dlcli.display.plots import colour, house_style, label, new_figure, save_figure
+from dlcli.display.tables import ResultTable, facts, number, size, with_error
+from dlcli.engine.events import Event, Finished, Pictures, RunStarted
+from dlcli.engine.runs import Removal, RunFolder
+from dlcli.errors import DlError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+Row = Mapping[str, object]
+Series = tuple[Sequence[float], Sequence[float]]
+
+SIDES = {"train": "training", "valid": "validation"}
+UNITS = {"bleu": "BLEU", "chrf": "chrF", "accuracy": "fraction"}
+"""Measured in something else than nats."""
+NOT_LOSSES = ("train_s",)
+MOST_PANELS = 6
+MARKERS_UP_TO = 15
+"""Points a line may have to show each as a dot."""
+FAR = 3.0
+"""Times the best loss: a run whose own best is higher is not in the frame."""
+SETTLED = 0.05
+"""The share of points at the start that may lie above the frame: they would flatten the rest."""
+
+
+def loss_curves(path: Path, rows: Sequence[Row], *, title: str = "") -> Figure:
+    """Draw the loss and each of its parts over the epochs, training and validation together.
+
+    Args:
+        path: PNG, SVG or PDF.
+        rows: the lines of metrics.jsonl: `epoch`, `step`, `train_*`, `valid_*`; null is left out.
+        title: above everything.
+
+    Raises:
+        RunFailed: the path cannot be written.
+    """
+    names = _measures(rows)[:MOST_PANELS]
+    axis, unit = _axis(rows)
+    with house_style():
+        across = max(1, min(3, len(names)))
+        down = max(1, math.ceil(len(names) / across))
+        figure = new_figure(max(4.0, 3.1 * across), 2.7 * down)
+        for index, name in enumerate(names):
+            axes = figure.add_subplot(down, across, index + 1)
+            _panel(axes, rows, name=name, axis=axis)
+            axes.set_xlabel(unit)
+        if not names:
+            figure.text(0.5, 0.5, "nothing measured yet", ha="center", va="center")
+        if title:
+            figure.suptitle(label(title, longest=120))
+        save_figure(figure, path)
+    return figure
+
+
+def compare_curves(
+    path: Path,
+    curves: Mapping[str, Series],
+    *,
+    x_label: str = "epoch",
+    y_label: str = "loss (nats)",
+    title: str = "",
+) -> Figure:
+    """Draw one curve a run in one frame, named beside it.
+
+    Args:
+        path: PNG, SVG or PDF.
+        curves: name → (x, y); an empty one keeps its place in the legend.
+        x_label: what x is, with its unit.
+        y_label: what y is, with its unit.
+        title: above the frame.
+    """
+    with house_style():
+        figure = new_figure(7.0, max(3.4, 0.22 * len(curves) + 1.0))
+        axes = figure.add_subplot()
+        inside = _within_reach([y for _, y in curves.values()])
+        for index, (name, (x, y)) in enumerate(curves.items()):
+            _draw(axes, x, y, name=label(name) + _absence(y, inside=inside), index=index)
+        _frame(axes, inside)
+        axes.set_xlabel(label(x_label))
+        axes.set_ylabel(label(y_label))
+        axes.set_title(label(title, longest=120))
+        if curves:
+            axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.3)
+        save_figure(figure, path)
+    return figure
+
+
+def _within_reach(series: Sequence[Sequence[float]]) -> list[Sequence[float]]:
+    """Leave out series that never came near the best: one that diverged would flatten the rest."""
+    best = [min(filter(math.isfinite, values), default=math.inf) for values in series]
+    least = min(best, default=math.inf)
+    reach = least + (FAR - 1) * abs(least) if least else math.inf
+    return [values for values, low in zip(series, best, strict=True) if low <= reach < math.inf]
+
+
+def _absence(values: Sequence[float], *, inside: Sequence[Sequence[float]]) -> str:
+    """Say in the legend why a series is not to be seen."""
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
+        return " (no values)"
+    return "" if any(values is one for one in inside) else f" (above: {number(min(finite))})"
+
+
+def _panel(axes: Axes, rows: Sequence[Row], *, name: str, axis: str) -> None:
+    drawn = []
+    for index, side in enumerate(SIDES):
+        points = _points(rows, key=f"{side}_{name}", axis=axis)
+        if points[0]:
+            _draw(axes, *points, name=SIDES[side], index=index)
+            drawn.append(points[1])
+    _frame(axes, drawn)
+    axes.set_title(label(name.replace("_", " ")))
+    axes.set_ylabel(UNITS.get(name, "nats"))
+    axes.legend(loc="best")
+
+
+def _draw(axes: Axes, x: Sequence[float], y: Sequence[float], *, name: str, index: int) -> None:
+    marker = "o" if len(x) <= MARKERS_UP_TO else ""
+    style = "-" if index < 8 else "--"
+    axes.plot(x, y, label=name, color=colour(index), marker=marker, linestyle=style)
+
+
+def _frame(axes: Axes, series: Sequence[Sequence[float]]) -> None:
+    """Let the first few values leave the frame at the top, where there are many."""
+    settled = [
+        value
+        for values in series
+        for value in values[math.ceil(SETTLED * len(values)) if len(values) >= 20 else 0 :]
+        if math.isfinite(value)
+    ]
+    if settled:
+        low, high = min(settled), max(settled)
+        room = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
+        axes.set_ylim(low - room, high + room)
+    if all(len(values) <= MARKERS_UP_TO for values in series):
+        from matplotlib.ticker import MaxNLocator
+
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _measures(rows: Sequence[Row]) -> list[str]:
+    """Return what was measured, without its side, the loss first."""
+    found: dict[str, None] = {}
+    for row in rows:
+        for key, value in row.items():
+            side, _, name = key.partition("_")
+            if side in SIDES and name and key not in NOT_LOSSES and _is_number(value):
+                found.setdefault(name)
+    return sorted(found, key=lambda name: name != "loss")
+
+
+def _axis(rows: Sequence[Row]) -> tuple[str, str]:
+    """Count in epochs, or in updates where an epoch has several evaluations."""
+    epochs = [row.get("epoch") for row in rows]
+    return ("epoch", "epoch") if len(set(epochs)) == len(epochs) else ("step", "update")
+
+
+def _points(rows: Sequence[Row], *, key: str, axis: str) -> tuple[list[float], list[float]]:
+    x, y = [], []
+    for row in rows:
+        at, value = row.get(axis), row.get(key)
+        if isinstance(at, int | float) and isinstance(value, int | float) and _is_number(value):
+            x.append(float(at))
+            y.append(float(value))
+    return x, y
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+# -- Tables of training runs: what there is, what one was, what may go
+
+UNSHOWN = ("std_error", "images", "sentences")
+"""Metrics that are part of another's cell, or of the signature."""
+
+NATS = ("elbo", "reconstruction", "kl", "iwae", "nll", "loss", "nll_per_token")
+
+
+def runs_table(
+    rows: Sequence[Mapping[str, Any]], *, settings: Mapping[str, Sequence[object]] | None = None
+) -> ResultTable:
+    """Show runs with their key metrics, one a line, and their signatures below.
+
+    Args:
+        rows: summaries: `name`, `kind`, `status`, `epoch`, `metrics`, `signature`.
+        settings: dotted path → one value a run: the settings in which they differ.
+    """
+    chosen = settings or {}
+    names = dict.fromkeys(
+        name for row in rows for name, value in _metrics(row).items() if _is_shown(name, value)
+    )
+    columns = ["run", "kind", "status", "epoch", *chosen, *map(_with_unit, names)]
+    lines = [
+        [
+            row["name"],
+            row.get("kind"),
+            row.get("status"),
+            row.get("epoch"),
+            *(_setting(values[index]) for values in chosen.values()),
+            *(_metric(row, name) for name in names),
+        ]
+        for index, row in enumerate(rows)
+    ]
+    signatures = {row["name"]: str(row["signature"]) for row in rows if row.get("signature")}
+    return ResultTable(columns, lines, signatures=signatures)
+
+
+def record_table(found: Mapping[str, Any]) -> ResultTable:
+    """Show one run: what it was, its metrics, its last evaluation, its settings and files."""
+    record = found.get("record", {})
+    machine = record.get("machine") or {}
+    shown: dict[str, object] = {
+        name: found.get(name) for name in ("run", "kind", "title", "status", "started", "epoch")
+    }
+    shown["command"] = " ".join(map(str, record.get("command", []))) or None
+    shown |= {f"machine.{name}": _setting(value) for name, value in machine.items()}
+    metrics = _metrics(found)
+    shown |= {
+        _with_unit(name): _metric(found, name)
+        for name, value in metrics.items()
+        if _is_shown(name, value)
+    }
+    shown |= {
+        f"last.{name}": value
+        for name, value in found.get("last", {}).items()
+        if isinstance(value, int | float)
+    }
+    shown |= dict(_leaves(found.get("config", {}), prefix="config."))
+    shown["files"] = len(found.get("files", []))
+    return facts(shown, signatures=str(found.get("signature") or ""))
+
+
+def removals_table(removals: Sequence[Removal]) -> ResultTable:
+    """Show what pruning would remove, and how much space that frees."""
+    rows = [[str(item.path), item.reason, size(item.size)] for item in removals]
+    total = size(sum(item.size for item in removals))
+    count = f"{len(removals)} path" + ("" if len(removals) == 1 else "s")
+    return ResultTable(["path", "reason", "size"], [*rows, [f"total: {count}", "", total]])
+
+
+def _metrics(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    return row.get("metrics") or {}
+
+
+def _with_unit(name: str) -> str:
+    return f"{name} (nats)" if name in NATS else name
+
+
+def _is_shown(name: str, value: object) -> bool:
+    return name not in UNSHOWN and isinstance(value, int | float)
+
+
+def _metric(row: Mapping[str, Any], name: str) -> str:
+    """Write a metric; the ELBO's standard error stands beside it in the record."""
+    metrics = _metrics(row)
+    value = metrics.get(name)
+    if name == "elbo" and isinstance(metrics.get("std_error"), int | float):
+        return with_error(value, metrics["std_error"])
+    return number(value, digits=5) if isinstance(value, int | float) else number(None)
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {_setting(item)}" for name, item in value.items())
+    if isinstance(value, list | tuple):
+        return " ".join(map(_setting, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "none" if value is None else str(value)
+
+
+def _leaves(data: Mapping[str, Any], *, prefix: str) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            found += _leaves(value, prefix=f"{prefix}{key}.")
+        else:
+            found.append((prefix + key, _setting(value)))
+    return found
+
+
+# -- The figures of a run, drawn while it happens: a listener for the engine's events
+
+SIDE = 28
+"""Pixels of an image in a snapshot."""
+
+
+class RunFigures:
+    """Write `figures/` of each run it hears of.
+
+    `epoch-0010.png` are the pixels of a snapshot as they are, written at once; `snapshots.png`
+    (these side by side) and `curves.png` are drawn when the run ends, from what is on disk, so
+    that a resumed run has them whole. A picture that cannot be written costs a warning, not the
+    run.
+
+    Args:
+        consoles: where to warn.
+    """
+
+    def __init__(self, consoles: Consoles | None = None) -> None:
+        self._consoles = consoles or Consoles()
+        self._run: RunFolder | None = None
+        self._title = ""
+        self._caption = ""
+
+    def __call__(self, event: Event) -> None:
+        """Take an event; those of no interest are passed over."""
+        try:
+            self._take(event)
+        except DlError as error:
+            self._consoles.warning(error.message)
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, RunStarted):
+            self._run, self._title, self._caption = RunFolder(event.run), event.title, ""
+        elif self._run is not None and isinstance(event, Pictures):
+            self._caption = event.caption
+            save_png(
+                self._run.figures / f"epoch-{event.epoch:04d}.png", as_bytes(tile(event.images))
+            )
+        elif self._run is not None and isinstance(event, Finished):
+            draw_curves(self._run, title=self._title)
+            draw_snapshots(self._run, title=self._title)
+
+
+def draw_curves(run: RunFolder, *, title: str = "") -> None:
+    """Draw `figures/curves.png` from metrics.jsonl, if there are any metrics."""
+
+    rows = run.metrics()
+    if rows:
+        loss_curves(run.figures / "curves.png", rows, title=title)
+
+
+def draw_snapshots(run: RunFolder, *, title: str = "") -> None:
+    """Draw `figures/snapshots.png` from the run's snapshot pictures, if there are any."""
+    from dlcli.display.images import snapshots
+
+    panels = {
+        f"epoch {int(path.stem.removeprefix('epoch-'))}": _images(path)
+        for path in sorted(run.figures.glob("epoch-*.png"))
+    }
+    if panels:
+        words = f"{title}: the same z at each epoch" if title else "the same z at each epoch"
+        columns = next(iter(panels.values())).shape[1]
+        snapshots(
+            run.figures / "snapshots.png",
+            {name: images.reshape(-1, SIDE, SIDE) for name, images in panels.items()},
+            title=words,
+            columns=columns,
+        )
+
+
+def _images(path: Path) -> NDArray[np.float64]:
+    """Cut a snapshot's pixels back into (R, C, 28, 28)."""
+    import numpy as np
+    from matplotlib.image import imread
+
+    pixels = np.asarray(imread(path), dtype=np.float64)
+    R, C = pixels.shape[0] // SIDE, pixels.shape[1] // SIDE
+    return pixels[: R * SIDE, : C * SIDE].reshape(R, SIDE, C, SIDE).transpose(0, 2, 1, 3)

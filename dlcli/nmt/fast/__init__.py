@@ -1,0 +1,1 @@
+"""The translator's fast paths: compiled search and the kernels of training."""

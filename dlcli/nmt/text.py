@@ -1,0 +1,300 @@
+"""What French does to two words that meet: elision (l'État) and contraction (du, aux).
+
+Rules for text in which both were undone. A vowel or a mute h elides; an h aspiré does not.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import metadata, util
+
+ELIDING = {
+    "le": "l'", "la": "l'", "de": "d'", "je": "j'", "me": "m'", "te": "t'", "se": "s'", "ne": "n'",
+    "que": "qu'", "jusque": "jusqu'", "lorsque": "lorsqu'", "puisque": "puisqu'",
+    "quoique": "quoiqu'",
+}  # fmt: skip
+"""Words that lose their vowel before another."""
+CONTRACTED = {
+    ("de", "le"): "du", ("de", "les"): "des", ("à", "le"): "au", ("à", "les"): "aux",
+}  # fmt: skip
+BEFORE_FEW = {
+    "lorsque": ("il", "elle", "on", "en", "un"),
+    "puisque": ("il", "elle", "on", "en", "un"),
+    "quoique": ("il", "elle", "on", "en", "un"),
+}
+"""Words that elide only before words that begin so."""
+OF_ETRE = ("est", "étai", "étant", "eût")
+"""Forms before which "ce" elides."""
+_INFINITIVES = """
+connaître convaincre croire dire faire lire mettre permettre prendre remettre rendre suivre tenir
+vaincre voir
+"""
+INFINITIVES = frozenset(_INFINITIVES.split())
+"""Verbs before which "de le" is a pronoun: "afin de le faire"."""
+_ASPIRATED = """
+hach haie haillon hain haï hallali halle halt hamac hameau hamster hanche hand hangar hanneton hant
+haran harass harcel harcèl hard harem hareng hargn haricot harnach harnais harp hasard hât hausse
+haussi haut havre heaume heurt hibou hideu hiérarch hiss hoch hockey hold holland homard hong honni
+hont hoquet hors hotte houbl houe houill houle houp housse houx hublot huche huée huguenot huit hurl
+huron husky hussard hutte hérisson hernie héron héros herse hêtre
+"""
+ASPIRATED = tuple(_ASPIRATED.split())
+"""Beginnings of words with an h aspiré."""
+NOT_ELIDED_BEFORE = ("onz", "oui", "ouistiti", "uhlan", "ululer")
+VOWELS = frozenset("aeiouœæ")
+
+
+def elided(word: str, *, before: str) -> str:
+    """Return `word` as it stands before another (`l'`), or nothing where it stays."""
+    low = word.lower()
+    if low == "ce":
+        return word[:-1] + "'" if before.lower().startswith(OF_ETRE) else ""
+    if low == "si":
+        return word[:-1] + "'" if before.lower() in ("il", "ils") else ""
+    if low not in ELIDING or not begins_with_vowel(before):
+        return ""
+    few = BEFORE_FEW.get(low)
+    if few and not before.lower().startswith(few):
+        return ""
+    return word[:1] + ELIDING[low][1:]
+
+
+def contracted(first: str, second: str, *, then: str) -> str:
+    """Return `du` for "de" "le", and so on; nothing where the two stay apart.
+
+    Args:
+        first: a preposition.
+        second: an article.
+        then: the word that follows: "de l'État" and "afin de le faire" are not contracted.
+    """
+    form = CONTRACTED.get((first.lower(), second))
+    if form is None or not then or then.lower() in INFINITIVES:
+        return ""
+    if second == "le" and begins_with_vowel(then):
+        return ""
+    return form[0].upper() + form[1:] if first[0].isupper() else form
+
+
+def begins_with_vowel(word: str) -> bool:
+    """Say whether words elide before this one."""
+    low = word.lower()
+    if not low or low.startswith(NOT_ELIDED_BEFORE):
+        return False
+    letter = _plain(low[0])
+    if letter == "h":
+        return len(low) > 1 and not low.startswith(ASPIRATED)
+    if letter == "y":  # "l'y", "d'Yves", but "le yen"
+        return len(low) == 1 or _plain(low[1]) not in VOWELS
+    return letter in VOWELS
+
+
+def _plain(letter: str) -> str:
+    """Take the accent off a letter."""
+    return unicodedata.normalize("NFD", letter)[0]
+
+
+# -- Tokens put together into running text, with the characters that each token became
+# Alignment corpora come tokenised, some with French elisions and contractions undone ("de le" for
+# "du", "le État" for "l'État"). A translator wants running text; links are wanted between the
+# tokens as given. So every token keeps a span of the text; tokens that were contracted share one.
+
+Span = tuple[int, int]
+
+CLOSING = frozenset(".,;:!?)]}…%°") | {"...", "..", "!!", "?!", "’s"}
+OPENING = frozenset("([{$£€#¿¡")
+HYPHENS = frozenset("-‐‑/")
+ENGLISH_ENDS = re.compile(r"['’](?:s|m|d|ll|re|ve)|n['’]t", re.IGNORECASE)
+SPACED_IN_FRENCH = frozenset("%$£€#°")
+"""Signs that stand apart from their number in French."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Detokenized:
+    """Running text; `text[start:end]` of `spans[i]` is what token i became, never nothing."""
+
+    text: str
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Unit:
+    """Letters that stand for one token, or for several that were contracted."""
+
+    text: str
+    tokens: int = 1
+    clings: bool = False
+    """No space follows, as after an elision."""
+
+
+def detokenize(tokens: Sequence[str], *, language: str, capitalize: bool = True) -> Detokenized:
+    """Put tokens together as they would stand in a printed text.
+
+    Args:
+        tokens: words and punctuation marks, none empty, without whitespace.
+        language: `fr` contracts and elides; another only places the spaces.
+        capitalize: begin with a capital, as sentences that translators learn from do.
+    """
+    if capitalize:
+        tokens = _capitalized(tokens)
+    units = _french(tokens) if language == "fr" else [_Unit(text=token) for token in tokens]
+    text, spans = "", list[Span]()
+    for index, unit in enumerate(units):
+        if index and not units[index - 1].clings and not _joined(units, index, language=language):
+            text += " "
+        spans += [(len(text), len(text) + len(unit.text))] * unit.tokens
+        text += unit.text
+    return Detokenized(text=text, spans=tuple(spans))
+
+
+def as_given(text: str, *, words: Sequence[Span]) -> Detokenized:
+    """Take running text as it is, with the spans of its words."""
+    return Detokenized(text=text, spans=tuple(words))
+
+
+def _french(tokens: Sequence[str]) -> list[_Unit]:
+    """Contract and elide; what has an apostrophe at its end clings to the next word."""
+    units: list[_Unit] = []
+    at = 0
+    while at < len(tokens):
+        before = tokens[at - 1] if at else ""
+        token, after = tokens[at], tokens[at + 1] if at + 1 < len(tokens) else ""
+        both = contracted(token, after, then=tokens[at + 2] if at + 2 < len(tokens) else "")
+        if both:
+            units.append(_Unit(text=both, tokens=2))
+            at += 2
+            continue
+        short = "" if before in HYPHENS else elided(token, before=after)
+        ends_so = len(token) > 1 and token[-1] in "'’" and after[:1].isalnum()
+        units.append(_Unit(text=short or token, clings=bool(short) or ends_so))
+        at += 1
+    return units
+
+
+def _joined(units: Sequence[_Unit], index: int, *, language: str) -> bool:
+    """Say whether no space comes before a unit."""
+    unit, before = units[index].text, units[index - 1].text
+    if language == "fr" and (unit in SPACED_IN_FRENCH or before in SPACED_IN_FRENCH):
+        return False
+    if unit in CLOSING or before in OPENING:
+        return True
+    if language == "en" and ENGLISH_ENDS.fullmatch(unit):
+        return True
+    after = units[index + 1].text if index + 1 < len(units) else ""
+    if unit in HYPHENS:
+        return before[-1].isalnum() and after[:1].isalnum()
+    earlier = units[index - 2].text if index > 1 else ""
+    return before in HYPHENS and earlier[-1:].isalnum() and unit[0].isalnum()
+
+
+def _capitalized(tokens: Sequence[str]) -> list[str]:
+    """Begin the first word with a capital."""
+    found = list(tokens)
+    for index, token in enumerate(found):
+        if token[0].isalnum():
+            capital = token[0].upper()
+            found[index] = capital + token[1:] if len(capital) == 1 else token
+            break
+    return found
+
+
+# -- Text cut into tokens as Moses's tokenizer does, to compare with older papers' BLEU
+# The tokenizer comes from sacremoses, which is no dependency of this package: without it there is
+# no tokenised BLEU. Scores of tokenised text depend on the tokenizer and are only comparable among
+# themselves: in French "l' homme" counts as two tokens here and as one in sacreBLEU's 13a.
+
+
+def moses_available() -> bool:
+    """Say whether sacremoses is installed."""
+    return util.find_spec("sacremoses") is not None
+
+
+def moses_tokenized(lines: Sequence[str], *, language: str, lowercase: bool = False) -> list[str]:
+    """Cut lines into tokens, a space between each two.
+
+    Args:
+        lines: running text.
+        language: `en` or `fr`.
+        lowercase: before it is cut, as usual.
+
+    Raises:
+        ModuleNotFoundError: sacremoses is not installed.
+    """
+    from sacremoses import MosesPunctNormalizer, MosesTokenizer
+
+    normalizer, tokenizer = MosesPunctNormalizer(lang=language), MosesTokenizer(lang=language)
+    found = []
+    for line in lines:
+        text = normalizer.normalize(line.lower() if lowercase else line)
+        found.append(str(tokenizer.tokenize(text, escape=False, return_str=True)))
+    return found
+
+
+def moses_version() -> str:
+    """Return the version of sacremoses, for signatures."""
+    return metadata.version("sacremoses")
+
+
+# -- Lines as people type them, made like those that a model was trained on; and back
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]+")
+
+
+def tidy(line: str) -> str:
+    """Return a line in NFC, without control characters and with single spaces between words."""
+    return " ".join(unicodedata.normalize("NFC", _CONTROL.sub(" ", line)).split())
+
+
+def one_line(text: str) -> str:
+    """Return what a model wrote on one line: spelt in bytes, it may hold line ends."""
+    return _CONTROL.sub(" ", text).strip()
+
+
+# -- Lines that are longer than what the model was trained on: cut into parts it can translate
+
+SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’»)\]]*\s+")
+PLACES = (re.compile(r"(?<=[;:])\s+"), re.compile(r"(?<=,)\s+"), re.compile(r"\s+"))
+"""Where a sentence may be cut, the best kind of place first."""
+
+
+def cut_passage(text: str, *, fits: Callable[[str], bool]) -> list[str]:
+    """Cut a text into parts that fit: at the ends of sentences, and only then within them.
+
+    Args:
+        text: one line.
+        fits: whether a part is short enough; a single character always is.
+
+    Returns:
+        One text, if it fits as it is; joined by spaces, parts give the text back, except where a
+        word was too long.
+    """
+    if fits(text):
+        return [text]
+    ends = [match.end() for match in SENTENCE_END.finditer(text)]
+    bounds = [0, *ends, len(text)]
+    sentences = [text[a:b].strip() for a, b in itertools.pairwise(bounds)]
+    return [part for one in sentences if one for part in _halves(one, fits=fits)]
+
+
+def _halves(text: str, *, fits: Callable[[str], bool]) -> list[str]:
+    """Cut a sentence near its middle until its parts fit."""
+    waiting, found = [text], []
+    while waiting:
+        part = waiting.pop()
+        if len(part) < 2 or fits(part):
+            found.append(part)
+            continue
+        middle = len(part) // 2
+        start, end = next(
+            (
+                min(spans, key=lambda span: abs(span[0] - middle))
+                for place in PLACES
+                if (spans := [match.span() for match in place.finditer(part)])
+            ),
+            (middle, middle),
+        )
+        waiting += [part[end:], part[:start]]
+    return found

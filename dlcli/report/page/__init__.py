@@ -1,1 +1,0 @@
-"""The page of `dl report`: templates, typography, and the figures that only it has."""

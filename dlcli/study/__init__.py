@@ -1,1 +1,0 @@
-"""Procedures that need several rooms: repeated trainings, grids, comparisons, evaluations."""

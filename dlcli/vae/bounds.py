@@ -1,0 +1,432 @@
+"""A trained VAE as the evidence estimators want it: its decoder, and its encoder's q(z|x)."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dlcli.engine.device import Compute
+from dlcli.errors import RunFailed, UsageFault
+from dlcli.evidence.annealing import Annealed, anneal
+from dlcli.evidence.diagnostics import Estimate, assess, summarize
+from dlcli.evidence.estimators import DiagonalGaussian, Proposal
+from dlcli.evidence.hmc import Schedule, choose_schedule
+from dlcli.evidence.models import BernoulliDecoder, LatentModel, log_likelihood
+from dlcli.evidence.progress import ProgressCallback, count_progress, no_progress, part_of
+from dlcli.vae.evaluation import LatentUse
+from dlcli.vae.networks import VAE, Flow
+from dlcli.vae.objective import kl_standard_normal, log_weights
+from dlcli.vae.trained import Trained
+
+GPU_ROWS = 65_536
+ENCODED_AT_ONCE = 500
+CONV_ROWS = 128
+"""Rows of a convolutional decoder that are decoded at once on a CPU."""
+
+
+def decoder_of(trained: Trained, *, compute: Compute, of_encoded: bool = False) -> BernoulliDecoder:
+    """Offer the decoder of a run, on the device its model is on.
+
+    Args:
+        trained: the run.
+        compute: precision.
+        of_encoded: of v, where the encoder's Gaussian is, instead of the latents z: what is the
+            same but for a learned prior. Such v have no standard normal prior.
+
+    Raises:
+        UsageFault: with skip connections the decoder is shown x itself, and has no p(x|z).
+    """
+    config = trained.config
+    if config.model.skip:
+        raise UsageFault(
+            f"The decoder of {trained.run.path} sees the encoder's feature maps (--skip), so it is "
+            "no p(x|z) and nothing can be said of p(x).",
+            hint="Choose a run that was trained without --skip.",
+        )
+    device = next(trained.model.parameters()).device
+    rows = CONV_ROWS if config.model.arch == "conv" else BernoulliDecoder.block_rows
+    return BernoulliDecoder(
+        decode=_Decoding(trained.model, compute, of_encoded),
+        latent_dim=trained.model.latent_dim,
+        name=trained.run.path.name,
+        device=device,
+        likelihood=config.objective.likelihood,
+        block_rows=rows if device.type == "cpu" else GPU_ROWS,
+    )
+
+
+def encoded(model: VAE, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and logvar of what the encoder says, (N, D) in float32, of pixels (N, 784).
+
+    Raises:
+        RunFailed: the encoder returned NaN.
+    """
+    parts = [model.encode(rows) for rows in torch.split(pixels, ENCODED_AT_ONCE)]
+    mean, logvar = (torch.cat(part).float() for part in zip(*parts, strict=True))
+    bad = int((~(mean + logvar).isfinite()).any(1).sum())
+    if bad:
+        raise RunFailed(
+            f"The encoder returned NaN or infinity for {bad} of {len(pixels)} images.",
+            hint="Check its weights for NaN; an earlier --checkpoint may be sound.",
+        )
+    return mean, logvar
+
+
+def posterior_of(model: VAE, mean: Tensor, *, logvar: Tensor) -> Proposal:
+    """Offer q(z|x) of images, from what the encoder says of them, both (B, D)."""
+    gaussian = DiagonalGaussian(mean, logvar)
+    return gaussian if model.flow is None else FlowedGaussian(gaussian, model.flow)
+
+
+@dataclass(frozen=True, eq=False)
+class FlowedGaussian:
+    """q(z|x) of a VAE with a learned prior: its encoder's Gaussian, carried along by the flow."""
+
+    gaussian: DiagonalGaussian
+    flow: Flow
+
+    @torch.no_grad()
+    def draw(self, count: int, *, generator: torch.Generator) -> Tensor:
+        """Draw (count, B, D)."""
+        z: Tensor = self.flow(self.gaussian.draw(count, generator=generator))[0]
+        return z
+
+    @torch.no_grad()
+    def log_density(self, z: Tensor) -> Tensor:
+        """Return log q(z): (K, B, D) → (K, B)."""
+        v, log_det = self.flow.inverse(z)
+        return self.gaussian.log_density(v) - log_det
+
+
+class _Decoding:
+    """A decoder in the precision asked for; logits are always float32."""
+
+    def __init__(self, model: VAE, compute: Compute, of_encoded: bool) -> None:
+        self._decode = model.decode_encoded if of_encoded else model.decode
+        self._compute = compute
+
+    def __call__(self, z: Tensor) -> Tensor:
+        with self._compute.autocast():
+            return self._decode(z).to(torch.float32)
+
+
+# -- Lower bounds of log p(x) from posterior samples, image by image: ELBO and IWAE bounds, paired
+# All bounds of an image come from the same K log-weights: the IWAE bound with k samples is averaged
+# over the K/k groups of k. By Jensen's inequality they then rise with k for every image, not just
+# on average. Blocks of images stream through; memory grows with K and with N only by a few numbers
+# an image.
+#
+# Legend: N images, B of a block, K samples an image, D latent dimensions.
+
+ROWS_AT_ONCE = 100_000
+"""Latents of a block, 8 MB for 20 dimensions; a GPU takes more at once."""
+GPU_ROWS_AT_ONCE = 2_000_000
+LATENTS_AT_ONCE = 4096
+"""That a flow is given at once: its hidden units are twice the numbers of a latent."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Average:
+    """A mean over images."""
+
+    value: float
+    std_error: float | None
+    """Over images; None for a single one."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Bounds:
+    """What is known of the first N images; every tensor is float64 on the CPU."""
+
+    k: int
+    log_lik: Tensor
+    """Mean over samples of log p(x|z), (N,)."""
+    kl: Tensor
+    """KL(q(z|x) ‖ p(z)), (N,): in closed form, or with a learned prior over the samples."""
+    iwae: dict[int, Tensor]
+    """Samples → IWAE bound, (N,); rising from few to K."""
+    ess: Tensor
+    """Effective samples among the K, (N,)."""
+    max_weight: Tensor
+    """The largest weight's share, (N,)."""
+    latents: LatentUse
+    evaluations: int
+    """Decoder evaluations."""
+    elapsed_s: float
+    total: int
+    """Images there will be at the end."""
+
+    @property
+    def images(self) -> int:
+        """N."""
+        return len(self.kl)
+
+    @property
+    def elbo(self) -> Tensor:
+        """E_q[log p(x|z)] − KL of each image, (N,)."""
+        return self.log_lik - self.kl
+
+    @property
+    def best(self) -> Tensor:
+        """The IWAE bound with all K samples, (N,)."""
+        return self.iwae[self.k]
+
+    @property
+    def evaluations_per_s(self) -> float:
+        """Decoder evaluations a second."""
+        return self.evaluations / max(self.elapsed_s, 1e-9)
+
+    def rises(self) -> bool:
+        """Say whether ELBO ≤ IWAE-5 ≤ … ≤ IWAE-K, each within 3 standard errors over images."""
+        for low, high in itertools.pairwise([self.elbo, *self.iwae.values()]):
+            step = average(high - low)
+            if step.value < -3 * (step.std_error or 0.0) - 1e-9:
+                return False
+        return True
+
+
+def average(values: Tensor) -> Average:
+    """Average over images, (N,), with its standard error."""
+    count = len(values)
+    spread = values.std().item() / math.sqrt(count) if count > 1 else None
+    return Average(value=values.mean().item(), std_error=spread)
+
+
+def group_sizes(k: int) -> list[int]:
+    """Return the sample counts to report: 5, 50, 500, … below k, and k itself."""
+    sizes = [5 * 10**power for power in range(7) if 5 * 10**power < k]
+    return [*sizes, k]
+
+
+@torch.inference_mode()
+def stream_bounds(
+    model: VAE,
+    decoder: LatentModel,
+    pixels: Tensor,
+    *,
+    k: int,
+    generator: torch.Generator,
+) -> Iterator[Bounds]:
+    """Measure the bounds of images, block after block.
+
+    Args:
+        model: in evaluation mode; its encoder gives q(z|x).
+        decoder: the same model's, of what its encoder's Gaussian is of (`of_encoded`).
+        pixels: (N, 784) in [0, 1], on the model's device, N ≥ 1.
+        k: K.
+        generator: draws the noise, on the CPU or on the model's device.
+
+    Yields:
+        What is known after each block.
+
+    Raises:
+        RunFailed: the encoder or the decoder returned NaN.
+    """
+    N = len(pixels)
+    mean, logvar = encoded(model, pixels)
+    closed = kl_standard_normal(mean, logvar).double().cpu()  # (N, D)
+    wide = model.latents(mean)[0].double().cpu()
+    rows = ROWS_AT_ONCE if pixels.device.type == "cpu" else GPU_ROWS_AT_ONCE
+    B = max(1, rows // k)
+    # One table from the start: small tensors kept from every block lie between the large buffers
+    # of the next, and the heap then grows by a buffer a block.
+    table = torch.empty((4 + len(group_sizes(k)), N), dtype=torch.float64)
+    measure = functools.partial(_block, decoder, latents=model.latents, k=k, generator=generator)
+    began = time.monotonic()
+    for start in range(0, N, B):
+        cut = slice(start, start + B)
+        table[:, cut] = measure(pixels[cut], posterior=(mean[cut], logvar[cut]))
+        seen = min(start + B, N)
+        columns = list(table[:, :seen])
+        kl = closed[:seen].sum(1) if model.flow is None else columns[3]
+        shares = closed[:seen].mean(0).tolist() if model.flow is None else []
+        use = LatentUse(
+            images=seen,
+            kl=float(kl.mean()),
+            kl_per_dim=tuple(shares),
+            mean_variance=tuple(wide[:seen].var(0, unbiased=False).tolist()),
+        )
+        yield Bounds(
+            k=k,
+            log_lik=columns[0],
+            kl=kl,
+            iwae=dict(zip(group_sizes(k), columns[4:], strict=True)),
+            ess=columns[1],
+            max_weight=columns[2],
+            latents=use,
+            evaluations=seen * k,
+            elapsed_s=time.monotonic() - began,
+            total=N,
+        )
+
+
+def _block(
+    decoder: LatentModel,
+    x: Tensor,
+    *,
+    posterior: tuple[Tensor, Tensor],
+    latents: Callable[[Tensor], tuple[Tensor, Tensor]],
+    k: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """Return of each image, (·, B): log p(x|z), ESS, largest share, sampled KL, IWAE bounds."""
+    mean, logvar = posterior
+    eps = torch.randn((k, *mean.shape), generator=generator, device=generator.device).to(x.device)
+    v = mean + (0.5 * logvar).exp() * eps  # (K, B, D)
+    log_lik = log_likelihood(decoder, x, v).double()
+    parts = [latents(part) for part in torch.split(v, max(1, LATENTS_AT_ONCE // len(x)))]
+    z, log_det = (torch.cat(part) for part in zip(*parts, strict=True))  # (K, B, D), (K, B)
+    log_w = log_weights(
+        log_lik, z=z.double(), eps=eps.double(), logvar=logvar.double(), log_det=log_det
+    )
+    share = torch.softmax(log_w, dim=0)
+    bounds = [grouped_bound(log_w, size=size) for size in group_sizes(k)]
+    kl = (log_lik - log_w).mean(0)
+    found = [log_lik.mean(0), 1 / share.square().sum(0), share.max(0).values, kl, *bounds]
+    return torch.stack(found).cpu()
+
+
+def grouped_bound(log_w: Tensor, *, size: int) -> Tensor:
+    """Average the IWAE bound with `size` samples over groups of log-weights (K, B): (B,)."""
+    K, B = log_w.shape
+    groups = log_w[: K // size * size].reshape(K // size, size, B)
+    return torch.logsumexp(groups, dim=1).mean(0) - math.log(size)
+
+
+# -- log p(x) of a trained VAE by annealed importance sampling, beside the IWAE bound it must beat
+# Both are low on average, so the higher of two trusted ones is the better. AIS knows nothing of the
+# encoder: where it is below the IWAE bound of the same images its chains have not found the mass
+# that the encoder points at, and it is doubtful.
+#
+# Legend: N images, K chains an image.
+
+IMAGES_AT_ONCE = 16
+"""They share a schedule."""
+STAGE = "AIS"
+"""What a line of progress calls it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnealedNll:
+    """Annealed importance sampling over some images; nats an image."""
+
+    images: int
+    chains: int
+    temperatures: tuple[int, ...]
+    """Of each batch of images."""
+    value: float
+    """−log p̂(x), averaged over images."""
+    std_error: float | None
+    """Over images."""
+    monte_carlo_error: float
+    """Of `value`, from the chains of each image."""
+    iwae: float
+    """The −IWAE bound of the same images."""
+    above_iwae: Average
+    """log p̂ of AIS − IWAE bound, paired by image."""
+    doubtful: bool
+    """AIS is below the IWAE bound."""
+    images_below: int
+    """Images where it is below, by however little."""
+    verdicts: dict[str, int]
+    """How many images' chains are to be trusted, doubted, rejected."""
+    acceptance: float
+    evaluations: int
+    """Decoder evaluations (a gradient counts as one), pilots included."""
+    elapsed_s: float
+
+    @property
+    def verdict(self) -> str:
+        """The comparison in words."""
+        if self.doubtful:
+            return "doubtful: AIS is below the IWAE bound of the same images"
+        return "above the IWAE bound of the same images, as it should be"
+
+
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    estimates: list[Estimate]
+    schedule: Schedule
+    annealed: Annealed
+
+    @property
+    def evaluations(self) -> int:
+        return (self.schedule.evaluations + self.annealed.evaluations) * len(self.estimates)
+
+
+def stream_annealed(
+    decoder: LatentModel,
+    pixels: Tensor,
+    *,
+    iwae: Tensor,
+    chains: int,
+    temperatures: int,
+    generator: torch.Generator,
+    progress: ProgressCallback = no_progress,
+) -> Iterator[AnnealedNll]:
+    """Anneal images in batches.
+
+    Args:
+        decoder: of the trained VAE.
+        pixels: (N, 784), on the decoder's device.
+        iwae: the IWAE bound of the same images, (N,).
+        chains: K ≥ 2.
+        temperatures: steps from prior to posterior; 0 lets a pilot choose.
+        generator: the only source of randomness.
+        progress: is told what fraction of the images is annealed, also on the way through a batch.
+
+    Yields:
+        What is known after each batch.
+
+    Raises:
+        RunFailed: the decoder returned NaN, or a pilot does not reach the posterior.
+    """
+    batches: list[_Batch] = []
+    began = time.monotonic()
+    done = 0
+    for x in torch.split(pixels, IMAGES_AT_ONCE):
+        of_batch = part_of(progress, start=done / len(pixels), share=len(x) / len(pixels))
+        of_batch(STAGE, 0.0)  # a pilot takes a while
+        schedule = choose_schedule(decoder, x, generator=generator, temperatures=temperatures)
+        count = count_progress(schedule.temperatures, stage=STAGE, progress=of_batch)
+        done += len(x)
+        found = anneal(
+            decoder, x, schedule=schedule, chains=chains, generator=generator, progress=count
+        )
+        summary = summarize(found.log_weight)
+        estimates = [assess(summary.column(b), name="ais") for b in range(len(x))]
+        batches.append(_Batch(estimates, schedule, found))
+        yield _summary(batches, iwae=iwae, chains=chains, elapsed_s=time.monotonic() - began)
+
+
+def _summary(batches: list[_Batch], *, iwae: Tensor, chains: int, elapsed_s: float) -> AnnealedNll:
+    every = [estimate for batch in batches for estimate in batch.estimates]
+    log_p = torch.tensor([estimate.log_p for estimate in every], dtype=torch.float64)
+    errors = torch.tensor([estimate.std_error for estimate in every], dtype=torch.float64)
+    difference = log_p - iwae[: len(every)]
+    above, mean = average(difference), average(log_p)
+    words = [estimate.verdict for estimate in every]
+    acceptance = torch.cat([batch.annealed.acceptance for batch in batches])
+    return AnnealedNll(
+        images=len(every),
+        chains=chains,
+        temperatures=tuple(batch.schedule.temperatures for batch in batches),
+        value=-mean.value,
+        std_error=mean.std_error,
+        monte_carlo_error=float(errors.square().sum().sqrt()) / len(every),
+        iwae=-float(iwae[: len(every)].mean()),
+        above_iwae=above,
+        doubtful=above.value < 0,
+        images_below=int((difference < 0).sum()),
+        verdicts={word: words.count(word) for word in ("trust", "doubt", "reject")},
+        acceptance=float(acceptance.mean()),
+        evaluations=sum(batch.evaluations for batch in batches),
+        elapsed_s=elapsed_s,
+    )

@@ -1,0 +1,198 @@
+"""Pixels: from bytes 0 to 255 to the numbers in [0, 1] that a VAE sees.
+
+- `none`: the grey value itself, x/255. A Bernoulli cross-entropy against it is what the seed trains
+  on, but it is not the likelihood of anything.
+- `dynamic`: a Bernoulli draw with mean x/255, made anew each time an image is used (Salakhutdinov &
+  Murray 2008; Burda et al. 2016).
+- `fixed`: one such draw for the whole set. It is our own, by the published seed `FIXED_SEED`; it is
+  *not* Larochelle's file, and signatures say so.
+
+Shapes: N images, B of a batch, 784 = 28·28 pixels in rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dlcli.data.images import load_images
+from dlcli.engine.seed import generator as named_generator
+from dlcli.errors import ConfigError, UsageFault
+from dlcli.vae.config import VaeDataConfig
+
+PIXELS = 784
+FIXED_SEED = 537
+"""Seed of the one draw that `fixed` makes; part of its published definition."""
+
+DESCRIPTIONS = {
+    "none": "grey",
+    "dynamic": "binarized-dynamically",
+    "fixed": f"binarized-once-by-dlcli-seed-{FIXED_SEED}",
+}
+"""What a signature says of each way."""
+
+
+def flat(images: Tensor) -> Tensor:
+    """View images (N, 28, 28) as rows (N, 784).
+
+    Raises:
+        ValueError: they are not uint8 or not of 784 pixels.
+    """
+    if images.dtype != torch.uint8:
+        raise ValueError(f"pixels must be uint8 in 0 to 255, not {images.dtype}")
+    rows = images.flatten(1)
+    if rows.shape[1] != PIXELS:
+        raise ValueError(f"images must have {PIXELS} pixels, not {rows.shape[1]}")
+    return rows
+
+
+def grey(rows: Tensor) -> Tensor:
+    """Scale bytes to float32 in [0, 1]."""
+    return rows.to(torch.float32).div_(255)
+
+
+def threshold_draws(count: int, *, generator: torch.Generator) -> Tensor:
+    """Draw uint8 (count, 784), uniform on 0 to 254, on the generator's device.
+
+    A byte x exceeds its draw with probability exactly x/255.
+    """
+    draws = torch.empty(count, PIXELS, dtype=torch.uint8, device=generator.device)
+    return draws.random_(0, 255, generator=generator)
+
+
+def binarize(rows: Tensor, *, draws: Tensor) -> Tensor:
+    """Compare bytes with their draws: float32, 1 with probability x/255 and else 0."""
+    return (rows > draws).to(torch.float32)
+
+
+def fixed_draw(images: Tensor, *, split: str) -> Tensor:
+    """Binarise a whole set once: bytes 0 and 255, the same on every machine and in every run.
+
+    Args:
+        images: (N, 28, 28) or (N, 784) uint8, on the CPU, the split in its published order.
+        split: "train" or "test"; each has its own draw.
+
+    Returns:
+        uint8 of the same shape.
+    """
+    rows = flat(images)
+    stream = named_generator(FIXED_SEED, "fixed binarization", split)
+    out = torch.empty_like(rows)
+    for start in range(0, len(rows), 1000):
+        part = rows[start : start + 1000]
+        out[start : start + 1000] = (part > threshold_draws(len(part), generator=stream)) * 255
+    return out.view_as(images)
+
+
+def model_input(rows: Tensor, *, way: str, generator: torch.Generator | None = None) -> Tensor:
+    """Turn bytes (B, 784) into the pixels of one use.
+
+    Args:
+        rows: uint8; for `fixed`, what `fixed_draw` made.
+        way: `none`, `dynamic` or `fixed`.
+        generator: on the device of `rows`; needed for `dynamic` only.
+    """
+    if way != "dynamic":
+        return grey(rows)
+    if generator is None:
+        raise ValueError("dynamic binarisation needs a generator")
+    return binarize(rows, draws=threshold_draws(len(rows), generator=generator))
+
+
+# -- The images of a training: what is trained on, validated on, and read once at the end
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Splits:
+    """Images (N, 28, 28) uint8; with `--binarize fixed` they are already black and white."""
+
+    name: str
+    """The data set's true name, never "auto"."""
+    train: Tensor
+    validation: Tensor
+    """May be empty."""
+    test: Tensor
+
+
+def load_splits(config: VaeDataConfig, *, notice: Callable[[str], object]) -> Splits:
+    """Load a data set and cut it.
+
+    Validation images come from the end of the training set, and `train_images` counts from its
+    beginning; an image's fixed binarisation depends on neither.
+
+    Args:
+        config: which data set, and how it is cut and binarised.
+        notice: told one sentence where the user should know something.
+
+    Raises:
+        ConfigError: more images are asked for than there are.
+        DataError: the data set cannot be had.
+    """
+    found = load_images(config.name, offline=config.offline, notice=notice)
+    whole, test = found.train, found.test
+    if config.binarize == "fixed":
+        whole, test = fixed_draw(whole, split="train"), fixed_draw(test, split="test")
+    left = len(whole) - config.validation
+    if left < 1:
+        raise ConfigError(
+            f"--validation {config.validation} leaves nothing to train on: {found.name} has "
+            f"{len(whole)} training images.",
+            hint=f"Use --validation {len(whole) // 10} or so.",
+        )
+    if config.train_images > left:
+        raise ConfigError(
+            f"--train-images {config.train_images} is more than the {left} images there are.",
+            hint="Use --train-images 0 for all of them.",
+        )
+    return Splits(
+        name=found.name,
+        train=whole[: config.train_images or left],
+        validation=whole[left:],
+        test=test,
+    )
+
+
+def load_test_images(config: VaeDataConfig, *, notice: Callable[[str], object]) -> Tensor:
+    """Load the test images alone, (M, 28, 28) uint8; with `fixed` already drawn.
+
+    Raises:
+        DataError: the data set cannot be had.
+    """
+    test = load_images(config.name, offline=config.offline, notice=notice).test
+    return fixed_draw(test, split="test") if config.binarize == "fixed" else test
+
+
+def pick_test_images(
+    config: VaeDataConfig,
+    numbers: Sequence[int],
+    *,
+    offline: bool = False,
+    notice: Callable[[str], object],
+) -> Tensor:
+    """Return the test images of these numbers, from 0: (N, 28, 28) uint8.
+
+    Args:
+        config: which data set.
+        numbers: of the images.
+        offline: never ask the network for it, whatever `config` says.
+        notice: told one sentence where the user should know something.
+
+    Raises:
+        UsageFault: there are none of that number.
+        DataError: the data set cannot be had.
+    """
+    data = dataclasses.replace(config, offline=offline or config.offline)
+    images = load_test_images(data, notice=notice)
+    if not numbers:
+        raise UsageFault("No test image was asked for.", hint="Ask for 1 or more with --n.")
+    for number in numbers:
+        if not 0 <= number < len(images):
+            raise UsageFault(
+                f"There is no test image {number}.",
+                hint=f"Test images are numbered 0 to {len(images) - 1}.",
+            )
+    return images[list(numbers)]

@@ -1,0 +1,547 @@
+"""A VAE's networks: what encoder and decoder are, and the ones there are to choose from.
+
+`VAE` joins an `Encoder`, a `Decoder` and maybe a `Flow`; the rest of the program knows only `VAE`.
+To add a network, write both halves below, name it in `VaeModelConfig.arch` and in `build_model`.
+
+- fully connected (Question 9): `MlpEncoder`, `MlpDecoder`;
+- convolutional (Question 11): `ConvEncoder`, `ConvDecoder`;
+- a learned prior (Question 1): `Flow`.
+
+Legend: B images, D latent dimensions, F features, 784 = 28·28 pixels in rows, C feature maps,
+H = W pixels of a side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dlcli.vae.config import VaeModelConfig, check_model
+
+PIXELS = 784
+SIDE = 28
+LOGVAR_RANGE = (-30.0, 20.0)
+"""log σ² is cut to this, so that exp of it is neither infinite nor 0: the usual road to NaN."""
+
+Norm = Literal["batch", "frozen", "none"]
+
+
+class Encoder(nn.Module):
+    """What a VAE asks of its encoder: pixels (B, 784) in [0, 1] → features (B, F)."""
+
+    features: int
+    """F. A linear layer of the VAE turns the features into mean and logvar."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map pixels (B, 784) to features (B, F)."""
+        raise NotImplementedError
+
+
+class Decoder(nn.Module):
+    """What a VAE asks of its decoder: latents (B, D) → logits (B, 784), no sigmoid at the end."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Map latents (B, D) to logits (B, 784)."""
+        raise NotImplementedError
+
+
+class VAE(nn.Module):
+    """q(z|x) = N(mean, diag exp(logvar)) and p(x|z) = Bernoulli(σ(logits)), z ~ N(0, I).
+
+    With a flow the Gaussian is in other coordinates, v, which z = flow(v) turns into latents with
+    a standard normal prior; without one v is z.
+
+    Under autocast the hidden layers compute in bfloat16; mean and logvar are always float32 or
+    wider, because a rounded mean is noise in z and a rounded logvar noise in the KL.
+
+    Args:
+        encoder: pixels → features.
+        decoder: v → logits.
+        latent_dim: D.
+    """
+
+    skip = False
+    """Whether the decoder also sees the encoder's feature maps; see `SkipVAE`."""
+
+    def __init__(self, encoder: Encoder, decoder: Decoder, *, latent_dim: int) -> None:
+        super().__init__()
+        self.latent_dim = latent_dim
+        self.encoder, self.decoder = encoder, decoder
+        self.flow: Flow | None = None
+        """A learned prior; see `build_model`."""
+        self.posterior = nn.Linear(encoder.features, 2 * latent_dim)
+
+    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and logvar of q(v|x), both (B, D), of pixels (B, 784) in [0, 1].
+
+        logvar is cut to `LOGVAR_RANGE`; outside it no gradient flows.
+        """
+        return self._posterior(self.encoder(x))
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Return logits (B, 784) given latents (B, D)."""
+        return self.decode_encoded(z if self.flow is None else self.flow.inverse(z)[0])
+
+    def decode_encoded(self, v: Tensor) -> Tensor:
+        """Return logits (B, 784) given v (B, D), where the encoder's Gaussian is."""
+        logits: Tensor = self.decoder(v)
+        return logits
+
+    def latents(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the latents z of v, both (..., D), and log |det ∂z/∂v|, (...): v and 0 or a flow.
+
+        Where v ~ q(v|x), z is a draw from q(z|x), and log q(z|x) = log q(v|x) − log |det ∂z/∂v|.
+        """
+        return (v, v.new_zeros(v.shape[:-1])) if self.flow is None else self.flow(v)
+
+    def forward(self, x: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Encode, draw v = mean + exp(logvar/2)·eps (Question 8), decode.
+
+        Args:
+            x: pixels (B, 784) in [0, 1].
+            eps: standard normal noise (B, D); zeros give the reconstruction from the mean.
+
+        Returns:
+            logits (B, 784), mean (B, D), logvar (B, D).
+        """
+        mean, logvar = self.encode(x)
+        return self.decode_encoded(self._draw(mean, logvar, eps)), mean, logvar
+
+    def _posterior(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(features.device.type, enabled=False):
+            mean, logvar = self.posterior(features.to(self.posterior.weight.dtype)).chunk(2, dim=1)
+        return mean, logvar.clamp(*LOGVAR_RANGE)
+
+    def _draw(self, mean: Tensor, logvar: Tensor, eps: Tensor) -> Tensor:
+        return mean + torch.exp(0.5 * logvar) * eps
+
+
+class SkipVAE(VAE):
+    """A demonstration of the harm that skip connections do: the image goes past the latents.
+
+    `forward` shows the decoder the encoder's feature maps. `decode`, which has no image, puts zeros
+    in their place.
+    """
+
+    skip = True
+    encoder: ConvEncoder
+
+    def forward(self, x: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return logits, mean and logvar, as in `VAE`."""
+        maps = self.encoder.maps(x)
+        mean, logvar = self._posterior(self.encoder.read(maps[-1]))
+        v = self._draw(mean, logvar, eps)
+        return self.decoder(v, [maps[i] for i in SKIPPED]), mean, logvar
+
+
+def build_model(config: VaeModelConfig) -> VAE:
+    """Build the networks, on the CPU, with torch's default initialisation.
+
+    The weights come from torch's global generator: call `torch.manual_seed` before.
+
+    Raises:
+        ConfigError: see `check_model`.
+    """
+    check_model(config)
+    encoder: Encoder
+    decoder: Decoder
+    if config.arch == "mlp":
+        encoder = MlpEncoder(hidden=config.hidden)
+        decoder = MlpDecoder(latent_dim=config.latent_dim, hidden=config.hidden)
+    else:
+        encoder = ConvEncoder(channels=config.channels, norm=config.norm, dense=config.dense)
+        decoder = ConvDecoder(
+            latent_dim=config.latent_dim,
+            channels=config.decoder_channels,
+            norm=config.norm,
+            skipped=[config.channels[i] if config.skip else 0 for i in SKIPPED],
+        )
+    vae = (SkipVAE if config.skip else VAE)(encoder, decoder, latent_dim=config.latent_dim)
+    if config.prior == "flow":  # drawn last: a seed gives the other weights with and without it
+        vae.flow = Flow(config.latent_dim, layers=config.flow_layers, hidden=config.flow_hidden)
+    return vae
+
+
+def wide(values: Tensor) -> Tensor:
+    """Leave float32 and float64 as they are, and widen what autocast narrowed."""
+    return values if values.dtype == torch.float64 else values.float()
+
+
+class MlpEncoder(Encoder):
+    """Fully connected, 784-350 by default: the features are the last hidden layer.
+
+    Args:
+        hidden: units of the hidden layers, from the pixels on.
+    """
+
+    def __init__(self, *, hidden: Sequence[int]) -> None:
+        super().__init__()
+        self.features = hidden[-1]
+        self.layers = nn.Sequential(perceptron([PIXELS, *hidden]), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map pixels (B, 784) to features (B, F)."""
+        features: Tensor = self.layers(x)
+        return features
+
+
+class MlpDecoder(Decoder):
+    """Fully connected, 20-350-784 by default.
+
+    Args:
+        latent_dim: D.
+        hidden: units of the hidden layers, in the *encoder's* order.
+    """
+
+    def __init__(self, *, latent_dim: int, hidden: Sequence[int]) -> None:
+        super().__init__()
+        self.layers = perceptron([latent_dim, *reversed(hidden), PIXELS])
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Map latents (B, D) to logits (B, 784)."""
+        logits: Tensor = self.layers(z)
+        return logits
+
+
+def perceptron(sizes: Sequence[int]) -> nn.Sequential:
+    """Chain linear layers of the given sizes, with a ReLU between two but not after the last."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(sizes):
+        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+SKIPPED = (0, 1)
+"""Encoder stages whose maps `SkipVAE` shows the decoder: 14 and 7 pixels wide."""
+
+
+class ConvEncoder(Encoder):
+    """Convolutions and pooling from 28×28 pixels to 14×14, 7×7, 3×3 and 1×1.
+
+    The features are the maps at 1×1; beyond the assignment, the encoder may end at larger maps and
+    read them through fully connected layers. Maps are channels-last. Weights keep their usual order
+    in memory: channels-last gains nothing there, and fused Adam pairs up the wrong elements where a
+    weight and its gradient differ in that order.
+
+    Args:
+        channels: feature maps after each of up to four convolutions.
+        norm: `batch`, `frozen` or `none`.
+        dense: units of the fully connected layers that follow, if any.
+    """
+
+    def __init__(
+        self, *, channels: Sequence[int], norm: Norm = "batch", dense: Sequence[int] = ()
+    ) -> None:
+        super().__init__()
+        flat = channels[-1] * (SIDE >> len(channels)) ** 2
+        self.features = dense[-1] if dense else flat
+        self.dense = fully_connected([flat, *dense], norm=norm)
+        self.stages = nn.ModuleList(
+            ConvStage(inputs, outputs, norm=norm) for inputs, outputs in pairwise([1, *channels])
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map pixels (B, 784) to features (B, F)."""
+        return self.read(self.maps(x)[-1])
+
+    def maps(self, x: Tensor) -> list[Tensor]:
+        """Return the feature maps after each stage, (B, C, H, H), of pixels (B, 784)."""
+        maps = x.view(-1, SIDE, SIDE, 1).permute(0, 3, 1, 2)  # channels-last by its strides
+        found = []
+        for stage in self.stages:
+            maps = stage(maps)
+            found.append(maps)
+        return found
+
+    def read(self, maps: Tensor) -> Tensor:
+        """Turn the last stage's maps into features (B, F)."""
+        features: Tensor = self.dense(maps.flatten(1))
+        return features
+
+
+class ConvDecoder(Decoder):
+    """Transposed 4×4 convolutions from 1×1 pixel to 4×4, 7×7, 14×14 and 28×28.
+
+    The first and the last are computed in ways that were measured to be faster on a CPU; their
+    parameters and results are those of torch's own layer.
+
+    Args:
+        latent_dim: D.
+        channels: feature maps at 4, 7 and 14 pixels.
+        norm: `batch`, `frozen` or `none`.
+        skipped: feature maps of the encoder to expect at 14 and 7 pixels, for the demonstration.
+    """
+
+    def __init__(
+        self,
+        *,
+        latent_dim: int,
+        channels: Sequence[int],
+        norm: Norm = "batch",
+        skipped: Sequence[int] = (0, 0),
+    ) -> None:
+        super().__init__()
+        at4, at7, at14 = channels
+        self.skipped = tuple(skipped)
+        bias = norm == "none"
+        self.to4 = FromOnePixel(latent_dim, at4, 4, bias=bias)
+        self.norm4 = normalisation(at4, norm=norm)
+        self.to7 = nn.ConvTranspose2d(at4, at7, 4, bias=bias)
+        self.norm7 = normalisation(at7, norm=norm)
+        self.to14 = nn.ConvTranspose2d(at7 + skipped[1], at14, 4, stride=2, padding=1, bias=bias)
+        self.norm14 = normalisation(at14, norm=norm)
+        self.to28 = FoldedTranspose(at14 + skipped[0], 1)
+
+    def forward(self, z: Tensor, skips: Sequence[Tensor] = ()) -> Tensor:
+        """Map latents (B, D) to logits (B, 784).
+
+        Args:
+            z: (B, D).
+            skips: the encoder's maps at 14 and 7 pixels; where there are none, zeros stand in.
+        """
+        maps = F.relu(self.norm4(self.to4(z[:, :, None, None])))  # (B, C, 4, 4)
+        maps = F.relu(self.norm7(self.to7(maps)))  # (B, C, 7, 7)
+        maps = F.relu(self.norm14(self.to14(self._join(maps, skips, 1))))  # (B, C, 14, 14)
+        logits: Tensor = self.to28(self._join(maps, skips, 0)).flatten(1)
+        return logits
+
+    def _join(self, maps: Tensor, skips: Sequence[Tensor], number: int) -> Tensor:
+        count = self.skipped[number]
+        if not count:
+            return maps
+        B, _, H, W = maps.size()
+        extra = skips[number] if skips else maps.new_zeros(B, count, H, W)
+        return torch.cat([maps, extra.to(maps.dtype)], dim=1)
+
+
+class ConvStage(nn.Module):
+    """3×3 convolution, normalisation, ReLU, 2×2 max-pooling.
+
+    ReLU is taken after pooling: the two commute, and a quarter of the values is left then.
+
+    Args:
+        inputs: feature maps in.
+        outputs: feature maps out.
+        norm: `none` leaves batch normalisation out and gives the convolution a bias; see
+            `normalisation` for `frozen`.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, norm: Norm) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=norm == "none")
+        self.norm = normalisation(outputs, norm=norm)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C, H, H) to (B, C', ⌊H/2⌋, ⌊H/2⌋)."""
+        return F.relu(F.max_pool2d(self.norm(self.conv(x)), 2))
+
+
+class FromOnePixel(nn.ConvTranspose2d):
+    """`nn.ConvTranspose2d` from 1×1 maps: each output pixel is one linear map of the input."""
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Map (B, C, 1, 1) to (B, C', k, k), channels-last."""
+        del output_size
+        inputs, outputs, height, width = self.weight.size()
+        rows = self.weight.permute(2, 3, 1, 0).reshape(height * width * outputs, inputs)
+        bias = None if self.bias is None else self.bias.repeat(height * width)
+        maps = F.linear(x.flatten(1), rows, bias)  # (B, k·k·C')
+        return maps.view(-1, height, width, outputs).permute(0, 3, 1, 2)
+
+
+class FoldedTranspose(nn.ConvTranspose2d):
+    """`nn.ConvTranspose2d` of 4×4, stride 2, padding 1, computed as its definition says.
+
+    Every input pixel is multiplied by the whole kernel in one product of matrices, and the patches
+    are added up where they overlap. oneDNN's kernels are made for many output maps, and with one
+    map take twice as long, forward and backward.
+
+    Args:
+        inputs: feature maps in.
+        outputs: feature maps out.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs, 4, stride=2, padding=1)
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Map (B, C, H, W) to (B, C', 2H, 2W)."""
+        del output_size
+        B, C, H, W = x.size()
+        rows = x.permute(0, 2, 3, 1).reshape(B * H * W, C)
+        patches = F.linear(rows, self.weight.reshape(C, -1).t())  # (B·H·W, C'·16)
+        patches = patches.view(B, H * W, -1).transpose(1, 2)
+        out = F.fold(patches, (2 * H, 2 * W), kernel_size=4, stride=2, padding=1)
+        return out if self.bias is None else out + self.bias[:, None, None]
+
+
+class UnitNorm(nn.BatchNorm1d):
+    """`nn.BatchNorm1d` that takes a single image, by its running statistics, in training too.
+
+    An epoch may end on a batch of one image, whose units have no variance.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, F) to (B, F)."""
+        if self.training and len(x) == 1:
+            mean, var = self.running_mean, self.running_var
+            return F.batch_norm(x, mean, var, self.weight, self.bias, eps=self.eps)
+        return super().forward(x)
+
+
+class Frozen(nn.Module):
+    """Batch normalisation by running statistics, in training too: mixed into one of torch's.
+
+    Scale and shift are learned, mean and variance stay those of the weights that were loaded: what
+    is trained is the network that will be used, and two passes over different samples agree.
+    """
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode."""
+        del mode
+        return super().train(False)
+
+
+class FrozenMaps(Frozen, nn.BatchNorm2d):
+    """`Frozen` of feature maps."""
+
+
+class FrozenUnits(Frozen, nn.BatchNorm1d):
+    """`Frozen` of fully connected units."""
+
+
+def fully_connected(sizes: Sequence[int], *, norm: Norm) -> nn.Sequential:
+    """Chain linear layers of the given sizes, each with normalisation and ReLU."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(sizes):
+        layers.append(nn.Linear(inputs, outputs, bias=norm == "none"))
+        if norm != "none":
+            layers.append(UnitNorm(outputs) if norm == "batch" else FrozenUnits(outputs))
+        layers.append(nn.ReLU())
+    return nn.Sequential(*layers)
+
+
+def normalisation(channels: int, *, norm: Norm) -> nn.Module:
+    """Return batch normalisation of feature maps, one that keeps its statistics, or nothing."""
+    if norm == "none":
+        return nn.Identity()
+    return nn.BatchNorm2d(channels) if norm == "batch" else FrozenMaps(channels)
+
+
+MOST_LOG_SCALE = 1.0
+"""log of the most by which one coupling stretches or shrinks a coordinate."""
+
+
+class Flow(nn.Module):
+    """A learned prior: f from the encoder's coordinates v to latents z of a standard normal prior.
+
+    z = f(v) by affine couplings (Dinh et al. 2017, section 3.2): each keeps half of the coordinates
+    and shifts and scales the other half by what a small network says of the first. So v has the
+    density N(f(v); 0, I) · |det f′(v)|, which is learned, while every latent z that the rest of the
+    program sees has a standard normal prior. The encoder's Gaussian is in v: carried along, q(z|x)
+    is no longer Gaussian. A richer prior and a richer posterior are the same flow seen from its two
+    ends (Chen et al. 2017, "Variational lossy autoencoder", section 3.2).
+
+    Before each first coupling of a pair the coordinates are dealt into two heaps, those of even and
+    those of odd number, so that each pair splits them by another binary digit of their number;
+    before each second one they are turned round, so that what was kept moves. In the end all are
+    where they were: z_d is what became of v_d, and an untrained flow is the identity. Everything is
+    computed in float32 (or wider): these are densities.
+
+    Args:
+        dims: D ≥ 2.
+        layers: number of couplings.
+        hidden: H.
+    """
+
+    def __init__(self, dims: int, *, layers: int, hidden: int) -> None:
+        super().__init__()
+        self.couplings = nn.ModuleList(Coupling(dims, hidden=hidden) for _ in range(layers))
+        order = torch.arange(dims, device="cpu")
+        for number in range(layers):
+            order = _placed(order, number)
+        self.order: Tensor
+        self.places: Tensor
+        self.register_buffer("order", order, persistent=False)
+        self.register_buffer("places", order.argsort(), persistent=False)
+
+    def forward(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Map v (..., D) to z (..., D), with log |det ∂z/∂v|, (...)."""
+        with torch.autocast(v.device.type, enabled=False):
+            z = wide(v)
+            log_det = z.new_zeros(z.shape[:-1])
+            for number, coupling in enumerate(self.couplings):
+                z, more = coupling(_placed(z, number))
+                log_det = log_det + more
+            return z[..., self.places], log_det
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Map z (..., D) to the v (..., D) that `forward` maps to it, with log |det ∂z/∂v|."""
+        with torch.autocast(z.device.type, enabled=False):
+            v = wide(z)[..., self.order]
+            log_det = v.new_zeros(v.shape[:-1])
+            for number, coupling in reversed(list(enumerate(self.couplings))):
+                assert isinstance(coupling, Coupling)
+                v, more = coupling.inverse(v)
+                v, log_det = _replaced(v, number), log_det + more
+            return v, log_det
+
+
+class Coupling(nn.Module):
+    """One affine coupling: identity at first.
+
+    Args:
+        dims: D ≥ 2; the first ⌊D/2⌋ coordinates are kept, the others move.
+        hidden: H.
+    """
+
+    def __init__(self, dims: int, *, hidden: int) -> None:
+        super().__init__()
+        self.kept = dims // 2
+        self.network = nn.Sequential(
+            nn.Linear(self.kept, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, 2 * (dims - self.kept)),
+        )
+        last = self.network[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
+    def forward(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Map (..., D) to (..., D), with log |det| of the map, (...)."""
+        kept, moved = v[..., : self.kept], v[..., self.kept :]
+        log_scale, shift = self._scale_and_shift(kept)
+        return torch.cat([kept, moved * log_scale.exp() + shift], -1), log_scale.sum(-1)
+
+    def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Undo `forward`; the log |det| is that of `forward`."""
+        kept, moved = z[..., : self.kept], z[..., self.kept :]
+        log_scale, shift = self._scale_and_shift(kept)
+        return torch.cat([kept, (moved - shift) * (-log_scale).exp()], -1), log_scale.sum(-1)
+
+    def _scale_and_shift(self, kept: Tensor) -> tuple[Tensor, Tensor]:
+        log_scale, shift = self.network(kept).chunk(2, -1)
+        return MOST_LOG_SCALE * torch.tanh(log_scale), shift
+
+
+def _placed(values: Tensor, number: int) -> Tensor:
+    """Order coordinates (..., D) for a coupling."""
+    return values.flip(-1) if number % 2 else torch.cat([values[..., ::2], values[..., 1::2]], -1)
+
+
+def _replaced(values: Tensor, number: int) -> Tensor:
+    """Undo `_placed`."""
+    if number % 2:
+        return values.flip(-1)
+    evens = (values.shape[-1] + 1) // 2
+    found = torch.empty_like(values)
+    found[..., ::2], found[..., 1::2] = values[..., :evens], values[..., evens:]
+    return found

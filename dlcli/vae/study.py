@@ -1,0 +1,496 @@
+"""What `dl vae eval` found: frozen values, with the names that scripts rely on."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dlcli.data.images import load_images
+from dlcli.engine.checkpoint import snapshot_epochs, snapshot_name
+from dlcli.engine.device import Compute, prepare
+from dlcli.engine.seed import generator
+from dlcli.engine.settings import compute_config
+from dlcli.errors import UsageFault
+from dlcli.evidence.cases import Case
+from dlcli.evidence.config import EvidenceConfig
+from dlcli.evidence.estimate import estimator_parts
+from dlcli.evidence.models import BernoulliDecoder
+from dlcli.evidence.progress import ProgressCallback, no_progress, part_of
+from dlcli.vae.bounds import (
+    STAGE,
+    AnnealedNll,
+    Average,
+    Bounds,
+    average,
+    decoder_of,
+    encoded,
+    posterior_of,
+    stream_annealed,
+    stream_bounds,
+)
+from dlcli.vae.config import VaeEvalConfig
+from dlcli.vae.images import DESCRIPTIONS, flat
+from dlcli.vae.judge import Ambiguity, find_judge, stream_ambiguity
+from dlcli.vae.trained import (
+    Trained,
+    binarized,
+    chosen_images,
+    describe,
+    load_trained,
+    seen_pixels,
+    with_true_data,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nll:
+    """−log p(x) in nats an image, from above: the bound is low on average."""
+
+    value: float
+    std_error: float | None
+    """Over images."""
+    estimator: str
+    k: int
+    elbo: float
+    """Of the same images and pixels."""
+    bounds: tuple[Bound, ...]
+    """From the ELBO up."""
+    rises: bool
+    """ELBO ≤ IWAE-5 ≤ … ≤ IWAE-k, each within 3 standard errors of the paired difference."""
+    ess: float
+    """Median over images of the effective samples among the k."""
+    dominated: float
+    """Share of images where one sample carries more than half of the weight."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """A lower bound of log p(x), nats an image; `samples` 1 is the ELBO."""
+
+    name: str
+    samples: int
+    value: float
+    std_error: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SnapshotBounds:
+    """ELBO, IWAE bound and gap of a run after some epochs: Question 5."""
+
+    epoch: int
+    checkpoint: str
+    elbo: Average
+    iwae: Average
+    gap: Average
+    """IWAE − ELBO: what is left of KL(q(z|x) ‖ p(z|x))."""
+    k: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class VaeEvaluation:
+    """What is known of a run, at some point of its evaluation."""
+
+    run: str
+    checkpoint: str
+    data: str
+    arch: str
+    epochs: int
+    images: int
+    pixels: str
+    """What the model was trained on and `elbo` is of, such as "grey"."""
+    likelihood: str
+    elbo: float
+    """−(reconstruction + kl)."""
+    elbo_std_error: float | None
+    reconstruction: float
+    kl: float
+    nll: Nll | None
+    """None for grey pixels under a Bernoulli likelihood: they have no density."""
+    nll_binarized: Nll | None
+    """The same model on dynamically binarised pixels, where `nll` is None."""
+    gap: float | None
+    """−ELBO − NLL = KL(q(z|x) ‖ p(z|x)) as far as the bound tells: of `nll` or `nll_binarized`."""
+    gap_std_error: float | None
+    active_units: int
+    latent_dim: int
+    """D, of which the active units are some."""
+    kl_per_dim: tuple[float, ...]
+    """Nats; empty with a learned prior, to which the KL is no sum over dimensions."""
+    collapse: str
+    ais: AnnealedNll | None
+    checkpoints: tuple[SnapshotBounds, ...]
+    ambiguity: Ambiguity | None
+    evaluations: int
+    """Decoder evaluations for the bounds."""
+    evaluations_per_s: float
+    elapsed_s: float
+    precision: str
+    device: str
+    seed: int
+    signature: str
+    done: float
+    """0 to 1."""
+    stage: str
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything asked for is there."""
+        return self.done >= 1
+
+
+# -- Evaluating a trained VAE (Questions 4 to 6, 10, 11): bounds of log p(x), AIS, snapshots, a
+# judge `run` yields ever more complete results, so that one who stops it keeps what there was.
+
+Notice = Callable[[str], object]
+GREY_SAMPLES = 16
+"""Noise samples for the ELBO of grey pixels, as at the end of training."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Subject:
+    """A run on its device, with the pixels to evaluate it on."""
+
+    trained: Trained
+    config: VaeEvalConfig
+    compute: Compute
+    decoder: BernoulliDecoder
+    seen: Tensor
+    """(N, 784): as the model is used to."""
+    dense: Tensor
+    """(N, 784): of which it has a density; the same unless they are grey."""
+    progress: ProgressCallback = no_progress
+    """Hears how far the stage at work is."""
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether the model was trained on pixels that it has no density of."""
+        return grey_run(self.trained)
+
+
+_Stage = Callable[[_Subject, VaeEvaluation, Bounds], Iterator[VaeEvaluation]]
+"""Adds to a result; `done` counts from 0 to 1 within the stage."""
+
+
+def grey_run(trained: Trained) -> bool:
+    """Say whether a run was trained with a Bernoulli cross-entropy on grey pixels."""
+    bernoulli = trained.config.objective.likelihood == "bernoulli"
+    return bernoulli and trained.config.data.binarize == "none"
+
+
+def epochs_of(trained: Trained) -> int:
+    """Return the epochs after which a model's checkpoint was kept."""
+    kept = trained.checkpoint.removeprefix("epoch-")
+    return int(kept) if kept.isdigit() else trained.config.loop.epochs
+
+
+def run(
+    trained: Trained,
+    config: VaeEvalConfig,
+    *,
+    notice: Notice,
+    progress: ProgressCallback = no_progress,
+) -> Iterator[VaeEvaluation]:
+    """Evaluate a trained VAE on test images of its own data set.
+
+    Args:
+        trained: from `find_trained`; its model is moved to the device.
+        config: what to measure.
+        notice: told one sentence where the user should know something.
+        progress: is told how far all of it is, where a result is long in coming.
+
+    Yields:
+        Results that are ever more complete; the last has `done` 1.
+
+    Raises:
+        UsageFault: more images than there are, or a model without p(x|z).
+        DataError: the run's data set cannot be had.
+        RunFailed: the encoder or the decoder returned NaN.
+    """
+    subject = _subject(trained, config, notice=notice)
+    stages = _further(config, notice=notice)
+    total = 1 + len(stages)
+    latest: tuple[VaeEvaluation, Bounds] | None = None
+    for latest in _bounds_stage(subject):
+        yield dataclasses.replace(latest[0], done=latest[0].done / total)
+    assert latest is not None
+    found, bounds = latest
+    for finished, stage in enumerate(stages, start=1):
+        of_stage = dataclasses.replace(
+            subject, progress=part_of(progress, start=finished / total, share=1 / total)
+        )
+        for found in stage(of_stage, found, bounds):  # noqa: B020  (each stage adds to the last)
+            yield dataclasses.replace(found, done=(finished + found.done) / total)
+    yield dataclasses.replace(found, done=1.0, stage="done")
+
+
+def _further(config: VaeEvalConfig, *, notice: Notice) -> list[_Stage]:
+    stages: list[_Stage] = []
+    if config.ais:
+        stages.append(_ais_stage)
+    if config.checkpoints == "all":
+        stages.append(_checkpoints_stage)
+    if config.judge:
+        stages.append(functools.partial(_judge_stage, notice=notice))
+    return stages
+
+
+def _subject(trained: Trained, config: VaeEvalConfig, *, notice: Notice) -> _Subject:
+    compute = prepare(compute_config(config))
+    trained = with_true_data(trained, notice=notice)
+    rows, numbers = chosen_images(trained, count=config.images, notice=notice)
+    trained.model.to(compute.device)
+    way = trained.config.data.binarize
+    seen = seen_pixels(rows, numbers, way=way, seed=config.seed).to(compute.device)
+    dense = seen
+    if grey_run(trained):
+        dense = binarized(rows, numbers, seed=config.seed).to(compute.device)
+    return _Subject(
+        trained=trained,
+        config=config,
+        compute=compute,
+        decoder=decoder_of(trained, compute=compute),
+        seen=seen,
+        dense=dense,
+    )
+
+
+def _measure(subject: _Subject, *, k: int, name: str, seen: bool = False) -> Iterator[Bounds]:
+    return stream_bounds(
+        subject.trained.model,
+        decoder_of(subject.trained, compute=subject.compute, of_encoded=True),
+        subject.seen if seen else subject.dense,
+        k=k,
+        generator=generator(subject.config.seed, "evaluation noise", name),
+    )
+
+
+def _bounds_stage(subject: _Subject) -> Iterator[tuple[VaeEvaluation, Bounds]]:
+    grey: Bounds | None = None
+    if subject.is_grey:
+        *_, grey = _measure(subject, k=GREY_SAMPLES, name="grey", seen=True)
+    for bounds in _measure(subject, k=subject.config.k, name="nll"):
+        yield _result(subject, bounds, grey=grey), bounds
+
+
+def _result(subject: _Subject, bounds: Bounds, *, grey: Bounds | None) -> VaeEvaluation:
+    trained, config = subject.trained, subject.config
+    shown = bounds if grey is None else grey
+    elbo, gap, nll = average(shown.elbo), average(bounds.best - bounds.elbo), _nll(bounds)
+    use = shown.latents
+    return VaeEvaluation(
+        run=str(trained.run.path),
+        checkpoint=trained.checkpoint,
+        data=trained.config.data.name,
+        arch=trained.config.model.arch,
+        epochs=epochs_of(trained),
+        images=bounds.images,
+        pixels=DESCRIPTIONS[trained.config.data.binarize],
+        likelihood=trained.config.objective.likelihood,
+        elbo=elbo.value,
+        elbo_std_error=elbo.std_error,
+        reconstruction=-float(shown.log_lik.mean()),
+        kl=float(shown.kl.mean()),
+        nll=nll if grey is None else None,
+        nll_binarized=None if grey is None else nll,
+        gap=gap.value,
+        gap_std_error=gap.std_error,
+        active_units=use.active_units,
+        latent_dim=len(use.mean_variance),
+        kl_per_dim=use.kl_per_dim,
+        collapse=use.collapse(objective=trained.config.objective.objective),
+        ais=None,
+        checkpoints=(),
+        ambiguity=None,
+        evaluations=bounds.evaluations,
+        evaluations_per_s=bounds.evaluations_per_s,
+        elapsed_s=bounds.elapsed_s,
+        precision=subject.compute.precision,
+        device=str(subject.compute.device),
+        seed=config.seed,
+        signature=_signature(subject, images=bounds.images),
+        done=bounds.images / bounds.total,
+        stage=f"IWAE-{config.k}",
+    )
+
+
+def _nll(bounds: Bounds) -> Nll:
+    best, elbo = average(bounds.best), average(bounds.elbo)
+    named = [("ELBO", 1, elbo)]
+    named += [(f"IWAE-{k}", k, average(values)) for k, values in bounds.iwae.items()]
+    return Nll(
+        value=-best.value,
+        std_error=best.std_error,
+        estimator="iwae",
+        k=bounds.k,
+        elbo=elbo.value,
+        bounds=tuple(
+            Bound(name=name, samples=k, value=found.value, std_error=found.std_error)
+            for name, k, found in named
+        ),
+        rises=bounds.rises(),
+        ess=float(bounds.ess.median()),
+        dominated=float((bounds.max_weight > 0.5).double().mean()),
+    )
+
+
+def _signature(subject: _Subject, *, images: int) -> str:
+    trained, config = subject.trained, subject.config
+    return describe(
+        trained.config,
+        data=trained.config.data.name,
+        split="test",
+        images=images,
+        checkpoint=trained.checkpoint,
+        estimator="iwae",
+        k=config.k,
+        nll_pixels=DESCRIPTIONS["dynamic"] if subject.is_grey else None,
+        ais_images=config.ais_images if config.ais else None,
+        ais_chains=config.ais_chains if config.ais else None,
+        ais_temperatures=(config.ais_temperatures or "auto") if config.ais else None,
+        judge_images=config.judge_images if config.judge else None,
+        epochs=epochs_of(trained),
+        init=trained.run.origin,
+        sampling_seed=config.seed,
+        precision=subject.compute.precision,
+    )
+
+
+def _ais_stage(subject: _Subject, found: VaeEvaluation, bounds: Bounds) -> Iterator[VaeEvaluation]:
+    config = subject.config
+    pixels = subject.dense[: config.ais_images]
+    yield dataclasses.replace(found, stage=STAGE, done=0.0)
+    for ais in stream_annealed(
+        subject.decoder,
+        pixels,
+        iwae=bounds.best,
+        chains=config.ais_chains,
+        temperatures=config.ais_temperatures,
+        generator=generator(config.seed, "evaluation ais"),
+        progress=subject.progress,
+    ):
+        share = ais.images / len(pixels)
+        yield dataclasses.replace(found, ais=ais, stage=STAGE, done=share)
+
+
+def _checkpoints_stage(
+    subject: _Subject, found: VaeEvaluation, bounds: Bounds
+) -> Iterator[VaeEvaluation]:
+    del bounds
+    epochs = snapshot_epochs(subject.trained.run)
+    for index, epoch in enumerate(epochs):
+        name = snapshot_name(epoch)
+        trained = load_trained(subject.trained.run, checkpoint=name, device=subject.compute.device)
+        decoder = decoder_of(trained, compute=subject.compute)
+        at = dataclasses.replace(subject, trained=trained, decoder=decoder)
+        latest: Bounds | None = None
+        # The same noise at every epoch: the curves differ by the weights alone.
+        for latest in _measure(at, k=subject.config.checkpoints_k, name="checkpoints"):
+            share = (index + latest.images / latest.total) / len(epochs)
+            yield dataclasses.replace(found, stage=name, done=share)
+        assert latest is not None
+        row = SnapshotBounds(
+            epoch=epoch,
+            checkpoint=name,
+            elbo=average(latest.elbo),
+            iwae=average(latest.best),
+            gap=average(latest.best - latest.elbo),
+            k=latest.k,
+        )
+        found = dataclasses.replace(found, checkpoints=(*found.checkpoints, row), stage=name)
+    yield dataclasses.replace(found, done=1.0)
+
+
+def _judge_stage(
+    subject: _Subject, found: VaeEvaluation, bounds: Bounds, *, notice: Notice
+) -> Iterator[VaeEvaluation]:
+    del bounds
+    config, data = subject.config, subject.trained.config.data
+    judge = find_judge(data.name, offline=data.offline, notice=notice)
+    real = load_images(data.name, offline=data.offline, notice=notice).test
+    for ambiguity in stream_ambiguity(
+        subject.trained.model,
+        judge,
+        real=flat(real),
+        count=config.judge_images,
+        seed=config.seed,
+        likelihood=subject.trained.config.objective.likelihood,
+    ):
+        share = ambiguity.generated.images / config.judge_images
+        yield dataclasses.replace(found, ambiguity=ambiguity, stage="judge", done=share)
+
+
+# -- Test images under a trained VAE, as the evidence estimators want them (`mc-estimate --run`)
+
+
+def trained_cases(
+    trained: Trained, config: EvidenceConfig, *, images: int, notice: Callable[[str], object]
+) -> Iterator[Case]:
+    """Offer test images of the run's own data set, with the encoder's q(z|x) as the proposal.
+
+    A run trained on grey pixels has no density of them: its images are binarised dynamically.
+
+    Args:
+        trained: the run, after `with_true_data`.
+        config: device, threads and seed.
+        images: how many, the first of the evaluation's fixed order.
+        notice: called with sentences for the user.
+
+    Raises:
+        UsageFault: there are not so many images, or the run was trained with --skip.
+        DataError: the run's data set cannot be had.
+        RunFailed: the encoder returned NaN.
+    """
+    compute = prepare(config.compute.resolved())
+    rows, numbers = chosen_images(trained, count=images, notice=notice)
+    model = trained.model.to(compute.device).eval()
+    seed = config.compute.seed
+    seen = seen_pixels(rows, numbers, way=trained.config.data.binarize, seed=seed)
+    dense = binarized(rows, numbers, seed=seed) if grey_run(trained) else seen
+    decoder = decoder_of(trained, compute=compute)
+    for number, as_seen, pixels in zip(numbers.tolist(), seen, dense, strict=True):
+        with torch.no_grad():
+            mean, logvar = encoded(model, as_seen[None].to(compute.device))
+        yield Case(
+            model=decoder,
+            precise=decoder,
+            x=pixels[None].to(compute.device),
+            proposal=posterior_of(model, mean, logvar=logvar),
+            name=f"test-{number}",
+        )
+
+
+def check_real(config: EvidenceConfig) -> None:
+    """Refuse what real images cannot be asked, before anything is measured.
+
+    Raises:
+        UsageFault: `bdmc` is among the estimators.
+    """
+    if "bdmc" in config.estimators:
+        raise UsageFault(
+            "`bdmc` needs an image drawn from the model, and those of a run are real ones.",
+            hint="Leave bdmc out of --estimators, or leave --run out.",
+        )
+
+
+def sign_trained(trained: Trained, config: EvidenceConfig, *, images: int) -> str:
+    """Say in one line what the numbers of a run's test images depend on."""
+    return describe(
+        trained.config,
+        measure="log-evidence",
+        unit="nats",
+        data=trained.config.data.name,
+        split="test",
+        images=images,
+        checkpoint=trained.checkpoint,
+        nll_pixels=DESCRIPTIONS["dynamic"] if grey_run(trained) else None,
+        **estimator_parts(config),
+        epochs=epochs_of(trained),
+        init=trained.run.origin,
+        sampling_seed=config.compute.seed,
+        precision="fp32",
+    )

@@ -1,0 +1,335 @@
+""""""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+import dlcli.evidence.bench as bench
+from dlcli.cli.app import app
+from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
+from tests.cli import test_pictures
+
+
+def dl(*words: str) -> Result:
+    return CliRunner().invoke(app, ["kl", "--samples", "2000", *words])
+
+
+def parsed(*words: str) -> dict:
+    done = dl(*words, "--json")
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def test_json_has_the_agreed_fields():
+    found = parsed("--mu-q", "0", "--sigma-q", "1", "--mu-p", "10", "--sigma-p", "1")
+    assert found["closed_form"] == 50.0
+    assert set(found["monte_carlo"]) == {"value", "std_error", "samples"}
+    gap = abs(found["monte_carlo"]["value"] - 50)
+    assert gap < 4 * found["monte_carlo"]["std_error"]
+    assert found["gradient_check"]["holds"] is True
+    assert found["examples"] == {"mu_p=0": 0.0, "mu_p=10": 50.0}
+    assert "version:dlcli-" in found["signature"]
+
+
+@pytest.mark.parametrize("forms", [["1", "2"], ["1,2"], ["1", "--mu-p", "2"]])
+def test_lists_in_every_form(forms: list[str]):
+    assert parsed("--mu-p", *forms)["closed_form"] == 2.5
+
+
+def test_negative_means_are_numbers_not_flags():
+    assert parsed("--mu-q", "-1", "-2", "--mu-p", "-1", "-4")["closed_form"] == 2.0
+
+
+def test_words_show_both_directions_and_the_seeds_examples():
+    text = dl("--sigma-p", "2").stdout
+    for part in ("KL(q ‖ p)", "KL(p ‖ q)", "holds", "50 for mu_p = 10", "signature measure:kl"):
+        assert part in text
+
+
+def test_figure(tmp_path: Path):
+    found = parsed("--mu-p", "3", "--plot", "kl.png")
+    assert found["files"] == [str(tmp_path / "kl.png")]
+    assert (tmp_path / "kl.png").stat().st_size > 5000
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--sigma-q", "0"], "sigma_q"),
+        (["--mu-q", "1", "2", "--mu-p", "1", "2", "3"], "--mu-q has 2 values"),
+        (["--samples", "1"], "samples"),
+        (["--mu-q", "a"], "--mu-q takes numbers"),
+    ],
+)
+def test_impossible_requests_are_usage_errors(words: list[str], part: str):
+    done = dl(*words, "--json")
+    assert done.exit_code == 2
+    error = json.loads(done.stdout)["error"]
+    assert part in error["message"] + error["hint"]
+
+
+tiny_run = test_pictures.tiny_run
+
+SMALL = "--pixels 25 --samples 10 1000 --repeats 3 --chains 32 --temperatures 40"
+
+
+def mc_estimate_dl(*words: str, dims: str = "2 4") -> Result:
+    sizes = ["--dims", *dims.split(), *SMALL.split()]
+    return CliRunner().invoke(app, ["mc-estimate", *sizes, *words])
+
+
+def mc_estimate_parsed(*words: str, dims: str = "2 4") -> dict[str, Any]:
+    done = mc_estimate_dl(*words, "--json", dims=dims)
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every bit of progress said."""
+    monkeypatch.setattr("dlcli.display.progress.LINE_EVERY_S", 0.0)
+
+
+@pytest.mark.usefixtures("often")
+def test_it_says_how_far_each_estimator_is():
+    done = mc_estimate_dl("--estimators", "prior", "ais")
+    for line in ("D = 2: prior: 100%", "D = 4: the pilot run: 0%", "D = 4: ais: 50%"):
+        assert line in done.stderr
+    assert "the pilot run" not in done.stdout
+    assert mc_estimate_dl("--estimators", "prior", "--quiet").stderr == ""
+
+
+@pytest.mark.usefixtures("often")
+def test_it_says_of_which_image(tiny_run: Path):
+    said = mc_estimate_dl(
+        "--run", str(tiny_run), "--images", "2", "--estimators", "importance"
+    ).stderr
+    images = {line.split(":")[0] for line in said.splitlines() if line.endswith("importance: 100%")}
+    assert len(images) == 2
+    assert all(image.startswith("test-") for image in images)
+
+
+def test_mc_estimate_json_has_the_agreed_fields():
+    found = mc_estimate_parsed()
+    assert found["model"] == "linear-gaussian"
+    assert [result["dim"] for result in found["results"]] == [2, 4]
+    assert found["partial"] is False
+    assert "dims:2,4" in found["signature"]
+    for result in found["results"]:
+        assert result["truth_kind"] == "exact"
+        assert [each["name"] for each in result["estimators"]] == ["prior", "importance", "ais"]
+        for each in result["estimators"]:
+            assert each["verdict"] in ("trust", "doubt", "reject")
+            assert {
+                "samples",
+                "log_p",
+                "std_error",
+                "ci95",
+                "ess",
+                "max_weight",
+                "pareto_k",
+            } <= set(each)
+
+
+@pytest.mark.parametrize("dims", ["2 3", "2,3", "2 --dims 3"])
+def test_mc_estimate_lists_in_every_form(dims: str):
+    found = mc_estimate_parsed("--estimators", "prior", dims=dims)
+    assert [result["dim"] for result in found["results"]] == [2, 3]
+
+
+def test_words_give_the_truth_the_price_and_the_reasons():
+    text = mc_estimate_dl("--estimators", "prior,bdmc,control").stdout
+    for part in (
+        "KL(posterior ‖ prior)", "prior samples for any useful estimate", "low on average",
+        "signature measure:log-evidence", "samples are worth", "bdmc: ",
+    ):  # fmt: skip
+        assert part in text
+
+
+def test_mc_estimate_figure(tmp_path: Path):
+    found = mc_estimate_parsed("--estimators", "prior", "--plot", "mc.png")
+    assert found["files"] == [str(tmp_path / "mc.png")]
+    assert (tmp_path / "mc.png").stat().st_size > 5000
+
+
+def test_a_hopeless_wish_is_answered_at_once():
+    found = mc_estimate_parsed(
+        "--estimators", "prior", "--target-se", "0.01", "--pixels", "784", dims="20"
+    )
+    target = found["results"][0]["estimators"][0]["target"]
+    assert target["reached"] is False
+    assert target["samples_needed_log10"] > 20
+    assert "10^" in target["reason"]
+
+
+def test_a_random_decoder():
+    found = mc_estimate_parsed("--model", "bernoulli", "--hidden", "7", dims="1 3")
+    kinds = [result["truth_kind"] for result in found["results"]]
+    assert kinds == ["quadrature", "sandwich"]
+
+
+@pytest.mark.parametrize(
+    ("words", "dims", "part"),
+    [
+        ([], "0", "dims"),
+        ([], "1000000", "dims"),
+        (["--samples", "0"], "2", "samples"),
+        (["--estimators", "priors"], "2", "prior"),
+        (["--model", "gauss"], "2", "linear-gaussian"),
+        (["--run", "no-such-run"], "2", "no-such-run"),
+    ],
+)
+def test_impossible_requests_are_errors(words: list[str], dims: str, part: str):
+    done = mc_estimate_dl(*words, "--json", dims=dims)
+    assert done.exit_code in (1, 2)
+    error = json.loads(done.stdout)["error"]
+    assert part in error["message"] + error["hint"]
+    assert "Traceback" not in done.output
+
+
+def test_a_trained_run_is_estimated_under_its_own_signature(tiny_run: Path):
+    found = mc_estimate_parsed(
+        "--run", str(tiny_run), "--images", "2", "--estimators", "importance"
+    )
+    assert found["model"] == tiny_run.name
+    assert len(found["results"]) == 2
+    for part in ("split:test", "images:2", "nll-pixels:binarized-dynamically", "arch:mlp"):
+        assert part in found["signature"].split("|")
+    assert "dims:" not in found["signature"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"run.json": '{"kind": "nmt"}', "config.yaml": "{}"}, "is a nmt run"),
+        ({"run.json": '{"kind": "vae"}', "config.yaml": "{}"}, "checkpoint"),
+    ],
+)
+def test_runs_that_cannot_be_estimated(tmp_path: Path, settings: dict[str, str], message: str):
+    (tmp_path / "other").mkdir()
+    for name, text in settings.items():
+        (tmp_path / "other" / name).write_text(text)
+    done = mc_estimate_dl("--run", str(tmp_path / "other"), "--json")
+    assert done.exit_code in (1, 2)
+    assert message in json.loads(done.stdout)["error"]["message"]
+
+
+@pytest.mark.parametrize("command", [["mc-estimate", "--run"], ["vae", "eval"]])
+def test_another_data_set_than_the_runs_is_refused(
+    tiny_run: Path, tmp_path: Path, command: list[str]
+):
+    """The run says `auto`, and `auto` is another data set here than it was there."""
+    moved = tmp_path / "moved"
+    shutil.copytree(tiny_run, moved)
+    file = moved / "checkpoints" / "last.pt"
+    state = load_checkpoint(file, kind="vae")
+    state["config"]["data"] |= {"name": "auto", "offline": True}
+    save_checkpoint(file, state, kind="vae")
+    record = json.loads((moved / "run.json").read_text())
+    record["result"]["data"] = "mnist"
+    (moved / "run.json").write_text(json.dumps(record))
+    done = CliRunner().invoke(app, [*command, str(moved), "--json"])
+    assert done.exit_code == 1
+    error = json.loads(done.stdout)["error"]
+    assert (error["kind"], "was trained on mnist" in error["message"]) == ("data", True)
+
+
+def test_an_interruption_prints_what_there_is(monkeypatch: pytest.MonkeyPatch):
+    real, calls = bench.Bench.run, []
+
+    def cut(self: bench.Bench, name: Any) -> Any:
+        calls.append(name)
+        if len(calls) > 2:
+            raise KeyboardInterrupt
+        return real(self, name)
+
+    monkeypatch.setattr(bench.Bench, "run", cut)
+    done = mc_estimate_dl("--json")
+    assert done.exit_code == 130
+    found = json.loads(done.stdout)
+    assert found["partial"] is True
+    assert [each["name"] for each in found["results"][0]["estimators"]] == ["prior", "importance"]
+    calls.clear()
+    assert mc_estimate_dl().stdout.startswith("PARTIAL")
+
+
+def test_an_interruption_before_any_result(monkeypatch: pytest.MonkeyPatch):
+    def cut(self: bench.Bench, name: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench.Bench, "run", cut)
+    done = mc_estimate_dl("--json")
+    assert done.exit_code == 130
+    assert json.loads(done.stdout)["error"]["kind"] == "interrupted"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_real_signal_leaves_a_partial_result(number: int):
+    words = ["mc-estimate", "--dims", "2", "3", "--estimators", "importance", "prior", "--json"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dlcli", *words, "--samples", "1000000000", "--threads", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert "importance done" in process.stderr.readline()
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 130
+    found = json.loads(out)
+    assert found["partial"] is True
+    assert [each["name"] for each in found["results"][0]["estimators"]] == ["importance"]
+
+
+def test_print_config_needs_no_torch():
+    code = (
+        "import sys; from typer.testing import CliRunner; from dlcli.cli.app import app; "
+        "d = CliRunner().invoke(app, ['mc-estimate', '--print-config', '--repeats', '3']); "
+        "assert d.exit_code == 0, d.output; print('torch' in sys.modules, 'repeats: 3' in d.stdout)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--plot", "x.xyz"], "picture format"),
+        (["--plot", "x.png", "--estimators", "ais"], "no error at several sample counts"),
+        (["--plot", "x.png", "--target-se", "0.1"], "no error at several sample counts"),
+    ],
+)
+def test_a_figure_that_cannot_be_drawn_is_refused_first(
+    words: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(bench.Bench, "run", lambda *_: pytest.fail("measured"))
+    done = mc_estimate_dl(*words)
+    assert done.exit_code == 2
+    assert message in done.stderr
+
+
+def test_images_are_told_apart(tiny_run: Path):
+    shown = mc_estimate_dl(
+        "--run", str(tiny_run), "--images", "2", "--estimators", "importance"
+    ).stdout
+    assert "log p(x) of 2 images" in shown
+    rows = [line.split()[0] for line in shown.splitlines() if " importance " in line]
+    assert len({row for row in rows if row.startswith("test-")}) == 2
+
+
+def test_bdmc_of_a_real_image_is_refused_first(tiny_run: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(bench.Bench, "run", lambda *_: pytest.fail("measured"))
+    done = mc_estimate_dl("--run", str(tiny_run), "--estimators", "prior", "bdmc")
+    assert done.exit_code == 2
+    assert "Leave bdmc out" in done.stderr

@@ -1,0 +1,267 @@
+"""Grids of images: labels where they belong, pixels as they are."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.text import Text
+
+from dlcli.display.console import Consoles
+from dlcli.display.images import (
+    HALF_BLOCK,
+    RAMP,
+    PictureRows,
+    Still,
+    as_bytes,
+    as_images,
+    as_rows,
+    encode_png,
+    image_grid,
+    ramp_character,
+    save_npz,
+    save_png,
+    snapshots,
+    tile,
+)
+from tests.display.terminals import AsciiPipe, on_pipes, on_terminal
+
+IMAGES = np.linspace(0, 1, 6)[:, None, None] * np.ones((6, 28, 28))
+
+
+def names(axis: object) -> list[str]:
+    return [tick.get_text() for tick in axis.get_ticklabels()]  # type: ignore[attr-defined]
+
+
+def test_rows_and_columns_are_named() -> None:
+    figure = image_grid(
+        Path("grid.png"),
+        IMAGES.reshape(2, 3, 28, 28),
+        row_labels=["input", "mean of p(x|z)"],
+        column_labels=["0", "1", "a label much wider than its column"],
+        title="Reconstructions",
+    )
+    axes = figure.axes[0]
+    assert names(axes.yaxis) == ["input", "mean of p(x|z)"]
+    assert names(axes.xaxis) == ["0", "1", "a label much wider than its column"]
+    assert [text.get_text() for text in figure.texts] == ["Reconstructions"]
+    assert axes.get_xticks().tolist() == [13.5, 43.5, 73.5]
+    assert axes.get_yticks().tolist() == [13.5, 43.5]
+    width, height = figure.get_size_inches()
+    for text in [*axes.get_xticklabels(), *axes.get_yticklabels(), *figure.texts]:
+        box = text.get_window_extent()
+        assert box.x0 >= 0
+        assert box.y0 >= 0
+        assert box.x1 <= width * figure.dpi
+        assert box.y1 <= height * figure.dpi
+
+
+def test_every_image_is_drawn_in_whole_dots() -> None:
+    image_grid(Path("grid.png"), IMAGES, columns=3, title="title")
+    with Image.open("grid.png") as read:
+        grey = np.asarray(read.convert("L"))
+    for level in np.rint(np.linspace(0, 1, 6)[:-1] * 255):
+        rows, columns = np.nonzero(np.abs(grey - level) <= 1)
+        inside = columns[rows == rows[len(rows) // 2]]
+        assert len(inside) >= 28 * 4
+
+
+def test_missing_images_are_paper() -> None:
+    figure = image_grid(Path("grid.png"), IMAGES[:4] * 0, columns=3)
+    shown = np.asarray(figure.axes[0].images[0].get_array())
+    assert (shown[30:, 30:] == 1.0).all()
+    assert (shown[:28, :28] == 0.0).all()
+
+
+def test_snapshots_stand_side_by_side_under_their_names() -> None:
+    panels = {"epoch 0": IMAGES[:4], "epoch 10": IMAGES[:4], "epoch 80": IMAGES[:4]}
+    figure = snapshots(Path("snapshots.svg"), panels, title="the same z")
+    assert [axes.get_title() for axes in figure.axes] == list(panels)
+    places = [axes.get_position() for axes in figure.axes]
+    assert places[0].x1 < places[1].x0 < places[1].x1 < places[2].x0
+    assert len({place.y0 for place in places}) == 1
+
+
+def test_labels_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="labels"):
+        image_grid(Path("grid.png"), IMAGES, columns=3, row_labels=["one"])
+    with pytest.raises(ValueError, match="no panels"):
+        snapshots(Path("x.png"), {})
+
+
+def test_the_same_grid_has_the_same_bytes() -> None:
+    image_grid(Path("a.png"), IMAGES, row_labels=["a", "b"], title="t")
+    image_grid(Path("b.png"), IMAGES, row_labels=["a", "b"], title="t")
+    assert Path("a.png").read_bytes() == Path("b.png").read_bytes()
+
+
+# -- Images as files: the pixels that went in come out, and nothing else is in the file
+
+SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 7)) | st.tuples(
+    st.integers(1, 5), st.integers(1, 7), st.just(3)
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(arrays(np.uint8, SHAPES))
+def test_a_png_reads_back_as_the_very_pixels(image: np.ndarray) -> None:
+    import io
+
+    with Image.open(io.BytesIO(encode_png(image))) as read:
+        read.load()
+        assert read.info == {}
+        assert np.array_equal(np.asarray(read), image)
+
+
+def test_files_of_the_same_values_have_the_same_bytes() -> None:
+    image = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    assert save_png(Path("a.png"), image).read_bytes() == encode_png(image.copy())
+    first = save_npz(Path("a.npz"), z=torch.ones(2, 3), images=image)
+    second = save_npz(Path("b.npz"), z=np.ones((2, 3), dtype=np.float32), images=image)
+    assert first.read_bytes() == second.read_bytes()
+    with np.load(first) as read:
+        assert np.array_equal(read["images"], image)
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((2, 3)), np.zeros((2, 3, 4), np.uint8), np.zeros((0, 3), np.uint8)]
+)
+def test_what_is_no_picture_is_refused(image: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="PNG"):
+        encode_png(image)
+
+
+def test_a_tile_puts_each_image_in_its_place() -> None:
+    images = np.arange(5)[:, None, None] / 5 * np.ones((5, 2, 3))
+    joined = tile(images, columns=2, gap=1)
+    assert joined.shape == (3 * 2 + 2, 2 * 3 + 1)
+    assert np.allclose(joined[3:5, 4:7], 3 / 5)
+    assert np.isnan(joined[2]).all()
+    assert np.isnan(joined[:, 3]).all()
+    assert np.isnan(joined[6:, 4:]).all()
+    assert as_bytes(joined)[7, 6] == 0
+
+
+def test_images_are_read_as_floats_in_the_unit_interval() -> None:
+    assert as_images(np.full((1, 2, 2), 255, np.uint8)).max() == 1.0
+    assert as_images(torch.tensor([[[-1.0, float("nan")], [0.5, 7.0]]])).tolist() == [
+        [[0.0, 0.0], [0.5, 1.0]]
+    ]
+    assert as_rows(np.ones((7, 2, 2))).shape == (3, 3, 2, 2)
+    assert as_bytes(np.array([[0.5, 1.0]])).tolist() == [[128, 255]]
+    for shape in [(28, 28), (0, 28, 28), (1, 1, 1, 1, 1)]:
+        with pytest.raises(ValueError, match="shape"):
+            as_images(np.ones(shape))
+
+
+# -- Pictures in character cells: what fits, what shade, what without colour
+
+GRADIENT = np.repeat(np.linspace(0, 1, 28)[:, None], 28, axis=1)
+ESCAPES = re.compile(r"\x1b\[[\d;]*m")
+
+
+def drawn(rows: PictureRows, monkeypatch: pytest.MonkeyPatch, **terminal: object) -> str:
+    consoles, out, _ = on_terminal(monkeypatch, **terminal)  # type: ignore[arg-type]
+    consoles.result({}, rows)
+    return out.getvalue()
+
+
+def test_a_cell_holds_the_pixel_above_and_the_pixel_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.array([[[0, 255], [51, 102]]], dtype=np.uint8)
+    assert drawn(PictureRows(image), monkeypatch) == (
+        f"\x1b[38;2;0;0;0;48;2;51;51;51m{HALF_BLOCK}\x1b[0m"
+        f"\x1b[38;2;255;255;255;48;2;102;102;102m{HALF_BLOCK}\x1b[0m\n"
+    )
+
+
+def test_shades_are_brought_down_to_what_the_terminal_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "\x1b[38;2;" in drawn(PictureRows([GRADIENT]), monkeypatch)
+    few = drawn(PictureRows([GRADIENT]), monkeypatch, color="256")
+    assert "\x1b[38;5;" in few
+    assert "38;2;" not in few
+    least = drawn(PictureRows([GRADIENT]), monkeypatch, color="standard")
+    assert HALF_BLOCK in least
+    assert "38;" not in least
+
+
+def test_without_colour_a_ramp_of_ascii_takes_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    consoles, out, _ = on_pipes(monkeypatch)
+    consoles.result({}, PictureRows([GRADIENT]))
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 14
+    levels = [RAMP.index(line[0]) if line else 0 for line in lines]
+    assert levels == sorted(levels)
+    assert (levels[0], levels[-1]) == (0, len(RAMP) - 1)
+    uncoloured = drawn(PictureRows([GRADIENT]), monkeypatch, no_color=True)
+    assert HALF_BLOCK not in uncoloured
+    assert "\x1b" not in uncoloured
+
+
+def test_a_stream_without_the_block_gets_the_ramp(monkeypatch: pytest.MonkeyPatch) -> None:
+    class AsciiTerminal(AsciiPipe):
+        def isatty(self) -> bool:
+            return True
+
+    on_terminal(monkeypatch)
+    stream = AsciiTerminal()
+    monkeypatch.setattr("sys.stdout", stream)
+    Consoles().result({}, PictureRows([GRADIENT]))
+    assert "@" * 28 in stream.text()
+    assert "#" * 28 in stream.text()
+
+
+@pytest.mark.parametrize(
+    ("columns", "width", "pictures"),
+    [(300, 28, 10), (100, 14, 6), (80, 14, 5), (20, 14, 1), (5, 14, 1)],
+)
+def test_a_row_holds_as_many_pictures_as_fit(
+    monkeypatch: pytest.MonkeyPatch, columns: int, width: int, pictures: int
+) -> None:
+    text = ESCAPES.sub("", drawn(PictureRows(np.ones((12, 28, 28))), monkeypatch, columns=columns))
+    first = text.splitlines()[0]
+    assert first == " ".join([HALF_BLOCK * width] * pictures)
+    rows = -(-12 // pictures)
+    assert len(text.splitlines()) == rows * (width // 2) + rows - 1
+
+
+def test_rows_and_columns_that_are_given_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = ESCAPES.sub("", drawn(PictureRows(np.ones((2, 9, 28, 28))), monkeypatch, columns=70))
+    assert len(text.splitlines()[0].split()) == 9
+    only = drawn(PictureRows(np.ones((12, 28, 28)), max_rows=1), monkeypatch, columns=80)
+    assert len(only.splitlines()) == 7
+
+
+def test_what_stands_still_is_drawn_once_a_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counted:
+        drawn = 0
+
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+            Counted.drawn += 1
+            yield Text(f"{options.max_width} wide")
+
+    consoles, out, _ = on_pipes(monkeypatch)
+    still = Still(Counted())
+    for width in (40, 40, 50, 50):
+        consoles.out.print(still, width=width)
+    assert Counted.drawn == 2
+    assert out.getvalue() == "40 wide\n40 wide\n50 wide\n50 wide\n"
+
+
+def test_odd_sizes_are_filled_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = ESCAPES.sub("", drawn(PictureRows(np.ones((1, 5, 3))), monkeypatch))
+    assert text.splitlines() == [HALF_BLOCK * 3] * 3
+
+
+def test_the_ramp_is_monotone() -> None:
+    assert RAMP == " .:-=+*#%@"  # Paul Bourke's ten levels, lightest ink first
+    levels = [RAMP.index(ramp_character(level)) for level in np.linspace(0, 1, 101)]
+    assert levels == sorted(levels)
+    assert set(levels) == set(range(len(RAMP)))

@@ -1,0 +1,213 @@
+""""""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import matplotlib
+import numpy as np
+import pytest
+
+from dlcli.display.plots import (
+    OKABE_ITO,
+    Level,
+    Line,
+    Slope,
+    bars,
+    colour,
+    house_style,
+    inline,
+    label,
+    lines,
+    new_figure,
+    save_figure,
+    scaled,
+)
+from dlcli.errors import DlError, UsageFault
+from tests.assignment.test_page import svg
+
+
+def test_identifiers_are_the_figure_s_own_and_all_links_hit(tmp_path: Path) -> None:
+    found = inline(svg(tmp_path), name="q1f1", alt="a", is_picture=False)
+    ids = set(re.findall(r'\bid="([^"]+)"', found))
+    links = set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', found))
+    assert ids
+    assert all(name.startswith("q1f1-") for name in ids)
+    assert {one or other for one, other in links} <= ids
+    ElementTree.fromstring(found)
+
+
+def test_lines_take_the_page_s_ink_and_pictures_keep_their_paper(tmp_path: Path) -> None:
+    text = svg(tmp_path)
+    plot = inline(text, name="a", alt="a", is_picture=False)
+    assert "var(--ink)" in plot
+    assert "#333333" not in plot
+    assert "fill: #ffffff" not in plot
+    assert "fill: #ffffff" in inline(text, name="a", alt="a", is_picture=True)
+
+
+def test_says_what_is_to_be_seen(tmp_path: Path) -> None:
+    found = inline(svg(tmp_path), name="a", alt='"x" < y', is_picture=False)
+    assert 'role="img" aria-label="&#34;x&#34; &lt; y"' in found
+    assert "<metadata>" not in found
+
+
+def test_refuses_what_is_no_figure() -> None:
+    with pytest.raises(ValueError, match="no SVG"):
+        inline("<p>", name="a", alt="a", is_picture=False)
+
+
+# -- What all figures share: same bytes, nothing global touched, clear refusals
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf", ".PNG"])
+def test_the_same_figure_has_the_same_bytes_in_every_format(suffix: str) -> None:
+    found = []
+    for name in ("one", "two"):
+        with house_style():
+            figure = new_figure(2, 1.5)
+            figure.add_subplot().plot([1, 2], [3, 1], label="a curve")
+            found.append(save_figure(figure, Path(name + suffix)).read_bytes())
+    assert found[0] == found[1]
+    assert len(found[0]) > 500
+
+
+def test_the_users_settings_change_nothing_and_are_not_changed() -> None:
+    with matplotlib.rc_context({"font.size": 30.0, "axes.grid": False}):
+        before = dict(matplotlib.rcParams)
+        with house_style():
+            assert matplotlib.rcParams["font.size"] == 9.0
+            assert matplotlib.rcParams["axes.grid"]
+        assert dict(matplotlib.rcParams) == before
+
+
+def test_another_suffix_is_refused_with_the_ones_there_are() -> None:
+    with pytest.raises(UsageFault) as caught:
+        save_figure(new_figure(1, 1), Path("x.jpg"))
+    assert ".svg" in caught.value.hint
+
+
+def test_an_unwritable_path_is_an_error_of_ours() -> None:
+    Path("file").write_text("in the way")
+    with pytest.raises(DlError, match="file"):
+        save_figure(new_figure(1, 1), Path("file/x.png"))
+
+
+def test_labels_are_one_short_line_and_no_formula() -> None:
+    assert label("a\n b") == "a b"
+    assert label("x" * 99, longest=10) == "x" * 9 + "…"
+    assert label("$5 and $6") == r"\$5 and \$6"
+
+
+def test_words_without_a_glyph_do_not_warn() -> None:
+    with house_style():
+        figure = new_figure(1, 1)
+        figure.text(0, 0, label("汉字 $x$"))
+        save_figure(figure, Path("x.png"))
+
+
+def test_the_palette_repeats() -> None:
+    assert len(set(OKABE_ITO)) == 8
+    assert colour(8) == colour(0)
+
+
+def test_a_scaled_figure_is_smaller_and_the_next_one_is_not() -> None:
+    with scaled(0.5):
+        small = new_figure(4, 2)
+    assert small.get_size_inches().tolist() == [2, 1]
+    assert new_figure(4, 2).get_size_inches().tolist() == [4, 2]
+
+
+# -- Lines with bands and bars: series, references and their names
+
+DEPTHS = [2.0, 4.0, 8.0, 16.0]
+PRE = Line(
+    name="pre-norm",
+    x=DEPTHS,
+    y=[x**-0.5 for x in DEPTHS],
+    low=[0.9 * x**-0.5 for x in DEPTHS],
+    high=[1.1 * x**-0.5 for x in DEPTHS],
+)
+
+
+def test_series_bands_and_references_are_drawn_and_named() -> None:
+    figure = lines(
+        Path("a.png"),
+        [PRE, Line(name="post-norm", x=DEPTHS, y=[1.0] * 4)],
+        x_label="depth L (layers)",
+        y_label="gradient norm",
+        log_x=True,
+        log_y=True,
+        slopes=[Slope(exponent=-0.5, through=(2.0, 2**-0.5))],
+        levels=[Level(name="truth", y=0.3)],
+        note="seed:0|version:x",
+    )
+    (axes,) = figure.axes
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["pre-norm", "post-norm", "truth"]
+    assert [text.get_text() for text in axes.texts] == ["slope -0.5"]
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    assert axes.get_xlabel() == "depth L (layers)"
+    figure.canvas.draw()
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["2", "4", "8", "16"]
+    assert len(axes.collections) == 1
+    slope = axes.get_lines()[2]
+    x, y = np.asarray(slope.get_xdata()), np.asarray(slope.get_ydata())
+    assert np.diff(np.log(y)) / np.diff(np.log(x)) == pytest.approx([-0.5])
+    low, high = axes.get_ylim()
+    assert low < 0.25
+    assert high > 1.0
+
+
+def test_many_series_have_their_legend_outside() -> None:
+    series = [Line(name=f"D = {d}", x=[1, 10, 100], y=[d, d, d]) for d in range(6)]
+    figure = lines(Path("a.svg"), series, x_label="x", y_label="y")
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    figure.canvas.draw()
+    assert legend.get_window_extent().x0 >= figure.axes[0].get_window_extent().x1
+
+
+def test_gaps_zeros_and_single_points_do_not_fail() -> None:
+    odd = Line(name="odd", x=[1, 2, 3, 4], y=[1.0, math.nan, 0.0, math.inf])
+    lone = Line(name="lone", x=[2], y=[1.0])
+    figure = lines(
+        Path("a.png"), [odd, lone], x_label="x", y_label="y", log_x=True, log_y=True, title="$1 $2"
+    )
+    assert figure.axes[0].get_title() == r"\$1 \$2"
+    lines(Path("b.png"), [], x_label="x", y_label="y")
+
+
+def test_values_that_do_not_pair_up_are_refused() -> None:
+    with pytest.raises(ValueError, match="pair up"):
+        lines(Path("a.png"), [Line(name="a", x=[1, 2], y=[1])], x_label="x", y_label="y")
+
+
+def test_bars_have_names_lengths_intervals_and_levels() -> None:
+    figure = bars(
+        Path("a.png"),
+        {"post": 8.45, "pre": 33.0, "diverged": math.nan},
+        value_label="BLEU",
+        intervals={"pre": (32.0, 34.0)},
+        levels=[Level(name="published", y=34.0)],
+        title="Warm-up",
+    )
+    (axes,) = figure.axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["post", "pre", "diverged"]
+    assert [patch.get_width() for patch in axes.patches][:2] == [8.45, 33.0]  # type: ignore[attr-defined]
+    assert axes.get_xlabel() == "BLEU"
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["published"]
+    low, high = axes.get_ylim()
+    assert low > 2 > 0 > high
+
+
+def test_the_same_plot_has_the_same_bytes() -> None:
+    for name in ("a.pdf", "b.pdf"):
+        lines(Path(name), [PRE], x_label="x", y_label="y", log_x=True)
+    assert Path("a.pdf").read_bytes() == Path("b.pdf").read_bytes()

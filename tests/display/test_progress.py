@@ -1,0 +1,402 @@
+"""The place that is redrawn: how often, and that it goes away."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dlcli.display.console import Consoles
+from dlcli.display.progress import (
+    DownloadProgress,
+    FractionProgress,
+    LiveBar,
+    TrainingProgress,
+    evaluated_line,
+    finished_line,
+)
+from dlcli.engine.events import (
+    Evaluated,
+    Event,
+    Finished,
+    Notice,
+    Pictures,
+    Progress,
+    RunStarted,
+    Saved,
+)
+from tests.display.terminals import AsciiPipe, on_pipes, on_terminal
+
+
+def test_it_is_drawn_at_once_then_at_most_eight_times_a_second_or_when_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    consoles, out, err = on_terminal(monkeypatch)
+    at: list[float] = []
+    frames: list[float] = []
+
+    def frame() -> str:
+        frames.append(at[-1])
+        return f"at {at[-1]}"
+
+    bar = LiveBar(consoles, clock=lambda: at[-1])
+    assert not bar.shown
+    for moment in (5.0, 5.1, 5.13, 5.2):
+        at.append(moment)
+        bar.draw(frame)
+    bar.draw(frame, now=True)
+    assert frames == [5.0, 5.13, 5.2]
+    assert bar.shown
+    bar.stop()
+    bar.stop()
+    assert not bar.shown
+    text = err.getvalue()
+    assert "at 5.13" in text
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
+    assert out.getvalue() == ""
+
+
+def test_a_clock_that_goes_back_does_not_freeze_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    consoles, _, _ = on_terminal(monkeypatch)
+    times = iter([9.0, 1.0])
+    bar = LiveBar(consoles, clock=lambda: next(times))
+    frames = iter(["before", "after"])
+    for _ in range(2):
+        bar.draw(lambda: next(frames))
+    bar.stop()
+    assert next(frames, None) is None
+
+
+# -- A download in words, on a terminal and elsewhere
+
+
+def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    consoles, out, err = on_pipes(monkeypatch)
+    now = 0.0
+    with DownloadProgress(consoles, label="mnist", clock=lambda: now) as show:
+        for second in range(26):
+            now = float(second)
+            show(second * 400_000, 10_000_000)
+    assert err.getvalue().splitlines() == [
+        "mnist: 0 B of 10.0 MB",
+        "mnist: 4.0 MB of 10.0 MB",
+        "mnist: 8.0 MB of 10.0 MB",
+        "mnist: 10.0 MB in 25 s",
+    ]
+    assert out.getvalue() == ""
+
+
+def test_an_unknown_total_is_not_made_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    consoles, _, err = on_pipes(monkeypatch)
+    with DownloadProgress(consoles, label="mnist", clock=lambda: 0.0) as show:
+        show(1500)
+    assert err.getvalue().splitlines()[0] == "mnist: 1.5 kB"
+
+
+def test_on_a_terminal_a_bar_comes_and_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    consoles, _, err = on_terminal(monkeypatch)
+    now = 0.0
+    with DownloadProgress(consoles, label="mnist", clock=lambda: now) as show:
+        for second in range(5):
+            now = float(second)
+            show(second * 2_500_000, 10_000_000)
+    text = err.getvalue()
+    assert "2.5 MB/s" in text
+    assert "2.0 s left" in text
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
+    assert text.endswith("mnist: 10.0 MB in 4.0 s\n")
+
+
+def test_nothing_is_claimed_after_a_failure_or_without_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    consoles, _, err = on_pipes(monkeypatch)
+    with DownloadProgress(consoles, label="mnist"):
+        pass
+
+    def fail() -> None:
+        with DownloadProgress(consoles, label="mnist") as show:
+            show(5, 10)
+            raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        fail()
+    assert err.getvalue() == "mnist: 5 B of 10 B\n"
+
+
+def test_quiet_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    consoles, _, err = on_terminal(monkeypatch, quiet=True)
+    with DownloadProgress(consoles, label="mnist") as show:
+        show(10, 10)
+    assert err.getvalue() == ""
+
+
+# -- A fraction in words, on a terminal and elsewhere
+
+
+def test_fraction_without_a_terminal_there_is_a_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    consoles, out, err = on_pipes(monkeypatch)
+    now = 0.0
+    with FractionProgress(consoles, label="work", clock=lambda: now) as show:
+        for second in range(0, 41, 5):
+            now = float(second)
+            show(second / 40, "3 seeds")
+    assert err.getvalue().splitlines() == [
+        "work: 38%, 3 seeds, 25 s left",
+        "work: 75%, 3 seeds, 10 s left",
+    ]
+    assert out.getvalue() == ""
+
+
+def test_fraction_on_a_terminal_a_bar_comes_and_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    consoles, _, err = on_terminal(monkeypatch)
+    now = 0.0
+    with FractionProgress(consoles, label="work", clock=lambda: now) as show:
+        for second in range(5):
+            now = float(second)
+            show(second / 4, "note")
+    text = err.getvalue()
+    assert "50%" in text
+    assert "note" in text
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
+
+
+def test_on_a_terminal_the_next_work_is_shown_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    consoles, _, err = on_terminal(monkeypatch)
+    with FractionProgress(consoles, label="", clock=lambda: 0.0) as show:
+        for label, done in (("first", 0.0), ("first", 0.9), ("second", 0.0), ("second", 0.5)):
+            show.stage(label, done)
+    text = err.getvalue()
+    assert "90%" not in text, "not more than eight times a second"
+    assert text.index("first") < text.index("second")
+
+
+def test_fraction_quiet_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    consoles, _, err = on_pipes(monkeypatch, quiet=True)
+    with FractionProgress(consoles, label="work", clock=lambda: 0.0) as show:
+        show(0.5)
+    assert err.getvalue() == ""
+
+
+def test_one_work_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    consoles, _, err = on_pipes(monkeypatch)
+    now = 0.0
+    with FractionProgress(consoles, label="", clock=lambda: now) as show:
+        show.stage("a", 0.0)
+        now = 40.0
+        show.stage("a", 1.0)
+        now = 41.0
+        show.stage("b", 0.0)
+        now = 61.0
+        show.stage("b", 0.5)
+        now = 70.0
+        show.stage("b", 0.0)
+        now = 80.0
+        show.stage("b", 0.5)
+    assert err.getvalue().splitlines() == [
+        "a: 100%",
+        "b: 50%, 20 s left",
+        "b: 50%, 10 s left",
+    ]
+
+
+def test_what_came_before_says_nothing_of_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    consoles, _, err = on_pipes(monkeypatch)
+    moments = iter((0.0, 0.0, 0.0, 1.0, 1.0, 21.0))
+    with FractionProgress(consoles, label="w", by_note=True, clock=lambda: next(moments)) as show:
+        for done, note in ((0.0, "quick"), (0.5, "quick"), (0.5, "slow"), (0.7, "slow")):
+            show(done, note)
+    assert err.getvalue().splitlines() == ["w: 70%, slow, 30 s left"]
+
+
+def test_a_line_that_stays_finds_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    consoles, _, err = on_terminal(monkeypatch)
+    with FractionProgress(consoles, label="", clock=lambda: 0.0) as show:
+        show.stage("first", 0.0)
+        show.pause()
+        consoles.notice("done with it")
+        show.stage("second", 0.0)
+    before = err.getvalue().split("done with it")[0]
+    after_bar = before[before.rindex("first") :]
+    assert "\x1b[?25h" in after_bar, "the bar has given the cursor back"
+    assert "\x1b[2K" in after_bar, "and cleared its line"
+
+
+# -- A run in words: a bar on a terminal, lines elsewhere, and a terminal left clean
+
+HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
+METRICS = {
+    "train_loss": 104.234, "train_reconstruction": 79.1, "train_kl": 25.134, "valid_loss": 103.2,
+    "valid_reconstruction": 78.0, "valid_kl": 25.2, "valid_bleu": 31.2, "active_units": 18,
+    "kl_per_dim": [1.0, 2.0], "lr": 1e-3, "rate": 37012.3, "train_s": 3.0,
+}  # fmt: skip
+
+
+def progress(step: int, *, epoch: int = 1) -> Progress:
+    losses = {"loss": 104.2, "reconstruction": 79.1, "kl": 25.1}
+    return Progress(
+        epoch=epoch, step=step, total_steps=200, losses=losses, rate=37012.3, lr=1e-3,
+        remaining_s=float(200 - step),
+    )  # fmt: skip
+
+
+def started(step: int = 0) -> RunStarted:
+    return RunStarted(
+        run=Path("/runs/é [x]"),
+        title="conv",
+        epochs=2,
+        steps_per_epoch=100,
+        step=step,
+        unit="images",
+    )
+
+
+def a_run() -> list[Event]:
+    """Two epochs, told as the engine tells them."""
+    told: list[Event] = [started()]
+    for epoch in (1, 2):
+        told += [progress(epoch * 100 - 50 + step, epoch=epoch) for step in range(0, 50, 10)]
+        told.append(Saved(path=Path("last.pt"), step=epoch * 100))
+        told.append(Pictures(epoch=epoch, images=np.ones((3, 28, 28)), caption=f"after {epoch}"))
+        told.append(Evaluated(epoch=epoch, step=epoch * 100, metrics=METRICS))
+    told.append(Notice(message="2 latents are silent", level="warning"))
+    told.append(Notice(message="by the way"))
+    told.append(Finished(reason="done", epoch=2, step=200, train_s=123.4, rate=36000.0))
+    return told
+
+
+def test_without_a_terminal_each_epoch_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    consoles, out, err = on_pipes(monkeypatch)
+    with TrainingProgress(consoles) as listener:
+        for event in a_run():
+            listener(event)
+    lines = err.getvalue().splitlines()
+    assert lines[0] == "conv: 2 epochs of 100 updates, in /runs/é [x]"
+    assert lines[1] == (
+        "epoch 1/2  train loss 104.2 nats (reconstruction 79.10, kl 25.13)  "
+        "valid loss 103.2 nats (reconstruction 78.00, kl 25.20), bleu 31.20  active_units 18  "
+        "37,012 images/s  1 min 40 s left"
+    )
+    assert lines[2].startswith("epoch 2/2 ")
+    assert "left" not in lines[2]
+    assert lines[3:] == [
+        "warning: 2 latents are silent",
+        "by the way",
+        "Done: epoch 2, 200 updates, 2 min 03 s of training, 36,000 images/s",
+    ]
+    assert out.getvalue() == ""
+
+
+def test_quiet_shows_warnings_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    consoles, _, err = on_terminal(monkeypatch, quiet=True)
+    with TrainingProgress(consoles) as listener:
+        for event in a_run():
+            listener(event)
+    assert re.sub(r"\x1b\[\d*m", "", err.getvalue()) == "warning: 2 latents are silent\n"
+
+
+def test_on_a_terminal_a_bar_with_pictures_is_redrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    consoles, out, err = on_terminal(monkeypatch)
+    with TrainingProgress(consoles) as listener:
+        for event in a_run():
+            listener(event)
+    text = err.getvalue()
+    assert HIDE in text
+    assert text.rindex(SHOW) > text.rindex(HIDE)
+    for words in ("epoch 2/2", "37,012 images/s", "loss 104.2 nats", "kl 25.10", "100%", "▀"):
+        assert words in text
+    plain = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", text)
+    assert plain.rstrip().endswith("36,000 images/s")
+    assert plain.count("after 2") >= 1
+    assert out.getvalue() == ""
+
+
+def test_pictures_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    consoles, _, err = on_terminal(monkeypatch)
+    with TrainingProgress(consoles, pictures=False) as listener:
+        for event in a_run():
+            listener(event)
+    assert "▀" not in err.getvalue()
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, SystemExit])
+def test_the_cursor_comes_back_on_any_way_out(
+    monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    consoles, _, err = on_terminal(monkeypatch)
+
+    def fail() -> None:
+        with TrainingProgress(consoles) as listener:
+            listener(started())
+            listener(progress(10))
+            assert SHOW not in err.getvalue()
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert err.getvalue().endswith(SHOW)
+
+
+def test_standard_output_is_left_alone_while_the_bar_stands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    consoles, out, err = on_terminal(monkeypatch)
+    with TrainingProgress(consoles) as listener:
+        listener(started())
+        print("a result")
+        consoles.warning("above the bar")
+    assert out.getvalue() == "a result\n"
+    assert "a result" not in err.getvalue()
+    assert err.getvalue().count("above the bar") == 1
+
+
+def test_the_bar_is_redrawn_at_most_eight_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    consoles, _, err = on_terminal(monkeypatch)
+    now = 0.0
+    with TrainingProgress(consoles, clock=lambda: now) as listener:
+        listener(started())
+        before = err.getvalue().count("epoch 1/2")
+        for step in range(200):
+            now = step / 100
+            listener(progress(step))
+        drawn = err.getvalue().count("epoch 1/2") - before
+    assert 10 <= drawn <= 17
+
+
+def test_a_second_run_starts_with_a_clean_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    consoles, _, err = on_terminal(monkeypatch)
+    with TrainingProgress(consoles) as listener:
+        for event in a_run():
+            listener(event)
+        middle = len(err.getvalue())
+        listener(started(step=100))
+        listener(progress(110, epoch=2))
+    rest = err.getvalue()[middle:]
+    assert "going on from update 100" in rest
+    assert "after 2" not in rest
+    assert rest.endswith(SHOW)
+
+
+def test_an_ascii_stream_gets_ascii_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = AsciiPipe()
+    monkeypatch.setattr("sys.stderr", stream)
+    with TrainingProgress(Consoles()) as listener:
+        for event in a_run():
+            listener(event)
+    assert "in /runs/e [x]" in stream.text()
+
+
+def test_a_line_of_unknown_numbers_still_says_what_they_are() -> None:
+    event = Evaluated(epoch=3, step=5, metrics={"valid_bleu": 31.2, "x": None, "z": float("nan")})
+    assert evaluated_line(event) == "epoch 3  valid bleu 31.20  z -"
+
+
+def test_where_nothing_was_trained_no_speed_is_said() -> None:
+    event = Evaluated(epoch=3, step=5, metrics={"valid_bleu": 31.2, "rate": 0.0})
+    assert evaluated_line(event, unit="images") == "epoch 3  valid bleu 31.20"
+    end = Finished(reason="done", epoch=3, step=5, train_s=2.0, rate=0.0)
+    assert finished_line(end, unit="images") == "Done: epoch 3, 5 updates, 2.0 s of training"

@@ -1,0 +1,222 @@
+"""Learning curves: what is drawn, from what, in which frame."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dlcli.display.runs import (
+    RunFigures,
+    compare_curves,
+    loss_curves,
+    record_table,
+    removals_table,
+    runs_table,
+)
+from dlcli.engine.events import Finished, Pictures, RunStarted
+from dlcli.engine.runs import Removal
+from tests.display.terminals import on_pipes
+
+ROWS = [
+    {
+        "epoch": epoch, "step": 7 * epoch, "train_loss": 100 + 50 / epoch, "train_kl": 25.0,
+        "train_reconstruction": 75 + 50 / epoch, "valid_loss": 101 + 50 / epoch, "train_s": 3.0,
+        "valid_bleu": None, "kl_per_dim": [1.0], "lr": 1e-3,
+    }
+    for epoch in range(1, 41)
+]  # fmt: skip
+
+
+def test_each_part_of_the_loss_has_a_panel() -> None:
+    figure = loss_curves(Path("curves.png"), ROWS, title="conv")
+    assert [axes.get_title() for axes in figure.axes] == ["loss", "kl", "reconstruction"]
+    loss = figure.axes[0]
+    assert [line.get_label() for line in loss.get_lines()] == ["training", "validation"]
+    assert np.asarray(loss.get_lines()[0].get_ydata())[3] == 112.5
+    assert loss.get_ylabel() == "nats"
+    assert loss.get_xlabel() == "epoch"
+
+
+def test_the_first_epochs_do_not_flatten_the_rest() -> None:
+    loss = loss_curves(Path("curves.png"), ROWS).axes[0]
+    assert loss.get_ylim()[1] < 125
+    assert loss.get_ylim()[0] < 101
+
+
+def test_several_evaluations_an_epoch_are_counted_in_updates() -> None:
+    rows = [{"epoch": 1, "step": step, "valid_bleu": 20.0 + step} for step in (10, 20, 30)]
+    axes = loss_curves(Path("curves.png"), rows).axes[0]
+    assert axes.get_xlabel() == "update"
+    assert np.asarray(axes.get_lines()[0].get_xdata()).tolist() == [10.0, 20.0, 30.0]
+    assert axes.get_ylabel() == "BLEU"
+
+
+def test_a_run_without_numbers_still_has_a_figure() -> None:
+    for rows in ([], [{"epoch": 1, "train_loss": None}]):
+        figure = loss_curves(Path("curves.png"), rows)
+        assert [text.get_text() for text in figure.texts] == ["nothing measured yet"]
+
+
+def test_runs_are_compared_in_one_frame_by_name() -> None:
+    curves = {f"run {i}": ([1.0, 2.0], [100.0 + i, 99.0 + i]) for i in range(10)}
+    figure = compare_curves(Path("compare.svg"), curves)
+    (axes,) = figure.axes
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == list(curves)
+    looks = {(line.get_color(), line.get_linestyle()) for line in axes.get_lines()}
+    assert len(looks) == 10
+
+
+def test_a_run_that_diverged_is_named_and_does_not_flatten_the_others() -> None:
+    curves = {
+        "good": ([1.0, 2.0], [150.0, 100.0]),
+        "bad": ([1.0, 2.0], [1e6, 9e4]),
+        "worse": ([1.0], [math.nan]),
+        "none": ([], []),
+    }
+    (axes,) = compare_curves(Path("compare.png"), curves).axes
+    assert axes.get_ylim()[1] < 200
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "good", "bad (above: 90000)", "worse (no values)", "none (no values)",
+    ]  # fmt: skip
+
+
+def test_one_point_is_visible() -> None:
+    (axes,) = compare_curves(Path("compare.png"), {"a": ([1.0], [100.0])}).axes
+    assert axes.get_lines()[0].get_marker() == "o"
+    assert np.ptp(axes.get_ylim()) > 0
+
+
+# -- The figures of a run, drawn from its events and from what is on disk
+
+
+def started(run: Path) -> RunStarted:
+    return RunStarted(run=run, title="conv", epochs=2, steps_per_epoch=3, step=0, unit="images")
+
+
+def pictures(epoch: int, *, count: int = 5) -> Pictures:
+    return Pictures(epoch=epoch, images=np.full((count, 28, 28), epoch / 10), caption="means")
+
+
+FINISHED = Finished(reason="done", epoch=2, step=6, train_s=1.0, rate=1.0)
+
+
+@pytest.fixture
+def run() -> Path:
+    folder = Path("runs/a").absolute()
+    (folder / "figures").mkdir(parents=True)
+    rows = [{"epoch": epoch, "train_loss": 100.0 - epoch} for epoch in (1, 2)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def test_snapshots_and_curves_are_drawn(run: Path) -> None:
+    listener = RunFigures()
+    for event in (started(run), pictures(0), pictures(2), FINISHED):
+        listener(event)
+    names = sorted(path.name for path in (run / "figures").iterdir())
+    assert names == ["curves.png", "epoch-0000.png", "epoch-0002.png", "snapshots.png"]
+    with Image.open(run / "figures" / "epoch-0002.png") as read:
+        pixels = np.asarray(read)
+    assert pixels.shape == (2 * 28, 3 * 28)
+    assert (pixels[:28] == 51).all()
+    assert (pixels[28:, 56:] == 0).all()
+
+
+def test_a_resumed_run_shows_the_snapshots_from_before(run: Path) -> None:
+    whole, resumed = RunFigures(), RunFigures()
+    for event in (started(run), pictures(0), pictures(2), FINISHED):
+        whole(event)
+    expected = (run / "figures" / "snapshots.png").read_bytes()
+    (run / "figures" / "snapshots.png").unlink()
+    for event in (started(run), FINISHED):
+        resumed(event)
+    assert (run / "figures" / "snapshots.png").read_bytes() == expected
+
+
+def test_a_run_without_anything_to_draw_has_no_figures() -> None:
+    Path("empty/figures").mkdir(parents=True)
+    listener = RunFigures()
+    listener(pictures(0))
+    listener(started(Path("empty")))
+    listener(FINISHED)
+    assert list(Path("empty/figures").iterdir()) == []
+
+
+def test_a_picture_that_cannot_be_written_costs_a_warning_and_not_the_run(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consoles, _, err = on_pipes(monkeypatch)
+    (run / "figures").rmdir()
+    (run / "figures").write_text("in the way")
+    listener = RunFigures(consoles)
+    for event in (started(run), pictures(0), FINISHED):
+        listener(event)
+    assert err.getvalue().startswith("warning: ")
+    assert "figures" in err.getvalue()
+
+
+# -- Tables of runs
+
+RUN = {
+    "run": "/runs/a", "name": "a", "kind": "vae", "title": "vae-conv", "status": "done",
+    "started": "2026-11-23", "epoch": 80, "signature": "data:mnist|seed:0",
+    "metrics": {"elbo": -96.123, "std_error": 0.05, "kl": 25.5, "images": 10000},
+}  # fmt: skip
+OTHER = {**RUN, "name": "b", "status": "running", "metrics": {}, "signature": None}
+
+
+def test_runs_show_their_metrics_with_units_and_errors() -> None:
+    table = runs_table([RUN, OTHER], settings={"optim.lr": [1e-3, 1e-2]})
+    assert table.lines() == [
+        "run  kind  status   epoch  optim.lr    elbo (nats)  kl (nats)",
+        "a    vae   done        80     0.001  -96.12 ± 0.05     25.500",
+        "b    vae   running     80      0.01              -          -",
+    ]
+    assert table.signatures == {"a": "data:mnist|seed:0"}
+
+
+def test_no_runs_are_an_empty_table() -> None:
+    assert runs_table([]).lines() == ["run  kind  status  epoch"]
+
+
+def test_a_record_shows_settings_metrics_and_machine() -> None:
+    found = {
+        **RUN,
+        "record": {"command": ["dl", "vae", "train"], "machine": {"device": "cpu"}},
+        "config": {"loop": {"epochs": 80}, "snapshots": [0, 10], "model": {"skip": False}},
+        "last": {"train_loss": 97.0, "kl_per_dim": [1.0]},
+        "files": ["x", "y"],
+    }
+    lines = record_table(found).lines()
+    said = {line.split()[0]: " ".join(line.split()[1:]) for line in lines}
+    assert said["command"] == "dl vae train"
+    assert said["machine.device"] == "cpu"
+    assert said["config.loop.epochs"] == "80"
+    assert said["config.snapshots"] == "0 10"
+    assert said["config.model.skip"] == "no"
+    assert said["last.train_loss"] == "97.00"
+    assert said["elbo"] == "(nats) -96.12 ± 0.05"
+    assert said["files"] == "2"
+
+
+def test_a_bare_record_is_shown_too() -> None:
+    assert record_table({"run": "/x", "metrics": None}).lines()[0].split() == ["run", "/x"]
+
+
+def test_removals_add_up() -> None:
+    removals = [
+        Removal(path=Path("/runs/a"), reason="failed", size=1_500_000),
+        Removal(path=Path("/runs/b"), reason="snapshot", size=500_000),
+    ]
+    lines = removals_table(removals).lines()
+    assert lines[1].split() == ["/runs/a", "failed", "1.5", "MB"]
+    assert lines[-1].split() == ["total:", "2", "paths", "2.0", "MB"]

@@ -1,0 +1,157 @@
+"""A number shows what is known of it: examples, and what must hold for all."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from dlcli.display.tables import (
+    ResultTable,
+    count,
+    duration,
+    facts,
+    interval,
+    number,
+    size,
+    with_error,
+)
+from tests.display.terminals import on_pipes, on_terminal
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "text"),
+    [
+        (101.2345, 0.0512, "101.23 ± 0.05"),
+        (101.2345, 0.0149, "101.234 ± 0.015"),
+        (101.2345, 0.0096, "101.23 ± 0.01"),
+        (96.0, 0.95, "96.0 ± 0.9"),
+        (12345.6, 120.0, "12350 ± 120"),
+        (-0.5123, 0.2, "-0.5 ± 0.2"),
+        (1.234e-9, 5.1e-11, "(1.23 ± 0.05)e-09"),
+        (2.5e12, 1.3e10, "(2.500 ± 0.013)e+12"),
+        (101.5, 0.0, "101.500 ± 0"),
+        (101.5, None, "101.5"),
+        (math.nan, 0.1, "-"),
+        (None, None, "-"),
+        (3.0, math.inf, "3.000"),
+    ],
+)
+def test_value_and_error_are_cut_at_the_same_place(
+    value: float | None, error: float | None, text: str
+) -> None:
+    assert with_error(value, error) == text
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e3))
+def test_what_is_written_is_within_half_an_error_of_the_value(value: float, error: float) -> None:
+    shown, _, shown_error = with_error(value, error).partition(" ± ")
+    assert abs(float(shown) - value) <= 0.5 * error
+    assert float(shown_error) == pytest.approx(error, rel=0.34)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (101.04, "101.0"), (0.0123456, "0.01235"), (99.996, "100.0"), (1e-7, "1.000e-07"),
+        (12, "12"), (True, "yes"), (None, "-"), (math.nan, "-"), (-math.inf, "-inf"), (0.0, "0"),
+        (123456.7, "123500"), (1e30, "1.000e+30"),
+    ],
+)  # fmt: skip
+def test_numbers_have_four_significant_digits(value: float | None, text: str) -> None:
+    assert number(value) == text
+
+
+def test_intervals_counts_times_and_sizes() -> None:
+    assert interval(-0.51, 0.06, digits=2) == "[-0.51, 0.060]"
+    assert [count(37012.3), count(12.34), count(7)] == ["37,012", "12.3", "7"]
+    assert [duration(0.44), duration(59.7), duration(203), duration(7500)] == [
+        "0.4 s", "1 min 00 s", "3 min 23 s", "2 h 05 min",
+    ]  # fmt: skip
+    assert [size(512), size(9_912_422), size(1.2e9), size(999_600)] == [
+        "512 B", "9.9 MB", "1.2 GB", "1.0 MB",
+    ]  # fmt: skip
+
+
+# -- Tables: ruled on a terminal, whole lines elsewhere
+
+ESCAPES = re.compile(r"\x1b\[[\d;]*m")
+TABLE = ResultTable(
+    ["run", "test −ELBO (nats)", "epochs", "verdict"],
+    [
+        ["2026-11-23_vae-conv", with_error(96.123, 0.05), 80, "pass"],
+        ["[b]x[/b] " + "y" * 130, with_error(101.5, 0.12), None, "fail"],
+    ],
+    title="Results",
+    signatures="data:mnist|split:test|version:dlcli-0.1.0|" + "z" * 90,
+)
+
+
+def test_without_a_terminal_lines_are_whole_and_aligned(monkeypatch: pytest.MonkeyPatch) -> None:
+    consoles, out, _ = on_pipes(monkeypatch)
+    consoles.result({}, TABLE)
+    title, header, first, second, signature = out.getvalue().splitlines()
+    assert title == "Results"
+    assert header.split() == ["run", "test", "−ELBO", "(nats)", "epochs", "verdict"]
+    assert second.startswith("[b]x[/b] " + "y" * 130)
+    assert signature == f"signature {TABLE.signatures}"
+    assert not set(out.getvalue()) & set("│─━┃|┏") - {"|"}
+    assert "\x1b" not in out.getvalue()
+    at = header.index("test")
+    width = cell_len("test −ELBO (nats)")
+    assert first[at : at + width] == "96.12 ± 0.05".rjust(width)
+    assert second[at : at + width] == "101.50 ± 0.12".rjust(width)
+
+
+def test_a_terminal_gets_a_rule_and_folded_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    consoles, out, _ = on_terminal(monkeypatch, columns=80, no_color=True)
+    consoles.result({}, TABLE)
+    lines = out.getvalue().splitlines()
+    ruled = [ESCAPES.sub("", line) for line in lines[1:-1]]
+    assert "───" in ruled[1]
+    assert all(cell_len(line) <= 80 for line in ruled)
+    assert sum(line.count("y") for line in ruled) == 130
+    assert "[b]x[/b]" in out.getvalue()
+    assert ESCAPES.sub("", lines[-1]) == f"signature {TABLE.signatures}"
+
+
+def test_a_terminal_too_narrow_for_the_numbers_gets_whole_lines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    consoles, out, _ = on_terminal(monkeypatch, columns=30, no_color=True)
+    consoles.result({}, TABLE)
+    assert out.getvalue().splitlines()[1] == TABLE.lines()[0]
+
+
+def test_names_that_begin_with_a_digit_are_no_numbers() -> None:
+    table = ResultTable(["run", "n"], [["2026-11-23_x", 1], ["7", 1234]])
+    assert table.lines() == ["run              n", "2026-11-23_x     1", "7             1234"]
+
+
+def test_missing_and_odd_values() -> None:
+    table = ResultTable(["a", "b"], [[None, math.nan], [True, math.inf], ["two\nlines", 0.5]])
+    assert table.lines() == [
+        "a               b",
+        "-               -",
+        "yes           inf",
+        "two lines  0.5000",
+    ]
+
+
+def test_facts_are_names_and_values() -> None:
+    made = facts({"run": "/x", "test −ELBO": "96.1 ± 0.5 nats"}, signatures={"a": "s", "": "t"})
+    assert made.lines() == ["run         /x", "test −ELBO  96.1 ± 0.5 nats"]
+
+
+def test_an_empty_table_has_its_header() -> None:
+    assert ResultTable(["a", "bc"], []).lines() == ["a  bc"]
+    assert facts({}).lines() == []
+
+
+def test_a_row_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(ValueError, match="2 columns"):
+        ResultTable(["a", "b"], [[1]])

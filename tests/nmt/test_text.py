@@ -1,0 +1,243 @@
+"""Tokens into running text and back to where they came from."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dlcli.nmt.text import (
+    Detokenized,
+    as_given,
+    begins_with_vowel,
+    contracted,
+    cut_passage,
+    detokenize,
+    elided,
+    moses_available,
+    moses_tokenized,
+    moses_version,
+    one_line,
+    tidy,
+)
+from tests.conftest import SHARED_DATA
+
+FRENCH = {
+    "de le État , il est": "De l'État, il est",
+    "partage de les pensions": "Partage des pensions",
+    "À le sein de le gouvernement": "Au sein du gouvernement",
+    "ce est que il ne y a": "C'est qu'il n'y a",
+    "puis - je en parler ?": "Puis-je en parler?",
+    "aujourd' hui à le onze": "Aujourd'hui au onze",
+    "l' accord , d' abord": "L'accord, d'abord",
+    "7 % de 2 $": "7 % de 2 $",
+    "a) ( b ) « oui » .": "A) (b) « oui ».",
+}
+ENGLISH = {
+    "the Minister 's $ 2 million , is n't it ?": "The Minister's $2 million, isn't it?",
+    "re - supply ( Mr. X ) : 7 %": "Re-supply (Mr. X): 7%",
+    "no - , - yes": "No -, - yes",
+    "de le and/or": "De le and/or",
+}
+
+
+@pytest.mark.parametrize(("given_tokens", "wanted"), FRENCH.items())
+def test_french(given_tokens: str, wanted: str) -> None:
+    assert detokenize(given_tokens.split(), language="fr").text == wanted
+
+
+@pytest.mark.parametrize(("given_tokens", "wanted"), ENGLISH.items())
+def test_english(given_tokens: str, wanted: str) -> None:
+    assert detokenize(given_tokens.split(), language="en").text == wanted
+
+
+def test_spans_say_what_became_of_each_token() -> None:
+    found = french("compte de le Accord de le Ouest et de les")
+    assert found.text == "Compte de l'Accord de l'Ouest et de les"
+    found = french("aide à les jeunes de le Nord .", capitalize=False)
+    assert found.text == "aide aux jeunes du Nord."
+    assert pieces(found) == ["aide", "aux", "aux", "jeunes", "du", "du", "Nord", "."]
+    assert found.spans[1] == found.spans[2]
+
+
+def test_nothing_and_text_as_it_is() -> None:
+    assert detokenize([], language="fr") == Detokenized(text="", spans=())
+    assert as_given("de le  x", words=[(0, 2), (7, 8)]).spans == ((0, 2), (7, 8))
+
+
+def french(tokens: str, **settings: bool) -> Detokenized:
+    return detokenize(tokens.split(), language="fr", **settings)
+
+
+def pieces(found: Detokenized) -> list[str]:
+    return [found.text[start:end] for start, end in found.spans]
+
+
+TRICKY = "de le les la à que ce si je - ' , . ( ) $ % \" l' aujourd' est il État héros homme 11 ß"
+TOKENS = st.lists(
+    st.one_of(
+        st.sampled_from(TRICKY.split()),
+        st.text(min_size=1, max_size=5).filter(lambda t: t.split() == [t]),
+    )
+)
+
+
+@given(tokens=TOKENS, language=st.sampled_from(["fr", "en"]))
+def test_every_token_keeps_some_characters(tokens: list[str], language: str) -> None:
+    found = detokenize(tokens, language=language)
+    assert len(found.spans) == len(tokens)
+    end_before = 0
+    for start, end in found.spans:
+        assert 0 <= start < end <= len(found.text)
+        assert end >= end_before
+        end_before = end
+    covered = {at for start, end in found.spans for at in range(start, end)}
+    assert all(at in covered or found.text[at] == " " for at in range(len(found.text)))
+
+
+@given(tokens=TOKENS)
+def test_what_is_not_french_keeps_its_letters(tokens: list[str]) -> None:
+    found = detokenize(tokens, language="en", capitalize=False)
+    assert pieces(found) == tokens
+
+
+def test_the_hansards_come_out_as_french(pytestconfig: pytest.Config) -> None:
+    path = Path(SHARED_DATA) / "alignment" / "hansards_dev100.src-tgt"
+    if not path.is_file():
+        pytest.skip(f"no alignment data at {path.parent}")
+    for line in path.read_text(encoding="utf-8").splitlines():
+        source, target = (side.split() for side in line.split("|||"))
+        text = detokenize(target, language="fr").text
+        assert not {"de le", "à le", "de les", "à les", "que il"} & set(bigrams(text))
+        assert len(detokenize(source, language="en").spans) == len(source)
+
+
+def bigrams(text: str) -> list[str]:
+    words = text.split()
+    return [f"{a} {b}" for a, b in itertools.pairwise(words)]
+
+
+# -- Elision and contraction, and where they stop
+
+
+@pytest.mark.parametrize(
+    ("word", "before", "wanted"),
+    [
+        ("le", "État", "l'"), ("Le", "entreprise", "L'"), ("la", "école", "l'"),
+        ("de", "histoire", "d'"), ("que", "il", "qu'"), ("je", "ai", "j'"), ("se", "y", "s'"),
+        ("jusque", "en", "jusqu'"), ("lorsque", "on", "lorsqu'"), ("ce", "est", "c'"),
+        ("ce", "était", "c'"), ("si", "ils", "s'"), ("de", "œuvres", "d'"), ("de", "Yves", "d'"),
+        ("le", "président", ""), ("le", "héros", ""), ("la", "hausse", ""), ("le", "onze", ""),
+        ("le", "yen", ""), ("le", "oui", ""), ("de", "11", ""), ("de", ",", ""), ("de", "", ""),
+        ("ce", "à", ""), ("si", "elle", ""), ("si", "on", ""), ("lorsque", "Anne", ""),
+        ("les", "amis", ""), ("du", "eau", ""),
+    ],
+)  # fmt: skip
+def test_elision(word: str, before: str, wanted: str) -> None:
+    assert elided(word, before=before) == wanted
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "then", "wanted"),
+    [
+        ("de", "le", "ministre", "du"), ("de", "les", "amis", "des"), ("à", "le", "sein", "au"),
+        ("à", "les", "440", "aux"), ("De", "le", "pain", "Du"), ("À", "le", "Canada", "Au"),
+        ("de", "le", "héros", "du"),
+        ("de", "le", "État", ""), ("à", "le", "hôtel", ""), ("de", "la", "mer", ""),
+        ("de", "le", "faire", ""), ("de", "le", "", ""), ("sur", "le", "plan", ""),
+        ("de", "Le", "Monde", ""),
+    ],
+)  # fmt: skip
+def test_contraction(first: str, second: str, then: str, wanted: str) -> None:
+    assert contracted(first, second, then=then) == wanted
+
+
+def test_mute_and_aspirated_h() -> None:
+    assert all(map(begins_with_vowel, ["homme", "heure", "hôpital", "hallucination", "Hélène"]))
+    assert not any(map(begins_with_vowel, ["haut", "Hongrie", "huit", "handicap", "hors", "h", ""]))
+
+
+# -- Moses's tokens, where sacremoses is installed
+
+needs_sacremoses = pytest.mark.skipif(not moses_available(), reason="sacremoses is not installed")
+
+
+@needs_sacremoses
+def test_french_elisions_are_tokens_of_their_own() -> None:
+    found = moses_tokenized(["L'homme dit : « 2,5 % »…", ""], language="fr", lowercase=True)
+    assert found[0].split()[:3] == ["l'", "homme", "dit"]
+    assert "&" not in found[0]
+    assert found[1] == ""
+    assert moses_version()
+
+
+@needs_sacremoses
+def test_english_keeps_its_case() -> None:
+    assert moses_tokenized(["A man's hat."], language="en") == ["A man 's hat ."]
+
+
+# -- Cutting long lines: where a reader would, and nothing is lost
+
+
+def test_what_fits_is_left_alone() -> None:
+    assert cut_passage("One. Two.", fits=lambda _: True) == ["One. Two."]
+    assert cut_passage("", fits=lambda part: len(part) < 3) == [""]
+
+
+def test_sentences_are_the_first_choice() -> None:
+    text = "It rains. “Does it?” It does! So what"
+    parts = cut_passage(text, fits=lambda part: len(part) <= 20)
+    assert parts == ["It rains.", "“Does it?”", "It does!", "So what"]
+
+
+def test_long_sentences_are_cut_at_the_best_place_near_their_middle() -> None:
+    text = "one two, three four; five six seven eight"
+    assert cut_passage(text, fits=lambda part: len(part.split()) <= 4) == [
+        "one two, three four;",
+        "five six seven eight",
+    ]
+    assert cut_passage("one two, three four", fits=lambda part: len(part.split()) <= 2) == [
+        "one two,",
+        "three four",
+    ]
+
+
+def test_five_thousand_words_come_back_in_order() -> None:
+    words = [f"w{i}" for i in range(5000)]
+    parts = cut_passage(" ".join(words), fits=lambda part: len(part.split()) <= 60)
+    assert " ".join(parts).split() == words
+    assert all(len(part.split()) <= 60 for part in parts)
+    assert len(parts) <= 200
+
+
+def test_a_word_without_end_is_cut_too() -> None:
+    parts = cut_passage("a" * 1000, fits=lambda part: len(part) <= 7)
+    assert "".join(parts) == "a" * 1000
+    assert cut_passage("ab", fits=lambda _: False) == ["a", "b"]
+
+
+# -- Tidying: what people type becomes a line like any other
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("  The  cat\tsleeps. ", "The cat sleeps."),
+        ("a\x00b\rc", "a b c"),
+        ("\ufeffThe cat", "The cat"),
+        ("e\u0301te\u0301", "été"),
+        ("\ud800lone", "lone"),
+        ("\n \x85", ""),
+        ("שלום 🙂 ...", "שלום 🙂 ..."),
+    ],
+)
+def test_lines_become_plain(line: str, wanted: str) -> None:
+    assert tidy(line) == wanted
+    assert tidy(wanted) == wanted
+
+
+def test_what_a_model_writes_stays_on_one_line() -> None:
+    assert one_line("a\nb\r\n\u2028c ") == "a b c"

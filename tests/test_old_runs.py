@@ -1,0 +1,148 @@
+"""Runs that version 0.1.0 left half finished are read and gone on with, to the same numbers.
+
+`runs_of_0_1_0/` holds four small trainings that Ctrl-C stopped in the middle of their second epoch,
+so that the data position, the optimiser's state and every random stream matter. Each run.json says
+what was typed. Pictures, lock files and `best.pt` were left out; `expected.json` is what version
+0.1.0 itself made of them with `--resume`.
+
+On the processor that wrote `expected.json` the numbers must be the same to the last bit. Elsewhere
+products of matrices add up in another order, in float32 (6e-8 of a number), and thirty updates
+carry that on: instructions from SSE4 to AVX-512 were measured to differ by at most 5e-6 of a
+number. A relative 1e-4 leaves room for others, and a lost state of Adam or a shifted batch is off
+by far more.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from dlcli.cli.app import app
+
+OLD = Path(__file__).parent / "runs_of_0_1_0"
+NAMES = ("vae-mlp", "vae-conv", "vae-flow", "nmt-grammar")
+CLOCKS = ("run", "rate", "train_s", "images_per_s", "tokens_per_s")
+"""Fields that differ from one training to the next: where, how fast and how long."""
+
+
+def processor() -> dict[str, str]:
+    """Return what decides the last bits of a number."""
+    found = {
+        "machine": platform.machine(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "torch": str(torch.__version__),
+    }
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    words = {key.strip(): value.strip() for key, value in fields.items()}
+    return found | {key: words.get(key, "") for key in ("model name", "cpu family", "model")}
+
+
+@pytest.fixture(scope="module")
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True)
+def _compiled_once(_cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what a translator compiles from one test to the next."""
+    monkeypatch.setenv("XDG_CACHE_HOME", _cache)
+
+
+@pytest.fixture
+def run(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """An old run, the test's own."""
+    return Path(shutil.copytree(OLD / request.param, tmp_path / "runs" / request.param))
+
+
+def _dl(*words: str) -> dict[str, Any]:
+    done = CliRunner().invoke(app, [*words, "--json"])
+    assert done.exit_code == 0, done.output
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def _lasting(fields: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what differs between trainings: `CLOCKS`, and the version that signs."""
+    kept = {name: value for name, value in fields.items() if name not in CLOCKS}
+    if "signature" in kept:
+        kept["signature"] = kept["signature"].partition("|version:")[0]
+    return kept
+
+
+def _assert_close(found: Any, wanted: Any, *, rtol: float, where: str) -> None:
+    """Compare what was read from JSON: numbers to a tolerance, all else exactly."""
+    if isinstance(wanted, dict):
+        assert set(found) >= set(wanted), where
+        for name, value in wanted.items():
+            _assert_close(found[name], value, rtol=rtol, where=f"{where}.{name}")
+    elif isinstance(wanted, list):
+        assert len(found) == len(wanted), where
+        for n, value in enumerate(wanted):
+            _assert_close(found[n], value, rtol=rtol, where=f"{where}[{n}]")
+    elif isinstance(wanted, float):
+        assert found == pytest.approx(wanted, rel=rtol, abs=0), where
+    else:
+        assert found == wanted, where
+
+
+@pytest.mark.parametrize("run", NAMES, indirect=True)
+def test_a_run_of_0_1_0_is_gone_on_with_to_the_same_numbers(run: Path) -> None:
+    expected = json.loads((OLD / "expected.json").read_text(encoding="utf-8"))
+    wanted = expected["runs"][run.name]
+    chapter = run.name.split("-")[0]
+    result = _dl(chapter, "train", "--resume", str(run))
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    exact = processor() == expected["processor"] and record.get("kernels") == wanted.get("kernels")
+    rtol = 0.0 if exact else 1e-4
+
+    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    rows = [_lasting(json.loads(line)) for line in lines]
+    _assert_close(rows, wanted["metrics"], rtol=rtol, where="metrics")
+    for found in (result, record["result"]):
+        assert found["run"] == str(run)
+        _assert_close(_lasting(found), _lasting(wanted["result"]), rtol=rtol, where="result")
+    assert record["status"] == "done"
+    assert record["signature"] == result["signature"]
+
+    state = torch.load(run / "checkpoints" / "last.pt", weights_only=True)
+    assert sorted(state) == wanted["checkpoint_keys"]
+    assert list(state["model"]) == list(wanted["weights"]), "parameters, in their order"
+    for name, weight in state["model"].items():
+        summary = wanted["weights"][name]
+        assert list(weight.size()) == summary["shape"], name
+        near = rtol * summary["abs_sum"]
+        assert weight.double().sum().item() == pytest.approx(summary["sum"], rel=0, abs=near), name
+        if exact:
+            bits = hashlib.sha256(weight.contiguous().numpy().tobytes()).hexdigest()
+            assert bits == summary["sha256"], name
+
+
+@pytest.mark.parametrize("run", NAMES, indirect=True)
+def test_a_run_of_0_1_0_is_shown(run: Path) -> None:
+    shown = _dl("runs", "show", str(run))
+    assert shown["kind"] == run.name.split("-")[0]
+    assert shown["status"] == "interrupted"
+
+
+@pytest.mark.parametrize("run", NAMES[:3], indirect=True)
+def test_the_weights_of_a_vae_of_0_1_0_make_pictures(run: Path) -> None:
+    made = _dl("vae", "generate", "--run", str(run), "--n", "2")
+    assert made["count"] == 2
+    assert all(Path(file).is_file() for file in made["files"])
+
+
+@pytest.mark.parametrize("run", NAMES[3:], indirect=True)
+def test_the_weights_of_a_translator_of_0_1_0_translate(run: Path) -> None:
+    made = _dl("nmt", "translate", "--run", str(run), "the cat sleeps .")
+    assert made["source"] == "the cat sleeps ."
+    assert isinstance(made["translation"], str)

@@ -1,0 +1,77 @@
+"""The READMEs: links lead somewhere, and every command they name exists with its flags."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from dlcli.cli.app import app
+
+ROOT = Path(__file__).parents[1]
+GROUPS = {"vae", "nmt", "data", "runs"}
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "tests" / "README.md",
+    ROOT / "dlcli" / "CHANGES.md",
+    *sorted((ROOT / "dlcli").glob("*/README.md")),
+    *sorted((ROOT / "dlcli" / "pretrained").glob("*/README.md")),
+]
+
+
+def _read(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def _anchors(page: Path) -> set[str]:
+    heads = re.findall(r"^#+ (.+)$", _read(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", _read(page)):
+        if "://" in link:
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in _anchors(target), link
+
+
+def _commands(page: Path) -> list[list[str]]:
+    """Return the words of every `dl …` in a code span or a shell block."""
+    text = _read(page)
+    blocks = re.findall(r"^```bash\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines() if not line.startswith("#")]
+    spans = re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
+    found = [re.search(r"(?:^|[\s/])dl ([a-z-][^#|]*)", code) for code in [*spans, *lines]]
+    return [re.sub(r'"[^"]*"', "TEXT", match[1]).split() for match in found if match]
+
+
+@cache
+def _flags(*command: str) -> set[str]:
+    """Return the flags that a command's help names; fails where there is no such command."""
+    done = CliRunner().invoke(app, [*command, "--help"])
+    assert done.exit_code == 0, f"dl {' '.join(command)}"
+    return set(re.findall(r"--[a-z][a-z0-9-]*", done.stdout))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_exists_with_its_flags(page: Path) -> None:
+    for words in _commands(page):
+        size = 2 if words[0] in GROUPS else 1
+        named = {word.strip("[],") for word in words[size:] if word.lstrip("[").startswith("--")}
+        unknown = named - _flags(*words[:size])
+        assert not unknown, f"dl {' '.join(words)}: {unknown}"
+
+
+def test_the_front_page_is_short() -> None:
+    text = _read(ROOT / "README.md")
+    assert text.count("\n") <= 150
+    outside = [line for line in text.splitlines() if not line.startswith("| `dl ")]
+    assert len(" ".join(outside).split()) <= 1200
+    assert "bf16" not in text, "elsewhere than on its own machines bfloat16 is slow"

@@ -1,0 +1,279 @@
+"""AIS of a trained decoder: held against the IWAE bound, doubtful where below."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from dlcli.engine.device import Compute
+from dlcli.engine.seed import generator
+from dlcli.errors import RunFailed, UsageFault
+from dlcli.evidence.estimators import DiagonalGaussian
+from dlcli.evidence.models import LinearGaussian, log_prior
+from dlcli.evidence.models import log_likelihood as log_likelihood_of
+from dlcli.evidence.progress import ProgressCallback, no_progress
+from dlcli.vae import bounds as room
+from dlcli.vae.bounds import (
+    AnnealedNll,
+    Bounds,
+    average,
+    decoder_of,
+    encoded,
+    group_sizes,
+    grouped_bound,
+    posterior_of,
+    stream_annealed,
+    stream_bounds,
+)
+from dlcli.vae.evaluation import evaluate
+from dlcli.vae.objective import iwae_bound, log_likelihood
+from dlcli.vae.trained import Trained, binarized, chosen_images
+
+
+def annealed(
+    trained: Trained, *, lift: float = 0.0, progress: ProgressCallback = no_progress
+) -> list[AnnealedNll]:
+    compute = Compute(device=torch.device("cpu"), precision="fp32", threads=1)
+    decoder = decoder_of(trained, compute=compute)
+    rows, numbers = chosen_images(trained, count=3, notice=print)
+    x = binarized(rows, numbers, seed=0)
+    *_, bounds = stream_bounds(trained.model, decoder, x, k=2000, generator=generator(0, "noise"))
+    return list(
+        stream_annealed(
+            decoder,
+            x,
+            iwae=bounds.best + lift,
+            chains=4,
+            temperatures=60,
+            generator=generator(0, "ais"),
+            progress=progress,
+        )
+    )
+
+
+def test_agrees_with_a_good_iwae_bound(trained: Trained) -> None:
+    (found,) = annealed(trained)
+    assert (found.images, found.chains, found.temperatures) == (3, 4, (60,))
+    assert abs(found.above_iwae.value) < 0.5
+    assert abs(found.value - (found.iwae - found.above_iwae.value)) < 1e-9
+    assert sum(found.verdicts.values()) == 3
+    assert found.evaluations > 3 * 4 * 60
+    assert 0.3 < found.acceptance <= 1
+
+
+def test_is_doubtful_where_it_is_below(trained: Trained) -> None:
+    (found,) = annealed(trained, lift=20.0)
+    assert found.doubtful
+    assert found.images_below == 3
+    assert found.verdict.startswith("doubtful")
+
+
+def test_batches_add_up(trained: Trained) -> None:
+    told: list[float] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(room, "IMAGES_AT_ONCE", 2)
+        first, second = annealed(trained, progress=lambda _, done: told.append(done))
+    assert told == pytest.approx(sorted(told))
+    assert (told[0], told[-1]) == pytest.approx((0.0, 1.0))
+    assert len(told) > 100, "on the way through a batch, too"
+    assert (first.images, second.images) == (2, 3)
+    assert second.temperatures == (60, 60)
+    assert second.evaluations > first.evaluations
+
+
+# -- Bounds of log p(x): they rise with the samples, and agree with the VAE room's own figures
+
+CPU = Compute(device=torch.device("cpu"), precision="fp32", threads=1)
+
+
+def pixels(count: int) -> torch.Tensor:
+    return (torch.rand(count, 784, generator=generator(0, "x")) < 0.2).float()
+
+
+def measured(trained: Trained, x: torch.Tensor, *, k: int, seed: int = 0) -> Bounds:
+    decoder = decoder_of(trained, compute=CPU, of_encoded=True)
+    *_, last = stream_bounds(trained.model, decoder, x, k=k, generator=generator(seed, "noise"))
+    return last
+
+
+def test_bounds_rise_for_every_image(trained: Trained) -> None:
+    found = measured(trained, pixels(7), k=500)
+    assert list(found.iwae) == [5, 50, 500]
+    assert (found.iwae[5] <= found.iwae[50]).all()
+    assert (found.iwae[50] <= found.iwae[500]).all()
+    assert found.rises()
+    assert ((found.ess >= 1) & (found.ess <= 500)).all()
+    assert ((found.max_weight > 0) & (found.max_weight <= 1)).all()
+
+
+def test_agrees_with_the_vae_rooms_evaluation(trained: Trained) -> None:
+    x = pixels(5)
+    found = measured(trained, x, k=2000)
+    other = evaluate(
+        trained.model,
+        (x * 255).to(torch.uint8),
+        generator=generator(1, "noise"),
+        noise_samples=2000,
+    )
+    assert found.kl.mean().item() == pytest.approx(other.kl, rel=1e-5)
+    assert found.latents.kl_per_dim == pytest.approx(other.latents.kl_per_dim, rel=1e-4)
+    assert found.latents.active_units == other.latents.active_units
+    # A sample's log p(x|z) has a standard deviation of a nat or so: 5 x 2,000 of them.
+    assert found.elbo.mean().item() == pytest.approx(other.elbo, abs=0.1)
+
+
+def test_blocks_of_images_make_no_difference_to_what_is_exact(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = pixels(7)
+    whole = measured(trained, x, k=10)
+    monkeypatch.setattr(room, "ROWS_AT_ONCE", 20)
+    decoder = decoder_of(trained, compute=CPU)
+    parts = list(stream_bounds(trained.model, decoder, x, k=10, generator=generator(0, "noise")))
+    assert [part.images for part in parts] == [2, 4, 6, 7]
+    assert torch.allclose(parts[-1].kl, whole.kl)
+    assert torch.equal(parts[1].best, parts[-1].best[:4])
+    assert (parts[-1].evaluations, parts[-1].total) == (70, 7)
+
+
+def test_one_sample_is_a_bound_too(trained: Trained) -> None:
+    found = measured(trained, pixels(2), k=1)
+    assert list(found.iwae) == [1]
+    assert found.ess.tolist() == [1, 1]
+
+
+def test_the_bound_reaches_the_truth_where_it_is_known() -> None:
+    """A linear-Gaussian model whose "encoder" is a little wide: IWAE-2000 is exact to 0.01."""
+    torch.manual_seed(0)
+    w = torch.randn(6, 2, dtype=torch.float64)
+    x = torch.randn(3, 6, dtype=torch.float64)
+    model = LinearGaussian(w, 0.5)
+    posterior = torch.linalg.inv(torch.eye(2, dtype=torch.float64) + w.T @ w / 0.5)
+    mean = x @ w @ posterior / 0.5
+    logvar = (1.5 * posterior.diagonal()).log().expand(3, 2)
+    found = room._block(
+        model,
+        x,
+        posterior=(mean, logvar),
+        latents=lambda v: (v, v.new_zeros(v.shape[:-1])),
+        k=20_000,
+        generator=generator(0, "noise"),
+    )
+    law = torch.distributions.MultivariateNormal(
+        torch.zeros(6, dtype=torch.float64),
+        w @ w.T + 0.5 * torch.eye(6, dtype=torch.float64),
+    )
+    assert torch.allclose(found[-1], law.log_prob(x), atol=0.03)
+
+
+def test_grouped_bound_is_the_mean_of_group_bounds() -> None:
+    log_w = torch.randn(7, 3, generator=generator(0, "w"), dtype=torch.float64)
+    expected = (iwae_bound(log_w[:3]) + iwae_bound(log_w[3:6])) / 2
+    assert torch.allclose(grouped_bound(log_w, size=3), expected)
+
+
+def test_group_sizes_end_at_k() -> None:
+    assert group_sizes(5000) == [5, 50, 500, 5000]
+    assert group_sizes(7) == [5, 7]
+    assert group_sizes(5) == [5]
+    assert group_sizes(1) == [1]
+
+
+def test_average_of_one_image_has_no_error() -> None:
+    assert average(torch.tensor([2.0])).std_error is None
+    two = average(torch.tensor([1.0, 3.0]))
+    assert (two.value, two.std_error) == (2, pytest.approx(math.sqrt(2) / math.sqrt(2)))
+
+
+def test_with_a_learned_prior_the_kl_is_that_of_the_samples(flowed: Trained) -> None:
+    x = pixels(5)
+    found = measured(flowed, x, k=4000)
+    generators = (generator(seed, "noise") for seed in (1, 2))
+    other, again = (
+        evaluate(flowed.model, (x * 255).to(torch.uint8), generator=stream, noise_samples=4000)
+        for stream in generators
+    )
+    assert again.kl == pytest.approx(other.kl, abs=0.1)
+    assert found.kl.mean().item() == pytest.approx(other.kl, abs=0.1)
+    assert found.elbo.mean().item() == pytest.approx(other.elbo, abs=0.2)
+    assert found.best.mean().item() == pytest.approx(other.iwae, abs=0.1)
+    assert (found.elbo < found.best).all()
+    assert found.rises()
+
+
+# -- A trained decoder through the evidence room's Protocol
+
+
+def compute(precision: str = "fp32") -> Compute:
+    return Compute(device=torch.device("cpu"), precision=precision, threads=1)
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "continuous-bernoulli"])
+def test_its_likelihood_is_that_of_the_model(trained: Trained, likelihood: str) -> None:
+    objective = dataclasses.replace(trained.config.objective, likelihood=likelihood)
+    config = dataclasses.replace(trained.config, objective=objective)
+    decoder = decoder_of(dataclasses.replace(trained, config=config), compute=compute())
+    z = torch.randn(5, 2, 3, generator=generator(0, "z"))
+    x = torch.rand(2, 784, generator=generator(0, "x"))
+    with torch.no_grad():
+        logits = trained.model.decode(z.view(10, 3)).view(5, 2, 784)
+        found = decoder.log_likelihood(x, z)
+    expected = log_likelihood(logits.double(), x.double(), likelihood=likelihood)
+    assert torch.allclose(found.double(), expected, atol=2e-3)
+
+
+def test_bf16_is_near_and_gives_float32(trained: Trained) -> None:
+    z = torch.randn(5, 1, 3, generator=generator(0, "z"))
+    x = torch.ones(2, 784)
+    with torch.no_grad():
+        exact, rough = (
+            decoder_of(trained, compute=compute(name)).log_likelihood(x, z)
+            for name in ("fp32", "bf16")
+        )
+    assert rough.dtype == torch.float32
+    assert not torch.equal(exact, rough)
+    assert torch.allclose(exact, rough, rtol=0.01)
+
+
+def test_a_decoder_that_sees_x_is_refused(trained: Trained) -> None:
+    model = dataclasses.replace(trained.config.model, arch="conv", skip=True)
+    config = dataclasses.replace(trained.config, model=model)
+    with pytest.raises(UsageFault, match="feature maps"):
+        decoder_of(dataclasses.replace(trained, config=config), compute=compute())
+
+
+def test_an_encoder_that_returns_nan_is_named(trained: Trained) -> None:
+    x = torch.zeros(3, 784)
+    x[1] = torch.nan
+    with pytest.raises(RunFailed, match="encoder returned NaN or infinity for 1 of 3 images"):
+        encoded(trained.model, x)
+    mean, logvar = encoded(trained.model, x[:1])
+    assert mean.shape == logvar.shape == (1, 3)
+
+
+def test_a_flows_posterior_is_a_density_and_finds_the_evidence(flowed: Trained) -> None:
+    decoder = decoder_of(flowed, compute=compute())
+    x = torch.rand(1, 784, generator=generator(0, "x")).round()
+    with torch.no_grad():
+        mean, logvar = encoded(flowed.model, x)
+    posterior = posterior_of(flowed.model, mean, logvar=logvar)
+    axis = torch.linspace(-9, 9, 601)
+    grid = torch.cartesian_prod(axis, axis)[:, None]  # (K, 1, 2)
+    cell = (axis[1] - axis[0]).double() ** 2
+    assert (posterior.log_density(grid).double().exp().sum() * cell).item() == pytest.approx(
+        1, abs=1e-3
+    )
+    given = log_likelihood_of(decoder, x, grid).double() + log_prior(grid.double())
+    truth = (torch.logsumexp(given, 0) + cell.log()).item()
+    z = posterior.draw(20_000, generator=generator(0, "draws"))
+    log_w = log_likelihood_of(decoder, x, z) + log_prior(z) - posterior.log_density(z)
+    found = torch.logsumexp(log_w.double(), 0).item() - math.log(20_000)
+    assert found == pytest.approx(truth, abs=0.02)
+
+
+def test_without_a_flow_the_posterior_is_the_encoders(trained: Trained) -> None:
+    mean, logvar = torch.zeros(2, 1, 3)
+    assert isinstance(posterior_of(trained.model, mean, logvar=logvar), DiagonalGaussian)

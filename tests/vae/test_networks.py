@@ -1,0 +1,465 @@
+"""The convolutional networks of Question 11 against torch's own layers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dlcli.engine.config import resolve
+from dlcli.engine.seed import generator
+from dlcli.errors import ConfigError
+from dlcli.vae.config import VaeModelConfig, check_model
+from dlcli.vae.networks import (
+    LOGVAR_RANGE,
+    MOST_LOG_SCALE,
+    VAE,
+    ConvDecoder,
+    ConvEncoder,
+    ConvStage,
+    Flow,
+    FoldedTranspose,
+    FromOnePixel,
+    MlpDecoder,
+    MlpEncoder,
+    build_model,
+    perceptron,
+)
+from dlcli.vae.objective import bernoulli_nll_sum
+
+
+def assert_equal_to_torch(layer: nn.ConvTranspose2d, x: Tensor) -> None:
+    """Compare outputs and all gradients with `nn.ConvTranspose2d` on the same parameters."""
+    x = x.requires_grad_()
+    inputs = [x, *layer.parameters()]
+    ours = layer(x)
+    theirs = nn.ConvTranspose2d.forward(layer, x)
+    weights = torch.randn(ours.shape, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    for a, b in zip(
+        torch.autograd.grad((ours * weights).sum(), inputs),
+        torch.autograd.grad((theirs * weights).sum(), inputs),
+        strict=True,
+    ):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_from_one_pixel_is_a_transposed_convolution(bias: bool) -> None:
+    torch.manual_seed(0)
+    assert_equal_to_torch(FromOnePixel(5, 3, 4, bias=bias), torch.randn(7, 5, 1, 1))
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(5, 1), (3, 2)])
+def test_folded_transpose_is_a_transposed_convolution(inputs: int, outputs: int) -> None:
+    torch.manual_seed(0)
+    assert_equal_to_torch(FoldedTranspose(inputs, outputs), torch.randn(3, inputs, 5, 7))
+
+
+def test_folded_transpose_takes_channels_last_maps() -> None:
+    torch.manual_seed(0)
+    maps = torch.randn(3, 5, 7, 7).contiguous(memory_format=torch.channels_last)
+    assert_equal_to_torch(FoldedTranspose(5, 1), maps)
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_a_stage_is_convolution_normalisation_relu_and_pooling(train: bool) -> None:
+    torch.manual_seed(0)
+    stage = ConvStage(3, 5, norm="batch").train(train)
+    assert isinstance(stage.norm, nn.BatchNorm2d)
+    nn.init.normal_(stage.norm.weight)  # of both signs
+    nn.init.normal_(stage.norm.bias)
+    x = torch.randn(2, 3, 7, 7)
+    expected = F.max_pool2d(F.relu(stage.norm(stage.conv(x))), 2)
+    torch.testing.assert_close(stage(x), expected)
+
+
+def test_the_encoder_pools_from_28_pixels_to_1() -> None:
+    encoder = ConvEncoder(channels=(2, 3, 5, 7))
+    sides = []
+    maps = torch.rand(3, 1, 28, 28)
+    for stage in encoder.stages:
+        maps = stage(maps)
+        sides.append(maps.shape[-1])
+    assert sides == [14, 7, 3, 1]
+    assert encoder(torch.rand(3, 784)).shape == (3, 7)
+    shapes = [tuple(m.shape) for m in encoder.maps(torch.rand(3, 784))]
+    assert shapes == [(3, 2, 14, 14), (3, 3, 7, 7), (3, 5, 3, 3), (3, 7, 1, 1)]
+
+
+@pytest.mark.parametrize(("channels", "side"), [((2, 3), 7), ((2, 3, 5), 3), ((2, 3, 5, 7), 1)])
+def test_dense_layers_take_all_of_the_last_maps(channels: tuple[int, ...], side: int) -> None:
+    encoder = ConvEncoder(channels=channels, dense=(6, 4)).eval()
+    first = next(encoder.dense.parameters())
+    assert first.shape == (6, channels[-1] * side * side)
+    features = encoder(torch.rand(3, 784))
+    assert features.shape == (3, encoder.features) == (3, 4)
+    assert features.min() == 0, "a ReLU comes last"
+
+
+def test_each_dense_layer_is_normalised_over_the_batch() -> None:
+    torch.manual_seed(0)
+    encoder = ConvEncoder(channels=(2, 3), dense=(6,)).train()
+    linear, norm, _ = encoder.dense
+    units = norm(linear(torch.rand(50, 3 * 7 * 7)))
+    torch.testing.assert_close(units.mean(0), torch.zeros(6), atol=1e-5, rtol=0)
+    assert not list(ConvEncoder(channels=(2, 3), dense=(6,), norm="none").dense[1].parameters())
+
+
+def test_a_batch_of_one_image_is_normalised_as_in_evaluation() -> None:
+    encoder = ConvEncoder(channels=(2, 3), dense=(6,))
+    maps = torch.rand(1, 3 * 7 * 7)
+    for _ in range(3):
+        encoder.dense(torch.rand(9, 3 * 7 * 7))
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    torch.testing.assert_close(encoder.train().dense(maps), encoder.eval().dense(maps))
+    torch.testing.assert_close(encoder.state_dict(), before)
+
+
+def test_without_dense_layers_nothing_is_added() -> None:
+    names = ConvEncoder(channels=(2, 3, 5, 7)).state_dict().keys()
+    names |= ConvDecoder(latent_dim=3, channels=(5, 4, 2)).state_dict().keys()
+    assert not [name for name in names if "dense" in name]
+
+
+def test_pixels_are_read_in_rows() -> None:
+    torch.manual_seed(0)
+    encoder = ConvEncoder(channels=(2, 3, 5, 7)).eval()
+    x = torch.rand(3, 784)
+    maps = x.view(3, 1, 28, 28)
+    for stage in encoder.stages:
+        maps = stage(maps)
+    torch.testing.assert_close(encoder(x), maps.flatten(1))
+
+
+def test_maps_stay_channels_last() -> None:
+    encoder = ConvEncoder(channels=(2, 3, 5, 7))
+    maps = encoder.maps(torch.rand(4, 784))
+    assert all(m.is_contiguous(memory_format=torch.channels_last) for m in maps)
+
+
+def test_without_norm_there_are_biases_and_no_statistics() -> None:
+    encoder, decoder = (
+        ConvEncoder(channels=(2, 3, 5, 7), norm="none"),
+        ConvDecoder(latent_dim=3, channels=(2, 3, 5), norm="none"),
+    )
+    for part in (encoder, decoder):
+        assert not list(part.buffers())
+        assert all(
+            m.bias is not None
+            for m in part.modules()
+            if isinstance(m, nn.Conv2d | nn.ConvTranspose2d)
+        )
+
+
+def test_frozen_norms_learn_scale_and_shift_and_keep_their_statistics() -> None:
+    torch.manual_seed(0)
+    trained = ConvEncoder(channels=(2, 3), dense=(6,))
+    trained(torch.rand(9, 784))
+    frozen = ConvEncoder(channels=(2, 3), dense=(6,), norm="frozen")
+    frozen.load_state_dict(trained.state_dict())
+    before = {name: value.clone() for name, value in frozen.named_buffers()}
+    x = torch.rand(5, 784)
+    features = frozen.train()(x)
+    torch.testing.assert_close(features, trained.eval()(x))
+    features.square().sum().backward()
+    assert all(weight.grad is not None for weight in frozen.parameters())
+    torch.testing.assert_close(dict(frozen.named_buffers()), before)
+
+
+def test_the_decoder_takes_zeros_where_maps_are_missing() -> None:
+    torch.manual_seed(0)
+    decoder = ConvDecoder(latent_dim=3, channels=(2, 3, 5), skipped=(7, 4)).eval()
+    z, zeros = torch.randn(2, 3), [torch.zeros(2, 7, 14, 14), torch.zeros(2, 4, 7, 7)]
+    maps = [torch.randn_like(m) for m in zeros]
+    assert torch.equal(decoder(z), decoder(z, zeros))
+    assert not torch.allclose(decoder(z), decoder(z, maps))
+
+
+# -- A learned prior: a bijection with the determinant it says, and a density that sums to one
+
+
+def make_flow(dims: int, *, layers: int = 4) -> Flow:
+    """A flow far from the identity, in double precision."""
+    torch.manual_seed(0)
+    flow = Flow(dims, layers=layers, hidden=8).double()
+    for parameter in flow.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return flow
+
+
+def draws(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=generator(0, "v"), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("dims", [2, 3, 5, 32])
+def test_the_inverse_undoes_it(dims: int) -> None:
+    flow, v = make_flow(dims), draws(7, 3, dims)
+    z, _ = flow(v)
+    assert not torch.allclose(z, v, atol=0.1)
+    assert torch.allclose(flow.inverse(z)[1], flow(v)[1], atol=1e-10)
+    assert torch.allclose(flow.inverse(z)[0], v, atol=1e-10)
+    assert torch.allclose(flow(flow.inverse(v)[0])[0], v, atol=1e-10)
+
+
+@pytest.mark.parametrize("dims", [2, 3, 6])
+def test_the_determinant_is_that_of_its_jacobian(dims: int) -> None:
+    flow = make_flow(dims)
+    for v in draws(4, dims):
+        jacobian = torch.autograd.functional.jacobian(lambda point: flow(point)[0], v)
+        _, expected = torch.linalg.slogdet(jacobian)
+        assert flow(v)[1].item() == pytest.approx(expected.item(), abs=1e-10)
+
+
+def test_the_density_of_v_sums_to_one() -> None:
+    flow = make_flow(2, layers=3)
+    axis = torch.linspace(-30, 30, 1201, dtype=torch.float64)
+    grid = torch.cartesian_prod(axis, axis)
+    with torch.no_grad():
+        z, log_det = flow(grid)
+    log_density = -0.5 * z.square().sum(-1) - math.log(2 * math.pi) + log_det
+    assert log_density.exp().sum().item() * 0.05**2 == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("dims", [2, 5, 6])
+@pytest.mark.parametrize("layers", [1, 4, 5])
+def test_it_starts_as_the_identity(dims: int, layers: int) -> None:
+    v, flow = draws(5, dims), Flow(dims, layers=layers, hidden=4).double()
+    z, log_det = flow(v)
+    assert torch.equal(z, v)
+    assert torch.equal(flow.inverse(v)[0], v)
+    assert not log_det.any()
+
+
+@pytest.mark.parametrize("dims", [2, 4, 7, 32])
+def test_every_coordinate_is_moved(dims: int) -> None:
+    flow = make_flow(dims, layers=2)
+    v = draws(dims)
+    jacobian = torch.autograd.functional.jacobian(lambda point: flow(point)[0], v)
+    # A coordinate that no coupling moves is copied: one 1 in its row, and zeros.
+    assert ((jacobian != 0).sum(1) > 1).all()
+
+
+def test_no_coupling_stretches_without_bound() -> None:
+    flow = make_flow(4, layers=1)
+    _, log_det = flow(1e6 * draws(9, 4))
+    assert log_det.abs().max().item() <= 2 * MOST_LOG_SCALE
+    assert log_det.isfinite().all()
+
+
+def test_it_computes_in_full_precision_under_autocast() -> None:
+    flow = make_flow(4).float()
+    v = draws(9, 4).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        z, log_det = flow(v.bfloat16())
+        back, _ = flow.inverse(z)
+    assert z.dtype == log_det.dtype == back.dtype == torch.float32
+    assert torch.allclose(back, v.bfloat16().float(), atol=1e-4)
+
+
+# -- The fully connected networks of Question 9
+
+
+def test_a_perceptron_has_a_relu_between_layers_and_none_at_the_end() -> None:
+    kinds = [type(layer) for layer in perceptron([3, 5, 7, 2])]
+    assert kinds == [nn.Linear, nn.ReLU, nn.Linear, nn.ReLU, nn.Linear]
+
+
+def test_the_decoder_mirrors_the_encoder() -> None:
+    encoder = MlpEncoder(hidden=(7, 5))
+    decoder = MlpDecoder(latent_dim=3, hidden=(7, 5))
+    weights = [tuple(p.shape) for p in decoder.parameters() if p.dim() == 2]
+    assert encoder.features == 5
+    assert weights == [(5, 3), (7, 5), (784, 7)]
+
+
+def test_the_decoder_gives_logits_of_both_signs() -> None:
+    torch.manual_seed(0)
+    logits = MlpDecoder(latent_dim=3, hidden=(5,))(torch.randn(11, 3))
+    assert logits.shape == (11, 784)
+    assert logits.min() < 0 < logits.max()
+
+
+# -- The VAE as a whole: shapes, gradients, precision, traps
+
+SMALL = {
+    "mlp": {"arch": "mlp", "latent_dim": 3, "hidden": (7, 5)},
+    "conv": {
+        "arch": "conv",
+        "latent_dim": 3,
+        "channels": (2, 3, 5, 7),
+        "decoder_channels": (7, 5, 3),
+    },
+}
+VARIANTS: list[dict[str, Any]] = [
+    SMALL["mlp"],
+    SMALL["conv"],
+    {**SMALL["conv"], "norm": "none"},
+    {**SMALL["conv"], "skip": True},
+    {**SMALL["conv"], "channels": (2, 3), "dense": (6, 4)},
+    {**SMALL["conv"], "latent_dim": 1, "channels": (1, 1, 1, 1), "decoder_channels": (1, 1, 1)},
+]
+
+
+def build(**settings: Any) -> VAE:
+    torch.manual_seed(0)
+    return build_model(VaeModelConfig(**settings))
+
+
+def pixels(count: int) -> Tensor:
+    return torch.rand(count, 784, generator=torch.Generator().manual_seed(1))
+
+
+def noise(count: int, *, dims: int) -> Tensor:
+    return torch.randn(count, dims, generator=torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize("settings", VARIANTS)
+@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize("train", [True, False])
+def test_shapes(settings: dict[str, Any], count: int, train: bool) -> None:
+    vae = build(**settings).train(train)
+    D = settings["latent_dim"]
+    logits, mean, logvar = vae(pixels(count), noise(count, dims=D))
+    assert logits.shape == (count, 784)
+    assert mean.shape == logvar.shape == (count, D)
+    assert vae.latent_dim == D
+    assert vae.decode(mean).shape == (count, 784)
+
+
+@pytest.mark.parametrize("settings", VARIANTS[:5])
+def test_every_parameter_gets_a_gradient(settings: dict[str, Any]) -> None:
+    vae, x = build(**settings), pixels(11)
+    logits, mean, logvar = vae(x, noise(11, dims=3))
+    (bernoulli_nll_sum(logits, x) + mean.square().sum() + logvar.exp().sum()).backward()
+    for name, parameter in vae.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_gradients_have_the_memory_order_of_their_weights(enabled: bool) -> None:
+    vae, x = build(**VARIANTS[3]), pixels(5)
+    with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+        logits, *_ = vae(x, noise(5, dims=3))
+    bernoulli_nll_sum(logits, x).backward()
+    for name, parameter in vae.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.is_contiguous(), name
+        assert parameter.grad.is_contiguous(), name
+
+
+@pytest.mark.parametrize(
+    "settings", [SMALL["mlp"], SMALL["conv"], {**SMALL["conv"], "norm": "none"}]
+)
+def test_forward_is_decode_of_a_draw_from_encode(settings: dict[str, Any]) -> None:
+    vae, x, eps = build(**settings).eval(), pixels(5), noise(5, dims=3)
+    logits, mean, logvar = vae(x, eps)
+    again, wide = vae.encode(x)
+    torch.testing.assert_close((mean, logvar), (again, wide))
+    torch.testing.assert_close(logits, vae.decode(mean + (logvar / 2).exp() * eps))
+
+
+@pytest.mark.parametrize("arch", ["mlp", "conv"])
+def test_images_of_a_batch_do_not_meet_in_evaluation(arch: str) -> None:
+    vae, x, eps = build(**SMALL[arch]).eval(), pixels(5), noise(5, dims=3)
+    whole = vae(x, eps)[0]
+    for i in range(5):
+        torch.testing.assert_close(vae(x[i : i + 1], eps[i : i + 1])[0], whole[i : i + 1])
+
+
+@pytest.mark.parametrize("arch", ["mlp", "conv"])
+def test_everything_the_decoder_knows_passes_the_latents(arch: str) -> None:
+    vae, eps = build(**SMALL[arch]).eval(), noise(5, dims=3)
+    with torch.no_grad():
+        vae.posterior.weight.zero_()
+    assert torch.equal(vae(pixels(5), eps)[0], vae(1 - pixels(5), eps)[0])
+
+
+def test_a_skip_leads_the_image_past_the_latents() -> None:
+    vae, eps = build(**VARIANTS[3]).eval(), noise(5, dims=3)
+    with torch.no_grad():
+        vae.posterior.weight.zero_()
+    assert not torch.allclose(vae(pixels(5), eps)[0], vae(1 - pixels(5), eps)[0])
+
+
+@pytest.mark.parametrize("settings", VARIANTS[:5])
+def test_under_autocast_the_posterior_stays_float32(settings: dict[str, Any]) -> None:
+    vae, x, eps = build(**settings), pixels(5), noise(5, dims=3)
+    exact = vae(x, eps)
+    with torch.autocast("cpu", torch.bfloat16):
+        logits, mean, logvar = vae(x, eps)
+    assert mean.dtype == logvar.dtype == torch.float32
+    torch.testing.assert_close(logits.float(), exact[0].float(), rtol=0.1, atol=0.1)
+    bernoulli_nll_sum(logits, x).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in vae.decoder.parameters())
+
+
+def test_works_in_float64() -> None:
+    for settings in VARIANTS[:5]:
+        vae = build(**settings).double()
+        logits, mean, _ = vae(pixels(5).double(), noise(5, dims=3).double())
+        assert logits.dtype == mean.dtype == torch.float64
+
+
+def test_a_huge_logvar_gives_neither_infinity_nor_nan() -> None:
+    vae = build(**SMALL["mlp"])
+    with torch.no_grad():
+        vae.posterior.bias.fill_(1e6)
+    logits, _, logvar = vae(pixels(3), noise(3, dims=3))
+    assert logvar.max().item() == LOGVAR_RANGE[1]
+    assert logits.isfinite().all()
+    assert logvar.exp().isfinite().all()
+
+
+def test_the_seed_decides_the_weights() -> None:
+    first, second = build(**SMALL["conv"]), build(**SMALL["conv"])
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    )
+    assert not torch.equal(
+        next(first.parameters()), next(build_model(VaeModelConfig(**SMALL["conv"])).parameters())
+    )
+
+
+def test_default_sizes() -> None:
+    count = {
+        arch: sum(p.numel() for p in build(arch=arch).parameters()) for arch in ("mlp", "conv")
+    }
+    assert count["mlp"] == 784 * 350 + 350 + 350 * 40 + 40 + 20 * 350 + 350 + 350 * 784 + 784
+    assert 300_000 <= count["conv"] <= 500_000
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"arch": "mlp", "skip": True}, "--skip"),
+        ({"arch": "mlp", "norm": "none"}, "--norm none"),
+        ({"arch": "mlp", "hidden": ()}, "--hidden"),
+        ({"arch": "mlp", "dense": (5,)}, "--dense"),
+        ({"arch": "conv", "channels": (2, 3)}, "--channels has 2 sizes and needs 4"),
+        ({"arch": "conv", "channels": (2,), "dense": (5,)}, "--channels has 1 sizes and needs 2"),
+        ({"arch": "conv", "decoder_channels": (2, 3, 4, 5)}, "--decoder-channels"),
+    ],
+)
+def test_settings_that_contradict_the_arch_are_refused(
+    settings: dict[str, Any], named: str
+) -> None:
+    config = resolve(VaeModelConfig, [settings])
+    with pytest.raises(ConfigError, match=named):
+        check_model(config)
+    with pytest.raises(ConfigError, match=named):
+        build_model(config)
+
+
+def test_can_be_exported_as_one_graph() -> None:
+    vae = build(**SMALL["conv"]).eval()
+    program = torch.export.export(vae, (pixels(2), noise(2, dims=3)))
+    torch.testing.assert_close(
+        program.module()(pixels(2), noise(2, dims=3)), vae(pixels(2), noise(2, dims=3))
+    )
