@@ -14,7 +14,7 @@ import torch
 from dlcli.assignment.lab import Lab, stored_result, stored_signature
 from dlcli.assignment.question import Answer, Number, Text, question
 from dlcli.data.catalogue import named
-from dlcli.data.grammar.corpus import load_grammar
+from dlcli.data.grammar import load_grammar
 from dlcli.display.plots import colour, house_style, label, new_figure, save_figure
 from dlcli.engine.session import RunLocation
 from dlcli.nmt.aligner import KINDS, NmtAlignment, align, pairs_of_corpus

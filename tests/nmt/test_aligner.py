@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlcli.data.grammar.corpus import load_grammar
+from dlcli.data.grammar import load_grammar
 from dlcli.data.sentences import Pairs
 from dlcli.engine.config import resolve
 from dlcli.errors import ConfigError, DataError, UsageFault
