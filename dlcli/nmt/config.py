@@ -49,7 +49,7 @@ class NmtModelConfig:
         "additive",
         flag="--attention",
         help="additive, or none: one vector says the whole sentence",
-        source="seed, Questions 12, 13",
+        source="assignment, Questions 12, 13",
         signature="attention",
     )
     attention_query: Literal["updated", "previous"] = setting(
@@ -174,7 +174,7 @@ class NmtObjectiveConfig:
         1.0,
         flag="--teacher-forcing",
         help="how often the decoder is fed the true last token instead of its own",
-        source="seed, Question 14",
+        source="assignment, Question 14",
         signature="forcing",
     )
     teacher_forcing_end: Ratio | None = setting(
@@ -333,7 +333,7 @@ class NmtEvalConfig:
         (5, 10, 15, 20, 30, 40),
         flag="--bins",
         help="BLEU by sentence length: the longest source, in words, of each bin",
-        source="seed, Question 13",
+        source="assignment, Question 13",
     )
     resamples: Annotated[int, Ge(1), Le(1_000_000)] = setting(
         1000, flag="--resamples", help="bootstrap resamples behind the intervals"
@@ -345,6 +345,12 @@ class NmtEvalConfig:
 
 
 # -- Settings of `dl nmt align`; reading this needs neither torch nor pydantic
+
+LinkKind = Literal["attention", "posterior"]
+Heuristic = Literal[
+    "intersection", "union", "grow-diag", "grow-diag-final-and", "forward", "backward"
+]
+Combination = Literal["none", "average", "product"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -372,16 +378,14 @@ class NmtAlignConfig:
         help="link a word by the row one step later, when it is the decoder's input",
         source="Chen et al. 2020",
     )
-    heuristic: Literal[
-        "intersection", "union", "grow-diag", "grow-diag-final-and", "forward", "backward"
-    ] = setting(
+    heuristic: Heuristic = setting(
         "intersection",
         flag="--heuristic",
         help="how --symmetrize joins the links of the two directions; grow-diag-final-and is usual "
         "without --combine",
         source="Koehn, Och & Marcu 2003",
     )
-    combine: Literal["none", "average", "product"] = setting(
+    combine: Combination = setting(
         "average",
         flag="--combine",
         help="with --symmetrize: mix the matrices of the two directions before links are taken; "
@@ -400,7 +404,7 @@ class NmtAlignConfig:
     threads: Annotated[int, Ge(0), Le(1024)] = setting_like(ComputeConfig, "threads")
 
     @property
-    def kind(self) -> Literal["posterior", "attention"]:
+    def kind(self) -> LinkKind:
         """What links are taken from."""
         if self.links_from == "auto":
             return "attention" if self.shift else "posterior"
