@@ -194,7 +194,7 @@ def evaluate(
             trained,
             config,
             notice=show.consoles.notice,
-            tell=lambda stage, done: progress(done, stage),
+            progress=lambda stage, done: progress(done, stage),
         )
         result = measured(results, told=lambda found: progress(found.done, found.stage))
     files = []
