@@ -16,7 +16,7 @@ from dlcli.engine.stopping import StopFlag
 from dlcli.errors import Interrupted, UsageFault
 
 if TYPE_CHECKING:
-    from dlcli.cli.options import Show
+    from dlcli.display.console import Consoles
     from dlcli.engine.events import Event
     from dlcli.engine.session import RunLocation
 
@@ -62,12 +62,12 @@ def resumed_folder(resume: str | None, out: Path | None) -> Path | None:
 
 
 def run_location(
-    show: Show, *, out: Path | None, resume: str | None, force: bool, several: bool = False
+    consoles: Consoles, *, out: Path | None, resume: str | None, force: bool, several: bool = False
 ) -> RunLocation:
     """Return where the training goes.
 
     Args:
-        show: told where a run that never got to its settings is started over.
+        consoles: told where a run that never got to its settings is started over.
         out: `--out`.
         resume: `--resume`, with or without a name.
         force: `--force`.
@@ -85,7 +85,7 @@ def run_location(
     if is_blank(folder):
         if is_main_process():
             words = f"{folder} holds no settings yet: starting over with those given now."
-            show.consoles.notice(words)
+            consoles.notice(words)
         return RunLocation(out=folder)
     cells = [] if several or (folder / "config.yaml").is_file() else _cells_in(folder)
     if cells:
@@ -120,7 +120,7 @@ def is_main_process() -> bool:
 
 
 @contextmanager
-def training_listeners(show: Show) -> Iterator[list[Callable[[Event], None]]]:
+def training_listeners(consoles: Consoles) -> Iterator[list[Callable[[Event], None]]]:
     """Attach the progress display and the figures of a run; nothing on other processes.
 
     Signals are watched from here on, so that one that comes before the first update ends the
@@ -134,8 +134,8 @@ def training_listeners(show: Show) -> Iterator[list[Callable[[Event], None]]]:
         from dlcli.display.progress import TrainingProgress
         from dlcli.display.runs import RunFigures
 
-        with TrainingProgress(show.consoles) as progress:
-            yield [_while_read(progress), _while_read(RunFigures(show.consoles))]
+        with TrainingProgress(consoles) as progress:
+            yield [_while_read(progress), _while_read(RunFigures(consoles))]
 
 
 @contextmanager
@@ -198,12 +198,12 @@ def measured(results: Iterable[ResultType], *, told: Callable[[ResultType], obje
     return latest
 
 
-def leave_if_partial(result: Growing, show: Show, *, during: str = "") -> None:
+def leave_if_partial(result: Growing, consoles: Consoles, *, during: str = "") -> None:
     """End with the exit code of an interruption where a result is not complete.
 
     Args:
         result: already shown.
-        show: takes the warning.
+        consoles: takes the warning.
         during: what was being done.
 
     Raises:
@@ -212,5 +212,5 @@ def leave_if_partial(result: Growing, show: Show, *, during: str = "") -> None:
     if result.complete:
         return
     where = f" during {during}" if during else ""
-    show.consoles.warning(f"Interrupted{where}: this result is partial.")
+    consoles.warning(f"Interrupted{where}: this result is partial.")
     raise typer.Exit(Interrupted.exit_code)

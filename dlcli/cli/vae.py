@@ -17,7 +17,6 @@ from dlcli.cli.options import (
     RunArgument,
     RunFlag,
     SeedFlag,
-    Show,
     configured,
     one_run,
     plain,
@@ -34,6 +33,10 @@ from dlcli.cli.training import (
     saved_config,
     training_listeners,
 )
+from dlcli.display.console import Consoles, to_plain
+from dlcli.display.images import PictureRows, image_grid, save_npz
+from dlcli.display.progress import FractionProgress
+from dlcli.display.tables import ResultTable, interval
 from dlcli.errors import UsageFault, nearest
 from dlcli.vae.config import VaeEvalConfig, VaeTrainConfig
 
@@ -56,7 +59,7 @@ def advice(given: dict[str, Any]) -> Mapping[str, Any]:
 @configured(VaeTrainConfig, advice=advice, base=saved_config)
 def train(
     config: VaeTrainConfig,
-    show: Show,
+    consoles: Consoles,
     *,
     out: OutFlag = None,
     resume: ResumeFlag = None,
@@ -65,11 +68,11 @@ def train(
     seeds: SeedsFlag = 1,
 ) -> None:
     """Train a variational auto-encoder and write a run folder with checkpoints and pictures."""
-    with training_listeners(show) as listeners:
+    with training_listeners(consoles) as listeners:
         from dlcli.engine.repeat import seeds_of, train_all, train_once
         from dlcli.vae import training
 
-        location = run_location(show, out=out, resume=resume, force=force, several=seeds > 1)
+        location = run_location(consoles, out=out, resume=resume, force=force, several=seeds > 1)
         if seeds == 1:
             result = train_once(
                 config,
@@ -90,16 +93,16 @@ def train(
                 listeners=listeners,
             )
     if results and is_main_process():
-        show_results(show, results)
+        show_results(consoles, results)
 
 
-def show_results(show: Show, results: Mapping[str, TrainResult]) -> None:
+def show_results(consoles: Consoles, results: Mapping[str, TrainResult]) -> None:
     """Show one run, or several seeds: every run, then mean and standard deviation."""
     if len(results) == 1:
         from dlcli.vae.display import trained_facts
 
         (result,) = results.values()
-        show.consoles.result(result, trained_facts(result))
+        consoles.result(result, trained_facts(result))
         return
     from dlcli.display.tables import with_error
     from dlcli.engine.repeat import spread
@@ -110,7 +113,7 @@ def show_results(show: Show, results: Mapping[str, TrainResult]) -> None:
     mean = (
         f"test ELBO over {len(results)} seeds: {with_error(elbo.mean, elbo.std)} nats (mean ± std)"
     )
-    show.consoles.result(summarise(results), trained_table(results, what="seed"), mean)
+    consoles.result(summarise(results), trained_table(results, what="seed"), mean)
 
 
 # -- `dl vae compare`: a small grid of settings in one table and one figure
@@ -124,7 +127,7 @@ PlotFlag = Annotated[
 @configured(VaeTrainConfig, advice=advice, base=saved_config, grid=True)
 def compare(
     cells: Mapping[str, VaeTrainConfig],
-    show: Show,
+    consoles: Consoles,
     *,
     out: OutFlag = None,
     resume: ResumeFlag = None,
@@ -137,11 +140,11 @@ def compare(
             "`vae compare` needs a setting with several values.",
             hint="Write --set optim.lr=1.0e-4,1.0e-3,1.0e-2.",
         )
-    with training_listeners(show) as listeners:
+    with training_listeners(consoles) as listeners:
         from dlcli.engine.repeat import train_all
         from dlcli.vae import training
 
-        location = run_location(show, out=out, resume=resume, force=force, several=True)
+        location = run_location(consoles, out=out, resume=resume, force=force, several=True)
         results = train_all(
             cells,
             train=training.train,
@@ -152,11 +155,11 @@ def compare(
         )
     if results and is_main_process():
         failed = [label for label in cells if label not in results]
-        show_grid(show, results, failed=failed, plot=plot)
+        show_grid(consoles, results, failed=failed, plot=plot)
 
 
 def show_grid(
-    show: Show, results: Mapping[str, TrainResult], *, failed: list[str], plot: Path | None
+    consoles: Consoles, results: Mapping[str, TrainResult], *, failed: list[str], plot: Path | None
 ) -> None:
     """Show a grid: a table, the curves in one figure, and the settings that did best."""
     from dlcli.display.runs import compare_curves
@@ -177,7 +180,7 @@ def show_grid(
         "files": [figure],
     }
     words = f"highest test ELBO: {best}"
-    show.consoles.result(found, trained_table(results, what="setting"), words, f"figure {figure}")
+    consoles.result(found, trained_table(results, what="setting"), words, f"figure {figure}")
 
 
 # -- `dl vae eval`
@@ -194,7 +197,7 @@ BoundsPlotFlag = Annotated[
 @configured(VaeEvalConfig)
 def evaluate(
     config: VaeEvalConfig,
-    show: Show,
+    consoles: Consoles,
     *,
     name: RunArgument = None,
     run: RunFlag = None,
@@ -202,16 +205,15 @@ def evaluate(
     plot: BoundsPlotFlag = None,
 ) -> None:
     """Measure a trained VAE: ELBO, NLL by IWAE and AIS, the gap, active units, ambiguity."""
-    from dlcli.display.progress import FractionProgress
     from dlcli.vae.display import evaluation_words, snapshots_figure
     from dlcli.vae.study import run as evaluations
 
-    trained = _find_trained(one_run(name, run), checkpoint, show)
-    with FractionProgress(show.consoles, label="vae eval", by_note=True) as progress:
+    trained = _find_trained(one_run(name, run), checkpoint, consoles)
+    with FractionProgress(consoles, label="vae eval", by_note=True) as progress:
         results = evaluations(
             trained,
             config,
-            notice=show.consoles.notice,
+            notice=consoles.notice,
             tell=lambda stage, done: progress(done, stage),
         )
         result = measured(results, told=lambda found: progress(found.done, found.stage))
@@ -220,12 +222,11 @@ def evaluate(
         path = plot or Path(f"{_usual_path('bounds', run=trained.run)}.png")
         files = [snapshots_figure(result, path)]
     words = [*evaluation_words(result), *(f"figure: {file}" for file in files)]
-    show.consoles.result(_evaluation_object(result, files=files), *words)
-    leave_if_partial(result, show, during=result.stage)
+    consoles.result(_evaluation_object(result, files=files), *words)
+    leave_if_partial(result, consoles, during=result.stage)
 
 
 def _evaluation_object(result: VaeEvaluation, *, files: list[Path]) -> dict[str, Any]:
-    from dlcli.display.console import to_plain
 
     plain = to_plain(result)
     assert isinstance(plain, dict)
@@ -236,11 +237,11 @@ def _evaluation_object(result: VaeEvaluation, *, files: list[Path]) -> dict[str,
     return {**plain, "partial": not result.complete, "files": files}
 
 
-def _find_trained(run: str | None, checkpoint: str | None, show: Show) -> Trained:
+def _find_trained(run: str | None, checkpoint: str | None, consoles: Consoles) -> Trained:
     """Return the model that `--run` names, saying on standard error which one that is."""
     from dlcli.vae.trained import find_trained
 
-    return find_trained(run, checkpoint=checkpoint, notice=show.consoles.notice)
+    return find_trained(run, checkpoint=checkpoint, notice=consoles.notice)
 
 
 # -- Pictures: `dl vae generate`, `reconstruct`, `interpolate`, `traverse`, and `dl sample`
@@ -273,7 +274,7 @@ PicturesFlag = Annotated[
 
 @plain
 def generate(
-    show: Show,
+    consoles: Consoles,
     *,
     run: RunFlag = None,
     n: Annotated[int, typer.Option("--n", min=1, help="How many pictures.")] = 64,
@@ -295,16 +296,16 @@ def generate(
     """Draw latents from the prior and show what the decoder makes of them."""
     from dlcli.vae.pictures import sample_pictures
 
-    trained = _find_trained(run, checkpoint, show)
+    trained = _find_trained(run, checkpoint, consoles)
     gallery = sample_pictures(trained, count=n, seed=seed, temperature=temperature, draw=not mean)
     name = f"generate-{'mean' if mean else 'draw'}-seed{seed}"
     files = PictureFiles(name, out=out, formats=formats)
-    _deliver(_gallery_sheet(gallery), trained, files, show, seed=seed, printed=show_pictures)
+    _deliver(_gallery_sheet(gallery), trained, files, consoles, seed=seed, printed=show_pictures)
 
 
 @plain
 def reconstruct(
-    show: Show,
+    consoles: Consoles,
     *,
     run: RunFlag = None,
     n: Annotated[int, typer.Option("--n", min=1, help="The first N test images.")] = 10,
@@ -326,7 +327,7 @@ def reconstruct(
     from dlcli.vae.generation import paired_rows
     from dlcli.vae.pictures import reconstructions
 
-    trained = _find_trained(run, checkpoint, show)
+    trained = _find_trained(run, checkpoint, consoles)
     made = reconstructions(
         trained,
         images=images or range(n),
@@ -334,7 +335,7 @@ def reconstruct(
         sample=sample,
         draw=not mean,
         offline=offline,
-        notice=show.consoles.notice,
+        notice=consoles.notice,
     )
     rows, names = paired_rows(made)
     sheet = Sheet(
@@ -346,12 +347,12 @@ def reconstruct(
     )
     name = f"reconstruct-{'mean' if mean else 'draw'}-seed{seed}"
     files = PictureFiles(name, out=out, formats=formats)
-    _deliver(sheet, trained, files, show, seed=seed, printed=show_pictures)
+    _deliver(sheet, trained, files, consoles, seed=seed, printed=show_pictures)
 
 
 @plain
 def interpolate(
-    show: Show,
+    consoles: Consoles,
     *,
     run: RunFlag = None,
     images: Annotated[
@@ -377,13 +378,13 @@ def interpolate(
 
     if images is not None and seeds is not None:
         raise UsageFault("--images and --seeds name different ends.", hint="Give one of them.")
-    trained = _find_trained(run, checkpoint, show)
+    trained = _find_trained(run, checkpoint, consoles)
     ends = seeds or images or (0, 1)
     if seeds is not None:
         gallery = path_between_seeds(trained, seeds=ends, steps=steps, path=path)
         kind, title = "seeds", f"from seed {ends[0]} to seed {ends[1]}"
     else:
-        notice = show.consoles.notice
+        notice = consoles.notice
         gallery = path_between_images(
             trained, images=ends, steps=steps, path=path, offline=offline, notice=notice
         )
@@ -391,12 +392,12 @@ def interpolate(
     files = PictureFiles(f"interpolate-{kind}-{ends[0]}-{ends[1]}", out=out, formats=formats)
     sheet = _gallery_sheet(gallery, title=f"{gallery.label}, {title} ({path})")
     seed = ends[0] if seeds else 0
-    _deliver(sheet, trained, files, show, seed=seed, printed=show_pictures)
+    _deliver(sheet, trained, files, consoles, seed=seed, printed=show_pictures)
 
 
 @plain
 def traverse(
-    show: Show,
+    consoles: Consoles,
     *,
     run: RunFlag = None,
     dims: Annotated[
@@ -428,7 +429,7 @@ def traverse(
     """Vary one latent at a time and show what changes; two latents make a plane."""
     from dlcli.vae.pictures import traversal
 
-    trained = _find_trained(run, checkpoint, show)
+    trained = _find_trained(run, checkpoint, consoles)
     gallery = traversal(
         trained,
         dims=dims,
@@ -436,7 +437,7 @@ def traverse(
         span=span,
         image=image,
         offline=offline,
-        notice=show.consoles.notice,
+        notice=consoles.notice,
     )
     start = "z = 0" if image is None else f"test image {image}"
     what = f"each row one latent from -{span:g} to {span:g}, around {start}"
@@ -445,7 +446,7 @@ def traverse(
     name = "traverse" if image is None else f"traverse-image{image}"
     files = PictureFiles(name, out=out, formats=formats)
     sheet = _gallery_sheet(gallery, title=f"{gallery.label}: {what}")
-    _deliver(sheet, trained, files, show, seed=0, printed=show_pictures)
+    _deliver(sheet, trained, files, consoles, seed=0, printed=show_pictures)
 
 
 LATENTS = 8
@@ -454,7 +455,7 @@ LATENTS = 8
 
 @plain
 def sample(
-    show: Show,
+    consoles: Consoles,
     *,
     run: RunFlag = None,
     untrained: Annotated[
@@ -501,7 +502,7 @@ def sample(
     if not untrained and (arch is not None or latent_dim is not None):
         flag = "--arch" if arch is not None else "--latent-dim"
         raise UsageFault(f"{flag} describes a fresh decoder.", hint="Add --untrained.")
-    trained = None if untrained else _find_trained(run, checkpoint, show)
+    trained = None if untrained else _find_trained(run, checkpoint, consoles)
     if trained is not None:
         source = of_run(trained)
     else:
@@ -520,7 +521,7 @@ def sample(
     }
     files = PictureFiles(f"sample-{source.stem}seed{seed}", out=out, formats=formats)
     sheet = _sample_sheet(made, what=source.name)
-    _deliver(sheet, trained, files, show, seed=seed, printed=show_pictures, more=more)
+    _deliver(sheet, trained, files, consoles, seed=seed, printed=show_pictures, more=more)
 
 
 def _sample_sheet(made: AncestralSample, *, what: str) -> Sheet:
@@ -574,14 +575,13 @@ def _deliver(
     sheet: Sheet,
     trained: Trained | None,
     wanted: PictureFiles,
-    show: Show,
+    consoles: Consoles,
     *,
     seed: int,
     printed: bool,
     more: Mapping[str, object] | None = None,
 ) -> None:
     """Write the files and say where they are, with `more` fields under `--json`."""
-    from dlcli.display.images import PictureRows
 
     paths = wanted.paths(run=trained.run if trained else None)
     files = [str(_write(sheet, path)) for path in paths]
@@ -597,12 +597,11 @@ def _deliver(
     words: list[Any] = [sheet.title, *files]
     if printed:
         words.insert(0, PictureRows(sheet.images, columns=sheet.columns))
-    show.consoles.result(result, *words)
+    consoles.result(result, *words)
 
 
 def _write(sheet: Sheet, path: Path) -> Path:
     """Write one file in the form that its ending names."""
-    from dlcli.display.images import image_grid, save_npz
 
     if path.suffix.lower() == ".npz":
         return save_npz(path, label=sheet.title, **sheet.arrays)
@@ -667,7 +666,7 @@ def _usual_path(stem: str, *, run: RunFolder | None) -> Path:
 
 @plain
 def gradients(
-    show: Show,
+    consoles: Consoles,
     *,
     run: RunFlag = None,
     images: Annotated[int, typer.Option("--images", min=1, help="The first N test images.")] = 64,
@@ -679,18 +678,16 @@ def gradients(
     offline: OfflineFlag = False,
 ) -> None:
     """Compare two estimators of the same gradient: reparametrisation and score function."""
-    from dlcli.display.console import to_plain
-    from dlcli.display.tables import ResultTable
     from dlcli.vae.pictures import gradients_of
 
-    trained = _find_trained(run, checkpoint, show)
+    trained = _find_trained(run, checkpoint, consoles)
     result, signature = gradients_of(
         trained,
         images=images,
         samples=samples,
         seed=seed,
         offline=offline,
-        notice=show.consoles.notice,
+        notice=consoles.notice,
     )
     plain_result = to_plain(result)
     assert isinstance(plain_result, dict)
@@ -714,12 +711,11 @@ def gradients(
         **plain_result,
         "signature": signature,
     }
-    show.consoles.result(value, table)
+    consoles.result(value, table)
 
 
 def _gradient_rows(target: TargetComparison) -> list[tuple[object, ...]]:
     """Return the table's rows about one gradient."""
-    from dlcli.display.tables import interval
 
     rows: list[tuple[object, ...]] = [
         (target.target, "pathwise (reparametrisation)", target.pathwise.variance, 1, None, None)
