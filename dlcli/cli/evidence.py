@@ -81,8 +81,8 @@ def mc_estimate(
 
     cases, signature = _cases(run, config, consoles, images=images)
     with FractionProgress(consoles, label="mc-estimate") as progress:
-        results = estimates(config, cases=cases, signature=signature, tell=progress.stage)
-        result = measured(results, told=lambda found: _say_done(found, consoles))
+        results = estimates(config, cases=cases, signature=signature, progress=progress.stage)
+        result = measured(results, progress=lambda found: _say_done(found, consoles))
     files = []
     if plot is not None:
         error_figure(result, plot.absolute())

@@ -33,6 +33,7 @@ from dlcli.cli.training import (
     SeedsFlag,
     is_main_process,
     run_location,
+    run_trainings,
     saved_config,
     training_listeners,
 )
@@ -40,6 +41,7 @@ from dlcli.display.console import Consoles, write_file
 from dlcli.display.plots import picture_suffix
 from dlcli.display.progress import FractionProgress
 from dlcli.engine.config import merge
+from dlcli.engine.settings import seeds_of
 from dlcli.errors import DataError, UsageFault
 from dlcli.nmt.config import (
     NmtAlignConfig,
@@ -75,31 +77,17 @@ def train(
     seeds: SeedsFlag = 1,
 ) -> None:
     """Train a translator with attention and write a run folder."""
-    with training_listeners(consoles) as listeners:
-        from dlcli.engine.repeat import seeds_of, train_all, train_once
-        from dlcli.nmt import training
-
-        location = run_location(consoles, out=out, resume=resume, force=force, several=seeds > 1)
-        if seeds == 1:
-            result = train_once(
-                config,
-                train=training.train,
-                location=location,
-                init_from=init_from,
-                listeners=listeners,
-            )
-            results = {"": result} if result is not None else {}
-        else:
-            results = train_all(
-                seeds_of(config, seeds),
-                train=training.train,
-                location=location,
-                title=f"nmt-{config.data.direction}-seeds",
-                tolerant=False,
-                init_from=init_from,
-                listeners=listeners,
-            )
-    if results and is_main_process():
+    results = run_trainings(
+        consoles,
+        seeds_of(config, seeds),
+        chapter="nmt",
+        title=f"nmt-{config.data.direction}-seeds",
+        out=out,
+        resume=resume,
+        force=force,
+        init_from=init_from,
+    )
+    if results:
         show_results(consoles, results)
 
 
@@ -112,7 +100,7 @@ def show_results(consoles: Consoles, results: Mapping[str, NmtResult]) -> None:
         consoles.result(result, translator_facts(result))
         return
     from dlcli.display.tables import with_error
-    from dlcli.engine.repeat import spread
+    from dlcli.engine.statistics import mean_std
     from dlcli.nmt.display import translators_table
     from dlcli.nmt.forcing import summarise
 
@@ -120,7 +108,7 @@ def show_results(consoles: Consoles, results: Mapping[str, NmtResult]) -> None:
     scores = [result.valid.bleu for result in results.values() if result.valid is not None]
     words = []
     if scores:
-        bleu = spread(scores)
+        bleu = mean_std(scores)
         mean = with_error(bleu.mean, bleu.std)
         words.append(f"validation BLEU over {len(results)} seeds: {mean} (mean ± std)")
     consoles.result(summarise(results), table, *words)

@@ -26,17 +26,16 @@ from dlcli.cli.training import (
     InitFlag,
     ResumeFlag,
     SeedsFlag,
-    is_main_process,
     leave_if_partial,
     measured,
-    run_location,
+    run_trainings,
     saved_config,
-    training_listeners,
 )
 from dlcli.display.console import Consoles, to_plain
 from dlcli.display.images import PictureRows, image_grid, save_npz
 from dlcli.display.progress import FractionProgress
 from dlcli.display.tables import ResultTable, interval
+from dlcli.engine.settings import seeds_of
 from dlcli.errors import UsageFault, nearest
 from dlcli.vae.config import VaeEvalConfig, VaeTrainConfig
 
@@ -68,31 +67,17 @@ def train(
     seeds: SeedsFlag = 1,
 ) -> None:
     """Train a variational auto-encoder and write a run folder with checkpoints and pictures."""
-    with training_listeners(consoles) as listeners:
-        from dlcli.engine.repeat import seeds_of, train_all, train_once
-        from dlcli.vae import training
-
-        location = run_location(consoles, out=out, resume=resume, force=force, several=seeds > 1)
-        if seeds == 1:
-            result = train_once(
-                config,
-                train=training.train,
-                location=location,
-                init_from=init_from,
-                listeners=listeners,
-            )
-            results = {"": result} if result is not None else {}
-        else:
-            results = train_all(
-                seeds_of(config, seeds),
-                train=training.train,
-                location=location,
-                title=f"vae-{config.model.arch}-seeds",
-                tolerant=False,
-                init_from=init_from,
-                listeners=listeners,
-            )
-    if results and is_main_process():
+    results = run_trainings(
+        consoles,
+        seeds_of(config, seeds),
+        chapter="vae",
+        title=f"vae-{config.model.arch}-seeds",
+        out=out,
+        resume=resume,
+        force=force,
+        init_from=init_from,
+    )
+    if results:
         show_results(consoles, results)
 
 
@@ -105,11 +90,11 @@ def show_results(consoles: Consoles, results: Mapping[str, TrainResult]) -> None
         consoles.result(result, trained_facts(result))
         return
     from dlcli.display.tables import with_error
-    from dlcli.engine.repeat import spread
+    from dlcli.engine.statistics import mean_std
     from dlcli.vae.display import trained_table
     from dlcli.vae.trained import summarise
 
-    elbo = spread([result.test.elbo for result in results.values()])
+    elbo = mean_std([result.test.elbo for result in results.values()])
     mean = (
         f"test ELBO over {len(results)} seeds: {with_error(elbo.mean, elbo.std)} nats (mean ± std)"
     )
@@ -140,20 +125,17 @@ def compare(
             "`vae compare` needs a setting with several values.",
             hint="Write --set optim.lr=1.0e-4,1.0e-3,1.0e-2.",
         )
-    with training_listeners(consoles) as listeners:
-        from dlcli.engine.repeat import train_all
-        from dlcli.vae import training
-
-        location = run_location(consoles, out=out, resume=resume, force=force, several=True)
-        results = train_all(
-            cells,
-            train=training.train,
-            location=location,
-            title="vae-compare",
-            tolerant=True,
-            listeners=listeners,
-        )
-    if results and is_main_process():
+    results = run_trainings(
+        consoles,
+        cells,
+        chapter="vae",
+        title="vae-compare",
+        tolerant=True,
+        out=out,
+        resume=resume,
+        force=force,
+    )
+    if results:
         failed = [label for label in cells if label not in results]
         show_grid(consoles, results, failed=failed, plot=plot)
 
@@ -214,9 +196,9 @@ def evaluate(
             trained,
             config,
             notice=consoles.notice,
-            tell=lambda stage, done: progress(done, stage),
+            progress=lambda stage, done: progress(done, stage),
         )
-        result = measured(results, told=lambda found: progress(found.done, found.stage))
+        result = measured(results, progress=lambda found: progress(found.done, found.stage))
     files = []
     if result.checkpoints:
         path = plot or Path(f"{_usual_path('bounds', run=trained.run)}.png")
@@ -294,10 +276,12 @@ def generate(
     show_pictures: ShowFlag = False,
 ) -> None:
     """Draw latents from the prior and show what the decoder makes of them."""
-    from dlcli.vae.pictures import sample_pictures
+    from dlcli.vae import generation
 
     trained = _find_trained(run, checkpoint, consoles)
-    gallery = sample_pictures(trained, count=n, seed=seed, temperature=temperature, draw=not mean)
+    gallery = generation.generate(
+        trained, count=n, seed=seed, temperature=temperature, draw=not mean
+    )
     name = f"generate-{'mean' if mean else 'draw'}-seed{seed}"
     files = PictureFiles(name, out=out, formats=formats)
     _deliver(_gallery_sheet(gallery), trained, files, consoles, seed=seed, printed=show_pictures)
@@ -324,11 +308,10 @@ def reconstruct(
     show_pictures: ShowFlag = False,
 ) -> None:
     """Encode test images and decode them again: inputs above, reconstructions below."""
-    from dlcli.vae.generation import paired_rows
-    from dlcli.vae.pictures import reconstructions
+    from dlcli.vae import generation
 
     trained = _find_trained(run, checkpoint, consoles)
-    made = reconstructions(
+    made = generation.reconstruct(
         trained,
         images=images or range(n),
         seed=seed,
@@ -337,7 +320,7 @@ def reconstruct(
         offline=offline,
         notice=consoles.notice,
     )
-    rows, names = paired_rows(made)
+    rows, names = made.paired_rows()
     sheet = Sheet(
         images=rows,
         title=made.label,
@@ -374,18 +357,18 @@ def interpolate(
     show_pictures: ShowFlag = False,
 ) -> None:
     """Walk through latent space from one test image to another, or between two prior draws."""
-    from dlcli.vae.pictures import path_between_images, path_between_seeds
+    from dlcli.vae.generation import interpolate_images, interpolate_seeds
 
     if images is not None and seeds is not None:
         raise UsageFault("--images and --seeds name different ends.", hint="Give one of them.")
     trained = _find_trained(run, checkpoint, consoles)
     ends = seeds or images or (0, 1)
     if seeds is not None:
-        gallery = path_between_seeds(trained, seeds=ends, steps=steps, path=path)
+        gallery = interpolate_seeds(trained, seeds=ends, steps=steps, path=path)
         kind, title = "seeds", f"from seed {ends[0]} to seed {ends[1]}"
     else:
         notice = consoles.notice
-        gallery = path_between_images(
+        gallery = interpolate_images(
             trained, images=ends, steps=steps, path=path, offline=offline, notice=notice
         )
         kind, title = "images", f"from test image {ends[0]} to {ends[1]}"
@@ -427,10 +410,10 @@ def traverse(
     show_pictures: ShowFlag = False,
 ) -> None:
     """Vary one latent at a time and show what changes; two latents make a plane."""
-    from dlcli.vae.pictures import traversal
+    from dlcli.vae import generation
 
     trained = _find_trained(run, checkpoint, consoles)
-    gallery = traversal(
+    gallery = generation.traverse(
         trained,
         dims=dims,
         steps=steps,
@@ -678,10 +661,10 @@ def gradients(
     offline: OfflineFlag = False,
 ) -> None:
     """Compare two estimators of the same gradient: reparametrisation and score function."""
-    from dlcli.vae.pictures import gradients_of
+    from dlcli.vae.gradients import compare_on_test_images
 
     trained = _find_trained(run, checkpoint, consoles)
-    result, signature = gradients_of(
+    result, signature = compare_on_test_images(
         trained,
         images=images,
         samples=samples,

@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from dlcli.engine.events import Event, Finished
-from dlcli.engine.session import RunLocation, Session, follow, open_session
+from dlcli.engine.events import Event
+from dlcli.engine.session import RunLocation, Session, open_session
 from dlcli.engine.settings import OptimConfig
 from dlcli.errors import DlError
-from tests.engine.toy import Toy, ToyConfig
+from tests.engine.toy import Toy, ToyConfig, follow
 
 BATCH = 11
 """23 items are two batches of 11 and one of a single item, of which one process gets none."""
@@ -25,19 +25,19 @@ CONFIGS = {
         ToyConfig(), optim=OptimConfig(lr=0.02, accumulate=2, clip_norm=0.5, schedule="cosine")
     ),
 }
-Upset = Callable[[Session, Toy, int], None]
+Upset = Callable[[Session[ToyConfig], Toy, int], None]
 
 
-def nothing(_session: Session, _learner: Toy, _batch: int) -> None:
+def nothing(_session: Session[ToyConfig], _learner: Toy, _batch: int) -> None:
     """Let the training run."""
 
 
-def stop_one(session: Session, _learner: Toy, batch: int) -> None:
+def stop_one(session: Session[ToyConfig], _learner: Toy, batch: int) -> None:
     """Ask the second process alone to stop."""
     session.stop.requested |= session.world.rank == 1 and batch == 4
 
 
-def poison_one(session: Session, learner: Toy, batch: int) -> None:
+def poison_one(session: Session[ToyConfig], learner: Toy, batch: int) -> None:
     """Make the loss of the second process alone infinite."""
     if session.world.rank == 1 and batch == 4:
         learner.y.fill_(float("inf"))
@@ -46,21 +46,18 @@ def poison_one(session: Session, learner: Toy, batch: int) -> None:
 def train(location: RunLocation, *, config: ToyConfig, upset: Upset = nothing) -> dict[str, Any]:
     """Train as a domain does; return how it ended, and what this process heard and evaluated."""
     events: list[Event] = []
-    session: Session
+    session: Session[ToyConfig]
     with open_session(
         kind="toy",
         title="toy",
         config=config,
-        compute=config.compute,
         location=location,
         bf16_pays=False,
     ) as session:
         learner = Toy(batch_size=BATCH)
         learner.on_batch = lambda batch: upset(session, learner, batch)
-        made = session.events(learner, optim=config.optim, loop=config.loop, compute=config.compute)
-        end = follow(made, events.append)
+        end = follow(session.events(learner), events.append)
         session.finish(status="done")
-    assert isinstance(end, Finished)
     return {
         "reason": end.reason,
         "step": end.step,

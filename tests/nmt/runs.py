@@ -13,7 +13,7 @@ from dlcli.engine.session import RunLocation
 from dlcli.nmt.batching import NmtData
 from dlcli.nmt.config import NmtTrainConfig
 from dlcli.nmt.tokenizer import Subwords
-from dlcli.nmt.training import NmtLearner, build, train
+from dlcli.nmt.training import NmtLearner, NmtTask, train
 from dlcli.nmt.validation import NmtResult
 from tests.nmt.sentences import corpus, write_tsv
 
@@ -54,7 +54,8 @@ def make_data(*, train: int = 40) -> NmtData:
 def make_learner(*, train: int = 40, **settings: Any) -> NmtLearner:
     """Build a learner on toy sentences, always with the same weights."""
     torch.manual_seed(0)
-    return build(make_config(**settings), make_data(train=train), device=torch.device("cpu"))
+    cpu, data = torch.device("cpu"), make_data(train=train)
+    return NmtTask().build_learner(make_config(**settings), data, device=cpu)
 
 
 def run_training(
