@@ -213,8 +213,8 @@ def test_an_exported_run_draws_the_same_pictures() -> None:
         dl_json("vae", "generate", "--run", f"runs/{run}", "--n", "3", "--out", f"{run}.npz")
     drawn = dl_json("vae", "traverse", "--run", "runs/b", "--steps", "3")["files"]
     assert [Path(file).name for file in drawn] == ["traverse-b.png"]
-    one, two = (np.load(f"{run}.npz") for run in ("a", "b"))
-    assert all(np.array_equal(one[name], two[name]) for name in one.files)
+    with np.load("a.npz") as one, np.load("b.npz") as two:
+        assert all(np.array_equal(one[name], two[name]) for name in one.files)
 
 
 @pytest.mark.usefixtures("flow")
