@@ -12,7 +12,7 @@ from typing import BinaryIO, cast
 
 from dlcli.data.catalogue import parts_of
 from dlcli.data.corpora import load_corpus
-from dlcli.data.sentences import Fault, read_lines
+from dlcli.data.text import Fault, read_lines
 from dlcli.errors import ConfigError, DataError, UsageFault
 from dlcli.nmt.config import NmtEvalConfig
 from dlcli.nmt.scoring import (
