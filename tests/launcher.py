@@ -210,7 +210,7 @@ def _import_everything() -> None:
     import dlcli.cli.nmt
     import dlcli.cli.vae
     import dlcli.display.runs
-    import dlcli.engine.repeat
+    import dlcli.engine.trainer
     import dlcli.nmt.training
     import dlcli.vae.training
 

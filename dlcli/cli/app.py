@@ -1,4 +1,8 @@
-"""`dl`: the program, and the one boundary where exceptions become sentences and exit codes."""
+"""`dl`: the tree of commands, and the one place where exceptions become sentences and exit codes.
+
+A command's file is imported when the command is used, so that `dl --help` costs no more than a bare
+Typer program. To add a command: write it in a file of this folder and name it in the table here.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +18,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import typer
 
 from dlcli.engine.stopping import ignore_signals
-from dlcli.errors import DlError, Interrupted, RunFailed, nearest
-
-# -- The tree of commands: names and one-line helps, and where each command lives
-# A command's module is imported when the command is used, so that `dl --help` costs no more than a
-# bare Typer program. To add a command: write `cli/<module>.py` with a `register(app)`, and name it
-# here.
+from dlcli.errors import DlError, Interrupted, RunFailed, UsageFault, nearest
 
 MARKUP: Literal["rich"] | None = None if os.environ.get("TERM") == "dumb" else "rich"
 """How help is set: Rich's panels, and plain lines on a dumb terminal."""
@@ -27,21 +26,23 @@ MARKUP: Literal["rich"] | None = None if os.environ.get("TERM") == "dumb" else "
 
 @dataclass(frozen=True)
 class Entry:
-    """A command: the module in `dlcli.cli` whose `register(app)` adds it, and its one-line help."""
+    """A command: `file:name` of its `Command` in `dlcli.cli`, and its one-line help."""
 
-    module: str
+    place: str
     help: str
 
 
 TOP: Mapping[str, Entry] = {
-    "sample": Entry("vae", "Ancestral sampling: z from the prior, x given z (Question 1)."),
-    "mc-estimate": Entry("evidence", "Estimate log p(x), and why the prior fails (Question 2)."),
-    "kl": Entry("evidence", "KL divergences between Gaussians (Questions 3, 7)."),
-    "ln-gradients": Entry(
-        "layernorm", "Gradients of deep post- and pre-norm stacks (Questions 15-16)."
+    "sample": Entry("vae:sample", "Ancestral sampling: z from the prior, x given z (Question 1)."),
+    "mc-estimate": Entry(
+        "evidence:mc_estimate", "Estimate log p(x), and why the prior fails (Question 2)."
     ),
-    "report": Entry("report", "One HTML page that answers Questions 1-16, with figures."),
-    "env": Entry("env", "Show versions, devices and precision support."),
+    "kl": Entry("evidence:kl", "KL divergences between Gaussians (Questions 3, 7)."),
+    "ln-gradients": Entry(
+        "layernorm:ln_gradients", "Gradients of deep post- and pre-norm stacks (Questions 15-16)."
+    ),
+    "report": Entry("report:report", "One HTML page that answers Questions 1-16, with figures."),
+    "env": Entry("env:env", "Show versions, devices and precision support."),
 }
 """Commands directly under `dl`."""
 
@@ -49,45 +50,53 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, Entry]]] = {
     "vae": (
         "Variational auto-encoders (Questions 7-11).",
         {
-            "train": Entry("vae", "Train a VAE and write a run folder."),
-            "eval": Entry("vae", "NLL with error bars, ELBO, gap, active units, ambiguity."),
-            "generate": Entry("vae", "Draw pictures from the prior."),
-            "reconstruct": Entry("vae", "Test images above their reconstructions."),
-            "interpolate": Entry("vae", "Walk between two images or two draws."),
-            "traverse": Entry("vae", "Vary one latent at a time."),
-            "gradients": Entry("vae", "Two gradient estimators: Question 8 in numbers."),
-            "compare": Entry("vae", "Train a grid of settings into one table and figure."),
+            "train": Entry("vae:train", "Train a VAE and write a run folder."),
+            "eval": Entry(
+                "vae:evaluate", "NLL with error bars, ELBO, gap, active units, ambiguity."
+            ),
+            "generate": Entry("vae:generate", "Draw pictures from the prior."),
+            "reconstruct": Entry("vae:reconstruct", "Test images above their reconstructions."),
+            "interpolate": Entry("vae:interpolate", "Walk between two images or two draws."),
+            "traverse": Entry("vae:traverse", "Vary one latent at a time."),
+            "gradients": Entry("vae:gradients", "Two gradient estimators: Question 8 in numbers."),
+            "compare": Entry("vae:compare", "Train a grid of settings into one table and figure."),
         },
     ),
     "nmt": (
         "Translation with attention (Questions 12-14).",
         {
-            "train": Entry("nmt", "Train a translator and write a run folder."),
-            "translate": Entry("nmt", "Translate text, a file or a pipe, by beam search."),
-            "attend": Entry("nmt", "Show the attention matrix, words on both axes."),
-            "eval": Entry("nmt", "BLEU, chrF, intervals, BLEU by length, sentences/s."),
-            "compare-forcing": Entry("nmt", "Train with and without the teacher (Question 14)."),
-            "align": Entry("nmt", "Align words by attention: Pharaoh links, error rate."),
+            "train": Entry("nmt:train", "Train a translator and write a run folder."),
+            "translate": Entry(
+                "nmt:translate", "Translate text, a file or a pipe, by beam search."
+            ),
+            "attend": Entry("nmt:attend", "Show the attention matrix, words on both axes."),
+            "eval": Entry("nmt:evaluate", "BLEU, chrF, intervals, BLEU by length, sentences/s."),
+            "compare-forcing": Entry(
+                "nmt:compare_forcing", "Train with and without the teacher (Question 14)."
+            ),
+            "align": Entry("nmt:align", "Align words by attention: Pharaoh links, error rate."),
         },
     ),
     "data": (
         "Data sets: where they are, and whether they are what they should be.",
         {
-            "list": Entry("data", "List the data sets and where each of them is."),
-            "fetch": Entry("data", "Fetch data sets into the cache."),
-            "verify": Entry("data", "Check every file of the data sets that are here."),
-            "path": Entry("data", "Print the folder that holds a data set."),
-            "show": Entry("data", "Show the first images of a data set in the terminal."),
+            "list": Entry("data:list_", "List the data sets and where each of them is."),
+            "fetch": Entry("data:fetch", "Fetch data sets into the cache."),
+            "verify": Entry("data:verify", "Check every file of the data sets that are here."),
+            "path": Entry("data:path", "Print the folder that holds a data set."),
+            "show": Entry("data:show_", "Show the first images of a data set in the terminal."),
         },
     ),
     "runs": (
         "Run folders.",
         {
-            "list": Entry("runs", "List runs with their key metrics."),
-            "show": Entry("runs", "Show one run."),
-            "compare": Entry("runs", "Compare runs in one table and one figure."),
-            "export": Entry("runs", "Write a run's weights and model card to hand on."),
-            "prune": Entry("runs", "Remove checkpoints or whole runs that are no longer needed."),
+            "list": Entry("runs:list_", "List runs with their key metrics."),
+            "show": Entry("runs:show_", "Show one run."),
+            "compare": Entry("runs:compare", "Compare runs in one table and one figure."),
+            "export": Entry("runs:export", "Write a run's weights and model card to hand on."),
+            "prune": Entry(
+                "runs:prune", "Remove checkpoints or whole runs that are no longer needed."
+            ),
         },
     ),
 }
@@ -136,10 +145,10 @@ class LazyGroup(typer.core.TyperGroup):
 
 
 def load(name: str, entry: Entry) -> Any:
-    """Import a command's module and build the command."""
-    module = importlib.import_module(f"dlcli.cli.{entry.module}")
+    """Import a command's file and build the command."""
+    file, _, variable = entry.place.partition(":")
     app = typer.Typer(add_completion=False, rich_markup_mode=MARKUP)
-    module.register(app)
+    getattr(importlib.import_module(f"dlcli.cli.{file}"), variable).add_to(app, name)
     return typer.main.get_group(app).commands[name]
 
 
@@ -175,7 +184,7 @@ class Root(LazyGroup):
         try:
             code = run()
         except Exception as error:
-            _part_from_others()
+            _leave_the_other_processes()
             if "--debug" in words:
                 raise
             sys.exit(report_failure(error, as_json="--json" in words))
@@ -190,20 +199,20 @@ def report_failure(error: Exception, *, as_json: bool) -> int:
     from dlcli.display.console import Consoles
 
     with contextlib.suppress(BrokenPipeError):
-        Consoles(json=as_json and _has_the_last_word()).failure(known)
+        Consoles(json=as_json and _is_last_to_write()).failure(known)
     return known.exit_code
 
 
-def _part_from_others() -> None:
-    """Under `torchrun`, let nothing and nobody delay the end of a command that has failed."""
+def _leave_the_other_processes() -> None:
+    """Under `torchrun`, let neither signals nor other processes delay the end of a failure."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         ignore_signals()
-        room = sys.modules.get("dlcli.engine.distributed")  # else there is nobody to part from
-        if room is not None:
-            room.abandon_processes()
+        distributed = sys.modules.get("dlcli.engine.distributed")  # imported if processes met
+        if distributed is not None:
+            distributed.abandon_processes()
 
 
-def _has_the_last_word() -> bool:
+def _is_last_to_write() -> bool:
     """Say whether no other process of `torchrun` will write to stdout, now or after a restart."""
     rank, restarts, most = (
         int(os.environ.get(name, "0"))
@@ -217,7 +226,10 @@ def as_known(error: Exception) -> DlError:
     if isinstance(error, DlError):
         return error
     if hasattr(error, "format_message"):  # Typer's usage errors
-        return _usage(error)
+        ctx = getattr(error, "ctx", None)
+        path = ctx.command_path if ctx is not None else "dl"
+        message = str(error.format_message()).replace("Value error, ", "")  # pydantic's own prefix
+        return UsageFault(message, hint=f"See `{path} --help`.")
     text = str(error) or type(error).__name__
     if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
         return RunFailed(
@@ -234,15 +246,6 @@ def as_known(error: Exception) -> DlError:
         f"Something unforeseen happened ({type(error).__name__}: {first}).",
         hint="Run it again with --debug for a traceback, and please report it.",
     )
-
-
-def _usage(error: Any) -> DlError:
-    from dlcli.errors import UsageFault
-
-    ctx = getattr(error, "ctx", None)
-    path = ctx.command_path if ctx is not None else "dl"
-    message = str(error.format_message()).replace("Value error, ", "")  # pydantic's own prefix
-    return UsageFault(message, hint=f"See `{path} --help`.")
 
 
 def _version(wanted: bool) -> None:

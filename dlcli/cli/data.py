@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from dlcli.cli.options import Show, add_command, plain
+from dlcli.cli.options import OfflineFlag, Show, plain
 from dlcli.errors import CheckFailed, ConfigError
 
 if TYPE_CHECKING:
@@ -15,18 +15,6 @@ if TYPE_CHECKING:
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="A data set, as in `dl data list`.")
 ]
-OfflineFlag = Annotated[
-    bool, typer.Option("--offline", help="Use what is on this machine, never the network.")
-]
-
-
-def register(app: typer.Typer) -> None:
-    """Add `data list`, `fetch`, `verify`, `path` and `show`."""
-    add_command(app, "list", list_)
-    add_command(app, "fetch", fetch)
-    add_command(app, "verify", verify)
-    add_command(app, "path", path)
-    add_command(app, "show", show_)
 
 
 @plain

@@ -1,4 +1,4 @@
-"""`dl kl`."""
+"""`dl kl` and `dl mc-estimate`: divergences and evidence, by sampling and in closed form."""
 
 from __future__ import annotations
 
@@ -7,27 +7,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dlcli.cli.options import Show, add_command, configured
+from dlcli.cli.options import Show, configured
 from dlcli.cli.training import leave_if_partial, measured
 from dlcli.errors import UsageFault
 from dlcli.evidence.config import STREAMED, EvidenceConfig, KlConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
+    from dlcli.display.progress import FractionProgress
     from dlcli.evidence.cases import Case
     from dlcli.evidence.estimate import McEstimate
 
-PlotFlag = Annotated[
-    Path | None,
-    typer.Option(
-        "--plot", help="Draw both densities into this PNG, SVG or PDF.", show_default=False
-    ),
+DensityPlotFlag = Annotated[
+    Path | None, typer.Option("--plot", help="Draw both densities into this PNG, SVG or PDF.")
 ]
 
 
 @configured(KlConfig)
-def kl(config: KlConfig, show: Show, *, plot: PlotFlag = None) -> None:
+def kl(config: KlConfig, show: Show, *, plot: DensityPlotFlag = None) -> None:
     """Compute KL between Gaussians in closed form and by sampling, in both directions."""
     from dlcli.display.console import to_plain
     from dlcli.evidence.display import density_figure, kl_words
@@ -46,13 +44,9 @@ def kl(config: KlConfig, show: Show, *, plot: PlotFlag = None) -> None:
     show.consoles.result({**plain, "files": files}, *words)
 
 
-# -- `dl mc-estimate`
-
-CurvesFlag = Annotated[
+ErrorPlotFlag = Annotated[
     Path | None,
-    typer.Option(
-        "--plot", help="Draw error against samples into this PNG, SVG or PDF.", show_default=False
-    ),
+    typer.Option("--plot", help="Draw error against samples into this PNG, SVG or PDF."),
 ]
 RunFlag = Annotated[
     str | None,
@@ -60,7 +54,6 @@ RunFlag = Annotated[
         "--run",
         help="Estimate test images under a trained VAE instead: a run folder, a name in runs/, "
         "`latest`, or pretrained:NAME.",
-        show_default=False,
     ),
 ]
 ImagesFlag = Annotated[
@@ -75,7 +68,7 @@ def mc_estimate(
     *,
     run: RunFlag = None,
     images: ImagesFlag = 1,
-    plot: CurvesFlag = None,
+    plot: ErrorPlotFlag = None,
 ) -> None:
     """Estimate log p(x) in several ways, with error bars and a verdict; why the prior fails."""
     from dlcli.display.progress import FractionProgress
@@ -87,9 +80,9 @@ def mc_estimate(
         _check_plot(plot, config, of_run=run is not None)
 
     cases, signature = _cases(run, config, show, images=images)
-    with FractionProgress(show.consoles, label="mc-estimate") as at:
-        results = estimates(config, cases=cases, signature=signature, tell=at.stage)
-        result = measured(results, told=lambda found: _say_done(found, show, before=at.pause))
+    with FractionProgress(show.consoles, label="mc-estimate") as progress:
+        results = estimates(config, cases=cases, signature=signature, progress=progress.stage)
+        result = measured(results, progress=lambda found: _say_done(found, progress, show))
     files = []
     if plot is not None:
         error_figure(result, plot.absolute())
@@ -115,9 +108,10 @@ def _check_plot(plot: Path, config: EvidenceConfig, *, of_run: bool) -> None:
         )
 
 
-def _say_done(found: McEstimate, show: Show, *, before: Callable[[], None]) -> None:
+def _say_done(found: McEstimate, progress: FractionProgress, show: Show) -> None:
+    """Leave a line for each estimate, but for the last, which the result follows."""
     if not found.complete:
-        before()
+        progress.pause()
         last = found.results[-1]
         each = last.estimators[-1].estimate
         show.consoles.notice(f"{last.label}: {each.name} done, {each.verdict}")
@@ -137,9 +131,3 @@ def _cases(
     trained = with_true_data(find_trained(run, checkpoint=None, notice=notice), notice=notice)
     cases = trained_cases(trained, config, images=images, notice=notice)
     return cases, sign_trained(trained, config, images=images)
-
-
-def register(app: typer.Typer) -> None:
-    """Add `kl` and `mc-estimate`."""
-    add_command(app, "kl", kl, cls=KlConfig)
-    add_command(app, "mc-estimate", mc_estimate, cls=EvidenceConfig)

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dlcli.cli.options import Show, add_command, configured
+from dlcli.cli.options import Show, configured
 from dlcli.cli.training import leave_if_partial, measured
 from dlcli.errors import CheckFailed
 from dlcli.layernorm.config import LnGradientsConfig
 
 if TYPE_CHECKING:
-    from dlcli.layernorm.results import LnGradients
+    from dlcli.layernorm.measurement import LnGradients
 
 CheckFlag = Annotated[
     bool,
@@ -22,16 +22,9 @@ CheckFlag = Annotated[
 PlotFlag = Annotated[
     Path | None,
     typer.Option(
-        "--plot",
-        help="Draw into this PNG, SVG or PDF (NAME-layers and NAME-training beside it).",
-        show_default=False,
+        "--plot", help="Draw into this PNG, SVG or PDF (NAME-layers and NAME-training beside it)."
     ),
 ]
-
-
-def register(app: typer.Typer) -> None:
-    """Add `ln-gradients`."""
-    add_command(app, "ln-gradients", ln_gradients, cls=LnGradientsConfig)
 
 
 @configured(LnGradientsConfig)
@@ -44,8 +37,10 @@ def ln_gradients(
     from dlcli.layernorm.display import ln_figures, ln_words
     from dlcli.layernorm.measurement import run
 
-    with FractionProgress(show.consoles, label="ln-gradients") as at:
-        result = measured(run(config), told=lambda found: at(found.done, f"{found.seeds} seeds"))
+    with FractionProgress(show.consoles, label="ln-gradients") as progress:
+        result = measured(
+            run(config), progress=lambda found: progress(found.done, f"{found.seeds} seeds")
+        )
     per_layer = config.per_layer or config.layers.steps > 0
     files = ln_figures(result, plot, per_layer=per_layer) if plot is not None else []
     plain = to_plain(result)
@@ -53,12 +48,12 @@ def ln_gradients(
     words = [*ln_words(result, per_layer=config.per_layer), *(f"figure: {file}" for file in files)]
     show.consoles.result({**plain, "partial": not result.complete, "files": files}, *words)
     leave_if_partial(result, show)
-    if check and not holds(result):
+    if check and not _holds(result):
         show.consoles.warning("The check did not hold.")
         raise typer.Exit(CheckFailed.exit_code)
 
 
-def holds(result: LnGradients) -> bool:
+def _holds(result: LnGradients) -> bool:
     """Say whether the theorem's verdict is pass and every equation and lemma checked holds."""
     lemmas = result.lemmas is None or result.lemmas.lemma2_holds
     return result.verdict == "pass" and lemmas and all(c.holds for c in result.equations)

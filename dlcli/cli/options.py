@@ -1,24 +1,30 @@
-"""Flags: the common ones, defined once, and those that come from a command's config dataclass.
+"""How a function becomes a command: its flags, lists of values, and settings in layers.
 
-`configured(VaeTrainConfig)` turns a function of a finished config into a Typer command: it adds a
-flag for each `setting(…, flag=…)`, `--config`, `--set` and `--print-config`, merges them with the
-stated precedence, and calls the function. Each flag's type, default, unit and help stand in the
-dataclass and nowhere else.
+`@plain` makes a command of `function(show, *, …)`. `@configured(VaeTrainConfig)` makes one of
+`function(config, show, *, …)`: it adds a flag for each `setting(…, flag=…)`, and `--config`,
+`--set` and `--print-config`, merges them with the stated precedence, and calls the function. Each
+flag's type, default, unit and help stand in the dataclass and nowhere else.
+
+A parameter of type `tuple[int, ...]` is a list flag: `--dims 2 20 200`, `--dims 2,20,200` and
+`--dims 2 --dims 20 --dims 200` mean the same, and a list given with spaces ends at the first word
+that is none of its items. A flag whose metavar is in brackets, such as `--resume [RUN]`, may stand
+without a value.
 """
 
 from __future__ import annotations
 
-import functools
+import copy
 import inspect
 import itertools
 import re
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NewType
 
 import typer
+from typer.models import OptionInfo
 
 from dlcli.engine.config import (
     MAX_SHOWN,
@@ -35,55 +41,301 @@ from dlcli.engine.config import (
     resolve,
     to_dict,
 )
-from dlcli.errors import ConfigError
+from dlcli.errors import ConfigError, UsageFault
 
 if TYPE_CHECKING:
     from dlcli.display.console import Consoles
 
+Assignment = NewType("Assignment", str)
+"""An item of `--set`: `key.path=value`."""
 
-# -- Lists on the command line: `--dims 2 20 200`, `--dims 2,20,200`, `--dims 2 --dims 20`
-# All three mean the same. A list given with spaces ends at the first word that is not one of its
-# items. Also `--resume [RUN]`, an option whose value may be left out.
+RunFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--run",
+        help="A run folder, a name in runs/, `latest`, or pretrained:NAME. (default: the newest)",
+    ),
+]
+RunArgument = Annotated[str | None, typer.Argument(metavar="RUN", help="The same as --run.")]
+CheckpointFlag = Annotated[
+    str | None,
+    typer.Option("--checkpoint", help="best, last or epoch-0010. (default: the run's result)"),
+]
+OutFlag = Annotated[Path | None, typer.Option("--out", "-o", help="Where to write.")]
+SeedFlag = Annotated[int, typer.Option("--seed", min=0, help="One number for every random choice.")]
+OfflineFlag = Annotated[bool, typer.Option("--offline", help="Never ask the network for data.")]
 
-ItemTest = Callable[[str], bool]
-
-
-def is_int(word: str) -> bool:
-    """Say whether a word is an integer."""
-    return _reads(int, word)
-
-
-def is_float(word: str) -> bool:
-    """Say whether a word is a number."""
-    return _reads(float, word)
-
-
-def is_one_of(choices: Sequence[str]) -> ItemTest:
-    """Return a test for membership in `choices`."""
-    return lambda word: word in choices
-
-
-def is_assignment(word: str) -> bool:
-    """Say whether a word looks like `key.path=value`."""
-    return "=" in word and not word.startswith("-")
-
-
-def item_test(item: Any) -> ItemTest:
-    """Return the test for items of a type: int, float, a `Literal`, or any word."""
-    if item in (int, float):
-        return is_int if item is int else is_float
-    words = choices_of(item)
-    return is_one_of(words) if words else lambda word: not word.startswith("-")
+_ConfigFlag = Annotated[Path | None, typer.Option("--config", help="A YAML file of settings.")]
+_SetFlag = Annotated[
+    tuple[Assignment, ...] | None,
+    typer.Option(
+        "--set",
+        help="Any setting by its path, such as --set optim.lr=1.0e-4. May be repeated.",
+        metavar="KEY=VALUE…",
+    ),
+]
+_PrintFlag = Annotated[
+    bool, typer.Option("--print-config", help="Print every value in force as YAML and stop.")
+]
+_JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
+_QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only warnings.")]
+_DebugFlag = Annotated[bool, typer.Option("--debug", help="Show a traceback on errors.")]
 
 
-def gather(
-    args: Sequence[str], *, lists: Mapping[str, ItemTest], optional: frozenset[str]
-) -> list[str]:
-    """Rewrite every form of a list into one `--flag=a,b,c`, and a bare `--resume` into `--resume=`.
+@dataclass(frozen=True, kw_only=True)
+class Show:
+    """How a command is to show its results."""
+
+    json: bool = False
+    quiet: bool = False
+
+    @property
+    def consoles(self) -> Consoles:
+        """The consoles that do so; imports Rich."""
+        from dlcli.display.console import Consoles
+
+        return Consoles(json=self.json, quiet=self.quiet)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A function that Typer can call, and what to do to the words before Typer reads them."""
+
+    function: Callable[..., None]
+    lists: Mapping[str, Any]
+    """List flag → the type of its items."""
+    optional: frozenset[str]
+    """Flags that may stand without a value."""
+
+    def add_to(self, app: typer.Typer, name: str) -> None:
+        """Register the command in a program."""
+        lists, optional = self.lists, self.optional
+
+        class ListCommand(typer.core.TyperCommand):
+            def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+                try:
+                    args = gather(args, lists=lists, optional=optional)
+                except typer.BadParameter as error:
+                    error.ctx = ctx
+                    if not ctx.resilient_parsing:  # while a shell completes, a word may be missing
+                        raise
+                return super().parse_args(ctx, args)
+
+        app.command(name, cls=ListCommand)(self.function)
+
+
+def plain(function: Callable[..., None]) -> Command:
+    """Make a command of `function(show, **own)`: its own flags, `--json`, `--quiet`, `--debug`."""
+    own = _parameters_of(function)[1:]
+
+    def call(*, json: bool, quiet: bool, debug: bool, **rest: Any) -> None:  # noqa: ARG001
+        function(Show(json=json, quiet=quiet), **rest)
+
+    return _command(call, like=function, own=own, common=_SHOWING)
+
+
+Advice = Callable[[dict[str, Any]], Mapping[str, Any]]
+
+
+def configured(
+    cls: type[DataclassType],
+    *,
+    advice: Advice | None = None,
+    base: Callable[[dict[str, Any]], Mapping[str, Any] | None] | None = None,
+    grid: bool = False,
+) -> Callable[[Callable[..., None]], Command]:
+    """Make a command of `function(config, show, **own)`, with a flag for each setting of `cls`.
+
+    Args:
+        cls: the config dataclass.
+        advice: settings recommended for what the user chose (a named data set, say); weaker than
+            anything the user wrote.
+        base: a saved configuration that replaces the defaults and the advice (a run to resume),
+            from the command's own parameters.
+        grid: let `--set key=a,b,c` mean every value in turn; the function then gets a dictionary
+            of label → config, one for each combination.
+    """
+    flagged = {_python_name(key): key for key in keys(cls) if key.flag}
+    settings = [_parameter(name, key) for name, key in flagged.items()]
+
+    def decorate(function: Callable[..., None]) -> Command:
+        own = _parameters_of(function)[2:]
+
+        def call(**given: Any) -> None:
+            rest = {parameter.name: given.pop(parameter.name) for parameter in own}
+            show = Show(json=given["json"], quiet=given["quiet"])
+            flags = merge(
+                *(nest(key.path, given[name]) for name, key in flagged.items()
+                  if given[name] is not None)
+            )  # fmt: skip
+            saved = base(rest) if base is not None else None
+            cells = grid_of(given["set"]) if grid else {"": parse_assignments(given["set"])}
+            configs = {
+                label: _assemble(cls, given["config"], cell, flags, advice=advice, saved=saved)
+                for label, cell in cells.items()
+            }
+            first = next(iter(configs.values()))
+            if given["print_config"]:
+                _print_config(first, as_json=show.json)
+            else:
+                function(configs if grid else first, show, **rest)
+
+        common = [*settings, *_CONFIGURING, *_SHOWING]
+        return _command(call, like=function, own=own, common=common)
+
+    return decorate
+
+
+def one_run(name: str | None, run: str | None) -> str | None:
+    """Return the run that RUN or `--run` names.
+
+    Raises:
+        UsageFault: they name two.
+    """
+    if name is not None and run is not None and name != run:
+        raise UsageFault(f"'{name}' and --run {run} are two runs.", hint="Name one of them.")
+    return run or name
+
+
+def _assemble(
+    cls: type[DataclassType],
+    file: Path | None,
+    assignments: dict[str, Any],
+    flags: dict[str, Any],
+    *,
+    advice: Advice | None,
+    saved: Mapping[str, Any] | None,
+) -> DataclassType:
+    """Default < data set's advice (or the saved run) < --config < --set < explicit flag."""
+    in_file = load_yaml(file) if file is not None else {}
+    resolve(cls, [in_file], source=str(file))
+    resolve(cls, [assignments], source="--set")
+    layers = [in_file, assignments, flags]
+    if saved is None and advice is not None:
+        saved = advice(merge(*layers))
+    return resolve(cls, [saved or {}, *layers])
+
+
+def _print_config(config: DataclassType, *, as_json: bool) -> None:
+    from dlcli.display.console import to_json
+
+    typer.echo(to_json(to_dict(config)) + "\n" if as_json else dump_yaml(config), nl=False)
+
+
+# -- How Typer sees a command
+
+
+def _command(
+    call: Callable[..., None],
+    *,
+    like: Callable[..., None],
+    own: list[inspect.Parameter],
+    common: list[inspect.Parameter],
+) -> Command:
+    """Give Typer a function whose list flags are texts, and read these before `call`."""
+    lists: dict[str, tuple[str, Any]] = {}
+    optional: set[str] = set()
+    shown = []
+    for parameter in [*own, *common]:
+        hint, option = typing.get_args(parameter.annotation)
+        item = _item_type(hint)
+        if item is not None:
+            lists[parameter.name] = (option.default, item)
+            parameter = _as_text(parameter, option, item)
+        if isinstance(option, OptionInfo) and str(option.metavar).startswith("["):
+            optional.add(str(option.default))
+        shown.append(parameter)
+    required = {parameter.name for parameter in own}
+
+    def command(**given: Any) -> None:
+        for name, (flag, item) in lists.items():
+            if given[name] is not None:
+                given[name] = read_items(given[name], item, flag=flag, required=name in required)
+        call(**given)
+
+    ordered = sorted(shown, key=lambda parameter: parameter.kind)
+    command.__doc__ = like.__doc__
+    command.__signature__ = inspect.Signature(ordered)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in ordered}
+    return Command(command, dict(lists.values()), frozenset(optional))
+
+
+def _parameters_of(function: Callable[..., None]) -> list[inspect.Parameter]:
+    return list(inspect.signature(function, eval_str=True).parameters.values())
+
+
+def _item_type(hint: Any) -> Any:
+    """Return the item type of a list setting, `tuple[int, ...]`, or None for a single value."""
+    inner = bare(hint)
+    return bare(typing.get_args(inner)[0]) if typing.get_origin(inner) is tuple else None
+
+
+def _as_text(parameter: inspect.Parameter, option: Any, item: Any) -> inspect.Parameter:
+    """Make of a list flag what Typer knows: text, shown as `<int>…`."""
+    option = copy.copy(option)
+    if option.metavar is None:
+        names = {int: "int", float: "float"}
+        option.metavar = f"<{'|'.join(choices_of(item)) or names.get(item, 'str')}>…"
+    default = parameter.default
+    if default is not None:
+        default = ",".join(map(str, default))
+    return parameter.replace(annotation=Annotated[str | None, option], default=default)
+
+
+def _python_name(key: Key) -> str:
+    return str(key.flag).split("/")[0].lstrip("-").replace("-", "_")
+
+
+def _parameter(name: str, key: Key) -> inspect.Parameter:
+    """Describe the flag of one setting; None means that the user did not give it."""
+    group, dot, _ = key.path.partition(".")
+    option = typer.Option(
+        str(key.flag),
+        help=f"{key.help} (default: {_default_text(key.default)})",
+        rich_help_panel=group.capitalize() if dot else "Options",
+    )
+    return _keyword(name, Annotated[bare(key.type) | None, option], None)
+
+
+def _default_text(default: Any) -> str:
+    if isinstance(default, tuple):
+        return " ".join(map(str, default)) or EMPTY
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    return "none" if default is None else str(default)
+
+
+def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
+    )
+
+
+_CONFIGURING = [
+    _keyword("config", _ConfigFlag, None),
+    _keyword("set", _SetFlag, None),
+    _keyword("print_config", _PrintFlag, False),
+]
+_SHOWING = [
+    _keyword("json", _JsonFlag, False),
+    _keyword("quiet", _QuietFlag, False),
+    _keyword("debug", _DebugFlag, False),
+]
+
+# -- Lists
+
+SEPARATOR = "\x1f"
+"""Between the words of a list on their way through Typer; assignments have commas of their own."""
+EMPTY = "none"
+"""How an empty list is written and shown."""
+
+
+def gather(args: Sequence[str], *, lists: Mapping[str, Any], optional: frozenset[str]) -> list[str]:
+    """Rewrite every form of a list into one `--flag=…`, and a bare `--resume` into `--resume=`.
 
     Args:
         args: the words after the command.
-        lists: list flag → test for one item.
+        lists: list flag → the type of its items.
         optional: flags whose value may be left out.
 
     Raises:
@@ -113,73 +365,74 @@ def gather(
         else:
             out.append(word)
     for place, flag in places.items():
-        out[place] = f"{flag}={_join(found[flag])}"
+        out[place] = f"{flag}={SEPARATOR.join(found[flag])}"
     return out
 
 
-SEPARATOR = "\x1f"
-"""Between the items of a list of assignments, which may contain commas themselves."""
-
-
-def _join(items: Sequence[str]) -> str:
-    if any("=" in item for item in items):
-        return SEPARATOR.join(items)
-    return ",".join(items)
-
-
-def _take(words: list[str], test: ItemTest) -> list[str]:
+def _take(words: list[str], item: Any) -> list[str]:
     """Remove and return the items at the front of `words`; the first is taken whatever it is."""
     taken: list[str] = []
     while words:
         parts = [part for part in words[0].split(",") if part]
-        fits = test(words[0]) or (bool(parts) and all(test(part) for part in parts))
+        fits = _fits(words[0], item) or (parts and all(_fits(part, item) for part in parts))
         if not fits and (taken or words[0].startswith("-")):
             break
         taken.append(words.pop(0))
     return taken
 
 
-def split(text: str) -> list[str]:
-    """Split what `gather` joined into its items."""
-    separator = SEPARATOR if SEPARATOR in text or "=" in text else ","
-    return [item for item in text.split(separator) if item]
+def _fits(word: str, item: Any) -> bool:
+    """Say whether a word is an item of a type: a number, a choice, an assignment, or any word."""
+    if item in (int, float):
+        try:
+            item(word)
+        except ValueError:
+            return False
+        return True
+    if choices_of(item):
+        return word in choices_of(item)
+    return not word.startswith("-") and (item is not Assignment or "=" in word)
 
 
-def _reads(kind: Callable[[str], object], word: str) -> bool:
-    try:
-        kind(word)
-    except ValueError:
-        return False
-    return True
+def read_items(text: str, item: Any, *, flag: str, required: bool = False) -> tuple[Any, ...]:
+    """Read what `gather` joined into values.
+
+    Args:
+        text: words apart by `SEPARATOR`, and by commas where these are no assignments.
+        item: the type of the values.
+        flag: what errors call it.
+        required: refuse an empty list; otherwise `none` is one.
+
+    Raises:
+        UsageFault or ConfigError: a word is no number, or the list is empty.
+    """
+    words = [word for word in text.split(SEPARATOR) if word]
+    if item is not Assignment:
+        words = [part for word in words for part in word.split(",") if part]
+        if words == [EMPTY] and EMPTY not in choices_of(item) and not required:
+            return ()
+    if required and not words:
+        raise UsageFault(f"{flag} needs at least one value.", hint=f"Write {flag} 2 20 200.")
+    if item not in (int, float):
+        return tuple(words)
+    for word in words:
+        if not _fits(word, item):
+            raise (UsageFault if required else ConfigError)(
+                f"{flag} takes {'integers' if item is int else 'numbers'}, not '{word}'.",
+                hint=f"Write {flag} 2 20 200.",
+            )
+    return tuple(map(item, words))
 
 
-def command_class(
-    *, lists: Mapping[str, ItemTest], optional: frozenset[str] = frozenset()
-) -> type[typer.core.TyperCommand]:
-    """Return a command class that understands list flags before anything is parsed."""
-
-    class ListCommand(typer.core.TyperCommand):
-        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-            try:
-                args = gather(args, lists=lists, optional=optional)
-            except typer.BadParameter as error:
-                error.ctx = ctx
-                if not ctx.resilient_parsing:  # while a shell completes, a word may be missing
-                    raise
-            return super().parse_args(ctx, args)
-
-    return ListCommand
+# -- `--set`
 
 
-# -- What `--set` says: one assignment or a grid of them, as nested settings
-
-
-def parse_assignments(text: str | None) -> dict[str, Any]:
-    """Read `--set a.b=1 c=x` into nested settings; values are YAML."""
+def parse_assignments(items: Iterable[str] | None) -> dict[str, Any]:
+    """Read `a.b=1`, `c=x` into nested settings; values are YAML."""
     import yaml
 
     merged: dict[str, Any] = {}
-    for item in split(text or ""):
+    for item in items or ():
         path, equals, value = item.partition("=")
         if not equals or not path:
             raise ConfigError(
@@ -197,280 +450,11 @@ def parse_assignments(text: str | None) -> dict[str, Any]:
     return merged
 
 
-def grid_of(text: str | None) -> dict[str, dict[str, Any]]:
-    """Read `a.b=1,2 c=x,y` into every combination: label → nested settings."""
+def grid_of(items: Iterable[str] | None) -> dict[str, dict[str, Any]]:
+    """Read `a.b=1,2`, `c=x,y` into every combination: label → nested settings."""
     axes: list[list[str]] = []
-    for item in split(text or ""):
+    for item in items or ():
         path, equals, values = item.partition("=")
-        axes.append([path + equals + value for value in _commas_outside_brackets(values)])
-    cells = itertools.product(*axes)
-    return {" ".join(cell): parse_assignments(SEPARATOR.join(cell)) for cell in cells}
-
-
-def _commas_outside_brackets(text: str) -> list[str]:
-    return re.findall(r"(?:\[[^\]]*\]|[^,\[])+", text) or [text]
-
-
-EMPTY = "none"
-"""How an empty list is written and shown."""
-
-Advice = Callable[[dict[str, Any]], Mapping[str, Any]]
-
-JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, nothing else.")]
-QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only warnings.")]
-DebugFlag = Annotated[bool, typer.Option("--debug", help="Show a traceback on errors.")]
-OutFlag = Annotated[
-    Path | None, typer.Option("--out", "-o", help="Where to write.", show_default=False)
-]
-RunFlag = Annotated[
-    str | None,
-    typer.Option(
-        "--run",
-        help="A run folder, a name in runs/, `latest`, or pretrained:NAME. (default: the newest)",
-        show_default=False,
-    ),
-]
-_ConfigFlag = Annotated[
-    Path | None, typer.Option("--config", help="A YAML file of settings.", show_default=False)
-]
-_SetFlag = Annotated[
-    str | None,
-    typer.Option(
-        "--set",
-        help="Any setting by its path, such as --set optim.lr=1.0e-4. May be repeated.",
-        metavar="KEY=VALUE…",
-        show_default=False,
-    ),
-]
-_PrintFlag = Annotated[
-    bool, typer.Option("--print-config", help="Print every value in force as YAML and stop.")
-]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Show:
-    """How a command is to speak."""
-
-    json: bool = False
-    quiet: bool = False
-
-    @property
-    def consoles(self) -> Consoles:
-        """Return the consoles that speak so; brings Rich."""
-        from dlcli.display.console import Consoles
-
-        return Consoles(json=self.json, quiet=self.quiet)
-
-
-def plain(function: Callable[..., None]) -> Callable[..., None]:
-    """Add `--json`, `--quiet` and `--debug` to a command whose first parameter is `show: Show`."""
-    own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-
-    @functools.wraps(function)
-    def command(*, json: bool, quiet: bool, debug: bool, **rest: Any) -> None:  # noqa: ARG001
-        function(Show(json=json, quiet=quiet), **rest)
-
-    _give_signature(command, [*own, *_SPEAKING])
-    return command
-
-
-def _print_config(config: DataclassType, *, as_json: bool) -> None:
-    """Write settings to standard output."""
-    from dlcli.display.console import to_json
-
-    typer.echo(to_json(to_dict(config)) + "\n" if as_json else dump_yaml(config), nl=False)
-
-
-def configured(
-    cls: type[DataclassType],
-    *,
-    advice: Advice | None = None,
-    base: Callable[[dict[str, Any]], Mapping[str, Any] | None] | None = None,
-    grid: bool = False,
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Turn `function(config, show, **own)` into a command with a flag for each setting of `cls`.
-
-    Args:
-        cls: the config dataclass.
-        advice: settings recommended for what the user chose (a named data set, say); weaker than
-            anything the user wrote.
-        base: a saved configuration that replaces the defaults and the advice (a run to resume),
-            from the command's own parameters.
-        grid: let `--set key=a,b,c` mean every value in turn; the function then gets a dictionary
-            of label → config, one for each combination.
-    """
-    flagged = [key for key in keys(cls) if key.flag]
-
-    def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        own = list(inspect.signature(function, eval_str=True).parameters.values())[2:]
-        names = [parameter.name for parameter in own]
-
-        @functools.wraps(function)
-        def command(**given: Any) -> None:
-            rest = {name: given.pop(name) for name in names}
-            show = Show(json=given.pop("json"), quiet=given.pop("quiet"))
-            saved = base(rest) if base is not None else None
-            cells = grid_of(given["set"]) if grid else {"": parse_assignments(given["set"])}
-            configs = {
-                label: _assemble(cls, given, cell, flagged=flagged, advice=advice, saved=saved)
-                for label, cell in cells.items()
-            }
-            first = next(iter(configs.values()))
-            if given["print_config"]:
-                _print_config(first, as_json=show.json)
-                return
-            function(configs if grid else first, show, **rest)
-
-        _give_signature(command, [*own, *map(_parameter, flagged), *_CONFIGURING, *_SPEAKING])
-        return command
-
-    return decorate
-
-
-def list_flags(cls: type[DataclassType], **more: ItemTest) -> dict[str, ItemTest]:
-    """Return the list flags of a config class with their item tests; `--set` is always one.
-
-    Args:
-        cls: the config dataclass.
-        more: further list flags of the command itself, `dims=is_int` for `--dims`.
-    """
-    found: dict[str, ItemTest] = {"--set": is_assignment}
-    for key in keys(cls):
-        item = _item_type(key)
-        if key.flag and item is not None:
-            found[key.flag] = item_test(item)
-    return found | {"--" + name.replace("_", "-"): test for name, test in more.items()}
-
-
-def add_command(
-    app: typer.Typer,
-    name: str,
-    function: Callable[..., None],
-    *,
-    cls: type[DataclassType] | None = None,
-    list_options: Mapping[str, ItemTest] | None = None,
-    optional: frozenset[str] = frozenset(),
-) -> None:
-    """Register a command, with its list flags."""
-    found = list_flags(cls) if cls is not None else {}
-    found |= list_options or {}
-    app.command(name, cls=command_class(lists=found, optional=optional))(function)
-
-
-def _assemble(
-    cls: type[DataclassType],
-    given: Mapping[str, Any],
-    assignments: dict[str, Any],
-    *,
-    flagged: list[Key],
-    advice: Advice | None,
-    saved: Mapping[str, Any] | None,
-) -> DataclassType:
-    """Default < data set's advice (or the saved run) < --config < --set < explicit flag."""
-    file: Path | None = given["config"]
-    layers = [load_yaml(file) if file is not None else {}]
-    if file is not None:
-        resolve(cls, layers, source=str(file))
-    layers.append(assignments)
-    resolve(cls, [layers[-1]], source="--set")
-    layers.append(_flag_layer(given, flagged))
-    if saved is not None:
-        return resolve(cls, [saved, *layers])
-    advised = advice(merge(*layers)) if advice is not None else {}
-    return resolve(cls, [advised, *layers])
-
-
-def _flag_layer(given: Mapping[str, Any], flagged: list[Key]) -> dict[str, Any]:
-    layer: dict[str, Any] = {}
-    for key in flagged:
-        value = given[_python_name(key)]
-        if value is None:
-            continue
-        item = _item_type(key)
-        if item is not None:
-            empty = value == EMPTY and EMPTY not in choices_of(item)
-            words = [] if empty else split(value)
-            value = [_convert(word, item, flag=str(key.flag)) for word in words]
-        layer = merge(layer, nest(key.path, value))
-    return layer
-
-
-def _convert(word: str, item: Any, *, flag: str) -> Any:
-    if item not in (int, float):
-        return word
-    try:
-        return item(word)
-    except ValueError:
-        kind = "integers" if item is int else "numbers"
-        raise ConfigError(
-            f"{flag} takes {kind}, not '{word}'.", hint=f"Write {flag} 2 20 200."
-        ) from None
-
-
-def _item_type(key: Key) -> Any:
-    """Return the item type of a list setting, or None for a single value."""
-    inner = bare(key.type)
-    return bare(typing.get_args(inner)[0]) if typing.get_origin(inner) is tuple else None
-
-
-def _python_name(key: Key) -> str:
-    return str(key.flag).split("/")[0].lstrip("-").replace("-", "_")
-
-
-def _parameter(key: Key) -> inspect.Parameter:
-    """Describe the flag of one setting; None means that the user did not give it."""
-    item = _item_type(key)
-    inner = bare(key.type)
-    choices = choices_of(item) if item is not None else ()
-    annotation: Any = str if item is not None else inner
-    metavar = None
-    if item is not None:
-        word = "|".join(choices) if choices else {int: "int", float: "float"}.get(item, "str")
-        metavar = f"<{word}>…"
-    text = f"{key.help} (default: {_default_text(key)})"
-    option = typer.Option(
-        str(key.flag), help=text, show_default=False, metavar=metavar, rich_help_panel=_panel(key)
-    )
-    return _keyword(_python_name(key), Annotated[annotation | None, option], None)
-
-
-def _panel(key: Key) -> str:
-    """Return the heading under which `--help` shows a setting: its group in the config."""
-    group, dot, _ = key.path.partition(".")
-    return group.capitalize() if dot else "Options"
-
-
-def _default_text(key: Key) -> str:
-    if isinstance(key.default, tuple):
-        return " ".join(map(str, key.default)) or EMPTY
-    if isinstance(key.default, bool):
-        return "yes" if key.default else "no"
-    return "none" if key.default is None else str(key.default)
-
-
-def _keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
-    return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
-    )
-
-
-_CONFIGURING = [
-    _keyword("config", _ConfigFlag, None),
-    _keyword("set", _SetFlag, None),
-    _keyword("print_config", _PrintFlag, False),
-]
-_SPEAKING = [
-    _keyword("json", JsonFlag, False),
-    _keyword("quiet", QuietFlag, False),
-    _keyword("debug", DebugFlag, False),
-]
-
-
-def _give_signature(function: Any, parameters: list[inspect.Parameter]) -> None:
-    """Make a function look, to Typer, as if it had been written with these parameters."""
-    kinds = inspect.Parameter
-    ordered = sorted(parameters, key=lambda p: p.kind is kinds.KEYWORD_ONLY)
-    function.__signature__ = inspect.Signature(ordered)
-    function.__annotations__ = {p.name: p.annotation for p in ordered}
-    function.__wrapped__ = None
-    del function.__wrapped__
+        parts = re.findall(r"(?:\[[^\]]*\]|[^,\[])+", values) or [values]  # commas in [ ] stay
+        axes.append([path + equals + value for value in parts])
+    return {" ".join(cell): parse_assignments(cell) for cell in itertools.product(*axes)}

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dlcli import __version__
-from dlcli.cli import options as lists
-from dlcli.cli.options import Show, add_command, plain
-from dlcli.cli.pictures import OfflineFlag, SeedFlag, integers
+from dlcli.cli.options import OfflineFlag, SeedFlag, Show, plain
 from dlcli.engine.stopping import StopFlag
 from dlcli.errors import RunFailed, UsageFault
 
 if TYPE_CHECKING:
-    from dlcli.assignment.lab import Cache, Lab
-    from dlcli.assignment.question import Question, Section
+    from dlcli.assignment.lab import Lab
+    from dlcli.assignment.question import Question
+    from dlcli.assignment.report import Cache, Section
 
 ENDINGS = (".html", ".htm")
 
@@ -37,17 +36,11 @@ HtmlFlag = Annotated[
         "--out",
         "-o",
         help="The page, an .html file. (default: report.html; with --only 2 12 report-2-12.html)",
-        show_default=False,
     ),
 ]
 OnlyFlag = Annotated[
-    str | None,
-    typer.Option(
-        "--only",
-        metavar="<int>…",
-        help="Questions to answer, such as 2 12. (default: all)",
-        show_default=False,
-    ),
+    tuple[int, ...] | None,
+    typer.Option("--only", help="Questions to answer, such as 2 12. (default: all)"),
 ]
 DataFlag = Annotated[
     str,
@@ -69,11 +62,6 @@ ThreadsFlag = Annotated[
 DeviceFlag = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add `report`."""
-    add_command(app, "report", report, list_options={"--only": lists.is_int})
-
-
 @plain
 def report(
     show: Show,
@@ -89,14 +77,12 @@ def report(
     device: DeviceFlag = "auto",
 ) -> None:
     """Write one HTML page that answers all questions: figures, numbers, signatures, commands."""
-    numbers = integers(only, flag="--only") or []
+    numbers = list(only or ())
     page = out or Path("-".join(["report", *map(str, dict.fromkeys(numbers))]) + ".html")
     _check_place(page)
     with StopFlag().watching():
-        from dlcli.assignment.catalogue import QUESTIONS
-        from dlcli.assignment.lab import Cache, report_folder
         from dlcli.assignment.page import Heading, render
-        from dlcli.assignment.question import select
+        from dlcli.assignment.report import QUESTIONS, Cache, report_folder, select
         from dlcli.display.console import write_file
 
         questions = select(QUESTIONS, numbers)
@@ -179,7 +165,7 @@ def _lab(
 
 
 def _sections(questions: list[Question], lab: Lab, show: Show, *, cache: Cache) -> list[Section]:
-    from dlcli.assignment.lab import answered
+    from dlcli.assignment.report import answered
     from dlcli.display.progress import FractionProgress
 
     with FractionProgress(show.consoles, label="report") as at:

@@ -7,25 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from dlcli.cli.options import Show, add_command, plain
+from dlcli.cli.options import CheckpointFlag, Show, plain
+from dlcli.errors import UsageFault
 
 KindFlag = Annotated[
-    str | None,
-    typer.Option("--kind", help="Only runs of this kind, such as vae.", show_default=False),
+    str | None, typer.Option("--kind", help="Only runs of this kind, such as vae.")
 ]
 NameArgument = Annotated[
-    str | None,
-    typer.Argument(help="A run folder, a name under runs/, or latest.", show_default=False),
+    str | None, typer.Argument(help="A run folder, a name under runs/, or latest.")
 ]
-
-
-def register(app: typer.Typer) -> None:
-    """Add `runs list`, `show`, `compare`, `export` and `prune`."""
-    add_command(app, "list", list_)
-    add_command(app, "show", show_)
-    add_command(app, "compare", compare)
-    add_command(app, "export", export)
-    add_command(app, "prune", prune)
 
 
 @plain
@@ -60,7 +50,6 @@ def compare(
     """Compare runs: metrics, settings that differ, learning curves in one figure."""
     from dlcli.display.runs import compare_curves, runs_table
     from dlcli.engine.runs import curves_of, differences, find_run, signature_warning, summarise
-    from dlcli.errors import UsageFault
 
     if len(runs) < 2:
         raise UsageFault(
@@ -70,8 +59,7 @@ def compare(
     rows = [summarise(run) for run in found]
     compare_curves(plot, curves_of(found))
     differing = differences(found)
-    warning = signature_warning(rows)
-    if warning:
+    if warning := signature_warning(rows):
         show.consoles.warning(warning)
     result: dict[str, Any] = {"runs": rows, "differences": differing, "files": [plot.absolute()]}
     show.consoles.result(result, runs_table(rows, settings=differing), f"figure {plot}")
@@ -86,19 +74,12 @@ def export(
     half: Annotated[
         bool, typer.Option("--half/--whole", help="Store matrices as float16, or all as float32.")
     ] = True,
-    checkpoint: Annotated[
-        str | None,
-        typer.Option(
-            "--checkpoint",
-            help="best, last or epoch-0010. (default: the run's result)",
-            show_default=False,
-        ),
-    ] = None,
+    checkpoint: CheckpointFlag = None,
 ) -> None:
     """Write a run's weights (safetensors), settings and model card into a folder to hand on."""
     from dlcli.data.catalogue import describe
     from dlcli.display.tables import size
-    from dlcli.engine.export import export_run
+    from dlcli.engine.checkpoint import export_run
     from dlcli.engine.runs import find_run
 
     done = export_run(
@@ -117,9 +98,7 @@ def prune(
     *,
     keep: Annotated[
         int | None,
-        typer.Option(
-            "--keep", min=0, help="Keep this many of the newest finished runs.", show_default=False
-        ),
+        typer.Option("--keep", min=0, help="Keep this many of the newest finished runs."),
     ] = None,
     unfinished: Annotated[
         bool, typer.Option("--unfinished", help="Remove runs that failed or were interrupted.")
@@ -136,7 +115,6 @@ def prune(
     """Remove runs that are no longer needed; says what would go unless --yes is given."""
     from dlcli.display.runs import removals_table
     from dlcli.engine.runs import list_runs, plan_pruning, remove
-    from dlcli.errors import UsageFault
 
     if keep is None and not unfinished and not epochs:
         raise UsageFault(

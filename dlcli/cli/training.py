@@ -1,7 +1,13 @@
-"""What every `train` command shares: where a run goes, going on with one, who listens."""
+"""What commands that take long share.
+
+`run_trainings` is behind every `train` command: where a run goes, which one is resumed, and what
+shows its progress. `measured` runs a measurement to its end or to Ctrl-C, and there is a result
+either way.
+"""
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,7 +24,7 @@ from dlcli.errors import Interrupted, UsageFault
 if TYPE_CHECKING:
     from dlcli.cli.options import Show
     from dlcli.engine.events import Event
-    from dlcli.engine.session import Place
+    from dlcli.engine.session import RunLocation
 
 ResumeFlag = Annotated[
     str | None,
@@ -26,26 +32,75 @@ ResumeFlag = Annotated[
         "--resume",
         metavar="[RUN]",
         help="Go on with a run: --resume RUN, or --resume --out RUN.",
-        show_default=False,
     ),
 ]
 ForceFlag = Annotated[bool, typer.Option("--force", help="Replace an existing run folder.")]
 InitFlag = Annotated[
     str | None,
-    typer.Option(
-        "--init-from", metavar="RUN", help="Start from a run's weights only.", show_default=False
-    ),
+    typer.Option("--init-from", metavar="RUN", help="Start from a run's weights only."),
 ]
 SeedsFlag = Annotated[
     int, typer.Option("--seeds", min=1, help="Train this many seeds and report mean ± std.")
 ]
-OPTIONAL_VALUES = frozenset({"--resume"})
+
+
+def run_trainings(
+    show: Show,
+    cells: Mapping[str, Any],
+    *,
+    chapter: str,
+    title: str,
+    tolerant: bool = False,
+    out: Path | None,
+    resume: str | None,
+    force: bool,
+    init_from: str | None = None,
+) -> dict[str, Any]:
+    """Train with one configuration, or with each of several into a folder of its own.
+
+    Args:
+        show: shows how far it is.
+        cells: label → settings.
+        chapter: `vae` or `nmt`.
+        title: see `dlcli.engine.trainer.train_all`.
+        tolerant: see there.
+        out: `--out`.
+        resume: `--resume`, with or without a name.
+        force: `--force`.
+        init_from: `--init-from`.
+
+    Returns:
+        Label → result; nothing on processes other than the main one.
+    """
+    several = len(cells) > 1
+    with training_listeners(show) as listeners:
+        from dlcli.engine.trainer import train_all, train_once
+
+        train = importlib.import_module(f"dlcli.{chapter}.training").train
+        location = run_location(show, out=out, resume=resume, force=force, several=several)
+        if several:
+            results = train_all(
+                cells,
+                train=train,
+                location=location,
+                title=title,
+                tolerant=tolerant,
+                init_from=init_from,
+                listeners=listeners,
+            )
+        else:
+            ((label, config),) = cells.items()
+            result = train_once(
+                config, train=train, location=location, init_from=init_from, listeners=listeners
+            )
+            results = {label: result}
+    return results if is_main_process() else {}
 
 
 def resumed_folder(resume: str | None, out: Path | None) -> Path | None:
     """Return the folder that `--resume [RUN]` and `--out RUN` name together, or None.
 
-    After an elastic restart by `torchrun`, a run that was started with `--out` is gone on with.
+    After an elastic restart by `torchrun`, a run that was started with `--out` is resumed.
     """
     if resume is None:
         restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
@@ -65,37 +120,37 @@ def resumed_folder(resume: str | None, out: Path | None) -> Path | None:
     return out
 
 
-def chosen_place(
+def run_location(
     show: Show, *, out: Path | None, resume: str | None, force: bool, several: bool = False
-) -> Place:
+) -> RunLocation:
     """Return where the training goes.
 
     Args:
-        show: told where a run that never got to its settings is started over.
+        show: takes a notice where a run that never got to its settings is started over.
         out: `--out`.
         resume: `--resume`, with or without a name.
         force: `--force`.
         several: whether the folder is to hold several runs: seeds, or a grid.
 
     Raises:
-        UsageFault: nothing can be gone on with there.
+        UsageFault: nothing can be resumed there.
     """
     from dlcli.engine.runs import is_blank
-    from dlcli.engine.session import Place
+    from dlcli.engine.session import RunLocation
 
     folder = resumed_folder(resume, out)
     if folder is None:
-        return Place(out=out, force=force)
+        return RunLocation(out=out, force=force)
     if is_blank(folder):
         if is_main_process():
             words = f"{folder} holds no settings yet: starting over with those given now."
             show.consoles.notice(words)
-        return Place(out=folder)
+        return RunLocation(out=folder)
     cells = [] if several or (folder / "config.yaml").is_file() else _cells_in(folder)
     if cells:
         hint = f"Name one of them, such as --resume {cells[0].parent}, or add --seeds N for all."
         raise UsageFault(f"{folder} holds several runs.", hint=hint)
-    return Place(resume=folder)
+    return RunLocation(resume=folder)
 
 
 def saved_config(given: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -154,35 +209,34 @@ def _following_the_main_process() -> Iterator[None]:
 def _while_read(listener: Callable[[Event], None]) -> Callable[[Event], None]:
     """Let a training go on when whoever read its progress has left (`… 2>&1 | head -1`)."""
 
-    def tell(event: Event) -> None:
+    def listen(event: Event) -> None:
         try:
             listener(event)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
-    return tell
+    return listen
 
 
-# -- Measurements that grow: run to the end or to Ctrl-C, and show what there is either way
-
-
-class Growing(Protocol):
-    """A result of which more complete ones follow."""
+class PartialResult(Protocol):
+    """A result that may be followed by more complete ones."""
 
     @property
     def complete(self) -> bool:
         """Whether everything asked for is there."""
 
 
-ResultType = TypeVar("ResultType", bound=Growing)
+ResultType = TypeVar("ResultType", bound=PartialResult)
 
 
-def measured(results: Iterable[ResultType], *, told: Callable[[ResultType], object]) -> ResultType:
+def measured(
+    results: Iterable[ResultType], *, progress: Callable[[ResultType], object]
+) -> ResultType:
     """Run a measurement to the end or to Ctrl-C, and return the last result there was.
 
     Args:
         results: ever more complete; at least one if it is not interrupted.
-        told: hears of each, to show how far it is.
+        progress: takes each of them, to show how far it is.
 
     Raises:
         Interrupted: before there was any.
@@ -191,7 +245,7 @@ def measured(results: Iterable[ResultType], *, told: Callable[[ResultType], obje
     try:
         with StopFlag().watching():
             for latest in results:
-                told(latest)
+                progress(latest)
     except KeyboardInterrupt:
         if latest is None:
             raise Interrupted(
@@ -202,7 +256,7 @@ def measured(results: Iterable[ResultType], *, told: Callable[[ResultType], obje
     return latest
 
 
-def leave_if_partial(result: Growing, show: Show, *, during: str = "") -> None:
+def leave_if_partial(result: PartialResult, show: Show, *, during: str = "") -> None:
     """End with the exit code of an interruption where a result is not complete.
 
     Args:

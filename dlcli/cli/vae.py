@@ -1,52 +1,44 @@
-"""`dl vae train`."""
+"""`dl vae` and `dl sample`: train, evaluate, and draw pictures with variational auto-encoders."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
-from dlcli.cli import options as lists
-from dlcli.cli.options import OutFlag, RunFlag, Show, add_command, configured, plain
-from dlcli.cli.pictures import (
-    LIST_OPTIONS,
+from dlcli.cli.options import (
     CheckpointFlag,
-    DrawFlag,
-    FormatFlag,
     OfflineFlag,
-    PicturesOutFlag,
+    OutFlag,
+    RunArgument,
+    RunFlag,
     SeedFlag,
-    Sheet,
-    ShowFlag,
-    Wanted,
-    deliver,
-    found,
-    gallery_sheet,
-    integers,
-    paths,
-    usual_path,
-    write,
+    Show,
+    configured,
+    one_run,
+    plain,
 )
 from dlcli.cli.training import (
-    OPTIONAL_VALUES,
     ForceFlag,
     InitFlag,
     ResumeFlag,
     SeedsFlag,
-    chosen_place,
-    is_main_process,
     leave_if_partial,
     measured,
+    run_trainings,
     saved_config,
-    training_listeners,
 )
-from dlcli.errors import UsageFault
+from dlcli.engine.settings import seeds_of
+from dlcli.errors import UsageFault, nearest
 from dlcli.vae.config import VaeEvalConfig, VaeTrainConfig
 
 if TYPE_CHECKING:
+    from dlcli.engine.runs import RunFolder
+    from dlcli.vae.generation import Gallery
     from dlcli.vae.gradients import TargetComparison
     from dlcli.vae.sampling import AncestralSample
     from dlcli.vae.study import VaeEvaluation
@@ -72,31 +64,17 @@ def train(
     seeds: SeedsFlag = 1,
 ) -> None:
     """Train a variational auto-encoder and write a run folder with checkpoints and pictures."""
-    with training_listeners(show) as listeners:
-        from dlcli.engine.repeat import seeds_of, train_all, train_once
-        from dlcli.vae import training
-
-        place = chosen_place(show, out=out, resume=resume, force=force, several=seeds > 1)
-        if seeds == 1:
-            result = train_once(
-                config,
-                train=training.train,
-                place=place,
-                init_from=init_from,
-                listeners=listeners,
-            )
-            results = {"": result} if result is not None else {}
-        else:
-            results = train_all(
-                seeds_of(config, seeds),
-                train=training.train,
-                place=place,
-                title=f"vae-{config.model.arch}-seeds",
-                tolerant=False,
-                init_from=init_from,
-                listeners=listeners,
-            )
-    if results and is_main_process():
+    results = run_trainings(
+        show,
+        seeds_of(config, seeds),
+        chapter="vae",
+        title=f"vae-{config.model.arch}-seeds",
+        out=out,
+        resume=resume,
+        force=force,
+        init_from=init_from,
+    )
+    if results:
         show_results(show, results)
 
 
@@ -109,11 +87,11 @@ def show_results(show: Show, results: Mapping[str, TrainResult]) -> None:
         show.consoles.result(result, trained_facts(result))
         return
     from dlcli.display.tables import with_error
-    from dlcli.engine.repeat import spread
+    from dlcli.engine.statistics import mean_std
     from dlcli.vae.display import trained_table
     from dlcli.vae.trained import summarise
 
-    elbo = spread([result.test.elbo for result in results.values()])
+    elbo = mean_std([result.test.elbo for result in results.values()])
     mean = (
         f"test ELBO over {len(results)} seeds: {with_error(elbo.mean, elbo.std)} nats (mean ± std)"
     )
@@ -124,11 +102,7 @@ def show_results(show: Show, results: Mapping[str, TrainResult]) -> None:
 
 PlotFlag = Annotated[
     Path | None,
-    typer.Option(
-        "--plot",
-        help="Figure of the curves. (default: compare.png in the folder)",
-        show_default=False,
-    ),
+    typer.Option("--plot", help="Figure of the curves. (default: compare.png in the folder)"),
 ]
 
 
@@ -148,20 +122,17 @@ def compare(
             "`vae compare` needs a setting with several values.",
             hint="Write --set optim.lr=1.0e-4,1.0e-3,1.0e-2.",
         )
-    with training_listeners(show) as listeners:
-        from dlcli.engine.repeat import train_all
-        from dlcli.vae import training
-
-        place = chosen_place(show, out=out, resume=resume, force=force, several=True)
-        results = train_all(
-            cells,
-            train=training.train,
-            place=place,
-            title="vae-compare",
-            tolerant=True,
-            listeners=listeners,
-        )
-    if results and is_main_process():
+    results = run_trainings(
+        show,
+        cells,
+        chapter="vae",
+        title="vae-compare",
+        tolerant=True,
+        out=out,
+        resume=resume,
+        force=force,
+    )
+    if results:
         failed = [label for label in cells if label not in results]
         show_grid(show, results, failed=failed, plot=plot)
 
@@ -193,15 +164,11 @@ def show_grid(
 
 # -- `dl vae eval`
 
-RunArgument = Annotated[
-    str | None, typer.Argument(metavar="RUN", help="The same as --run.", show_default=False)
-]
-EvalPlotFlag = Annotated[
+BoundsPlotFlag = Annotated[
     Path | None,
     typer.Option(
         "--plot",
         help="Figure of --checkpoints, PNG, SVG or PDF. (default: bounds.png in the run's figures)",
-        show_default=False,
     ),
 ]
 
@@ -214,32 +181,32 @@ def evaluate(
     name: RunArgument = None,
     run: RunFlag = None,
     checkpoint: CheckpointFlag = None,
-    plot: EvalPlotFlag = None,
+    plot: BoundsPlotFlag = None,
 ) -> None:
     """Measure a trained VAE: ELBO, NLL by IWAE and AIS, the gap, active units, ambiguity."""
     from dlcli.display.progress import FractionProgress
-    from dlcli.vae.display import evaluation_words
+    from dlcli.vae.display import evaluation_words, snapshots_figure
     from dlcli.vae.study import run as evaluations
 
-    if name is not None and run is not None and name != run:
-        raise UsageFault(f"'{name}' and --run {run} are two runs.", hint="Name one of them.")
-    trained = found(run or name, checkpoint=checkpoint, consoles=show.consoles)
-    with FractionProgress(show.consoles, label="vae eval", by_note=True) as at:
+    trained = _find_trained(one_run(name, run), checkpoint, show)
+    with FractionProgress(show.consoles, label="vae eval", by_note=True) as progress:
         results = evaluations(
             trained,
             config,
             notice=show.consoles.notice,
-            tell=lambda stage, done: at(done, stage),
+            progress=lambda stage, done: progress(done, stage),
         )
-        result = measured(results, told=lambda found: at(found.done, found.stage))
-    files = _figure(result, plot or Path(f"{usual_path('bounds', run=trained.run)}.png"))
+        result = measured(results, progress=lambda found: progress(found.done, found.stage))
+    files = []
+    if result.checkpoints:
+        path = plot or Path(f"{_usual_path('bounds', run=trained.run)}.png")
+        files = [snapshots_figure(result, path)]
     words = [*evaluation_words(result), *(f"figure: {file}" for file in files)]
-    show.consoles.result(as_json(result, files=files), *words)
+    show.consoles.result(_evaluation_object(result, files=files), *words)
     leave_if_partial(result, show, during=result.stage)
 
 
-def as_json(result: VaeEvaluation, *, files: list[Path]) -> dict[str, Any]:
-    """Return the fields of `--json`."""
+def _evaluation_object(result: VaeEvaluation, *, files: list[Path]) -> dict[str, Any]:
     from dlcli.display.console import to_plain
 
     plain = to_plain(result)
@@ -251,15 +218,39 @@ def as_json(result: VaeEvaluation, *, files: list[Path]) -> dict[str, Any]:
     return {**plain, "partial": not result.complete, "files": files}
 
 
-def _figure(result: VaeEvaluation, path: Path) -> list[Path]:
-    if not result.checkpoints:
-        return []
-    from dlcli.vae.display import snapshots_figure
+def _find_trained(run: str | None, checkpoint: str | None, show: Show) -> Trained:
+    """Return the model that `--run` names, saying on standard error which one that is."""
+    from dlcli.vae.trained import find_trained
 
-    return [snapshots_figure(result, path)]
+    return find_trained(run, checkpoint=checkpoint, notice=show.consoles.notice)
 
 
-# -- `dl vae generate`
+# -- Pictures: `dl vae generate`, `reconstruct`, `interpolate`, `traverse`, and `dl sample`
+
+Format = Literal["png", "npz", "svg", "pdf"]
+
+DrawFlag = Annotated[
+    bool,
+    typer.Option("--mean/--draw", help="Show pixel means, or draw pixels from p(x|z)."),
+]
+ShowFlag = Annotated[bool, typer.Option("--show", help="Also print the pictures here.")]
+FormatFlag = Annotated[
+    tuple[Format, ...] | None,
+    typer.Option(
+        "--format",
+        help="Kinds of file: figures, or npz with pixels and latents. "
+        "(default: by the ending of --out, else png)",
+    ),
+]
+PicturesFlag = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        help="A file or a folder. (default: the run's figures folder; of an exported or packaged "
+        "model, and with --untrained: here)",
+    ),
+]
 
 
 @plain
@@ -279,22 +270,20 @@ def generate(
     ] = 1.0,
     mean: DrawFlag = True,
     checkpoint: CheckpointFlag = None,
-    out: PicturesOutFlag = None,
+    out: PicturesFlag = None,
     formats: FormatFlag = None,
     show_pictures: ShowFlag = False,
 ) -> None:
     """Draw latents from the prior and show what the decoder makes of them."""
-    from dlcli.vae.pictures import sample_pictures
+    from dlcli.vae import generation
 
-    trained = found(run, checkpoint=checkpoint, consoles=show.consoles)
-    gallery = sample_pictures(trained, count=n, seed=seed, temperature=temperature, draw=not mean)
-    kind = "mean" if mean else "draw"
-    name = f"generate-{kind}-seed{seed}"
-    wanted = Wanted(name=name, out=out, formats=formats, seed=seed, show=show_pictures)
-    deliver(gallery_sheet(gallery), trained, wanted=wanted, show=show)
-
-
-# -- `dl vae reconstruct`
+    trained = _find_trained(run, checkpoint, show)
+    gallery = generation.generate(
+        trained, count=n, seed=seed, temperature=temperature, draw=not mean
+    )
+    name = f"generate-{'mean' if mean else 'draw'}-seed{seed}"
+    files = PictureFiles(name, out=out, formats=formats)
+    _deliver(_gallery_sheet(gallery), trained, files, show, seed=seed, printed=show_pictures)
 
 
 @plain
@@ -304,10 +293,7 @@ def reconstruct(
     run: RunFlag = None,
     n: Annotated[int, typer.Option("--n", min=1, help="The first N test images.")] = 10,
     images: Annotated[
-        str | None,
-        typer.Option(
-            "--images", metavar="INT…", help="Test images by number, from 0.", show_default=False
-        ),
+        tuple[int, ...] | None, typer.Option("--images", help="Test images by number, from 0.")
     ] = None,
     sample: Annotated[
         bool, typer.Option("--sample", help="Draw z from q(z|x) instead of taking its mean.")
@@ -316,25 +302,24 @@ def reconstruct(
     mean: DrawFlag = True,
     checkpoint: CheckpointFlag = None,
     offline: OfflineFlag = False,
-    out: PicturesOutFlag = None,
+    out: PicturesFlag = None,
     formats: FormatFlag = None,
     show_pictures: ShowFlag = False,
 ) -> None:
     """Encode test images and decode them again: inputs above, reconstructions below."""
-    from dlcli.vae.generation import paired_rows
-    from dlcli.vae.pictures import reconstructions
+    from dlcli.vae import generation
 
-    trained = found(run, checkpoint=checkpoint, consoles=show.consoles)
-    made = reconstructions(
+    trained = _find_trained(run, checkpoint, show)
+    made = generation.reconstruct(
         trained,
-        images=integers(images, flag="--images") or range(n),
+        images=images or range(n),
         seed=seed,
         sample=sample,
         draw=not mean,
         offline=offline,
         notice=show.consoles.notice,
     )
-    rows, names = paired_rows(made)
+    rows, names = made.paired_rows()
     sheet = Sheet(
         images=rows,
         title=made.label,
@@ -343,11 +328,8 @@ def reconstruct(
         arrays={"inputs": made.inputs, "images": made.images, "z": made.z},
     )
     name = f"reconstruct-{'mean' if mean else 'draw'}-seed{seed}"
-    wanted = Wanted(name=name, out=out, formats=formats, seed=seed, show=show_pictures)
-    deliver(sheet, trained, wanted=wanted, show=show)
-
-
-# -- `dl vae interpolate`
+    files = PictureFiles(name, out=out, formats=formats)
+    _deliver(sheet, trained, files, show, seed=seed, printed=show_pictures)
 
 
 @plain
@@ -356,22 +338,12 @@ def interpolate(
     *,
     run: RunFlag = None,
     images: Annotated[
-        str | None,
-        typer.Option(
-            "--images",
-            metavar="A B",
-            help="Between two test images. (default: 0 1)",
-            show_default=False,
-        ),
+        tuple[int, ...] | None,
+        typer.Option("--images", metavar="A B", help="Between two test images. (default: 0 1)"),
     ] = None,
     seeds: Annotated[
-        str | None,
-        typer.Option(
-            "--seeds",
-            metavar="A B",
-            help="Between the prior draws of two seeds.",
-            show_default=False,
-        ),
+        tuple[int, ...] | None,
+        typer.Option("--seeds", metavar="A B", help="Between the prior draws of two seeds."),
     ] = None,
     steps: Annotated[int, typer.Option("--steps", min=2, help="Pictures on the way.")] = 10,
     path: Annotated[
@@ -379,36 +351,30 @@ def interpolate(
     ] = "spherical",
     checkpoint: CheckpointFlag = None,
     offline: OfflineFlag = False,
-    out: PicturesOutFlag = None,
+    out: PicturesFlag = None,
     formats: FormatFlag = None,
     show_pictures: ShowFlag = False,
 ) -> None:
     """Walk through latent space from one test image to another, or between two prior draws."""
-    from dlcli.vae.pictures import path_between_images, path_between_seeds
+    from dlcli.vae.generation import interpolate_images, interpolate_seeds
 
     if images is not None and seeds is not None:
         raise UsageFault("--images and --seeds name different ends.", hint="Give one of them.")
-    ends = integers(seeds, flag="--seeds")
-    consoles = show.consoles
-    trained = found(run, checkpoint=checkpoint, consoles=consoles)
-    if ends is not None:
-        gallery = path_between_seeds(trained, seeds=ends, steps=steps, path=path)
-        title = f"from seed {ends[0]} to seed {ends[1]}"
+    trained = _find_trained(run, checkpoint, show)
+    ends = seeds or images or (0, 1)
+    if seeds is not None:
+        gallery = interpolate_seeds(trained, seeds=ends, steps=steps, path=path)
+        kind, title = "seeds", f"from seed {ends[0]} to seed {ends[1]}"
     else:
-        ends = integers(images, flag="--images") or [0, 1]
-        gallery = path_between_images(
-            trained, images=ends, steps=steps, path=path, offline=offline, notice=consoles.notice
+        notice = show.consoles.notice
+        gallery = interpolate_images(
+            trained, images=ends, steps=steps, path=path, offline=offline, notice=notice
         )
-        title = f"from test image {ends[0]} to {ends[1]}"
-    name = f"interpolate-{'seeds' if seeds else 'images'}-{ends[0]}-{ends[1]}"
-    wanted = Wanted(
-        name=name, out=out, formats=formats, seed=ends[0] if seeds else 0, show=show_pictures
-    )
-    sheet = gallery_sheet(gallery, title=f"{gallery.label}, {title} ({path})")
-    deliver(sheet, trained, wanted=wanted, show=show)
-
-
-# -- `dl vae traverse`
+        kind, title = "images", f"from test image {ends[0]} to {ends[1]}"
+    files = PictureFiles(f"interpolate-{kind}-{ends[0]}-{ends[1]}", out=out, formats=formats)
+    sheet = _gallery_sheet(gallery, title=f"{gallery.label}, {title} ({path})")
+    seed = ends[0] if seeds else 0
+    _deliver(sheet, trained, files, show, seed=seed, printed=show_pictures)
 
 
 @plain
@@ -417,19 +383,15 @@ def traverse(
     *,
     run: RunFlag = None,
     dims: Annotated[
-        str | None,
+        tuple[int, ...] | None,
         typer.Option(
             "--dims",
-            metavar="INT…",
             help="Latents from 0, one a row. (default: the 20 that matter most; of two, the plane)",
-            show_default=False,
         ),
     ] = None,
     image: Annotated[
         int | None,
-        typer.Option(
-            "--image", help="Start from this test image. (default: z = 0)", show_default=False
-        ),
+        typer.Option("--image", help="Start from this test image. (default: z = 0)"),
     ] = None,
     steps: Annotated[
         int, typer.Option("--steps", min=1, help="Pictures a row (and a column, of a plane).")
@@ -442,17 +404,17 @@ def traverse(
     ] = 3.0,
     checkpoint: CheckpointFlag = None,
     offline: OfflineFlag = False,
-    out: PicturesOutFlag = None,
+    out: PicturesFlag = None,
     formats: FormatFlag = None,
     show_pictures: ShowFlag = False,
 ) -> None:
     """Vary one latent at a time and show what changes; two latents make a plane."""
-    from dlcli.vae.pictures import traversal
+    from dlcli.vae import generation
 
-    trained = found(run, checkpoint=checkpoint, consoles=show.consoles)
-    gallery = traversal(
+    trained = _find_trained(run, checkpoint, show)
+    gallery = generation.traverse(
         trained,
-        dims=integers(dims, flag="--dims"),
+        dims=dims,
         steps=steps,
         span=span,
         image=image,
@@ -464,9 +426,223 @@ def traverse(
     if not gallery.rows:
         what = "the plane of both latents, in equal shares of the prior"
     name = "traverse" if image is None else f"traverse-image{image}"
-    wanted = Wanted(name=name, out=out, formats=formats, seed=0, show=show_pictures)
-    sheet = gallery_sheet(gallery, title=f"{gallery.label}: {what}")
-    deliver(sheet, trained, wanted=wanted, show=show)
+    files = PictureFiles(name, out=out, formats=formats)
+    sheet = _gallery_sheet(gallery, title=f"{gallery.label}: {what}")
+    _deliver(sheet, trained, files, show, seed=0, printed=show_pictures)
+
+
+LATENTS = 8
+"""How many latents `dl sample` draws by default."""
+
+
+@plain
+def sample(
+    show: Show,
+    *,
+    run: RunFlag = None,
+    untrained: Annotated[
+        bool,
+        typer.Option("--untrained", help="A fresh random decoder instead of a trained run."),
+    ] = False,
+    arch: Annotated[
+        Literal["mlp", "conv"] | None,
+        typer.Option("--arch", help="With --untrained: mlp or conv. (default: mlp)"),
+    ] = None,
+    latent_dim: Annotated[
+        int | None,
+        typer.Option(
+            "--latent-dim",
+            min=1,
+            max=100_000,
+            help="With --untrained: latent dimensions D. (default: 20)",
+        ),
+    ] = None,
+    n: Annotated[
+        int | None,
+        typer.Option("--n", min=1, help=f"How many. (default: {LATENTS}, or all of --z)"),
+    ] = None,
+    draws: Annotated[
+        int, typer.Option("--draws", min=1, help="Pictures drawn from p(x|z) for each latent.")
+    ] = 4,
+    seed: SeedFlag = 0,
+    z: Annotated[
+        Path | None,
+        typer.Option(
+            "--z", help="Latents from an npz, npy or text file, one a line, instead of new ones."
+        ),
+    ] = None,
+    checkpoint: CheckpointFlag = None,
+    out: PicturesFlag = None,
+    formats: FormatFlag = None,
+    show_pictures: ShowFlag = False,
+) -> None:
+    """Ancestral sampling: z ~ N(0, I), then x ~ p(x|z); means and draws side by side."""
+    from dlcli.vae.sampling import ancestral_sample, chosen_latents, fresh, of_run
+
+    if untrained and (run is not None or checkpoint is not None):
+        raise UsageFault("--untrained is no run.", hint="Leave out --run and --checkpoint.")
+    if not untrained and (arch is not None or latent_dim is not None):
+        flag = "--arch" if arch is not None else "--latent-dim"
+        raise UsageFault(f"{flag} describes a fresh decoder.", hint="Add --untrained.")
+    trained = None if untrained else _find_trained(run, checkpoint, show)
+    if trained is not None:
+        source = of_run(trained)
+    else:
+        source = fresh(arch=arch or "mlp", latent_dim=latent_dim or 20, seed=seed)
+    latents = chosen_latents(source.model, file=z, count=n, default=LATENTS, seed=seed)
+    made = ancestral_sample(
+        source.model, latents, draws=draws, seed=seed, likelihood=source.likelihood
+    )
+    more = {
+        "z": made.z.tolist(),
+        "draws": made.draws.shape[1],
+        "log_prior": made.log_prior,
+        "log_joint": made.log_joint,
+        "unit": "nats",
+        "signature": source.signature(count=made.count, draws=draws, seed=seed, file=z),
+    }
+    files = PictureFiles(f"sample-{source.stem}seed{seed}", out=out, formats=formats)
+    sheet = _sample_sheet(made, what=source.name)
+    _deliver(sheet, trained, files, show, seed=seed, printed=show_pictures, more=more)
+
+
+def _sample_sheet(made: AncestralSample, *, what: str) -> Sheet:
+    """Lay out each latent's mean with its draws to the right, several latents a row if narrow."""
+    import numpy as np
+
+    S = made.draws.shape[1]
+    across = max(1, round(math.sqrt(made.count / (S + 1))))
+    rows = -(-made.count // across)
+    cells = np.full((rows * across, S + 1, 28, 28), np.nan, dtype=np.float32)
+    cells[: made.count, 0], cells[: made.count, 1:] = made.means, made.draws
+    kind = "draw" if S == 1 else "draws"
+    return Sheet(
+        images=cells.reshape(rows, across * (S + 1), 28, 28),
+        title=f"{what}: mean of p(x|z), then {S} {made.label.replace('draw', kind)}, for each z",
+        count=made.count,
+        columns=across * (S + 1),
+        heads=["mean", *(f"draw {i + 1}" for i in range(S))] * across,
+        arrays={"means": made.means, "draws": made.draws, "z": made.z, "log_joint": made.log_joint},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    """Pictures laid out, with words around them."""
+
+    images: object
+    """(N, 28, 28), or (R, C, 28, 28)."""
+    title: str
+    count: int
+    columns: int = 0
+    rows: Sequence[str] = ()
+    heads: Sequence[str] = ()
+    """Names of the columns."""
+    arrays: dict[str, object]
+    """What an npz holds."""
+
+
+def _gallery_sheet(gallery: Gallery, *, title: str = "") -> Sheet:
+    return Sheet(
+        images=gallery.images,
+        title=title or gallery.label,
+        count=len(gallery.images),
+        columns=gallery.columns,
+        rows=gallery.rows,
+        arrays={"images": gallery.images, "z": gallery.z},
+    )
+
+
+def _deliver(
+    sheet: Sheet,
+    trained: Trained | None,
+    wanted: PictureFiles,
+    show: Show,
+    *,
+    seed: int,
+    printed: bool,
+    more: Mapping[str, object] | None = None,
+) -> None:
+    """Write the files and say where they are, with `more` fields under `--json`."""
+    from dlcli.display.images import PictureRows
+
+    paths = wanted.paths(run=trained.run if trained else None)
+    files = [str(_write(sheet, path)) for path in paths]
+    result = {
+        "run": str(trained.run.path) if trained else None,
+        "checkpoint": trained.checkpoint if trained else None,
+        "files": files,
+        "count": sheet.count,
+        "seed": seed,
+        "label": sheet.title,
+        **(more or {}),
+    }
+    words: list[Any] = [sheet.title, *files]
+    if printed:
+        words.insert(0, PictureRows(sheet.images, columns=sheet.columns))
+    show.consoles.result(result, *words)
+
+
+def _write(sheet: Sheet, path: Path) -> Path:
+    """Write one file in the form that its ending names."""
+    from dlcli.display.images import image_grid, save_npz
+
+    if path.suffix.lower() == ".npz":
+        return save_npz(path, label=sheet.title, **sheet.arrays)
+    image_grid(
+        path,
+        sheet.images,
+        columns=sheet.columns,
+        row_labels=sheet.rows,
+        column_labels=sheet.heads,
+        title=sheet.title,
+    )
+    return path.absolute()
+
+
+@dataclass(frozen=True)
+class PictureFiles:
+    """Where a command's pictures go: `--out` and `--format`, and the stem where none is given."""
+
+    stem: str
+    out: Path | None = None
+    formats: Sequence[str] | None = None
+
+    def paths(self, *, run: RunFolder | None) -> list[Path]:
+        """Return one path for each format.
+
+        Args:
+            run: whose pictures they are; None for a network that is of none.
+
+        Raises:
+            UsageFault: a format that does not exist.
+        """
+        out = self.out
+        ending = out.suffix.lstrip(".").lower() if out is not None and not out.is_dir() else ""
+        formats = list(self.formats or [ending or "png"])
+        for name in formats:
+            if name not in get_args(Format):
+                near = nearest(name, get_args(Format))
+                raise UsageFault(
+                    f"There is no picture format '{name}'.",
+                    hint=near.capitalize() or f"Choose from {', '.join(get_args(Format))}.",
+                )
+        if out is not None and ending:
+            if formats == [ending]:
+                return [out]
+            return [out.with_suffix(f".{name}") for name in formats]
+        usual = _usual_path(self.stem, run=run)
+        return [(out or usual.parent) / f"{usual.name}.{name}" for name in formats]
+
+
+def _usual_path(stem: str, *, run: RunFolder | None) -> Path:
+    """Return where a picture goes that was given no name, without its ending.
+
+    Pictures of an exported model do not go into it, and have its name.
+    """
+    if run is None:
+        return Path(stem)
+    return run.gallery / "-".join(filter(None, [stem, run.mark]))
 
 
 # -- `dl vae gradients`
@@ -488,10 +664,10 @@ def gradients(
     """Compare two estimators of the same gradient: reparametrisation and score function."""
     from dlcli.display.console import to_plain
     from dlcli.display.tables import ResultTable
-    from dlcli.vae.pictures import gradients_of
+    from dlcli.vae.gradients import compare_on_test_images
 
-    trained = found(run, checkpoint=checkpoint, consoles=show.consoles)
-    result, signature = gradients_of(
+    trained = _find_trained(run, checkpoint, show)
+    result, signature = compare_on_test_images(
         trained,
         images=images,
         samples=samples,
@@ -502,17 +678,17 @@ def gradients(
     plain_result = to_plain(result)
     assert isinstance(plain_result, dict)
     table = ResultTable(
-        columns=(
+        columns=[
             "gradient of",
             "estimator",
             "variance",
             "times pathwise",
             "95% interval",
             "agrees",
-        ),
-        rows=[*_rows(result.outputs), *_rows(result.parameters)],
+        ],
+        rows=[*_gradient_rows(result.outputs), *_gradient_rows(result.parameters)],
         title=f"Gradient of the reconstruction term, {images} images, {samples} samples each",
-        signatures={"": signature},
+        signatures=signature,
     )
     value = {
         "run": str(trained.run.path),
@@ -524,7 +700,7 @@ def gradients(
     show.consoles.result(value, table)
 
 
-def _rows(target: TargetComparison) -> list[tuple[object, ...]]:
+def _gradient_rows(target: TargetComparison) -> list[tuple[object, ...]]:
     """Return the table's rows about one gradient."""
     from dlcli.display.tables import interval
 
@@ -540,163 +716,3 @@ def _rows(target: TargetComparison) -> list[tuple[object, ...]]:
         ratio = (contrast.ratio, interval(low, high, digits=3))
         rows.append(("", name, scatter.variance, *ratio, agrees))
     return rows
-
-
-# -- `dl sample`
-
-LATENTS = 8
-
-UntrainedFlag = Annotated[
-    bool, typer.Option("--untrained", help="A fresh random decoder instead of a trained run.")
-]
-ArchFlag = Annotated[
-    Literal["mlp", "conv"] | None,
-    typer.Option("--arch", help="With --untrained: mlp or conv. (default: mlp)"),
-]
-DimFlag = Annotated[
-    int | None,
-    typer.Option(
-        "--latent-dim",
-        min=1,
-        max=100_000,
-        help="With --untrained: latent dimensions D. (default: 20)",
-        show_default=False,
-    ),
-]
-CountFlag = Annotated[
-    int | None,
-    typer.Option(
-        "--n",
-        min=1,
-        help=f"How many latents. (default: {LATENTS}, or all of --z)",
-        show_default=False,
-    ),
-]
-LatentsFlag = Annotated[
-    Path | None,
-    typer.Option(
-        "--z",
-        help="Latents from an npz, npy or text file, one a line, instead of new ones.",
-        show_default=False,
-    ),
-]
-SampleOutFlag = Annotated[
-    Path | None,
-    typer.Option(
-        "--out",
-        "-o",
-        help="A file or a folder. (default: the run's figures folder; of an exported or packaged "
-        "model, and with --untrained: here)",
-        show_default=False,
-    ),
-]
-
-
-@plain
-def sample(
-    show: Show,
-    *,
-    run: RunFlag = None,
-    untrained: UntrainedFlag = False,
-    arch: ArchFlag = None,
-    latent_dim: DimFlag = None,
-    n: CountFlag = None,
-    draws: Annotated[
-        int, typer.Option("--draws", min=1, help="Pictures drawn from p(x|z) for each latent.")
-    ] = 4,
-    seed: SeedFlag = 0,
-    z: LatentsFlag = None,
-    checkpoint: CheckpointFlag = None,
-    out: SampleOutFlag = None,
-    formats: FormatFlag = None,
-    show_pictures: ShowFlag = False,
-) -> None:
-    """Ancestral sampling: z ~ N(0, I), then x ~ p(x|z); means and draws side by side."""
-    from dlcli.display.images import PictureRows
-    from dlcli.vae.sampling import ancestral_sample, chosen_latents, fresh, of_run
-
-    if untrained and (run is not None or checkpoint is not None):
-        raise UsageFault("--untrained is no run.", hint="Leave out --run and --checkpoint.")
-    if not untrained and (arch is not None or latent_dim is not None):
-        flag = "--arch" if arch is not None else "--latent-dim"
-        raise UsageFault(f"{flag} describes a fresh decoder.", hint="Add --untrained.")
-    trained = None if untrained else found(run, checkpoint=checkpoint, consoles=show.consoles)
-    if trained is not None:
-        source = of_run(trained)
-    else:
-        source = fresh(arch=arch or "mlp", latent_dim=latent_dim or 20, seed=seed)
-    latents = chosen_latents(source.model, file=z, count=n, default=LATENTS, seed=seed)
-    made = ancestral_sample(
-        source.model, latents, draws=draws, seed=seed, likelihood=source.likelihood
-    )
-    sheet = side_by_side(made, what=source.name)
-    wanted = Wanted(
-        name=f"sample-{source.stem}seed{seed}",
-        out=out,
-        formats=formats,
-        seed=seed,
-        show=show_pictures,
-    )
-    files = [write(sheet, path) for path in paths(wanted, run=trained.run if trained else None)]
-    value = {
-        **sample_as_json(made, trained=trained, seed=seed),
-        "files": [str(file) for file in files],
-        "label": sheet.title,
-        "signature": source.signature(count=made.count, draws=draws, seed=seed, file=z),
-    }
-    words = [sheet.title, *map(str, files)]
-    pictures = [PictureRows(sheet.images, columns=sheet.columns)] if show_pictures else []
-    show.consoles.result(value, *pictures, *words)
-
-
-def sample_as_json(
-    made: AncestralSample, *, trained: Trained | None, seed: int
-) -> dict[str, object]:
-    """Return the fields of `--json` that the sample itself decides."""
-    return {
-        "run": str(trained.run.path) if trained else None,
-        "checkpoint": trained.checkpoint if trained else None,
-        "z": made.z.tolist(),
-        "count": made.count,
-        "seed": seed,
-        "draws": made.draws.shape[1],
-        "log_prior": made.log_prior,
-        "log_joint": made.log_joint,
-        "unit": "nats",
-    }
-
-
-def side_by_side(made: AncestralSample, *, what: str) -> Sheet:
-    """Lay out each latent's mean with its draws to the right, several latents a row if narrow."""
-    import numpy as np
-
-    S = made.draws.shape[1]
-    across = max(1, round(math.sqrt(made.count / (S + 1))))
-    rows = -(-made.count // across)
-    cells = np.full((rows * across, S + 1, 28, 28), np.nan, dtype=np.float32)
-    cells[: made.count, 0], cells[: made.count, 1:] = made.means, made.draws
-    kind = "draw" if S == 1 else "draws"
-    return Sheet(
-        images=cells.reshape(rows, across * (S + 1), 28, 28),
-        title=f"{what}: mean of p(x|z), then {S} {made.label.replace('draw', kind)}, for each z",
-        count=made.count,
-        columns=across * (S + 1),
-        heads=["mean", *(f"draw {i + 1}" for i in range(S))] * across,
-        arrays={"means": made.means, "draws": made.draws, "z": made.z, "log_joint": made.log_joint},
-    )
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of `vae`, and `sample`."""
-    add_command(app, "train", train, cls=VaeTrainConfig, optional=OPTIONAL_VALUES)
-    add_command(app, "compare", compare, cls=VaeTrainConfig, optional=OPTIONAL_VALUES)
-    add_command(app, "eval", evaluate, cls=VaeEvalConfig)
-    add_command(app, "generate", generate, list_options=LIST_OPTIONS)
-    reconstruct_options = {**LIST_OPTIONS, "--images": lists.is_int}
-    add_command(app, "reconstruct", reconstruct, list_options=reconstruct_options)
-    interpolate_options = {**LIST_OPTIONS, "--images": lists.is_int, "--seeds": lists.is_int}
-    add_command(app, "interpolate", interpolate, list_options=interpolate_options)
-    traverse_options = {**LIST_OPTIONS, "--dims": lists.is_int}
-    add_command(app, "traverse", traverse, list_options=traverse_options)
-    add_command(app, "gradients", gradients)
-    add_command(app, "sample", sample, list_options=LIST_OPTIONS)

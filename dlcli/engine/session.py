@@ -1,7 +1,9 @@
-"""A training from folder to folder: what every `train` command does around its learner.
+"""A training session: from an empty run folder, or a checkpoint, to recorded events.
 
-Opens or makes the run folder, holds its lock, joins the other processes, seeds everything, finds
-the checkpoint to go on from, and passes the loop's events through the recorder.
+`open_session` makes or opens the run folder, holds its lock, joins the other processes, seeds
+everything, and loads the checkpoint to resume from. `Session.events` runs the training loop and
+records what it yields: checkpoints first, then lines of metrics, in the order that makes resuming
+exact.
 """
 
 from __future__ import annotations
@@ -9,118 +11,27 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
-from dlcli.engine.config import (
-    DataclassType,
-    dump_yaml,
-    flags_of_difference,
-    keys,
-    load_yaml,
-    to_dict,
-)
+from dlcli.engine.config import DataclassType, dump_yaml, keys, load_yaml, to_dict
 from dlcli.engine.device import Compute, describe_machine, prepare
 from dlcli.engine.distributed import PeerLost, World, join_processes, launched_world
-from dlcli.engine.events import Evaluated, Event, Finished, RunStarted, Saved, StateDue
+from dlcli.engine.events import CheckpointDue, Evaluated, Event, RunStarted, Saved
 from dlcli.engine.files import write_whole
 from dlcli.engine.loop import Criterion, Learner, Plan, Training
-from dlcli.engine.runs import RunFolder, create_run, describe_start, finite, open_unfinished
+from dlcli.engine.runs import RunFolder, create_run, finite, open_unfinished
 from dlcli.engine.seed import seed_everything
 from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig
 from dlcli.engine.stopping import StopFlag, ignore_signals
 from dlcli.errors import CheckpointError, ConfigError, RunFailed
-
-# -- Writing a run down: metrics lines and checkpoints, in the order that makes resuming exact
-
-
-def record(
-    events: Iterable[Event], *, run: RunFolder, kind: str, config: Mapping[str, Any], stop: StopFlag
-) -> Iterator[Event]:
-    """Pass events on, saving each `StateDue` and writing each `Evaluated`.
-
-    Only the main process records. A checkpoint notes how long metrics.jsonl was when it was taken;
-    `cut_metrics` cuts the file back to that, so no line appears twice.
-
-    Yields:
-        every event except `StateDue`, in whose place a `Saved` comes.
-    """
-    for event in events:
-        if isinstance(event, StateDue):
-            with stop.deferring():
-                path = _save(event, run=run, kind=kind, config=config)
-            yield Saved(path=path, step=event.step)
-            continue
-        if isinstance(event, Evaluated):
-            with stop.deferring():
-                _append(event, path=run.metrics_file)
-        yield event
-
-
-def resume_state(run: RunFolder, *, kind: str) -> dict[str, Any] | None:
-    """Load the newest checkpoint of a run, and change nothing: it may be of another network.
-
-    Returns:
-        the checkpoint's content, or None where the run was stopped before its first checkpoint; it
-        then starts over.
-
-    Raises:
-        CheckpointError: it is damaged, of something else, or holds no run.
-    """
-    path = run.checkpoint("last")
-    state = load_checkpoint(path, kind=kind) if path.exists() else None
-    keep = 0 if state is None else state.get("metrics_bytes")
-    if not isinstance(keep, int) or keep < 0:
-        raise CheckpointError(
-            f"The checkpoint {path} does not say how far the metrics had come.",
-            hint="It is not the checkpoint of a run; use its weights with --init-from.",
-        )
-    return state
-
-
-def cut_metrics(run: RunFolder, state: Mapping[str, Any] | None) -> None:
-    """Cut metrics.jsonl back to a checkpoint that is gone on with, or to nothing.
-
-    Where someone shortened the file, its next line will start on its own.
-    """
-    path = run.metrics_file
-    if not path.exists():
-        return
-    keep = 0 if state is None else int(state["metrics_bytes"])
-    if path.stat().st_size > keep:
-        os.truncate(path, keep)
-    with path.open("rb+") as file:
-        if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) >= 0 and file.read() != b"\n":
-            file.write(b"\n")
-
-
-def _save(event: StateDue, *, run: RunFolder, kind: str, config: Mapping[str, Any]) -> Path:
-    path = run.checkpoint(event.name)
-    size = run.metrics_file.stat().st_size if run.metrics_file.exists() else 0
-    content = {"config": dict(config), "metrics_bytes": size, **event.state}
-    save_checkpoint(path, content, kind=kind)
-    return path
-
-
-def _append(event: Evaluated, *, path: Path) -> None:
-    row = {"epoch": event.epoch, "step": event.step, **event.metrics}
-    try:
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(finite(row), ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise RunFailed(
-            f"{path} could not be written: {error.strerror or error}.",
-            hint="Free some space and go on with --resume; the last checkpoint is good.",
-        ) from None
-
-
-# -- Going on with a run: what must be as it was, and what may be chosen anew
 
 MAY_CHANGE = (
     "loop.epochs",
@@ -132,11 +43,210 @@ MAY_CHANGE = (
     "data.offline",
     "snapshots",
 )
-"""Settings that a resumed run may take anew; any other must be as it was."""
+"""Settings that may change when a run is resumed; all others must be as they were."""
+
+
+class RunConfig(DataclassType, Protocol):
+    """The settings that the training loop needs, among all others of a run."""
+
+    @property
+    def optim(self) -> OptimConfig:
+        """Return the optimiser's settings."""
+        ...
+
+    @property
+    def loop(self) -> LoopConfig:
+        """Return the length of the training."""
+        ...
+
+    @property
+    def compute(self) -> ComputeConfig:
+        """Return device, precision and seed."""
+        ...
+
+
+C = TypeVar("C", bound=RunConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunLocation:
+    """Where a run goes: a new folder (`out`, or one named by date), or a run to resume."""
+
+    out: Path | None = None
+    resume: Path | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Session(Generic[C]):
+    """An open training session of this process."""
+
+    kind: str
+    title: str
+    config: C
+    folder: RunFolder
+    """Written to by the main process only."""
+    world: World
+    compute: Compute
+    stop: StopFlag
+    state: dict[str, Any] | None
+    """The checkpoint to resume from."""
+
+    def events(
+        self,
+        learner: Learner,
+        *,
+        criterion: Criterion | None = None,
+        keep_epochs: tuple[int, ...] = (),
+    ) -> Iterator[Event]:
+        """Train `learner` (its network on the session's device), recording on the main process."""
+        config = self.config
+        plan = Plan(
+            optim=config.optim,
+            loop=config.loop,
+            compute=self.compute,
+            seed=config.compute.seed,
+            world=self.world,
+            compiled=config.compute.compile,
+            criterion=criterion or Criterion(),
+            keep_epochs=keep_epochs,
+        )
+        training = Training(learner, plan=plan, stop=self.stop, state=self.state)
+        if not self.world.is_main:
+            yield from (
+                event for event in training.events() if not isinstance(event, CheckpointDue)
+            )
+            return
+        cut_metrics(self.folder, self.state)
+        yield RunStarted(
+            run=self.folder.path,
+            title=self.title,
+            epochs=config.loop.epochs,
+            steps_per_epoch=training.updates_per_epoch,
+            step=training.position.step,
+            unit=learner.unit,
+        )
+        yield from record(
+            training.events(),
+            run=self.folder,
+            kind=self.kind,
+            config=to_dict(config),
+            stop=self.stop,
+        )
+
+    def finish(self, *, status: str, **fields: object) -> None:
+        """Write the outcome into run.json (main process only)."""
+        if self.world.is_main:
+            self.folder.update_record(status=status, **fields)
+
+
+@contextmanager
+def open_session(
+    *, kind: str, title: str, config: C, location: RunLocation, bf16_pays: bool
+) -> Iterator[Session[C]]:
+    """Open a training session and close it whatever happens.
+
+    Args:
+        kind: what the run is of, such as `vae`; checked when it is loaded again.
+        title: its short name, such as `vae-conv`.
+        config: every setting; saved with the run.
+        location: where the run goes.
+        bf16_pays: see `dlcli.engine.device.choose_precision`.
+    """
+    world = launched_world()
+    local_rank = world.local_rank if world.size > 1 else None
+    compute = prepare(config.compute, bf16_pays=bf16_pays, local_rank=local_rank)
+    stop = StopFlag()
+    with ExitStack() as stack:
+        stack.enter_context(stop.watching())
+        if not world.is_main:  # it waits for the main process, which decides for all
+            stack.enter_context(stop.deferring())
+        join_processes(world, device=compute.device)
+        folder, state = _open_everywhere(
+            kind,
+            title=title,
+            config=config,
+            location=location,
+            world=world,
+            compute=compute,
+            stack=stack,
+        )
+        seed_everything(config.compute.seed)
+        session = Session(
+            kind=kind,
+            title=title,
+            config=config,
+            folder=folder,
+            world=world,
+            compute=compute,
+            stop=stop,
+            state=state,
+        )
+        if world.is_main:
+            _record_start(session)
+        try:
+            yield session
+        except BaseException as error:
+            if world.size > 1:
+                ignore_signals()
+            lost = _lost_peer(session, error)
+            _record_failure(session, lost or error)
+            if lost is not None:
+                raise lost from error
+            raise
+
+
+def _open_everywhere(
+    kind: str,
+    *,
+    title: str,
+    config: RunConfig,
+    location: RunLocation,
+    world: World,
+    compute: Compute,
+    stack: ExitStack,
+) -> tuple[RunFolder, dict[str, Any] | None]:
+    """Open the folder on the main process; every process gets its path, and loads the state."""
+    failure: Exception | None = None
+    folder: RunFolder | None = None
+    state: dict[str, Any] | None = None
+    if world.is_main:
+        try:
+            folder = _open_folder(
+                title, config=config, location=location, compute=compute, stack=stack
+            )
+            if location.resume is not None:
+                state = resume_state(folder, kind=kind)
+        except Exception as error:
+            failure = error
+    path, resumes, failure = world.share((folder and folder.path, state is not None, failure))
+    if failure is not None:
+        raise failure
+    folder = RunFolder(path)
+    if resumes and not world.is_main:
+        state = load_checkpoint(folder.checkpoint(), kind=kind)
+    return folder, state
+
+
+def _open_folder(
+    title: str, *, config: RunConfig, location: RunLocation, compute: Compute, stack: ExitStack
+) -> RunFolder:
+    if location.resume is None:
+        folder = create_run(title, out=location.out, force=location.force)
+        stack.enter_context(folder.locked())
+    else:
+        folder = open_unfinished(location.resume)
+        stack.enter_context(folder.locked())
+        check_unchanged(config, folder)
+        check_precision(compute, folder)
+        folder.sweep()
+    write_whole(folder.config_file, dump_yaml(config).encode())
+    folder.mark_newest()
+    return folder
 
 
 def check_unchanged(config: DataclassType, folder: RunFolder) -> None:
-    """Refuse to go on with a run under other settings than its own.
+    """Refuse to resume a run with other settings than its own.
 
     Raises:
         ConfigError: names the first setting that differs and may not.
@@ -155,81 +265,6 @@ def check_unchanged(config: DataclassType, folder: RunFolder) -> None:
             )
 
 
-def check_precision(where: Compute, folder: RunFolder) -> None:
-    """Refuse to go on in another precision because "auto" means another one on this machine."""
-    before = folder.record().get("precision", where.precision)
-    if before != where.precision:
-        raise ConfigError(
-            f"The run {folder.path} was trained in {before}, and compute.precision = auto means "
-            f"{where.precision} here.",
-            hint=f"Add --precision {before}.",
-        )
-
-
-def refuse_other_network(
-    model: DataclassType | None, saved: Mapping[str, Any], *, run: RunFolder
-) -> None:
-    """Say with which flags a run's weights would fit, where its settings tell.
-
-    Args:
-        model: what the network that they do not fit was built from.
-        saved: all settings of the run.
-        run: it.
-
-    Raises:
-        ConfigError: they tell.
-    """
-    theirs = saved.get("model")
-    if model is None or not isinstance(theirs, Mapping):
-        return
-    if flags := flags_of_difference(model, theirs):
-        raise ConfigError(
-            f"The weights of {run.path} are those of another network.", hint=f"Add {flags}."
-        )
-
-
-class Result(Protocol):
-    """What a training leaves in run.json, as far as resuming looks at it."""
-
-    @property
-    def epochs(self) -> int:
-        """Epochs trained."""
-
-    @property
-    def reason(self) -> str:
-        """Why it ended: `done`, `early-stop`, …"""
-
-
-R = TypeVar("R", bound=Result)
-
-
-def recorded_result(
-    config: DataclassType, folder: RunFolder, *, read: Callable[[Mapping[str, Any]], R]
-) -> R | None:
-    """Return the recorded result of a run with nothing left to do, else None.
-
-    Args:
-        config: with `loop.epochs` and `loop.patience`, as it is to be resumed.
-        folder: the run.
-        read: makes a result of its fields.
-
-    Raises:
-        ConfigError: see `check_unchanged`.
-    """
-    record = folder.record()
-    if record.get("status") != "done":
-        return None
-    check_unchanged(config, folder)
-    try:
-        result = read(record["result"])
-    except (KeyError, TypeError):
-        return None
-    loop = to_dict(config)["loop"]
-    same_patience = load_yaml(folder.config_file)["loop"].get("patience") == loop["patience"]
-    ended = result.reason == "early-stop" and same_patience
-    return result if ended or result.epochs >= loop["epochs"] else None
-
-
 _MISSING = object()
 
 
@@ -241,221 +276,77 @@ def _leaf(data: Any, path: str) -> Any:
     return data
 
 
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where a run goes: a new folder (`out`, or one named by date), or one to go on with."""
-
-    out: Path | None = None
-    resume: Path | None = None
-    force: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Session:
-    """An open training session of this process."""
-
-    kind: str
-    title: str
-    config: DataclassType
-    folder: RunFolder
-    """Written to by the main process only."""
-    world: World
-    compute: Compute
-    stop: StopFlag
-    state: dict[str, Any] | None
-    """The checkpoint to go on from."""
-
-    def events(
-        self,
-        learner: Learner,
-        *,
-        optim: OptimConfig,
-        loop: LoopConfig,
-        compute: ComputeConfig,
-        criterion: Criterion | None = None,
-        keep_epochs: tuple[int, ...] = (),
-    ) -> Iterator[Event]:
-        """Train `learner` (its network on the session's device), recording on the main process."""
-        plan = Plan(
-            optim=optim,
-            loop=loop,
-            compute=self.compute,
-            seed=compute.seed,
-            world=self.world,
-            compiled=compute.compile,
-            criterion=criterion or Criterion(),
-            keep_epochs=keep_epochs,
+def check_precision(compute: Compute, folder: RunFolder) -> None:
+    """Refuse to resume in another precision because "auto" means another one on this machine."""
+    before = folder.record().get("precision", compute.precision)
+    if before != compute.precision:
+        raise ConfigError(
+            f"The run {folder.path} was trained in {before}, and compute.precision = auto means "
+            f"{compute.precision} here.",
+            hint=f"Add --precision {before}.",
         )
-        training = Training(learner, plan=plan, stop=self.stop, state=self.state)
-        if self.world.is_main:
-            cut_metrics(self.folder, self.state)
-            yield RunStarted(
-                run=self.folder.path,
-                title=self.title,
-                epochs=loop.epochs,
-                steps_per_epoch=training.updates_per_epoch,
-                step=training.position.step,
-                unit=learner.unit,
-            )
-            events: Iterator[Event] = record(
-                training.events(),
-                run=self.folder,
-                kind=self.kind,
-                config=to_dict(self.config),
-                stop=self.stop,
-            )
-        else:
-            events = (event for event in training.events() if not isinstance(event, StateDue))
-        yield from events
-
-    def finish(self, *, status: str, **fields: object) -> None:
-        """Write the outcome into run.json (main process only)."""
-        if self.world.is_main:
-            self.folder.update_record(status=status, **fields)
 
 
-@contextmanager
-def open_session(
-    *,
-    kind: str,
-    title: str,
-    config: DataclassType,
-    compute: ComputeConfig,
-    place: Place,
-    bf16_pays: bool,
-) -> Iterator[Session]:
-    """Open a training session and close it whatever happens.
+def resume_state(run: RunFolder, *, kind: str) -> dict[str, Any] | None:
+    """Load the newest checkpoint of a run, and change nothing: it may be of another network.
 
-    Args:
-        kind: what the run is of, such as `vae`; checked when it is loaded again.
-        title: its short name, such as `vae-conv`.
-        config: every setting; saved with the run.
-        compute: its part about device, precision, seed and threads.
-        place: where the run goes.
-        bf16_pays: see `dlcli.engine.device.choose_precision`.
+    Returns:
+        The checkpoint's content, or None where the run was stopped before its first checkpoint; it
+        then starts over.
+
+    Raises:
+        CheckpointError: it is damaged, of something else, or holds no run.
     """
-    world = launched_world()
-    local_rank = world.local_rank if world.size > 1 else None
-    where = prepare(compute, bf16_pays=bf16_pays, local_rank=local_rank)
-    stop = StopFlag()
-    with ExitStack() as stack:
-        stack.enter_context(stop.watching())
-        if not world.is_main:  # it waits for the main process, which decides for all
-            stack.enter_context(stop.deferring())
-        join_processes(world, device=where.device)
-        folder, state = _open_folder(
-            kind, title=title, config=config, place=place, world=world, where=where, stack=stack
+    path = run.checkpoint("last")
+    state = load_checkpoint(path, kind=kind) if path.exists() else None
+    keep = 0 if state is None else state.get("metrics_bytes")
+    if not isinstance(keep, int) or keep < 0:
+        raise CheckpointError(
+            f"The checkpoint {path} does not say how far the metrics had come.",
+            hint="It is not the checkpoint of a run; use its weights with --init-from.",
         )
-        seed_everything(compute.seed)
-        if world.is_main:
-            _note_start(folder, kind=kind, title=title, compute=compute, where=where, world=world)
-        session = Session(
-            kind=kind,
-            title=title,
-            config=config,
-            folder=folder,
-            world=world,
-            compute=where,
-            stop=stop,
-            state=state,
-        )
-        try:
-            yield session
-        except BaseException as error:
-            if world.size > 1:
-                ignore_signals()
-            lost = _lost_peer(session, error)
-            _note_failure(session, lost or error)
-            if lost is not None:
-                raise lost from error
-            raise
+    return state
 
 
-def follow(events: Iterable[Event], *listeners: Callable[[Event], None]) -> Finished | None:
-    """Tell every event to every listener; return the last `Finished`."""
-    end: Finished | None = None
-    for event in events:
-        for listener in listeners:
-            listener(event)
-        if isinstance(event, Finished):
-            end = event
-    return end
-
-
-def _open_folder(
-    kind: str,
-    *,
-    title: str,
-    config: DataclassType,
-    place: Place,
-    world: World,
-    where: Compute,
-    stack: ExitStack,
-) -> tuple[RunFolder, dict[str, Any] | None]:
-    """Open the folder on the main process and tell the others; load the state everywhere."""
-    failure: Exception | None = None
-    folder: RunFolder | None = None
-    state: dict[str, Any] | None = None
-    if world.is_main:
-        try:
-            folder = _main_folder(title, config=config, place=place, where=where, stack=stack)
-            if place.resume is not None:
-                state = resume_state(folder, kind=kind)
-        except Exception as error:
-            failure = error
-    path, goes_on, failure = world.share((folder and folder.path, state is not None, failure))
-    if failure is not None:
-        raise failure
-    folder = RunFolder(path)
-    if goes_on and not world.is_main:
-        state = load_checkpoint(folder.checkpoint(), kind=kind)
-    return folder, state
-
-
-def _main_folder(
-    title: str, *, config: DataclassType, place: Place, where: Compute, stack: ExitStack
-) -> RunFolder:
-    if place.resume is None:
-        folder = create_run(title, out=place.out, force=place.force)
-        stack.enter_context(folder.locked())
-    else:
-        folder = open_unfinished(place.resume)
-        stack.enter_context(folder.locked())
-        check_unchanged(config, folder)
-        check_precision(where, folder)
-        folder.sweep()
-    write_whole(folder.config_file, dump_yaml(config).encode())
-    folder.mark_newest()
-    return folder
-
-
-def _note_start(
-    folder: RunFolder,
-    *,
-    kind: str,
-    title: str,
-    compute: ComputeConfig,
-    where: Compute,
-    world: World,
-) -> None:
-    """Say in run.json how the run began; each time it is gone on with is added to `resumed`."""
-    start = describe_start(kind=kind, title=title, seed=compute.seed, machine=describe_machine())
-    before = folder.record()
+def _record_start(session: Session[C]) -> None:
+    """Write into run.json how the run began; each resumption is added to `resumed`."""
+    start: dict[str, Any] = {
+        "kind": session.kind,
+        "title": session.title,
+        "status": "running",
+        "command": sys.argv,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "seed": session.config.compute.seed,
+        "machine": describe_machine(),
+        "git": git_commit(),
+    }
+    before = session.folder.record()
     if "started" in before:
         again = {name: start.pop(name) for name in ("started", "command")}
         start["resumed"] = [*before.get("resumed", []), again]
-    folder.update_record(
+    session.folder.update_record(
         **start,
-        device=str(where.device),
-        precision=where.precision,
-        threads=where.threads,
-        processes=world.size,
+        device=str(session.compute.device),
+        precision=session.compute.precision,
+        threads=session.compute.threads,
+        processes=session.world.size,
         error=None,
     )
 
 
-def _lost_peer(session: Session, error: BaseException) -> PeerLost | None:
-    """Turn what torch says when another process has gone into a sentence."""
+def git_commit() -> str | None:
+    """Return the commit of the working folder, if it is a git checkout."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def _lost_peer(session: Session[C], error: BaseException) -> PeerLost | None:
+    """Turn torch's error into a sentence where another process has ended."""
     words = ("gloo", "nccl", "connection", "socket")
     said = str(error).lower()
     lost = isinstance(error, RuntimeError) and any(word in said for word in words)
@@ -467,8 +358,64 @@ def _lost_peer(session: Session, error: BaseException) -> PeerLost | None:
     )
 
 
-def _note_failure(session: Session, error: BaseException) -> None:
-    """Say in run.json how the session ended; a disk that is full must not hide the reason."""
+def _record_failure(session: Session[C], error: BaseException) -> None:
+    """Write into run.json how the session ended; a full disk must not hide the reason."""
     stopped = isinstance(error, KeyboardInterrupt | GeneratorExit) or session.stop.requested
     with session.stop.deferring(), contextlib.suppress(Exception):
         session.finish(status="interrupted" if stopped else "failed", error=str(error))
+
+
+def cut_metrics(run: RunFolder, state: Mapping[str, Any] | None) -> None:
+    """Cut metrics.jsonl back to where it was when a checkpoint was taken, or to nothing.
+
+    Where someone shortened the file, its next line will start on its own.
+    """
+    path = run.metrics_file
+    if not path.exists():
+        return
+    keep = 0 if state is None else int(state["metrics_bytes"])
+    if path.stat().st_size > keep:
+        os.truncate(path, keep)
+    with path.open("rb+") as file:
+        if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) >= 0 and file.read() != b"\n":
+            file.write(b"\n")
+
+
+def record(
+    events: Iterable[Event], *, run: RunFolder, kind: str, config: Mapping[str, Any], stop: StopFlag
+) -> Iterator[Event]:
+    """Pass events on, saving each `CheckpointDue` and writing each `Evaluated`.
+
+    A checkpoint notes how long metrics.jsonl was when it was taken; `cut_metrics` cuts the file
+    back to that, so no line appears twice.
+
+    Yields:
+        every event, with a `Saved` in place of each `CheckpointDue`.
+    """
+    for event in events:
+        if isinstance(event, CheckpointDue):
+            with stop.deferring():
+                path = run.checkpoint(event.name)
+                size = run.metrics_file.stat().st_size if run.metrics_file.exists() else 0
+                content = {"config": dict(config), "metrics_bytes": size, **event.state}
+                save_checkpoint(path, content, kind=kind)
+            yield Saved(path=path, step=event.step)
+            continue
+        if isinstance(event, Evaluated):
+            with stop.deferring():
+                _append(event, path=run.metrics_file)
+        yield event
+
+
+def _append(event: Evaluated, *, path: Path) -> None:
+    row = {"epoch": event.epoch, "step": event.step, **event.metrics}
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(finite(row), ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise RunFailed(
+            f"{path} could not be written: {error.strerror or error}.",
+            hint="Free some space and go on with --resume; the last checkpoint is good.",
+        ) from None

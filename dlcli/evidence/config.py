@@ -6,12 +6,12 @@ Reading this module needs neither torch nor pydantic.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from dlcli.engine.config import STRICT, setting
-from dlcli.engine.settings import ComputeConfig
+from dlcli.engine.config import STRICT, setting, setting_like
+from dlcli.engine.settings import ComputeConfig, compute_config
 from dlcli.errors import ConfigError
 
 SIMULATED = "simulated"
@@ -26,25 +26,19 @@ Mean = Annotated[float, Ge(-1e6), Le(1e6)]
 Deviation = Annotated[float, Ge(1e-12), Le(1e6)]
 
 
-def _shared(name: str) -> dict[str, Any]:
-    """Take over one field of the engine's ComputeConfig: its default, help and flag."""
-    found = ComputeConfig.__dataclass_fields__[name]
-    return {"default": found.default, **found.metadata}
-
-
 @dataclass(frozen=True, kw_only=True)
 class PlaceConfig:
     """Where it is computed, and from which seed: the engine's settings that apply here."""
 
     __pydantic_config__ = STRICT
 
-    device: str = setting(**_shared("device"))
-    seed: Annotated[int, Ge(0), Lt(2**63)] = setting(**_shared("seed"))
-    threads: Annotated[int, Ge(0), Le(1024)] = setting(**_shared("threads"))
+    device: str = setting_like(ComputeConfig, "device")
+    seed: Annotated[int, Ge(0), Lt(2**63)] = setting_like(ComputeConfig, "seed")
+    threads: Annotated[int, Ge(0), Le(1024)] = setting_like(ComputeConfig, "threads")
 
     def resolved(self) -> ComputeConfig:
         """Return the engine's own settings."""
-        return ComputeConfig(device=self.device, seed=self.seed, threads=self.threads)
+        return compute_config(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +63,7 @@ class AnnealingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EvidenceConfig:
-    """Everything `dl mc-estimate` can be told."""
+    """Everything that `dl mc-estimate` can be set to."""
 
     __pydantic_config__ = STRICT
 
@@ -79,7 +73,7 @@ class EvidenceConfig:
         help="linear-gaussian: x = Wz + noise, exact answers; bernoulli: a random ReLU decoder",
     )
     dims: tuple[Dimension, ...] = setting(
-        (2, 20, 200), flag="--dims", help="latent dimensions D", source="seed, Question 2"
+        (2, 20, 200), flag="--dims", help="latent dimensions D", source="assignment, Question 2"
     )
     estimators: tuple[EstimatorName, ...] = setting(
         ("prior", "importance", "ais"), flag="--estimators", help="ways to estimate log p(x)"
@@ -107,13 +101,13 @@ class EvidenceConfig:
         100_000_000, flag="--max-samples", help="most samples of an estimate under --target-se"
     )
     pixels: Annotated[int, Ge(1), Le(100_000)] = setting(
-        784, flag="--pixels", help="pixels of an image", source="seed, Question 9"
+        784, flag="--pixels", help="pixels of an image", source="assignment, Question 9"
     )
     noise_variance: Annotated[float, Ge(1e-12), Le(1e6)] = setting(
         0.1, flag="--noise-variance", help="variance of a pixel's noise in linear-gaussian"
     )
     hidden: Annotated[int, Ge(1), Le(100_000)] = setting(
-        350, flag="--hidden", help="hidden units of bernoulli", source="seed, Question 9"
+        350, flag="--hidden", help="hidden units of bernoulli", source="assignment, Question 9"
     )
     logit_scale: Annotated[float, Gt(0), Le(100)] = setting(
         2.0, flag="--logit-scale", help="standard deviation of a pixel's logit in bernoulli"
@@ -124,7 +118,7 @@ class EvidenceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class KlConfig:
-    """Everything `dl kl` can be told: q and p, one value for a scalar, several for a diagonal."""
+    """Everything that `dl kl` can be set to; q and p have a value for each dimension."""
 
     __pydantic_config__ = STRICT
 

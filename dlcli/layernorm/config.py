@@ -5,13 +5,13 @@ Reading this module needs neither torch nor pydantic.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from dlcli.engine.config import STRICT, setting
-from dlcli.engine.settings import ComputeConfig, Precision
+from dlcli.engine.config import STRICT, setting, setting_like
+from dlcli.engine.settings import ComputeConfig, Precision, compute_config
 from dlcli.errors import ConfigError
 
 Placement = Literal["post", "pre", "sandwich", "deepnorm", "admin", "rezero", "dlcl"]
@@ -21,8 +21,8 @@ Task = Literal["reverse", "copy"]
 Count = Annotated[int, Ge(1), Le(4096)]
 
 SOURCES: dict[str, str] = {
-    "post": "Vaswani et al. 2017, arXiv 1706.03762; the seed's equation 21",
-    "pre": "Wang et al. 2019, arXiv 1906.01787; Xiong et al. 2020, arXiv 2002.04745; the seed's 22",
+    "post": "Vaswani et al. 2017, arXiv 1706.03762; the assignment's equation 21",
+    "pre": "Wang et al. 2019, arXiv 1906.01787; Xiong et al. 2020, arXiv 2002.04745; equation 22",
     "sandwich": "Ding et al. 2021 (CogView), arXiv 2105.13290",
     "deepnorm": "Wang et al. 2022 (DeepNet), arXiv 2203.00555, encoder-only constants",
     "admin": "Liu et al. 2020, arXiv 2004.08249",
@@ -47,12 +47,14 @@ class StackConfig:
         help="theorem: uniform attention with one value matrix, Gaussian Xavier weights; "
         "transformer: multi-head attention, uniform Xavier weights",
         source="Xiong et al. 2020, section 3.3",
+        signature="setting",
     )
     heads: Count = setting(4, flag="--heads", help="attention heads in the transformer setting")
     feedforward: Annotated[int, Ge(0), Le(65_536)] = setting(
         0,
         flag="--feedforward",
         help="hidden units of a feed-forward sublayer; 0 is the width (theorem) or 4 times it",
+        signature="ff",
     )
     gamma: Annotated[float, Gt(0), Le(1e6)] = setting(
         1.0, flag="--gamma", help="gain of every LayerNorm at initialisation"
@@ -62,6 +64,15 @@ class StackConfig:
         flag="--final-norm",
         help="LayerNorm after the last layer; auto: with pre, sandwich and dlcl",
     )
+
+    def hidden_units(self, width: int) -> int:
+        """Return the hidden units of a feed-forward sublayer of `width` features."""
+        return self.feedforward or (width if self.regime == "theorem" else 4 * width)
+
+    def count_weights(self, *, depth: int, width: int) -> int:
+        """Return how many numbers the matrices of a stack hold."""
+        attention = width if self.regime == "theorem" else 4 * width
+        return depth * width * (attention + 2 * self.hidden_units(width))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +93,10 @@ class SweepConfig:
     seeds: Count = setting(
         8, flag="--seeds", help="independent draws of weights and data; 2 or more for an interval"
     )
-    batch_size: Count = setting(16, flag="--batch-size", help="sequences in the measured batch")
-    tokens: Count = setting(16, flag="--tokens", help="tokens in each sequence")
+    batch_size: Count = setting(
+        16, flag="--batch-size", help="sequences in the measured batch", signature="batch"
+    )
+    tokens: Count = setting(16, flag="--tokens", help="tokens in each sequence", signature="batch")
     classes: Annotated[int, Ge(2), Le(1_000_000)] = setting(
         1000, flag="--classes", help="classes of the token-mean cross-entropy"
     )
@@ -91,11 +104,26 @@ class SweepConfig:
         "float32", flag="--dtype", help="numbers in which weights and activations are held"
     )
     post_tolerance: Annotated[float, Gt(0)] = setting(
-        0.1, flag="--post-tolerance", help="how far from 0 the post-norm interval may reach"
+        0.1,
+        flag="--post-tolerance",
+        help="how far from 0 the post-norm interval may reach",
+        signature=None,
     )
     pre_tolerance: Annotated[float, Gt(0)] = setting(
-        0.05, flag="--pre-tolerance", help="how far from -1/2 the pre-norm interval may reach"
+        0.05,
+        flag="--pre-tolerance",
+        help="how far from -1/2 the pre-norm interval may reach",
+        signature=None,
     )
+
+    def distinct(self) -> SweepConfig:
+        """Return the sweep with its depths in ascending order and no list item twice."""
+        return replace(
+            self,
+            placements=tuple(dict.fromkeys(self.placements)),
+            depths=tuple(sorted(set(self.depths))),
+            widths=tuple(dict.fromkeys(self.widths)),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,9 +132,14 @@ class LayersConfig:
 
     __pydantic_config__ = STRICT
 
-    depth: Count = setting(18, flag="--layer-depth", help="layers of the per-layer view")
+    depth: Count = setting(
+        18, flag="--layer-depth", help="layers of the per-layer view", signature="layer_depth"
+    )
     steps: Annotated[int, Ge(0), Le(1_000_000)] = setting(
-        0, flag="--steps", help="training updates after which the per-layer view is taken again"
+        0,
+        flag="--steps",
+        help="training updates after which the per-layer view is taken again",
+        signature="steps",
     )
 
 
@@ -117,17 +150,21 @@ class TrainConfig:
     __pydantic_config__ = STRICT
 
     task: Task = setting("reverse", flag="--task", help="sequence to give back: reversed or copied")
-    depth: Count = setting(18, flag="--train-depth", help="layers of the trained stacks")
+    depth: Count = setting(
+        18, flag="--train-depth", help="layers of the trained stacks", signature="train"
+    )
     width: Annotated[int, Ge(2), Le(16_384)] = setting(
-        64, flag="--train-width", help="features of the trained stacks"
+        64, flag="--train-width", help="features of the trained stacks", signature="train"
     )
-    length: Count = setting(12, flag="--length", help="symbols in a sequence")
+    length: Count = setting(12, flag="--length", help="symbols in a sequence", signature="task")
     vocabulary: Annotated[int, Ge(2), Le(1_000_000)] = setting(
-        16, flag="--vocabulary", help="different symbols"
+        16, flag="--vocabulary", help="different symbols", signature="task"
     )
-    batch_size: Count = setting(32, flag="--train-batch-size", help="sequences an update")
+    batch_size: Count = setting(
+        32, flag="--train-batch-size", help="sequences an update", signature="train"
+    )
     steps: Annotated[int, Ge(1), Le(1_000_000)] = setting(
-        300, flag="--train-steps", help="updates of each training"
+        300, flag="--train-steps", help="updates of each training", signature="train"
     )
     lr: Annotated[float, Gt(0), Le(1e3)] = setting(
         1e-3,
@@ -136,35 +173,40 @@ class TrainConfig:
         source="Xiong et al. 2020, section 3.2: the peak rate of their Adam runs",
     )
     warmup_steps: Annotated[int, Ge(0)] = setting(
-        150, flag="--warmup-steps", help="updates of linear warm-up in the runs that have one"
+        150,
+        flag="--warmup-steps",
+        help="updates of linear warm-up in the runs that have one",
+        signature="warmup",
     )
-    seeds: Count = setting(3, flag="--train-seeds", help="trainings of each kind")
+    seeds: Count = setting(
+        3, flag="--train-seeds", help="trainings of each kind", signature="train"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class EquationsConfig:
-    """The exact check of the seed's equations, in float64 with full Jacobians."""
+    """The exact check of the assignment's equations, in float64 with full Jacobians."""
 
     __pydantic_config__ = STRICT
 
     depth: Annotated[int, Ge(1), Le(256)] = setting(
-        12, flag="--equations-depth", help="layers whose Jacobians are built in full"
+        12,
+        flag="--equations-depth",
+        help="layers whose Jacobians are built in full",
+        signature="equations",
     )
     width: Annotated[int, Ge(1), Le(512)] = setting(
-        32, flag="--equations-width", help="features there"
+        32, flag="--equations-width", help="features there", signature="equations"
     )
     tokens: Annotated[int, Ge(1), Le(64)] = setting(
-        4, flag="--equations-tokens", help="tokens there"
+        4, flag="--equations-tokens", help="tokens there", signature="equations"
     )
     tolerance: Annotated[float, Gt(0)] = setting(
-        1e-10, flag="--equations-tolerance", help="largest allowed difference between Jacobians"
+        1e-10,
+        flag="--equations-tolerance",
+        help="largest allowed difference between Jacobians",
+        signature=None,
     )
-
-
-def _shared(name: str) -> dict[str, Any]:
-    """Take over one field of the engine's ComputeConfig: its default, help and flag."""
-    found = ComputeConfig.__dataclass_fields__[name]
-    return {"default": found.default, **found.metadata}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,29 +215,32 @@ class PlaceConfig:
 
     __pydantic_config__ = STRICT
 
-    device: str = setting(**_shared("device"))
-    precision: Precision = setting(**_shared("precision"))
-    seed: Annotated[int, Ge(0), Lt(2**63)] = setting(**_shared("seed"))
-    threads: Annotated[int, Ge(0), Le(1024)] = setting(**_shared("threads"))
+    device: str = setting_like(ComputeConfig, "device")
+    precision: Precision = setting_like(ComputeConfig, "precision")
+    seed: Annotated[int, Ge(0), Lt(2**63)] = setting_like(ComputeConfig, "seed")
+    threads: Annotated[int, Ge(0), Le(1024)] = setting_like(ComputeConfig, "threads")
 
     def resolved(self) -> ComputeConfig:
         """Return the engine's own settings."""
-        return ComputeConfig(
-            device=self.device, precision=self.precision, seed=self.seed, threads=self.threads
-        )
+        return compute_config(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LnGradientsConfig:
-    """Everything `dl ln-gradients` can be told."""
+    """Everything that `dl ln-gradients` can be set to."""
 
     __pydantic_config__ = STRICT
 
     per_layer: bool = setting(
-        False, flag="--per-layer/--no-per-layer", help="show the gradient of every layer"
+        False,
+        flag="--per-layer/--no-per-layer",
+        help="show the gradient of every layer",
+        signature=None,
     )
     equations: bool = setting(
-        False, flag="--equations/--no-equations", help="check the seed's equations 21' and 22'"
+        False,
+        flag="--equations/--no-equations",
+        help="check the assignment's equations 21' and 22'",
     )
     train: bool = setting(
         False, flag="--train/--no-train", help="train deep stacks with and without warm-up"
@@ -212,8 +257,8 @@ def validate(config: LnGradientsConfig) -> None:
     """Refuse what no measurement can be made of.
 
     Raises:
-        ConfigError: an empty list, fewer than two depths, a width without gradients, or heads that
-            do not divide a width.
+        ConfigError: an empty list, fewer than two depths, a width without gradients, a stack or
+            Jacobian that fits into no memory, or heads that do not divide a width.
     """
     sweep = config.sweep
     for name in ("placements", "depths", "widths"):
@@ -229,59 +274,48 @@ def validate(config: LnGradientsConfig) -> None:
     widths = {"--widths": min(sweep.widths)}
     widths |= {"--equations-width": config.exact.width} if config.equations else {}
     for flag, width in widths.items():
-        if width < 3:
+        if width in FLAT:
             raise ConfigError(
-                f"{flag} {width} leaves nothing to measure: {_flat(width)}.",
+                f"{flag} {width} leaves nothing to measure: {FLAT[width]}.",
                 hint=f"Give {flag} 3 or more.",
             )
-    if config.equations and config.exact.width * config.exact.tokens > 2048:
-        size = config.exact.width * config.exact.tokens
+    size = config.exact.width * config.exact.tokens
+    if config.equations and size > 2048:
         raise ConfigError(
             f"--equations-width times --equations-tokens is {size}, and full Jacobians are squares "
             "of that.",
             hint="Keep the product at 2048 or below.",
         )
-    _check_size(config)
-    _check_heads(config)
-
-
-def stack_weights(config: StackConfig, *, depth: int, width: int) -> int:
-    """Return how many numbers the matrices of a stack hold."""
-    theorem = config.regime == "theorem"
-    hidden = config.feedforward or (width if theorem else 4 * width)
-    return depth * width * ((width if theorem else 4 * width) + 2 * hidden)
-
-
-def _check_size(config: LnGradientsConfig) -> None:
-    depth, width = max(*config.sweep.depths, config.layers.depth), max(config.sweep.widths)
-    weights = stack_weights(config.stack, depth=depth, width=width)
+    depth, width = max(*sweep.depths, config.layers.depth), max(sweep.widths)
+    weights = config.stack.count_weights(depth=depth, width=width)
     if weights > LARGEST_STACK:
         raise ConfigError(
             f"A stack of {depth} layers of width {width} has {weights / 1e9:.1f} billion weights.",
             hint=f"Lower --depths or --widths; {LARGEST_STACK / 1e9:g} billion is the most.",
         )
-
-
-def _flat(width: int) -> str:
-    if width == 1:
-        return "LayerNorm of one feature is its bias, whatever the input, so every gradient is zero"
-    return "LayerNorm of two features is a sign, -1 and +1, so its Jacobian is zero"
-
-
-def _check_heads(config: LnGradientsConfig) -> None:
     heads = config.stack.heads
-    wanted = dict.fromkeys(config.sweep.widths, "--widths")
-    if config.equations:
-        wanted[config.exact.width] = "--equations-width"
-    if config.layers.steps:
-        wanted[config.training.width] = "--train-width"
-    if config.stack.regime == "theorem":
-        wanted = {}
-    if config.train:
-        wanted[config.training.width] = "--train-width"
-    for width, flag in wanted.items():
+    for width, flag in _widths_with_heads(config).items():
         if width % heads:
             raise ConfigError(
                 f"--heads {heads} does not divide {flag} {width}.",
                 hint="Choose a width that is a multiple of --heads.",
             )
+
+
+FLAT = {
+    1: "LayerNorm of one feature is its bias, whatever the input, so every gradient is zero",
+    2: "LayerNorm of two features is a sign, -1 and +1, so its Jacobian is zero",
+}
+"""Widths that have no gradient, and why."""
+
+
+def _widths_with_heads(config: LnGradientsConfig) -> dict[int, str]:
+    """Return the widths of stacks with multi-head attention, each with its flag."""
+    widths: dict[int, str] = {}
+    if config.stack.regime == "transformer":
+        widths = dict.fromkeys(config.sweep.widths, "--widths")
+        if config.equations:
+            widths[config.exact.width] = "--equations-width"
+    if config.train or (config.layers.steps and config.stack.regime == "transformer"):
+        widths[config.training.width] = "--train-width"
+    return widths

@@ -1,7 +1,12 @@
-"""Tables and sentences of `dl ln-gradients`: slopes, layers, equations, lemmas, trainings."""
+"""What `dl ln-gradients` says and draws: slopes, layers, equations, lemmas, trainings.
+
+`ln_words` yields the tables and sentences, `ln_figures` draws gradients against depth, gradients
+against the layer, and training curves.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -9,14 +14,10 @@ from rich.console import RenderableType
 
 from dlcli.display.plots import Level, Line, Slope, lines
 from dlcli.display.tables import ResultTable, interval, number
-from dlcli.layernorm.results import (
-    Curve,
-    EquationCheck,
-    LayerProfile,
-    Lemmas,
-    LnGradients,
-    TrainingResult,
-)
+from dlcli.layernorm.equations import EquationCheck, Lemmas, StepCheck
+from dlcli.layernorm.gradients import LayerProfile
+from dlcli.layernorm.measurement import LnGradients
+from dlcli.layernorm.training import Curve, TrainingResult
 
 
 def ln_words(result: LnGradients, *, per_layer: bool) -> Iterator[RenderableType]:
@@ -55,14 +56,18 @@ def ln_words(result: LnGradients, *, per_layer: bool) -> Iterator[RenderableType
 def slopes_table(result: LnGradients) -> ResultTable:
     """Show the last layer's gradient norm by depth, and its slopes, one line a width."""
     depths = next((found.depths for found in result.placements.values()), ())
-    rows = []
-    for name, found in result.placements.items():
-        for width in found.widths:
-            low, high = width.slope_ci95 or (None, None)
-            ci = interval(low, high, digits=3) if width.slope_ci95 else None
-            rows.append(
-                [name, width.width, *width.last_layer_norm, _signed(width.slope), ci, width.note]
-            )
+    rows = [
+        [
+            name,
+            width.width,
+            *width.last_layer_norm,
+            None if width.slope is None else f"{width.slope:+.3f}",
+            interval(*width.slope_ci95, digits=3) if width.slope_ci95 else None,
+            width.note,
+        ]
+        for name, found in result.placements.items()
+        for width in found.widths
+    ]
     columns = ["placement", "d", *(f"L={depth}" for depth in depths), "slope", "95% interval", ""]
     if not any(row[-1] for row in rows):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
@@ -85,37 +90,24 @@ def _remarks(result: LnGradients) -> Iterator[str]:
 
 def layer_tables(result: LnGradients, *, initial: bool) -> Iterator[ResultTable]:
     """Yield one table of all placements for each condition that was measured."""
-    conditions = dict.fromkeys(
-        (profile.problem, profile.condition, profile.step)
-        for found in result.placements.values()
-        for profile in found.profiles
-        if initial or profile.problem != "gaussian"
-    )
-    for condition in conditions:
-        profiles = {
-            name: profile
-            for name, found in result.placements.items()
-            for profile in found.profiles
-            if (profile.problem, profile.condition, profile.step) == condition
-        }
-        yield _layer_table(profiles)
+    conditions: dict[tuple[str, str, int], dict[str, LayerProfile]] = {}
+    for name, found in result.placements.items():
+        for profile in found.profiles:
+            if initial or profile.problem != "gaussian":
+                key = (profile.problem, profile.condition, profile.step)
+                conditions.setdefault(key, {})[name] = profile
+    yield from map(_layer_table, conditions.values())
 
 
 def _layer_table(profiles: dict[str, LayerProfile]) -> ResultTable:
     first = next(iter(profiles.values()))
     depth = max(len(profile.rows) for profile in profiles.values())
-    columns = ["layer"]
-    for name in profiles:
-        columns += [f"{name} dW", f"{name} dW2", f"{name} dx"]
-    rows: list[list[object]] = []
-    for index in range(depth):
-        row: list[object] = [index + 1]
-        for profile in profiles.values():
-            found = profile.rows[index] if index < len(profile.rows) else None
-            row += [None] * 3 if found is None else [found.weights, found.w2, found.hidden]
-        rows.append(row)
+    columns = ["layer", *(f"{name} {of}" for name in profiles for of in ("dW", "dW2", "dx"))]
+    rows: list[list[object]] = [[index + 1] for index in range(depth)]
     last: list[object] = ["output"]
     for profile in profiles.values():
+        for row, found in itertools.zip_longest(rows, profile.rows):
+            row += [None] * 3 if found is None else [found.weights, found.w2, found.hidden]
         last += [None, None, profile.output_hidden]
     notes = "".join(f"; {name}: {p.note}" for name, p in profiles.items() if p.note)
     after = f"after {first.step} updates, {first.condition}" if first.step else first.condition
@@ -125,31 +117,25 @@ def _layer_table(profiles: dict[str, LayerProfile]) -> ResultTable:
 
 def equation_table(check: EquationCheck) -> ResultTable:
     """Show each step's Jacobian check, its factors, and the bounds beside the true gradient."""
-    columns = ["step", "layer", "sublayer", "difference", "lambda", "1/sigma"]
-    columns += ["sigma(I+J_A)", "true |g|", "seed |gL| lambda^(N-s-1)", "|gL| prod lambda"]
-    columns += ["full bound"]
-    rows = [
-        [
-            step.step,
-            step.layer,
-            step.sublayer,
-            f"{step.difference:.1e}",
-            step.lambda_measured,
-            step.lambda_closed,
-            step.dropped_factor,
-            step.gradient,
-            step.seed_bound,
-            step.lambda_product,
-            step.full_bound,
-        ]
-        for step in check.steps
-    ]
+    columns: dict[str, Callable[[StepCheck], object]] = {
+        "step": lambda step: step.step,
+        "layer": lambda step: step.layer,
+        "sublayer": lambda step: step.sublayer,
+        "difference": lambda step: f"{step.difference:.1e}",
+        "lambda": lambda step: step.lambda_measured,
+        "1/sigma": lambda step: step.lambda_closed,
+        "sigma(I+J_A)": lambda step: step.dropped_factor,
+        "true |g|": lambda step: step.gradient,
+        "|gL| lambda^(N-s-1)": lambda step: step.seed_bound,
+        "|gL| prod lambda": lambda step: step.lambda_product,
+        "full bound": lambda step: step.full_bound,
+    }
     if check.placement == "pre":  # Question 16's bounds are about post-norm alone
-        shown = [i for i, name in enumerate(columns) if i not in (6, 8, 9)]
-        columns = [columns[i] for i in shown]
-        rows = [[row[i] for i in shown] for row in rows]
+        for name in ("sigma(I+J_A)", "|gL| lambda^(N-s-1)", "|gL| prod lambda"):
+            del columns[name]
+    rows = [[value(step) for value in columns.values()] for step in check.steps]
     title = f"Equation {check.equation} ({check.placement}-norm) against autograd, float64"
-    return ResultTable(columns, rows, title=title)
+    return ResultTable(list(columns), rows, title=title)
 
 
 def equation_words(check: EquationCheck) -> Iterator[str]:
@@ -165,7 +151,7 @@ def equation_words(check: EquationCheck) -> Iterator[str]:
         yield (
             f"Question 16: the largest lambda is {number(check.largest_lambda)} and {above}. The "
             f"true gradient at the input is {number(first.gradient)}. The product of all "
-            f"{len(check.steps)} lambdas (the seed writes one factor fewer) gives "
+            f"{len(check.steps)} lambdas (the assignment writes one factor fewer) gives "
             f"{number(first.lambda_product)}, no bound, since sigma(I+J_A) > 1 is left out; with "
             f"it the bound is {number(first.full_bound)}."
         )
@@ -216,13 +202,6 @@ def training_table(training: TrainingResult) -> ResultTable:
     return ResultTable(columns, rows, title=title)
 
 
-def _signed(value: float | None) -> str | None:
-    return None if value is None else f"{value:+.3f}"
-
-
-# -- Figures of `dl ln-gradients`: gradient against depth, against the layer, and training curves
-
-
 def ln_figures(result: LnGradients, path: Path, *, per_layer: bool) -> list[Path]:
     """Draw what there is: `fig.png`, and beside it `fig-layers.png` and `fig-training.png`.
 
@@ -234,16 +213,15 @@ def ln_figures(result: LnGradients, path: Path, *, per_layer: bool) -> list[Path
     Returns:
         the absolute paths of the files written.
     """
-    drawn: list[tuple[str, Callable[[LnGradients, Path], None]]] = [("", depth_figure)]
+    drawn: dict[str, Callable[[LnGradients, Path], None]] = {"": depth_figure}
     if per_layer:
-        drawn.append(("-layers", layer_figure))
+        drawn["-layers"] = layer_figure
     if result.training is not None:
-        drawn.append(("-training", training_figure))
+        drawn["-training"] = training_figure
     files = []
-    for suffix, draw in drawn:
-        file = path.with_name(f"{path.stem}{suffix}{path.suffix}").absolute()
-        draw(result, file)
-        files.append(file)
+    for suffix, draw in drawn.items():
+        files.append(path.with_name(f"{path.stem}{suffix}{path.suffix}").absolute())
+        draw(result, files[-1])
     return files
 
 
@@ -311,21 +289,16 @@ def training_figure(result: LnGradients, path: Path) -> None:
     assert training is not None
     lines(
         path,
-        [_mean_curve(name, curves) for name, curves in _kinds(training.curves)],
+        [
+            _mean_curve(arm.name, [curve for curve in training.curves if curve.arm == arm])
+            for arm in dict.fromkeys(curve.arm for curve in training.curves)
+        ],
         x_label="update",
         y_label="loss (nats per symbol)",
         title=f"{training.depth} layers, {training.task} task, bands over seeds",
         levels=[Level(name="guessing", y=training.chance_loss)],
         note=result.signature,
     )
-
-
-def _kinds(curves: Sequence[Curve]) -> Iterator[tuple[str, list[Curve]]]:
-    keys = dict.fromkeys((curve.placement, curve.warmup_steps) for curve in curves)
-    for placement, warmup in keys:
-        name = f"{placement}, {'warm-up' if warmup else 'no warm-up'}"
-        found = [c for c in curves if (c.placement, c.warmup_steps) == (placement, warmup)]
-        yield name, found
 
 
 def _mean_curve(name: str, curves: Sequence[Curve]) -> Line:

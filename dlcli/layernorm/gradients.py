@@ -1,37 +1,160 @@
 """Gradient norms of a stack: of its last feed-forward matrix, and layer by layer.
 
-All norms are Frobenius norms, summed in float64. Shapes: B batch, T tokens, D features.
+`draw` makes a stack and the probe that its gradients are measured with; `last_layer_norm` and
+`layer_norms` measure; `initial_profile` and `trained_profiles` average layer by layer over seeds.
+All norms are Frobenius norms, summed in float64.
+
+Shapes: B batch, T tokens, D features, V classes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from dlcli.engine.device import Compute
+from dlcli.engine.loop import Training
 from dlcli.engine.seed import generator
-from dlcli.layernorm.config import LnGradientsConfig, Placement, StackConfig
-from dlcli.layernorm.results import EquationCheck, Lemma2Row, Lemmas, StepCheck
-from dlcli.layernorm.stack import (
-    EPSILON,
-    LayerNorm,
-    PostNorm,
-    PreNorm,
-    Probe,
-    Stack,
-    build_stack,
-    draw_probe,
-    require_finite,
+from dlcli.errors import RunFailed
+from dlcli.layernorm.config import LnGradientsConfig, Placement
+from dlcli.layernorm.stack import Stack, Xavier, build_stack, profile_admin
+from dlcli.layernorm.training import (
+    SequenceLearner,
+    SequenceModel,
+    build_learner,
+    draw_sequences,
+    plan,
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class LayerNorms:
+class Probe:
+    """One batch and the loss that is put on the stack's output.
+
+    Attributes:
+        x: input x_0 (B, T, D), standard normal.
+        targets: classes (B, T), uniform.
+        readout: matrix (V, D), Gaussian Xavier; it is not trained.
+    """
+
+    x: Tensor
+    targets: Tensor
+    readout: Tensor
+
+    def loss(self, hidden: Tensor) -> Tensor:
+        """Return the token-mean cross-entropy in nats, a scalar, computed in float32 or float64.
+
+        Args:
+            hidden: the stack's output (B, T, D).
+        """
+        logits = F.linear(hidden, self.readout)
+        if logits.dtype in (torch.float16, torch.bfloat16):
+            logits = logits.float()
+        return F.cross_entropy(logits.flatten(0, 1), self.targets.flatten())
+
+
+def draw_probe(
+    *,
+    batch_size: int,
+    tokens: int,
+    width: int,
+    classes: int,
+    generator: torch.Generator,
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+) -> Probe:
+    """Draw a probe; the same generator state gives the same probe on every device."""
+    x = torch.randn(batch_size, tokens, width, generator=generator)
+    targets = torch.randint(classes, (batch_size, tokens), generator=generator)
+    init = Xavier(law="gaussian", generator=generator, dtype=dtype, device=device)
+    readout = init.matrix(classes, width).detach()
+    return Probe(x=x.to(device, dtype), targets=targets.to(device), readout=readout)
+
+
+def draw(
+    placement: Placement,
+    *,
+    depth: int,
+    width: int,
+    index: int,
+    config: LnGradientsConfig,
+    device: torch.device,
+) -> tuple[Stack, Probe]:
+    """Draw the stack and the probe of one seed.
+
+    All placements and depths of a seed share the probe and, layer by layer from the input, the
+    weights: slopes compare like with like, and spread 1.4 times less over seeds (measured).
+
+    Args:
+        placement: where the normalisation stands.
+        depth: layers.
+        width: features.
+        index: 0 … seeds - 1, counted from `--seed`.
+        config: everything else.
+        device: where to compute.
+    """
+    sweep, seed = config.sweep, config.compute.seed
+    dtype: torch.dtype = getattr(torch, sweep.dtype)
+    stack = build_stack(
+        placement,
+        depth=depth,
+        width=width,
+        config=config.stack,
+        generator=generator(seed, "ln-weights", index, width),
+        dtype=dtype,
+        device=device,
+    )
+    probe = draw_probe(
+        batch_size=sweep.batch_size,
+        tokens=sweep.tokens,
+        width=width,
+        classes=sweep.classes,
+        generator=generator(seed, "ln-probe", index, width),
+        dtype=dtype,
+        device=device,
+    )
+    profile_admin(stack, probe.x)
+    return stack, probe
+
+
+def last_layer_norm(stack: Stack, probe: Probe) -> float:
+    """Return the norm of ∂loss/∂W^{2,L}, the matrix of Xiong et al. 2020, Theorem 1.
+
+    Only the last matrix asks for a gradient, so nothing below it is kept: memory does not grow with
+    activations, and the cost is that of a forward pass.
+
+    Raises:
+        RunFailed: the stack or the gradient is not finite in its number format.
+    """
+    weight = stack.layer(stack.depth - 1).w2
+    with _only(stack, weight):
+        hidden = stack(probe.x)
+        _require_finite(hidden.detach(), what="The stack's output", dtype=probe.x.dtype)
+        (gradient,) = torch.autograd.grad(probe.loss(hidden), weight)
+    _require_finite(gradient, what="The last layer's gradient", dtype=probe.x.dtype)
+    return _norm(gradient)
+
+
+@contextlib.contextmanager
+def _only(stack: Stack, weight: nn.Parameter) -> Iterator[None]:
+    kept = [(p, p.requires_grad) for p in stack.parameters()]
+    for parameter, _ in kept:
+        parameter.requires_grad_(parameter is weight)
+    try:
+        yield
+    finally:
+        for parameter, flag in kept:
+            parameter.requires_grad_(flag)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientNorms:
     """Gradient norms of one stack on one batch.
 
     Attributes:
@@ -47,25 +170,7 @@ class LayerNorms:
     loss: float
 
 
-def last_layer_norm(stack: Stack, probe: Probe) -> float:
-    """Return the norm of ∂loss/∂W^{2,L}, the matrix of Xiong et al. 2020, Theorem 1.
-
-    Only the last matrix asks for a gradient, so nothing below it is kept: memory does not grow with
-    activations, and the cost is that of a forward pass.
-
-    Raises:
-        RunFailed: the stack or the gradient is not finite in its number format.
-    """
-    weight = stack.layer(stack.depth - 1).w2
-    with _only(stack, weight):
-        hidden = stack(probe.x)
-        require_finite(hidden.detach(), what="The stack's output", dtype=probe.x.dtype)
-        (gradient,) = torch.autograd.grad(probe.loss(hidden), weight)
-    require_finite(gradient, what="The last layer's gradient", dtype=probe.x.dtype)
-    return _norm(gradient)
-
-
-def layer_norms(stack: Stack, x: Tensor, *, loss: Callable[[Tensor], Tensor]) -> LayerNorms:
+def layer_norms(stack: Stack, x: Tensor, *, loss: Callable[[Tensor], Tensor]) -> GradientNorms:
     """Return the gradient norm of every layer's weights and of every hidden state.
 
     Args:
@@ -76,36 +181,22 @@ def layer_norms(stack: Stack, x: Tensor, *, loss: Callable[[Tensor], Tensor]) ->
     Raises:
         RunFailed: something is not finite in its number format.
     """
-    start = x.detach().requires_grad_()
-    states = list(stack.states(start))
+    states = list(stack.states(x.detach().requires_grad_()))
     value = loss(stack.finish(states[-1]))
-    require_finite(value.detach(), what="The loss", dtype=x.dtype)
-    groups = [list(stack.layer(index).parameters()) for index in range(stack.depth)]
-    flat = [weight for group in groups for weight in group]
+    _require_finite(value.detach(), what="The loss", dtype=x.dtype)
+    layers = [stack.layer(index) for index in range(stack.depth)]
+    flat = [weight for layer in layers for weight in layer.parameters()]
     gradients = torch.autograd.grad(value, [*states, *flat])
-    hidden = tuple(_norm(g) for g in gradients[: len(states)])
     norms = {id(w): _norm(g) for w, g in zip(flat, gradients[len(states) :], strict=True)}
-    result = LayerNorms(
-        weights=tuple(_root([norms[id(w)] for w in group]) for group in groups),
-        w2=tuple(norms[id(stack.layer(index).w2)] for index in range(stack.depth)),
-        hidden=hidden,
+    result = GradientNorms(
+        weights=tuple(math.hypot(*(norms[id(w)] for w in layer.parameters())) for layer in layers),
+        w2=tuple(norms[id(layer.w2)] for layer in layers),
+        hidden=tuple(_norm(g) for g in gradients[: len(states)]),
         loss=value.item(),
     )
     everything = torch.tensor([*result.weights, *result.hidden])
-    require_finite(everything, what="A layer's gradient", dtype=x.dtype)
+    _require_finite(everything, what="A layer's gradient", dtype=x.dtype)
     return result
-
-
-@contextlib.contextmanager
-def _only(stack: Stack, weight: nn.Parameter) -> Iterator[None]:
-    kept = [(p, p.requires_grad) for p in stack.parameters()]
-    for parameter, _ in kept:
-        parameter.requires_grad_(parameter is weight)
-    try:
-        yield
-    finally:
-        for parameter, flag in kept:
-            parameter.requires_grad_(flag)
 
 
 def _norm(gradient: Tensor) -> float:
@@ -113,350 +204,152 @@ def _norm(gradient: Tensor) -> float:
     return total.item()
 
 
-def _root(norms: list[float]) -> float:
-    return math.hypot(*norms)
-
-
-# -- The Jacobian of LayerNorm in closed form, and singular values by power iteration
-# Shapes: N tokens, D features. Jacobians are written with the output first, J[i, j] = ∂out_i /
-# ∂in_j, so the seed's product (1 + ∂A/∂x) ∂LN of row vectors reads J_LN (I + J_A) here.
-
-
-def layernorm_jacobian(y: Tensor, *, gamma: Tensor | None = None) -> Tensor:
-    """Return ∂LN(y)/∂y = diag(γ) / s · (I - 11ᵀ/D - ŷ ŷᵀ/D), with ŷ = (y - mean)/s.
-
-    s = √(variance + ε) is the deviation that LayerNorm divides by.
-
-    Args:
-        y: (N, D).
-        gamma: gain (D,), or None for ones.
-
-    Returns:
-        (N, D, D), one Jacobian per token.
-    """
-    D = y.size(-1)
-    centred = y - y.mean(-1, keepdim=True)
-    s = input_deviation(y)[..., None]
-    unit = centred / s
-    eye = torch.eye(D, dtype=y.dtype, device=y.device)
-    inner = eye - 1 / D - unit[..., :, None] * unit[..., None, :] / D
-    jacobian = inner / s[..., None]
-    return jacobian if gamma is None else gamma[:, None] * jacobian
-
-
-def input_deviation(y: Tensor) -> Tensor:
-    """Return s(y) = √(variance + ε) of each token, (N, D) → (N,)."""
-    return (y.var(-1, unbiased=False) + EPSILON).sqrt()
-
-
-def closed_form_lambda(y: Tensor) -> Tensor:
-    """Return σ_max(∂LN/∂y) = 1/s(y) of each token at γ = 1, (N, D) → (N,).
-
-    The projection in the Jacobian leaves D - 2 directions untouched, so this needs D ≥ 3.
-    """
-    return 1 / input_deviation(y)
-
-
-def power_iteration(
-    function: Callable[[Tensor], Tensor],
-    x: Tensor,
-    *,
-    generator: torch.Generator,
-    iterations: int = 200,
-    tolerance: float = 1e-13,
-) -> Tensor:
-    """Return the largest singular value of ∂function/∂x of each token, by autograd alone.
-
-    Alternates J v and Jᵀ u from a random direction; the estimate rises to the truth from below.
-    J v comes from reverse mode too, as the derivative of u ↦ Jᵀ u. Tokens must not mix in
-    `function`.
-
-    Args:
-        function: maps (N, D) to (N, D), row by row.
-        x: where to differentiate, (N, D).
-        generator: draws the first direction.
-        iterations: at most this many.
-        tolerance: stop where no estimate changes by more than this fraction.
-
-    Returns:
-        (N,) singular values.
-    """
-    v = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
-    v = v / v.norm(dim=-1, keepdim=True)
-    point = x.detach().requires_grad_()
-    out = function(point)
-    u = torch.zeros_like(out).requires_grad_()
-    (adjoint,) = torch.autograd.grad(out, point, u, create_graph=True)  # Jᵀ u, linear in u
-    sigma = x.new_zeros(x.size(0))
-    for _ in range(iterations):
-        (pushed,) = torch.autograd.grad(adjoint, u, v, retain_graph=True)
-        previous, sigma = sigma, pushed.norm(dim=-1)
-        if bool(((sigma - previous).abs() <= tolerance * sigma).all()):
-            break
-        (pulled,) = torch.autograd.grad(out, point, pushed, retain_graph=True)
-        v = pulled / pulled.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
-    return sigma
-
-
-def full_jacobian(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Return ∂function/∂x by autograd as one matrix, (1, T, D) → (T·D, T·D).
-
-    One copy of the sequence for every output number makes all rows one backward pass, so
-    `function` must treat the sequences of a batch (B, T, D) separately.
-    """
-    _, T, D = x.size()
-    n = T * D
-    copies = x.detach().expand(n, T, D).clone().requires_grad_()
-    wanted = torch.eye(n, dtype=x.dtype, device=x.device).view(n, T, D)
-    (rows,) = torch.autograd.grad(function(copies), copies, wanted)
-    return rows.reshape(n, n)
-
-
-def block_diagonal(blocks: Tensor) -> Tensor:
-    """Put per-token Jacobians (N, D, D) on the diagonal of one (N·D, N·D) matrix."""
-    N, D, _ = blocks.size()
-    out = blocks.new_zeros(N, D, N, D)
-    tokens = torch.arange(N, device=blocks.device)
-    out[tokens, :, tokens, :] = blocks
-    return out.reshape(N * D, N * D)
-
-
-def spectral_norm(matrix: Tensor) -> float:
-    """Return the largest singular value of a matrix, exactly (by decomposition)."""
-    return float(torch.linalg.matrix_norm(matrix, 2))
-
-
-# -- Lemmas 2 and 3 of Xiong et al. 2020: the size of the stream, and of LayerNorm's Jacobian
-# Lemma 2: at initialisation E‖y‖² = 3d/2 for the sum that post-norm's second LayerNorm is given,
-# and (1 + l/2) d ≤ E‖x_l‖² ≤ (1 + 3l/2) d with pre-norm. Lemma 3: ‖J_LN(x)‖₂ = O(√d / ‖x‖).
-
-POST_NORM = 1.5
-"""Lemma 2's E‖y‖² / d."""
-SLACK = 0.1
-"""Fraction by which a mean over 8 draws at d = 256 may miss the expectation: 5 deviations."""
-
-
-@torch.no_grad()
-def check_lemmas(config: LnGradientsConfig) -> Lemmas:
-    """Measure both lemmas in the theorem's setting, whatever `--setting` says, in float64.
-
-    Args:
-        config: depth of the per-layer view, first width, seeds and tokens of the sweep.
-    """
-    sweep, depth = config.sweep, config.layers.depth
-    width = sweep.widths[0]
-    post, pre = torch.zeros(depth, dtype=torch.float64), torch.zeros(depth + 1, dtype=torch.float64)
-    ratios: list[float] = []
-    for index in range(sweep.seeds):
-        for placement in ("post", "pre"):
-            stack, x = _draw(placement, depth=depth, width=width, index=index, config=config)
-            squares = torch.stack([_mean_square(y) for y in _sums(stack, x)])
-            ratios += [ratio for y in _normalised(stack, x) for ratio in _extremes(y)]
-            if placement == "post":
-                post += squares[1:] / sweep.seeds
-            else:
-                pre += squares / sweep.seeds
-    slack = min(0.5, SLACK * (256 / width * 8 / sweep.seeds) ** 0.5)
-    rows = tuple(
-        Lemma2Row(
-            layer=i,
-            post=float(post[i - 1]) if i else None,
-            pre=float(pre[i]),
-            pre_low=1 + i / 2,
-            pre_high=1 + 3 * i / 2,
+def _require_finite(values: Tensor, *, what: str, dtype: torch.dtype) -> None:
+    """Refuse infinities and NaN, naming the number format that overflowed."""
+    if not bool(torch.isfinite(values).all()):
+        name = str(dtype).removeprefix("torch.")
+        raise RunFailed(
+            f"{what} overflowed in {name}.",
+            hint="Use --dtype float32 or float64, or a smaller --gamma.",
         )
-        for i in range(depth + 1)
-    )
-    return Lemmas(
-        width=width,
-        rows=rows,
-        lemma2_holds=all(_holds(row, slack=slack) for row in rows),
-        lemma3_ratio=(min(ratios), max(ratios)),
-    )
-
-
-def _draw(
-    placement: Placement, *, depth: int, width: int, index: int, config: LnGradientsConfig
-) -> tuple[Stack, Tensor]:
-    stream = generator(config.compute.seed, "ln-lemmas", index)
-    stack = build_stack(
-        placement,
-        depth=depth,
-        width=width,
-        config=StackConfig(),
-        generator=stream,
-        dtype=torch.float64,
-    )
-    size = (config.sweep.batch_size, config.sweep.tokens, width)
-    return stack, torch.randn(size, generator=stream).double()
-
-
-def _sums(stack: Stack, x: Tensor) -> Iterator[Tensor]:
-    """Yield the input, then what Lemma 2 speaks of in each layer."""
-    yield x
-    for index in range(stack.depth):
-        attention, feedforward = stack.layer(index).sublayers()
-        x = attention(x)
-        if isinstance(feedforward, PostNorm):
-            yield feedforward.combine(x, feedforward.sublayer(x))
-            x = feedforward(x)
-        else:
-            x = feedforward(x)
-            yield x
-
-
-def _normalised(stack: Stack, x: Tensor) -> Iterator[Tensor]:
-    """Yield every LayerNorm's input inside the layers."""
-    for index in range(stack.depth):
-        for step in stack.layer(index).sublayers():
-            yield step.combine(x, step.sublayer(x)) if isinstance(step, PostNorm) else x
-            x = step(x)
-
-
-def _mean_square(y: Tensor) -> Tensor:
-    return y.square().mean()
-
-
-def _extremes(y: Tensor) -> tuple[float, float]:
-    """Return the smallest and largest ‖J_LN‖₂ / (√d / ‖y‖) over tokens."""
-    tokens = y.flatten(0, -2)
-    ratio = closed_form_lambda(tokens) * tokens.norm(dim=-1) / tokens.size(-1) ** 0.5
-    return float(ratio.min()), float(ratio.max())
-
-
-def _holds(row: Lemma2Row, *, slack: float) -> bool:
-    inside = row.pre_low * (1 - slack) <= row.pre <= row.pre_high * (1 + slack)
-    return inside and (row.post is None or abs(row.post / POST_NORM - 1) <= slack)
-
-
-# -- The seed's equations 21' and 22', checked with full Jacobians in float64
-# Question 15 says that one post-norm step has the derivative (1 + ∂A/∂x) ∂LN (21') and one pre-norm
-# step 1 + ∂LN ∂A (22'). Both are built here from the analytic Jacobian of LayerNorm and compared
-# with autograd's derivative of the whole step. Question 16 then bounds the gradient by λ^(L-l-1);
-# the bound that follows is ‖g_l‖ ≤ ‖g_L‖ Π σ_max(J_LN) σ_max(I + J_A), and both stand beside the
-# truth. A "step" is one residual connection, so a stack of L layers has 2L of them.
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Factor:
-    """One step's derivative, from its parts."""
+class LayerRow:
+    """One layer of a stack: means over seeds of gradient norms.
 
-    difference: float
-    bound: float
-    dropped: float | None
-    lambda_measured: float
-    lambda_closed: float
-
-
-def check_equation(placement: Placement, *, config: LnGradientsConfig) -> EquationCheck:
-    """Compare autograd with 21' (`post`) or 22' (`pre`), step by step, and bound the gradients.
-
-    Args:
-        placement: `post` or `pre`.
-        config: sizes, tolerance and seed.
+    Attributes:
+        layer: 1 next to the input … L.
+        weights: of all the layer's parameters.
+        w2: of its second feed-forward matrix.
+        hidden: of ∂loss/∂x at the layer's input.
     """
-    exact, seed = config.exact, config.compute.seed
-    stack = build_stack(
-        placement,
-        depth=exact.depth,
-        width=exact.width,
-        config=config.stack,
-        generator=generator(seed, "ln-equations", "weights"),
-        dtype=torch.float64,
-    )
-    stack.requires_grad_(False)
-    probe = draw_probe(
-        batch_size=1,
-        tokens=exact.tokens,
-        width=exact.width,
-        classes=config.sweep.classes,
-        generator=generator(seed, "ln-equations", "probe"),
-        dtype=torch.float64,
-    )
-    states, gradients = _gradients(stack, probe)
-    factors = [
-        _factor(step, state, stream=generator(seed, "ln-equations", "power", index))
-        for index, (step, state) in enumerate(zip(_steps(stack), states, strict=False))
-    ]
-    largest = max(factor.difference for factor in factors)
-    return EquationCheck(
-        equation="21'" if placement == "post" else "22'",
-        placement=placement,
-        largest_difference=largest,
-        tolerance=exact.tolerance,
-        holds=largest <= exact.tolerance,
-        largest_lambda=max(factor.lambda_measured for factor in factors),
-        steps=_rows(factors, gradients),
-        final_gradient=gradients[-1],
-    )
+
+    layer: int
+    weights: float
+    w2: float
+    hidden: float
 
 
-def _steps(stack: Stack) -> Iterator[nn.Module]:
-    for index in range(stack.depth):
-        yield from stack.layer(index).sublayers()
+@dataclass(frozen=True, kw_only=True)
+class LayerProfile:
+    """The gradient of every layer in one condition.
+
+    Attributes:
+        condition: `initialisation`, `no warm-up` or `warm-up`.
+        step: updates taken before.
+        problem: `gaussian` (random input and targets) or a sequence task.
+        rows: one per layer.
+        output_hidden: norm of ∂loss/∂x_L, the stack's output.
+        first_to_last: hidden gradient at x_0 over that at x_L: below 1 it vanishes on its way.
+        loss: nats per token, mean over seeds.
+        seeds: how many draws the means are over.
+        note: what went wrong, such as a training that diverged.
+    """
+
+    condition: str
+    step: int
+    problem: str
+    rows: tuple[LayerRow, ...] = ()
+    output_hidden: float | None = None
+    first_to_last: float | None = None
+    loss: float | None = None
+    seeds: int = 0
+    note: str = ""
 
 
-def _gradients(stack: Stack, probe: Probe) -> tuple[list[Tensor], list[float]]:
-    """Return the input of every step, x_L last, and the true ‖∂loss/∂x‖ of each."""
-    x = probe.x.clone().requires_grad_()
-    states = [x]
-    for step in _steps(stack):
-        states.append(step(states[-1]))
-    gradients = torch.autograd.grad(probe.loss(stack.finish(states[-1])), states)
-    return [state.detach() for state in states], [float(g.norm()) for g in gradients]
-
-
-def _factor(step: nn.Module, x: Tensor, *, stream: torch.Generator) -> _Factor:
-    """Take one step's derivative apart at x (1, T, D)."""
-    whole = full_jacobian(step, x)
-    eye = torch.eye(x.numel(), dtype=x.dtype)
-    if isinstance(step, PostNorm):
-        y = step.combine(x, step.sublayer(x)).detach()[0]
-        residual = cast("float", step.omega) * eye + full_jacobian(step.sublayer, x)
-        norm, dropped = step.norm, spectral_norm(residual)
-        product = _norm_jacobian(norm, y) @ residual
-        bound = spectral_norm(_norm_jacobian(norm, y)) * dropped
-    else:
-        pre = cast("PreNorm", step)
-        y, norm, dropped = x[0], pre.norm, None
-        inner = full_jacobian(pre.sublayer, pre.norm(x).detach())
-        product = eye + inner @ _norm_jacobian(norm, y)
-        bound = spectral_norm(product)
-    return _Factor(
-        difference=float((whole - product).abs().max()),
-        bound=bound,
-        dropped=dropped,
-        lambda_measured=float(power_iteration(norm, y, generator=stream).max()),
-        lambda_closed=float((closed_form_lambda(y) * norm.gamma.abs().max()).max()),
-    )
-
-
-def _norm_jacobian(norm: LayerNorm, y: Tensor) -> Tensor:
-    return block_diagonal(layernorm_jacobian(y, gamma=norm.gamma.detach()))
-
-
-def _rows(factors: list[_Factor], gradients: list[float]) -> tuple[StepCheck, ...]:
-    """Accumulate the bounds from the last step down to the first."""
-    largest = max(factor.lambda_measured for factor in factors)
-    count, last = len(factors), gradients[-1]
-    rows, product, lambdas = [], last, last
-    for index in reversed(range(count)):
-        factor = factors[index]
-        product *= factor.bound
-        lambdas *= factor.lambda_measured
-        rows.append(
-            StepCheck(
-                step=index,
-                layer=index // 2 + 1,
-                sublayer="attention" if index % 2 == 0 else "feed-forward",
-                difference=factor.difference,
-                lambda_measured=factor.lambda_measured,
-                lambda_closed=factor.lambda_closed,
-                dropped_factor=factor.dropped,
-                gradient=gradients[index],
-                seed_bound=last * largest ** (count - index - 1),
-                lambda_product=lambdas,
-                full_bound=product,
-            )
+def initial_profile(
+    placement: Placement, *, config: LnGradientsConfig, compute: Compute
+) -> LayerProfile:
+    """Measure every layer on the Gaussian problem, averaged over the sweep's seeds."""
+    found = []
+    for index in range(config.sweep.seeds):
+        stack, probe = draw(
+            placement,
+            depth=config.layers.depth,
+            width=config.sweep.widths[0],
+            index=index,
+            config=config,
+            device=compute.device,
         )
-    return tuple(reversed(rows))
+        with compute.autocast():
+            found.append(layer_norms(stack, probe.x, loss=probe.loss))
+    return average(found, condition="initialisation", step=0, problem="gaussian")
+
+
+def trained_profiles(
+    placement: Placement, *, config: LnGradientsConfig, compute: Compute
+) -> Iterator[LayerProfile]:
+    """Yield the profile on the sequence task before, after training without and with warm-up."""
+    task, steps = config.training, config.layers.steps
+    for condition, warmup in (
+        ("initialisation", None),
+        ("no warm-up", 0),
+        ("warm-up", task.warmup_steps),
+    ):
+        found: list[GradientNorms] = []
+        note = ""
+        for seed in range(config.compute.seed, config.compute.seed + task.seeds):
+            learner = build_learner(
+                placement,
+                stack=config.stack,
+                config=task,
+                depth=config.layers.depth,
+                steps=steps,
+                seed=seed,
+                device=compute.device,
+            )
+            try:
+                if warmup is not None:
+                    training = plan(task, warmup=warmup, steps=steps, seed=seed, compute=compute)
+                    for _ in Training(learner, plan=training).events():
+                        pass
+                found.append(_task_norms(learner))
+            except RunFailed as error:
+                note = f"seed {seed}: {error.message}"
+        step = 0 if warmup is None else steps
+        yield average(found, condition=condition, step=step, problem=task.task, note=note)
+
+
+def average(
+    found: Sequence[GradientNorms], *, condition: str, step: int, problem: str, note: str = ""
+) -> LayerProfile:
+    """Average norms over seeds, layer by layer; there may be none."""
+    if not found:
+        return LayerProfile(condition=condition, step=step, problem=problem, note=note)
+
+    def means(rows: Sequence[tuple[float, ...]]) -> list[float]:
+        return [sum(column) / len(found) for column in zip(*rows, strict=True)]
+
+    hidden = means([norms.hidden for norms in found])
+    columns = (means([n.weights for n in found]), means([n.w2 for n in found]), hidden[:-1])
+    return LayerProfile(
+        condition=condition,
+        step=step,
+        problem=problem,
+        rows=tuple(
+            LayerRow(layer=layer, weights=weights, w2=w2, hidden=at_input)
+            for layer, (weights, w2, at_input) in enumerate(zip(*columns, strict=True), start=1)
+        ),
+        output_hidden=hidden[-1],
+        first_to_last=hidden[0] / hidden[-1] if hidden[-1] else None,
+        loss=sum(norms.loss for norms in found) / len(found),
+        seeds=len(found),
+        note=note,
+    )
+
+
+def _task_norms(learner: SequenceLearner) -> GradientNorms:
+    """Measure a model on one fresh batch of its task."""
+    model = learner.network
+    assert isinstance(model, SequenceModel)
+    stream = generator(learner.seed, "ln-measured")
+    symbols, targets = draw_sequences(learner.config.task, config=learner.config, stream=stream)
+    symbols, targets = symbols.to(learner.device), targets.to(learner.device)
+
+    def loss(hidden: Tensor) -> Tensor:
+        return model.loss_sum(hidden, targets)[0] / targets.numel()
+
+    with torch.no_grad():
+        x = model.embed(symbols)
+    return layer_norms(model.stack, x, loss=loss)

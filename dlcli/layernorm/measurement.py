@@ -6,429 +6,148 @@ therefore has the last one in hand, marked `complete=False`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
 
-from dlcli.engine.config import signature
+from dlcli.engine.config import settings_signature
 from dlcli.engine.device import Compute, prepare
-from dlcli.engine.loop import Training
-from dlcli.engine.seed import generator
-from dlcli.errors import RunFailed
-from dlcli.layernorm.config import SOURCES, LnGradientsConfig, Placement, validate
-from dlcli.layernorm.gradients import (
-    LayerNorms,
-    check_equation,
-    check_lemmas,
-    last_layer_norm,
-    layer_norms,
-)
-from dlcli.layernorm.results import (
+from dlcli.layernorm.config import LnGradientsConfig, validate
+from dlcli.layernorm.equations import EquationCheck, Lemmas, check_equation, check_lemmas
+from dlcli.layernorm.gradients import initial_profile, trained_profiles
+from dlcli.layernorm.theorem import (
     TARGETS,
-    LayerProfile,
-    LayerRow,
-    LnGradients,
+    Claim,
     PlacementResult,
-    Slope,
-    WidthSweep,
-    geometric_mean,
+    Verdict,
     judge,
     overall,
-    slope_over_seeds,
+    summarise,
+    sweep_norms,
 )
-from dlcli.layernorm.stack import Probe, Stack, build_stack, draw_probe, profile_admin
-from dlcli.layernorm.training import (
-    POINTS,
-    SequenceLearner,
-    SequenceModel,
-    arms,
-    build_learner,
-    draw_sequences,
-    plan,
-    train_arms,
-)
-
-# -- The sweep behind the theorem's verdict: last-layer gradients over placements, widths, depths
-# Seeds are the outermost loop, so an interrupted sweep still has whole seeds, each with a slope.
-
-Norms = dict[tuple[Placement, int], list[list[float]]]
-"""(placement, width) → seed by depth."""
+from dlcli.layernorm.training import POINTS, TrainingResult, arms, train_arms
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grid:
-    """What is measured, in ascending order and without duplicates."""
+class LnGradients:
+    """The result of `dl ln-gradients`, or as much of it as there is so far.
 
-    placements: tuple[Placement, ...]
-    widths: tuple[int, ...]
-    depths: tuple[int, ...]
-
-    @classmethod
-    def of(cls, config: LnGradientsConfig) -> Grid:
-        """Read the grid of a config: every width at every depth, whatever their numbers."""
-        sweep = config.sweep
-        return cls(
-            placements=tuple(dict.fromkeys(sweep.placements)),
-            widths=tuple(dict.fromkeys(sweep.widths)),
-            depths=tuple(sorted(set(sweep.depths))),
-        )
-
-
-def draw(
-    placement: Placement,
-    *,
-    depth: int,
-    width: int,
-    index: int,
-    config: LnGradientsConfig,
-    device: torch.device,
-) -> tuple[Stack, Probe]:
-    """Draw the stack and the probe of one seed.
-
-    All placements and depths of a seed share the probe and, layer by layer from the input, the
-    weights: slopes compare like with like, and spread 1.4 times less over seeds (measured).
-
-    Args:
-        placement: where the normalisation stands.
-        depth: layers.
-        width: features.
-        index: 0 … seeds - 1, counted from `--seed`.
-        config: everything else.
-        device: where to compute.
+    Attributes:
+        setting: theorem or transformer.
+        conditions: everything that the slopes move with, in words.
+        seeds: complete seeds.
+        placements: by name, in the order asked for.
+        theorem: Theorem 1 held against `post` and `pre`, where they were measured.
+        verdict: pass or fail of all claims together; None where nothing could be decided.
+        equations: 21' and 22', where asked for.
+        lemmas: Lemmas 2 and 3, where asked for.
+        training: where asked for.
+        complete: False in a partial result.
+        done: fraction of the work, 0 to 1.
+        signature: all that changes the numbers.
     """
-    sweep, seed = config.sweep, config.compute.seed
-    dtype: torch.dtype = getattr(torch, sweep.dtype)
-    stack = build_stack(
-        placement,
-        depth=depth,
-        width=width,
-        config=config.stack,
-        generator=generator(seed, "ln-weights", index, width),
-        dtype=dtype,
-        device=device,
-    )
-    probe = draw_probe(
-        batch_size=sweep.batch_size,
-        tokens=sweep.tokens,
-        width=width,
-        classes=sweep.classes,
-        generator=generator(seed, "ln-probe", index, width),
-        dtype=dtype,
-        device=device,
-    )
-    profile_admin(stack, probe.x)
-    return stack, probe
 
-
-def sweep_norms(config: LnGradientsConfig, *, compute: Compute) -> Iterator[Norms]:
-    """Yield the norms so far after each complete seed.
-
-    Raises:
-        RunFailed: a stack or gradient is not finite in the chosen number format.
-    """
-    grid = Grid.of(config)
-    norms: Norms = {(p, w): [] for p in grid.placements for w in grid.widths}
-    for index in range(config.sweep.seeds):
-        rows = {key: _row(key, index=index, config=config, compute=compute) for key in norms}
-        for key, row in rows.items():
-            norms[key].append(row)
-        yield {key: list(values) for key, values in norms.items()}
-
-
-def _row(
-    key: tuple[Placement, int], *, index: int, config: LnGradientsConfig, compute: Compute
-) -> list[float]:
-    placement, width = key
-    row = []
-    for depth in Grid.of(config).depths:
-        stack, probe = draw(
-            placement, depth=depth, width=width, index=index, config=config, device=compute.device
-        )
-        with compute.autocast():
-            row.append(last_layer_norm(stack, probe))
-    return row
-
-
-def summarise(norms: Norms, *, grid: Grid) -> dict[str, PlacementResult]:
-    """Fit slopes and average norms, placement by placement."""
-    return {placement: _placement(placement, norms, grid=grid) for placement in grid.placements}
-
-
-def _placement(placement: Placement, norms: Norms, *, grid: Grid) -> PlacementResult:
-    widths = tuple(
-        _width(width, norms[placement, width], depths=grid.depths) for width in grid.widths
-    )
-    first = widths[0]
-    across = slope_over_seeds(grid.widths, _deepest(placement, norms, grid=grid))
-    return PlacementResult(
-        source=SOURCES[placement],
-        width=first.width,
-        depths=first.depths,
-        last_layer_norm=first.last_layer_norm,
-        by_seed=first.by_seed,
-        slope=first.slope,
-        slope_ci95=first.slope_ci95,
-        note=first.note,
-        widths=widths,
-        width_slope=across.value,
-        width_slope_ci95=across.ci95,
-    )
-
-
-def _width(width: int, rows: Sequence[Sequence[float]], *, depths: tuple[int, ...]) -> WidthSweep:
-    slope = slope_over_seeds(depths, rows)
-    return WidthSweep(
-        width=width,
-        depths=depths,
-        last_layer_norm=tuple(geometric_mean(column) for column in zip(*rows, strict=True)),
-        by_seed=tuple(tuple(row) for row in rows),
-        slope=slope.value,
-        slope_ci95=slope.ci95,
-        note=slope.note,
-    )
-
-
-def _deepest(placement: Placement, norms: Norms, *, grid: Grid) -> list[list[float]]:
-    """Return seed by width at the deepest depth."""
-    columns = [[row[-1] for row in norms[placement, width]] for width in grid.widths]
-    return [list(row) for row in zip(*columns, strict=True)]
-
-
-# -- The gradient of every layer at one depth: at initialisation, and after some training
-
-
-def initial_profile(
-    placement: Placement, *, config: LnGradientsConfig, compute: Compute
-) -> LayerProfile:
-    """Measure every layer on the Gaussian problem, averaged over the sweep's seeds."""
-    found = []
-    for index in range(config.sweep.seeds):
-        stack, probe = draw(
-            placement,
-            depth=config.layers.depth,
-            width=config.sweep.widths[0],
-            index=index,
-            config=config,
-            device=compute.device,
-        )
-        with compute.autocast():
-            found.append(layer_norms(stack, probe.x, loss=probe.loss))
-    return average(found, condition="initialisation", step=0, problem="gaussian")
-
-
-def trained_profiles(
-    placement: Placement, *, config: LnGradientsConfig, compute: Compute
-) -> Iterator[LayerProfile]:
-    """Yield the profile on the sequence task before, after training without and with warm-up."""
-    task, steps = config.training, config.layers.steps
-    for condition, warmup in (
-        ("initialisation", None),
-        ("no warm-up", 0),
-        ("warm-up", task.warmup_steps),
-    ):
-        found: list[LayerNorms] = []
-        note = ""
-        for index in range(task.seeds):
-            seed = config.compute.seed + index
-            learner = build_learner(
-                placement,
-                stack=config.stack,
-                config=task,
-                depth=config.layers.depth,
-                steps=steps,
-                seed=seed,
-                device=compute.device,
-            )
-            try:
-                if warmup is not None:
-                    _train(learner, config=config, compute=compute, warmup=warmup)
-                found.append(_measure(learner))
-            except RunFailed as error:
-                note = f"seed {seed}: {error.message}"
-        step = 0 if warmup is None else steps
-        profile = average(found, condition=condition, step=step, problem=task.task)
-        yield replace(profile, note=note)
-
-
-def average(
-    found: Sequence[LayerNorms], *, condition: str, step: int, problem: str
-) -> LayerProfile:
-    """Average norms over seeds, layer by layer."""
-    if not found:
-        return LayerProfile(
-            condition=condition,
-            step=step,
-            problem=problem,
-            rows=(),
-            output_hidden=None,
-            first_to_last=None,
-            loss=None,
-            seeds=0,
-        )
-    weights, w2, hidden = (
-        [sum(column) / len(found) for column in zip(*rows, strict=True)]
-        for rows in (
-            [norms.weights for norms in found],
-            [norms.w2 for norms in found],
-            [norms.hidden for norms in found],
-        )
-    )
-    return LayerProfile(
-        condition=condition,
-        step=step,
-        problem=problem,
-        rows=tuple(
-            LayerRow(layer=i + 1, weights=weights[i], w2=w2[i], hidden=hidden[i])
-            for i in range(len(weights))
-        ),
-        output_hidden=hidden[-1],
-        first_to_last=hidden[0] / hidden[-1] if hidden[-1] else None,
-        loss=sum(norms.loss for norms in found) / len(found),
-        seeds=len(found),
-    )
-
-
-def _train(
-    learner: SequenceLearner, *, config: LnGradientsConfig, compute: Compute, warmup: int
-) -> None:
-    training = plan(
-        config.training, warmup=warmup, steps=learner.steps, seed=learner.seed, compute=compute
-    )
-    for _ in Training(learner, plan=training).events():
-        pass
-
-
-def _measure(learner: SequenceLearner) -> LayerNorms:
-    """Measure a model on one fresh batch of its task."""
-    model = learner.network
-    assert isinstance(model, SequenceModel)
-    stream = generator(learner.seed, "ln-measured")
-    symbols, targets = draw_sequences(learner.config.task, config=learner.config, stream=stream)
-    symbols, targets = symbols.to(learner.device), targets.to(learner.device)
-
-    def loss(hidden: Tensor) -> Tensor:
-        return model.loss_sum(hidden, targets)[0] / targets.numel()
-
-    with torch.no_grad():
-        x = model.embed(symbols)
-    return layer_norms(model.stack, x, loss=loss)
+    setting: str
+    conditions: str
+    seeds: int = 0
+    placements: dict[str, PlacementResult]
+    theorem: dict[str, Claim]
+    verdict: Verdict | None = None
+    equations: tuple[EquationCheck, ...] = ()
+    lemmas: Lemmas | None = None
+    training: TrainingResult | None = None
+    complete: bool = False
+    done: float = 0.0
+    signature: str
 
 
 def run(config: LnGradientsConfig) -> Iterator[LnGradients]:
     """Measure, yielding ever more complete results; the last has `complete=True`.
+
+    On the CPU small products get one thread unless told otherwise: at 256 features and 256 tokens a
+    second thread gains little on an idle machine, and on a busy one the threads' waiting for each
+    other made the sweep 20 times slower (measured).
 
     Raises:
         ConfigError: the config asks for what cannot be measured.
         RunFailed: numbers overflowed in the chosen format.
     """
     validate(config)
+    config = replace(config, sweep=config.sweep.distinct())
     before = torch.get_num_threads()
+    place = config.compute.resolved()
+    if max(config.sweep.widths) <= 512 and not place.threads:
+        place = replace(place, threads=1)
     try:
-        yield from _stages(config, compute=_prepare(config))
+        yield from _stages(config, compute=prepare(place))
     finally:
         torch.set_num_threads(before)
 
 
-def measure(config: LnGradientsConfig) -> LnGradients:
-    """Return the complete result (see `run`)."""
-    *_, result = run(config)
-    return result
-
-
-def _prepare(config: LnGradientsConfig) -> Compute:
-    """Resolve the device; on the CPU small products get one thread unless told otherwise.
-
-    At 256 features and 256 tokens a second thread gains little on an idle machine, and on a busy
-    one the threads' waiting for each other made the sweep 20 times slower (measured).
-    """
-    small = max(config.sweep.widths) <= 512 and not config.compute.threads
-    wanted = config.compute.resolved()
-    return prepare(replace(wanted, threads=1) if small else wanted)
-
-
 def _stages(config: LnGradientsConfig, *, compute: Compute) -> Iterator[LnGradients]:
-    work = _Work(config)
-    result = _empty(config)
-    for count, norms in enumerate(sweep_norms(config, compute=compute), start=1):
-        placements = summarise(norms, grid=Grid.of(config))
-        result = _judged(replace(result, seeds=count), placements, config=config)
-        yield work.after(result, "sweep", count)
+    costs = _costs(config)
+    total = sum(count * cost for count, cost in costs.values())
+    before = 0.0
+    result = LnGradients(
+        setting=config.stack.regime,
+        conditions=describe(config),
+        placements={},
+        theorem={},
+        signature=sign(config),
+    )
     for name, stage in (
+        ("sweep", _with_sweep),
         ("layers", _with_profiles),
         ("equations", _with_equations),
         ("training", _with_training),
     ):
+        expected, cost = costs[name]
         for count, further in enumerate(stage(result, config=config, compute=compute), start=1):
-            result = further
-            yield work.after(result, name, count)
+            done = (before + min(count, expected) * cost) / total
+            result = replace(further, done=min(0.999, done))
+            yield result
+        before += expected * cost
     yield replace(result, complete=True, done=1.0)
 
 
-class _Work:
-    """Guesses how far along a run is, from rough costs of its stages in seconds."""
-
-    def __init__(self, config: LnGradientsConfig) -> None:
-        grid = Grid.of(config)
-        trained = config.layers.steps > 0
-        many = len(grid.placements)
-        self.parts = {
-            "sweep": (config.sweep.seeds, 0.25 * many * len(grid.widths)),
-            "layers": (many * (4 if trained else 1), 1.0 + 0.1 * config.layers.steps),
-            "equations": (3 if config.equations else 0, 2.0),
-            "training": (
-                len(arms(config)) * config.training.seeds * POINTS if config.train else 0,
-                0.1 * config.training.steps / POINTS,
-            ),
-        }
-        self.total = sum(count * cost for count, cost in self.parts.values())
-
-    def after(self, result: LnGradients, stage: str, count: int) -> LnGradients:
-        done = 0.0
-        for name, (expected, cost) in self.parts.items():
-            if name == stage:
-                done += min(count, expected) * cost
-                break
-            done += expected * cost
-        return replace(result, done=min(0.999, done / self.total))
-
-
-def _empty(config: LnGradientsConfig) -> LnGradients:
-    return LnGradients(
-        setting=config.stack.regime,
-        conditions=describe(config),
-        seeds=0,
-        placements={},
-        theorem={},
-        verdict=None,
-        complete=False,
-        done=0.0,
-        signature=sign(config),
-    )
-
-
-def _judged(
-    result: LnGradients, placements: dict[str, PlacementResult], *, config: LnGradientsConfig
-) -> LnGradients:
-    tolerances = {"post": config.sweep.post_tolerance, "pre": config.sweep.pre_tolerance}
-    theorem = {
-        name: judge(
-            name,
-            Slope(value=found.slope, ci95=found.slope_ci95, per_seed=(), note=found.note),
-            tolerance=tolerances[name],
-        )
-        for name, found in placements.items()
-        if name in TARGETS
+def _costs(config: LnGradientsConfig) -> dict[str, tuple[int, float]]:
+    """Guess how many results each stage yields, and roughly how many seconds each takes."""
+    many = len(config.sweep.placements)
+    steps, task = config.layers.steps, config.training
+    curves = len(arms(config)) * task.seeds if config.train else 0
+    return {
+        "sweep": (config.sweep.seeds, 0.25 * many * len(config.sweep.widths)),
+        "layers": (many * (4 if steps else 1), 1.0 + 0.1 * steps),
+        "equations": (3 if config.equations else 0, 2.0),
+        "training": (curves * POINTS, 0.1 * task.steps / POINTS),
     }
-    verdict = overall(list(theorem.values()))
-    return replace(result, placements=placements, theorem=theorem, verdict=verdict)
+
+
+def _with_sweep(
+    result: LnGradients, *, config: LnGradientsConfig, compute: Compute
+) -> Iterator[LnGradients]:
+    tolerances = {"post": config.sweep.post_tolerance, "pre": config.sweep.pre_tolerance}
+    for count, norms in enumerate(sweep_norms(config, compute=compute), start=1):
+        placements = summarise(norms, sweep=config.sweep)
+        theorem = {
+            name: judge(name, found, tolerance=tolerances[name])
+            for name, found in placements.items()
+            if name in TARGETS
+        }
+        yield replace(
+            result,
+            seeds=count,
+            placements=placements,
+            theorem=theorem,
+            verdict=overall(list(theorem.values())),
+        )
 
 
 def _with_profiles(
     result: LnGradients, *, config: LnGradientsConfig, compute: Compute
 ) -> Iterator[LnGradients]:
-    for placement in Grid.of(config).placements:
+    for placement in config.sweep.placements:
         profile = initial_profile(placement, config=config, compute=compute)
         found = replace(result.placements[placement], per_layer=profile.rows, profiles=(profile,))
         result = replace(result, placements={**result.placements, placement: found})
@@ -487,27 +206,28 @@ def sign(config: LnGradientsConfig) -> str:
     trained = config.train or config.layers.steps
     sizes = f"L{task.depth}d{task.width}h{stack.heads}b{task.batch_size}x{task.steps}s{task.seeds}"
     after = f"{config.layers.steps}d{task.width}b{task.batch_size}s{task.seeds}"
-    return signature(
-        measure="ln-gradients",
-        setting=stack.regime,
-        placements=sweep.placements,
-        depths=Grid.of(config).depths,
-        widths=sweep.widths,
-        seeds=sweep.seeds,
-        seed=config.compute.seed,
-        batch=f"{sweep.batch_size}x{sweep.tokens}",
-        classes=sweep.classes,
-        ff=stack.feedforward or ("d" if stack.regime == "theorem" else "4d"),
-        heads=stack.heads if stack.regime == "transformer" else None,
-        gamma=stack.gamma,
-        final_norm=stack.final_norm,
-        layer_depth=config.layers.depth,
-        equations=f"L{exact.depth}d{exact.width}t{exact.tokens}" if config.equations else None,
-        task=f"{task.task}-{task.length}of{task.vocabulary}" if trained else None,
-        steps=after if config.layers.steps else None,
-        train=sizes if config.train else None,
-        lr=task.lr if trained else None,
-        warmup=task.warmup_steps if trained else None,
-        dtype=sweep.dtype,
-        precision=config.compute.precision if config.compute.precision != "auto" else None,
-    )
+    parts = {
+        "setting": stack.regime,
+        "placements": sweep.placements,
+        "depths": sweep.depths,
+        "widths": sweep.widths,
+        "seeds": sweep.seeds,
+        "seed": config.compute.seed,
+        "batch": f"{sweep.batch_size}x{sweep.tokens}",
+        "classes": sweep.classes,
+        "ff": stack.feedforward or ("d" if stack.regime == "theorem" else "4d"),
+        "heads": stack.heads if stack.regime == "transformer" else None,
+        "gamma": stack.gamma,
+        "final_norm": stack.final_norm,
+        "layer_depth": config.layers.depth,
+        "equations": f"L{exact.depth}d{exact.width}t{exact.tokens}" if config.equations else None,
+        "task": f"{task.task}-{task.length}of{task.vocabulary}" if trained else None,
+        "steps": after if config.layers.steps else None,
+        "train": sizes if config.train else None,
+        "lr": task.lr if trained else None,
+        "warmup": task.warmup_steps if trained else None,
+        "dtype": sweep.dtype,
+        "precision": config.compute.precision if config.compute.precision != "auto" else None,
+    }
+    measured = {"measure": "ln-gradients"}
+    return settings_signature(config, measured, order=tuple(parts), composed=parts)

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from dlcli.engine.config import STRICT, setting
+from dlcli.engine.config import STRICT, setting, setting_like
 from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig, Precision, Schedule
 from dlcli.errors import ConfigError
 
@@ -26,50 +26,80 @@ class NmtModelConfig:
 
     __pydantic_config__ = STRICT
 
-    embedding: Width = setting(384, flag="--embedding", help="size of a token's embedding")
+    embedding: Width = setting(
+        384, flag="--embedding", help="size of a token's embedding", signature="embedding"
+    )
     encoder_hidden: Width = setting(
-        320, flag="--encoder-hidden", help="units of the encoder's GRU in each direction"
+        320,
+        flag="--encoder-hidden",
+        help="units of the encoder's GRU in each direction",
+        signature="encoder",
     )
     encoder_layers: Annotated[int, Ge(1), Le(16)] = setting(
-        1, flag="--encoder-layers", help="bidirectional layers of the encoder", source=PAPER
+        1,
+        flag="--encoder-layers",
+        help="bidirectional layers of the encoder",
+        source=PAPER,
+        signature="encoder",
     )
-    hidden: Width = setting(640, flag="--hidden", help="units of the decoder's GRU")
+    hidden: Width = setting(
+        640, flag="--hidden", help="units of the decoder's GRU", signature="hidden"
+    )
     attention: Literal["additive", "none"] = setting(
         "additive",
         flag="--attention",
         help="additive, or none: one vector says the whole sentence",
-        source="seed, Questions 12, 13",
+        source="assignment, Questions 12, 13",
+        signature="attention",
     )
     attention_query: Literal["updated", "previous"] = setting(
         "updated",
         flag="--attention-query",
         help="state that asks: previous (the paper's s_{i-1}) or updated (has seen the last word)",
+        signature="attention",
     )
     attention_size: Width = setting(
-        384, flag="--attention-size", help="units of the attention's hidden layer"
+        384,
+        flag="--attention-size",
+        help="units of the attention's hidden layer",
+        signature="attention",
     )
     readout: Literal["maxout", "tanh"] = setting(
         "maxout",
         flag="--readout",
         help="deep output: maxout over pairs, or tanh",
         source=f"{PAPER}, appendix A",
+        signature="readout",
     )
     readout_size: Annotated[int, Ge(0), Le(65_536)] = setting(
-        0, flag="--readout-size", help="units of the deep output; 0 takes the size of an embedding"
+        0,
+        flag="--readout-size",
+        help="units of the deep output; 0 takes the size of an embedding",
+        signature="readout",
     )
     tie_embeddings: bool = setting(
         True,
         flag="--tie-embeddings/--no-tie-embeddings",
         help="one matrix for source and target embeddings and for the softmax",
+        signature="tied",
     )
     dropout_embedding: Share = setting(
-        0.3, flag="--dropout-embedding", help="share of the embeddings' units dropped in training"
+        0.3,
+        flag="--dropout-embedding",
+        help="share of the embeddings' units dropped in training",
+        signature="dropout",
     )
     dropout_context: Share = setting(
-        0.3, flag="--dropout-context", help="share of the encoder's outputs dropped in training"
+        0.3,
+        flag="--dropout-context",
+        help="share of the encoder's outputs dropped in training",
+        signature="dropout",
     )
     dropout_readout: Share = setting(
-        0.3, flag="--dropout-readout", help="share of the deep output dropped before the softmax"
+        0.3,
+        flag="--dropout-readout",
+        help="share of the deep output dropped before the softmax",
+        signature="dropout",
     )
 
 
@@ -84,37 +114,47 @@ class NmtDataConfig:
         flag="--data",
         help="tatoeba, multi30k, europarl, grammar, several (europarl+tatoeba), a TSV, two text "
         "files a.en,b.fr, or auto (tatoeba where it can be had)",
+        signature=None,
     )
     direction: Literal["en-fr", "fr-en"] = setting(
-        "en-fr", flag="--direction", help="from which language into which"
+        "en-fr", flag="--direction", help="from which language into which", signature="direction"
     )
     tokenizer: Literal["sentencepiece", "word"] = setting(
         "sentencepiece",
         flag="--tokenizer",
         help="sentencepiece (subwords), or word: a shortlist, all other words are unknown",
+        signature="tokenizer",
     )
     vocabulary: Annotated[int, Ge(8), Le(1_000_000)] = setting(
         8000,
         flag="--vocabulary",
         help="tokens of both languages together; with --tokenizer word, of each",
+        signature=None,
     )
     lowercase: bool = setting(
         False, flag="--lowercase/--no-lowercase", help="train on and write lower case only"
     )
     max_length: Annotated[int, Ge(1), Le(10_000)] = setting(
-        100, flag="--max-length", help="tokens a side; longer pairs are left out of training"
+        100,
+        flag="--max-length",
+        help="tokens a side; longer pairs are left out of training",
+        signature=None,
     )
     train_pairs: Annotated[int, Ge(0)] = setting(
         0,
         flag="--train-pairs",
         help="pairs to train on, from the first; of several corpora all of one before the next; "
         "0 takes all",
+        signature=None,
     )
     validation: Annotated[int, Ge(0)] = setting(
-        0, flag="--validation", help="validation pairs to use, from the first; 0 takes all"
+        0,
+        flag="--validation",
+        help="validation pairs to use, from the first; 0 takes all",
+        signature=None,
     )
     offline: bool = setting(
-        False, flag="--offline/--no-offline", help="never ask the network for data"
+        False, flag="--offline/--no-offline", help="never ask the network for data", signature=None
     )
 
 
@@ -125,23 +165,29 @@ class NmtObjectiveConfig:
     __pydantic_config__ = STRICT
 
     label_smoothing: Share = setting(
-        0.1, flag="--label-smoothing", help="share of the target given to all tokens alike"
+        0.1,
+        flag="--label-smoothing",
+        help="share of the target given to all tokens alike",
+        signature="smoothing",
     )
     teacher_forcing: Ratio = setting(
         1.0,
         flag="--teacher-forcing",
         help="how often the decoder is fed the true last token instead of its own",
-        source="seed, Question 14",
+        source="assignment, Question 14",
+        signature="forcing",
     )
     teacher_forcing_end: Ratio | None = setting(
         None,
         flag="--teacher-forcing-end",
         help="ratio at the end of the training, reached linearly; none keeps it as it begins",
+        signature="forcing",
     )
     teacher_forcing_unit: Literal["token", "sentence"] = setting(
         "token",
         flag="--teacher-forcing-unit",
         help="what the ratio is drawn for: each token, or a whole sentence",
+        signature="forcing",
     )
 
 
@@ -149,20 +195,11 @@ class NmtObjectiveConfig:
 class NmtOptimConfig(OptimConfig):
     """The optimiser, with the translator's own defaults."""
 
-    lr: Annotated[float, Gt(0), Le(1e6)] = setting(1e-3, flag="--lr", help="peak learning rate")
-    schedule: Schedule = setting(
-        "cosine",
-        flag="--schedule",
-        help="learning rate after warm-up: constant, cosine or linear decay",
-    )
-    final_lr: Ratio = setting(
-        0.05, flag="--final-lr", help="where a decay ends, as a fraction of --lr"
-    )
-    clip_norm: Annotated[float, Ge(0)] = setting(
-        1.0,
-        flag="--clip-norm",
-        help="largest gradient norm; 0 switches clipping off",
-        source=PAPER,
+    lr: Annotated[float, Gt(0), Le(1e6)] = setting_like(OptimConfig, "lr", source="")
+    schedule: Schedule = setting_like(OptimConfig, "schedule", default="cosine")
+    final_lr: Ratio = setting_like(OptimConfig, "final_lr", default=0.05)
+    clip_norm: Annotated[float, Ge(0)] = setting_like(
+        OptimConfig, "clip_norm", default=1.0, source=PAPER
     )
 
 
@@ -170,20 +207,24 @@ class NmtOptimConfig(OptimConfig):
 class NmtLoopConfig(LoopConfig):
     """The length of a training, with the translator's own defaults and its batches by tokens."""
 
-    epochs: Annotated[int, Ge(0)] = setting(20, flag="--epochs", help="passes over the pairs")
+    epochs: Annotated[int, Ge(0)] = setting(
+        20, flag="--epochs", help="passes over the pairs", signature=None
+    )
     batch_size: Annotated[int, Ge(1)] = setting(
         2048,
         flag="--batch-size",
         help="an update's size (the global batch): tokens of its longer side with padding, "
         "or sentences, see --batch-unit",
+        signature="batch",
     )
     batch_unit: Literal["tokens", "sentences"] = setting(
-        "tokens", flag="--batch-unit", help="what --batch-size counts"
+        "tokens", flag="--batch-unit", help="what --batch-size counts", signature="batch"
     )
     select_by: Literal["bleu", "loss"] = setting(
         "bleu",
         flag="--select-by",
         help="what of the validation pairs chooses the best checkpoint",
+        signature=None,
     )
     average: Annotated[int, Ge(0), Le(1000)] = setting(
         0,
@@ -256,16 +297,14 @@ class SearchConfig:
     batch_size: Annotated[int, Ge(1), Le(100_000)] = setting(
         64, flag="--batch-size", help="sentences translated at a time"
     )
-    device: str = setting("auto", flag="--device", help="auto, cpu, cuda, cuda:N or mps")
-    precision: Literal[Precision, "int8"] = setting(
-        "auto",
-        flag="--precision",
+    device: str = setting_like(ComputeConfig, "device")
+    precision: Literal[Precision, "int8"] = setting_like(
+        ComputeConfig,
+        "precision",
         help="fp32, bf16 (autocast), int8 (the decoder's products, on a CPU with VNNI), or auto: "
         "fp32 or bf16, whichever was measured to pay",
     )
-    threads: Annotated[int, Ge(0), Le(1024)] = setting(
-        0, flag="--threads", help="CPU threads; 0 leaves torch's own choice"
-    )
+    threads: Annotated[int, Ge(0), Le(1024)] = setting_like(ComputeConfig, "threads")
 
 
 # -- Settings of `dl nmt eval`; reading this needs neither torch nor pydantic
@@ -294,7 +333,7 @@ class NmtEvalConfig:
         (5, 10, 15, 20, 30, 40),
         flag="--bins",
         help="BLEU by sentence length: the longest source, in words, of each bin",
-        source="seed, Question 13",
+        source="assignment, Question 13",
     )
     resamples: Annotated[int, Ge(1), Le(1_000_000)] = setting(
         1000, flag="--resamples", help="bootstrap resamples behind the intervals"
@@ -357,10 +396,8 @@ class NmtAlignConfig:
     gold_index: Annotated[int, Ge(0), Le(1)] = setting(
         0, flag="--gold-index", help="the number of the first word in the gold file: 0 or 1"
     )
-    device: str = setting("auto", flag="--device", help="auto, cpu, cuda, cuda:N or mps")
-    threads: Annotated[int, Ge(0), Le(1024)] = setting(
-        0, flag="--threads", help="CPU threads; 0 leaves torch's own choice"
-    )
+    device: str = setting_like(ComputeConfig, "device")
+    threads: Annotated[int, Ge(0), Le(1024)] = setting_like(ComputeConfig, "threads")
 
     @property
     def kind(self) -> Literal["posterior", "attention"]:

@@ -7,14 +7,12 @@ last word differs. Both validation losses show what it costs to go on from one's
 from __future__ import annotations
 
 import dataclasses
-import re
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlcli.engine.repeat import Listener, spread, train_all
-from dlcli.engine.session import Place
+from dlcli.engine.session import RunLocation
+from dlcli.engine.trainer import Listener, summarise_seeds, train_all
 from dlcli.errors import UsageFault
 from dlcli.nmt.config import NmtEvalConfig, NmtTrainConfig
 from dlcli.nmt.evaluation import NmtEvaluation, evaluate, load_parallel
@@ -71,7 +69,7 @@ def forcing_cells(config: NmtTrainConfig, ratios: Sequence[float]) -> dict[str, 
 def compare_forcing(
     cells: Mapping[str, NmtTrainConfig],
     *,
-    place: Place,
+    location: RunLocation,
     bins: Sequence[int],
     beam_size: int = 1,
     listeners: Sequence[Listener] = (),
@@ -81,7 +79,7 @@ def compare_forcing(
 
     Args:
         cells: see `forcing_cells`.
-        place: the base folder.
+        location: the base folder.
         bins: edges of the bins of sentence length, in words of the source.
         beam_size: of the search on the test set.
         listeners: told every event.
@@ -93,7 +91,7 @@ def compare_forcing(
     results = train_all(
         cells,
         train=train,
-        place=place,
+        location=location,
         title="nmt-forcing",
         tolerant=False,
         listeners=listeners,
@@ -151,34 +149,12 @@ def forcing_object(rows: Sequence[ForcingRow]) -> list[dict[str, object]]:
     ]
 
 
-# -- Several trainings of one translator: what their seeds have in common
-
-MEASURED = ("nll_per_token", "free_nll_per_token", "bleu", "chrf")
-
-
 def summarise(results: Mapping[str, NmtResult]) -> dict[str, object]:
-    """Return what `--json` says of several seeds: means, standard deviations, and every run.
-
-    Args:
-        results: `seed-N` → result, at least one.
-    """
-    first = next(iter(results.values()))
-    measured = [result.valid for result in results.values() if result.valid is not None]
-    spreads = {
-        name: spread([float(getattr(valid, name)) for valid in measured])
-        for name in (MEASURED if measured else ())
-    }
-    seeds = ",".join(label.removeprefix("seed-") for label in results)
-    return {
-        "run": str(Path(first.run).parent),
-        "data": first.data,
-        "direction": first.direction,
-        "epochs": first.epochs,
-        "updates": first.updates,
-        "tokens_per_s": statistics.fmean(result.tokens_per_s for result in results.values()),
-        "valid": {name: found.mean for name, found in spreads.items()} or None,
-        "valid_std": {name: found.std for name, found in spreads.items()} or None,
-        "seeds": len(results),
-        "signature": re.sub(r"\|seed:\d+", f"|seed:{seeds}", first.signature),
-        "runs": [dataclasses.asdict(result) for result in results.values()],
-    }
+    """Return what `--json` says of a translator's seeds."""
+    return summarise_seeds(
+        results,
+        shared=("data", "direction", "epochs", "updates"),
+        rate="tokens_per_s",
+        measured="valid",
+        names=("nll_per_token", "free_nll_per_token", "bleu", "chrf"),
+    )

@@ -1,31 +1,29 @@
-"""A trained translator, read back from a run folder."""
+"""A trained translator, loaded from a run folder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import nn
 
 from dlcli.engine.checkpoint import build_from, load_model
-from dlcli.engine.checkpoint import load_weights_into as weights_into
 from dlcli.engine.config import resolve
 from dlcli.engine.runs import RunFolder, find_run, using
 from dlcli.nmt.config import NmtTrainConfig
-from dlcli.nmt.model import NmtNetwork, Translation, build_model
+from dlcli.nmt.model import NmtNetwork, TranslationModel
+from dlcli.nmt.networks import build_model
 from dlcli.nmt.tokenizer import Tokenizer, load_tokenizer
 
 KIND = "nmt"
-"""What run.json and checkpoints of this room call themselves."""
+"""What run.json and checkpoints call a translator."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trained:
     """A translator with its vocabulary and the settings it was trained under."""
 
-    model: Translation
+    model: TranslationModel
     """In evaluation mode."""
     tokenizer: Tokenizer
     config: NmtTrainConfig
@@ -38,6 +36,25 @@ class Trained:
         """Return the languages: ("en", "fr")."""
         source, _, target = self.config.data.direction.partition("-")
         return source, target
+
+
+def find_trained(
+    text: str | None, *, checkpoint: str | None = None, notice: Callable[[str], object]
+) -> Trained:
+    """Load the translator that `--run` names, on the CPU, and pass a sentence about it to `notice`.
+
+    Args:
+        text: see `dlcli.engine.runs.find_run`; None is the newest trained translator.
+        checkpoint: see `load_trained`.
+        notice: takes one sentence.
+
+    Raises:
+        UsageFault: there is no such run.
+        CheckpointError: see `load_trained`.
+    """
+    trained = load_trained(find_run(text, kind=KIND), checkpoint=checkpoint)
+    notice(using(trained.run, checkpoint=trained.checkpoint))
+    return trained
 
 
 def load_trained(
@@ -56,14 +73,11 @@ def load_trained(
     saved = load_model(run, kind=KIND, checkpoint=checkpoint)
     config = resolve(NmtTrainConfig, [saved.config], source=str(saved.path))
     tokenizer = load_tokenizer(run)
-
-    def build() -> NmtNetwork:
-        return NmtNetwork(
-            build_model(config.model, vocabulary=tokenizer.size),
-            label_smoothing=config.objective.label_smoothing,
-        )
-
-    network = build_from(build, saved.weights, source=str(saved.path))
+    network = build_from(
+        lambda: build_network(config, vocabulary=tokenizer.size),
+        saved.weights,
+        source=str(saved.path),
+    )
     return Trained(
         model=network.model.to(device).eval(),
         tokenizer=tokenizer,
@@ -73,34 +87,9 @@ def load_trained(
     )
 
 
-def find_trained(
-    text: str | None, *, checkpoint: str | None = None, notice: Callable[[str], object]
-) -> Trained:
-    """Read back the translator that `--run` names, on the CPU, and tell `notice` which one that is.
-
-    Args:
-        text: see `dlcli.engine.runs.find_run`; None is the newest trained translator.
-        checkpoint: see `load_trained`.
-        notice: told one sentence.
-
-    Raises:
-        UsageFault: there is no such run.
-        CheckpointError: see `load_trained`.
-    """
-    trained = load_trained(find_run(text, kind=KIND), checkpoint=checkpoint)
-    notice(using(trained.run, checkpoint=trained.checkpoint))
-    return trained
-
-
-def load_weights_into(network: nn.Module, weights: Mapping[str, Any], *, source: str) -> None:
-    """Load a checkpoint's weights.
-
-    Raises:
-        CheckpointError: they are those of another network.
-    """
-    weights_into(
-        network,
-        weights,
-        source=source,
-        hint="Use the sizes, --attention and --vocabulary that it was trained with.",
+def build_network(config: NmtTrainConfig, *, vocabulary: int) -> NmtNetwork:
+    """Build the network that is trained, initialised from torch's global seed."""
+    return NmtNetwork(
+        build_model(config.model, vocabulary=vocabulary),
+        label_smoothing=config.objective.label_smoothing,
     )

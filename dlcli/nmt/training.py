@@ -1,30 +1,40 @@
-"""Training a translator from settings to a result: events around the engine's one loop."""
+"""Training a translator: what is special about it; the common story is in `dlcli.engine.trainer`.
+
+`NmtTask` says how a translator is built, started and measured. `NmtLearner` gives the training loop
+batches of sentences and an evaluation. Everything random is drawn for the global batch from
+generators named by (seed, epoch, batch), and each process takes its rows: where a run was stopped
+changes nothing, and how many processes there are changes only what dropout draws. The result is the
+best checkpoint, the last, or an average of the weights of the last epochs, which often generalises
+better than any of them; whether it does is decided on the validation pairs.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 from collections.abc import Generator, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from dlcli.engine import trainer
 from dlcli.engine.checkpoint import (
     AVERAGE,
     load_checkpoint,
+    load_checkpoint_into,
     load_model,
     save_checkpoint,
     snapshot_epochs,
     snapshot_name,
 )
-from dlcli.engine.events import Event, Finished, Notice
-from dlcli.engine.loop import Batch, Criterion
-from dlcli.engine.runs import RunFolder, find_run, open_unfinished
+from dlcli.engine.events import Event, Finished
+from dlcli.engine.loop import Criterion
+from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator
-from dlcli.engine.session import Place, Session, open_session, recorded_result, refuse_other_network
-from dlcli.errors import CheckpointError, Interrupted, RunFailed
+from dlcli.engine.session import RunLocation, Session
+from dlcli.engine.step import Batch, rows_of_process
+from dlcli.engine.trainer import ReadNotice, Task, items_per_s
 from dlcli.nmt.batching import (
     Bitext,
     NmtData,
@@ -35,17 +45,142 @@ from dlcli.nmt.batching import (
     load_data,
     with_saved_data,
 )
-from dlcli.nmt.config import NmtLoopConfig, NmtModelConfig, NmtTrainConfig, check
+from dlcli.nmt.config import NmtLoopConfig, NmtTrainConfig, check
 from dlcli.nmt.fast.kernels import native
-from dlcli.nmt.model import NmtNetwork, build_model, draw_true, ratio_at
+from dlcli.nmt.model import NmtNetwork, draw_true, ratio_at
 from dlcli.nmt.tokenizer import PAD
-from dlcli.nmt.trained import KIND, load_weights_into
+from dlcli.nmt.trained import KIND, build_network
 from dlcli.nmt.validation import NmtResult, Validation, ValidResult, describe, read_result
 
-# -- What the training loop sees of a translator: batches of sentences, and an evaluation
-# Everything random is drawn for the global batch from generators named by (seed, epoch, batch), and
-# each process takes its rows: where a run was stopped changes nothing, and how many processes there
-# are changes only what dropout draws.
+CRITERIA = {
+    "bleu": Criterion(metric="valid_bleu", higher_is_better=True),
+    "loss": Criterion(metric="valid_loss"),
+}
+
+
+def train(
+    config: NmtTrainConfig, *, location: RunLocation | None = None, init_from: str | None = None
+) -> Generator[Event, None, NmtResult | None]:
+    """Train a translator; see `dlcli.engine.trainer.train`.
+
+    With `init_from` the vocabulary is that run's too.
+
+    Returns:
+        The result, measured on the validation pairs; None on processes other than the main one.
+    """
+    return trainer.train(NmtTask(), config, location=location, init_from=init_from)
+
+
+class NmtTask(Task[NmtTrainConfig, NmtData, "NmtLearner", NmtResult]):
+    """How a translator is trained."""
+
+    kind = KIND
+    weights_hint = "Use the sizes, --attention and --vocabulary that it was trained with."
+
+    def title(self, config: NmtTrainConfig) -> str:
+        """Return `nmt-en-fr` or `nmt-fr-en`."""
+        return f"nmt-{config.data.direction}"
+
+    def check(self, config: NmtTrainConfig, *, untrained: bool) -> None:  # noqa: ARG002
+        """Hold settings against one another."""
+        check(config)
+
+    def resumed_config(self, config: NmtTrainConfig, run: RunFolder) -> NmtTrainConfig:
+        """Let `auto`, or a file, mean the corpus that the run was started on."""
+        return with_saved_data(config, run)
+
+    def load_data(
+        self,
+        config: NmtTrainConfig,
+        *,
+        resumed: RunFolder | None,
+        origin: RunFolder | None,
+        notice: ReadNotice,
+    ) -> NmtData:
+        """Load sentences, and learn or load their vocabulary."""
+        return load_data(config.data, resumed=resumed, origin=origin, notice=notice)
+
+    def build_network(self, config: NmtTrainConfig, data: NmtData) -> nn.Module:
+        """Build encoder, decoder and embeddings."""
+        return build_network(config, vocabulary=data.tokenizer.size)
+
+    def build_learner(
+        self,
+        config: NmtTrainConfig,
+        data: NmtData,
+        *,
+        device: torch.device,
+        processes: int = 1,  # noqa: ARG002
+    ) -> NmtLearner:
+        """Build the network and put the encoded pairs beside it."""
+        network = build_network(config, vocabulary=data.tokenizer.size).to(device)
+        validation = None
+        if len(data.valid):
+            validation = Validation(
+                data.valid,
+                tokenizer=data.tokenizer,
+                device=device,
+                lowercase=config.data.lowercase,
+            )
+        return NmtLearner(network, train=data.bitext(device), validation=validation, config=config)
+
+    def record_start(self, session: Session[NmtTrainConfig], data: NmtData) -> None:
+        """Save the vocabulary, and which kernels decide the last bits of a result."""
+        data.tokenizer.save(session.folder.path)
+        like = torch.empty(0, device=session.compute.device)
+        plain = native(like, low=like.dtype) is None
+        session.folder.update_record(kernels="plain" if plain else "compiled")
+
+    def criterion(self, config: NmtTrainConfig) -> Criterion:
+        """Choose the best checkpoint by BLEU or loss on the validation pairs."""
+        return CRITERIA[config.loop.select_by]
+
+    def keep_epochs(self, config: NmtTrainConfig) -> tuple[int, ...]:
+        """Return the epochs whose weights are averaged."""
+        return epochs_to_average(config.loop)
+
+    def read_result(self, fields: Mapping[str, Any]) -> NmtResult:
+        """Rebuild a result from run.json."""
+        return read_result(fields)
+
+    def result(
+        self,
+        session: Session[NmtTrainConfig],
+        learner: NmtLearner,
+        *,
+        data: NmtData,
+        end: Finished,
+    ) -> NmtResult:
+        """Choose the checkpoint that is the result; its measurement stands in the result."""
+        config, folder = session.config, session.folder
+        name, valid = choose(config.loop, folder, learner)
+        return NmtResult(
+            run=str(folder.path),
+            data=data.name,
+            direction=config.data.direction,
+            vocabulary=data.tokenizer.size,
+            parameters=sum(parameter.numel() for parameter in learner.network.parameters()),
+            epochs=end.epoch,
+            updates=end.step,
+            tokens_per_s=items_per_s(session, learner, items=learner.tokens, end=end),
+            train_s=end.train_s,
+            checkpoint=name,
+            valid=valid,
+            reason=end.reason,
+            signature=describe(
+                config,
+                data=data.name,
+                split="valid",
+                sentences=len(data.valid),
+                search="greedy",
+                checkpoint=name,
+                train_pairs=len(data),
+                updates=end.step,
+                vocabulary=data.tokenizer.size,
+                precision=session.compute.precision,
+                init=folder.origin,
+            ),
+        )
 
 
 class NmtLearner:
@@ -103,7 +238,7 @@ class NmtLearner:
         self, chosen: NDArray[np.int64], *, index: int, epoch: int, rank: int, world: int
     ) -> Batch:
         count = len(chosen)
-        begin, end = count * rank // world, count * (rank + 1) // world
+        begin, end = rows_of_process(count, rank=rank, world=world)
         idle = begin == end  # fewer sentences than processes: one of them, counting for nothing
         mine = self.train.batch(chosen[:1] if idle else chosen[begin:end])
         if idle:
@@ -138,90 +273,6 @@ def _weightless(batch: SentenceBatch) -> SentenceBatch:
     )
 
 
-# -- What to do when memory runs out: find out which batch would fit, and say so
-
-SAID = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
-"""How torch and its allocators say that memory has run out."""
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Say whether an error means that memory has run out."""
-    said = str(error).lower()
-    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return known or (isinstance(error, RuntimeError) and any(words in said for words in SAID))
-
-
-@contextlib.contextmanager
-def explain_memory(learner: NmtLearner) -> Iterator[None]:
-    """Turn an exhausted memory into a sentence that says which --batch-size would fit.
-
-    Raises:
-        RunFailed: memory ran out.
-    """
-    failed = False
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        failed = True
-    if failed:  # outside of the handler, whose traceback holds the tensors that filled the memory
-        loop = learner.config.loop
-        fits = fitting_batch_size(learner)
-        raise RunFailed(
-            f"A batch of {loop.batch_size} {loop.batch_unit} does not fit into the memory of "
-            f"{learner.train.device}.",
-            hint=f"--batch-size {fits} was tried and fits; add --set "
-            f"optim.accumulate={-(-loop.batch_size // fits)} for the same updates."
-            if fits
-            else "Not even one sentence fits: lower --max-length or the sizes of the network.",
-        )
-
-
-def fitting_batch_size(learner: NmtLearner) -> int | None:
-    """Return the largest of half, a quarter … of the batch size that can be trained on."""
-    loop = learner.config.loop
-    longer = np.sort(learner.train.longer)
-    order = np.argsort(learner.train.longer, kind="stable")
-    size = loop.batch_size // 2
-    while size:
-        plan = cut(longer, size=size, unit=loop.batch_unit)
-        first, last = max(plan, key=lambda span: (span[1] - span[0]) * int(longer[span[1] - 1]))
-        if _can_train(learner, order[first:last]):
-            return size
-        if last - first == 1:
-            return None
-        size //= 2
-    return None
-
-
-def _can_train(learner: NmtLearner, chosen: np.ndarray[tuple[int], np.dtype[np.int64]]) -> bool:
-    network = learner.network.train()
-    try:
-        for parameter in network.parameters():
-            parameter.grad = None
-        found = network(learner.train.batch(chosen))
-        found["loss"].backward()
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        return False
-    finally:
-        for parameter in network.parameters():
-            parameter.grad = None
-    return True
-
-
-# -- Which weights are a training's result: the best, the last, or an average of the last few
-# Averaging the weights of the last epochs often generalises better than any of them; whether it
-# does is decided on the validation pairs.
-
-CRITERIA = {
-    "bleu": Criterion(metric="valid_bleu", higher_is_better=True),
-    "loss": Criterion(metric="valid_loss"),
-}
-
-
 def epochs_to_average(loop: NmtLoopConfig) -> tuple[int, ...]:
     """Return the epochs whose checkpoints are kept to be averaged."""
     return tuple(range(max(1, loop.epochs - loop.average + 1), loop.epochs + 1))
@@ -251,7 +302,7 @@ def choose(
         chosen = AVERAGE if criterion.improves(value, best=other) else best
     if chosen == best:
         folder.checkpoint(AVERAGE).unlink()
-        _load(learner, folder, name=best)
+        load_checkpoint_into(learner.network, folder, kind=KIND, checkpoint=best)
     for epoch in snapshot_epochs(folder):
         folder.checkpoint(snapshot_name(epoch)).unlink()
     return (AVERAGE, averaged) if chosen == AVERAGE else (best, valid)
@@ -276,206 +327,5 @@ def _average(folder: RunFolder, loop: NmtLoopConfig) -> bool:
 
 
 def _measure(learner: NmtLearner, folder: RunFolder, *, name: str) -> ValidResult | None:
-    _load(learner, folder, name=name)
+    load_checkpoint_into(learner.network, folder, kind=KIND, checkpoint=name)
     return None if learner.validation is None else learner.validation.measure(learner.model)
-
-
-def _load(learner: NmtLearner, folder: RunFolder, *, name: str) -> None:
-    saved = load_model(folder, kind=KIND, checkpoint=name)
-    load_weights_into(learner.network, saved.weights, source=str(saved.path))
-
-
-def train(
-    config: NmtTrainConfig, *, place: Place | None = None, init_from: str | None = None
-) -> Generator[Event, None, NmtResult | None]:
-    """Train a translator.
-
-    Yields:
-        what happens: the engine's events and notices.
-
-    Returns:
-        The result, measured on the validation pairs; None on processes other than the main one.
-
-    Args:
-        config: all settings.
-        place: where the run goes, or which one to go on with.
-        init_from: a run (see `dlcli.engine.runs.find_run`) whose weights and vocabulary to start
-            from.
-
-    Raises:
-        ConfigError: the settings contradict each other, or the data.
-        DataError: the sentences cannot be had.
-        Interrupted: a signal stopped it; what there was has been saved.
-        RunFailed: the loss is no longer finite, memory is exhausted, or the run folder cannot be
-            written.
-    """
-    check(config)
-    place = place or Place()
-    resumed = open_unfinished(place.resume) if place.resume is not None else None
-    if resumed is not None:
-        config = with_saved_data(config, resumed)
-        if done := recorded_result(config, resumed, read=read_result):
-            # The folder may have been moved.
-            return dataclasses.replace(done, run=str(resumed.path))
-    origin = _origin(init_from, resumed)
-    notes: list[str] = []
-    data = load_data(config.data, resumed=resumed, origin=origin, notice=notes.append)
-    if resumed is None:  # "auto" may mean something else where the run is gone on with
-        config = _with_data(config, data.name)
-    if origin is not None:  # a run that does not fit is refused before a folder is made
-        _start_from(_network(config, data), origin, model=config.model)
-    with open_session(
-        kind=KIND,
-        title=f"nmt-{config.data.direction}",
-        config=config,
-        compute=config.compute,
-        place=place,
-        bf16_pays=True,
-    ) as session:
-        if session.world.is_main:
-            data.tokenizer.save(session.folder.path)
-            session.folder.update_record(kernels=_kernels(session.compute.device))
-            if origin is not None:
-                session.folder.update_record(init_from=str(origin.path))
-            yield from (Notice(message=note) for note in notes)
-        learner = build(config, data, device=session.compute.device)
-        if origin is not None and session.state is None:
-            _start_from(learner.network, origin, model=config.model)
-        end = yield from _run(config, session, learner)
-        return _conclude(config, session, learner, data=data, end=end)
-
-
-def _kernels(device: torch.device) -> str:
-    """Say what computes between products here: it decides the last bits of a result."""
-    like = torch.empty(0, device=device)
-    return "plain" if native(like, low=like.dtype) is None else "compiled"
-
-
-def build(config: NmtTrainConfig, data: NmtData, *, device: torch.device) -> NmtLearner:
-    """Make the network, freshly initialised from torch's global seed, and its learner."""
-    network = _network(config, data).to(device)
-    validation = None
-    if len(data.valid):
-        validation = Validation(
-            data.valid,
-            tokenizer=data.tokenizer,
-            device=device,
-            lowercase=config.data.lowercase,
-        )
-    return NmtLearner(network, train=data.bitext(device), validation=validation, config=config)
-
-
-def _network(config: NmtTrainConfig, data: NmtData) -> NmtNetwork:
-    return NmtNetwork(
-        build_model(config.model, vocabulary=data.tokenizer.size),
-        label_smoothing=config.objective.label_smoothing,
-    )
-
-
-def _origin(init_from: str | None, resumed: RunFolder | None) -> RunFolder | None:
-    """Find the run to start from, also where a run that was to is started over by `--resume`."""
-    said = init_from
-    if said is None and resumed is not None and not resumed.checkpoint().is_file():
-        recorded = resumed.record().get("init_from")
-        said = recorded if isinstance(recorded, str) else None
-    return None if said is None else find_run(said, kind=KIND)
-
-
-def _start_from(network: nn.Module, origin: RunFolder, *, model: NmtModelConfig) -> None:
-    """Load another run's weights, and nothing else of it.
-
-    Raises:
-        ConfigError: it was trained with other settings of the network.
-        CheckpointError: its weights are of another network all the same.
-    """
-    saved = load_model(origin, kind=KIND)
-    try:
-        load_weights_into(network, saved.weights, source=str(origin.path))
-    except CheckpointError:
-        refuse_other_network(model, saved.config, run=origin)
-        raise
-
-
-def _run(
-    config: NmtTrainConfig, session: Session, learner: NmtLearner
-) -> Generator[Event, None, Finished]:
-    events = session.events(
-        learner,
-        optim=config.optim,
-        loop=config.loop,
-        compute=config.compute,
-        criterion=CRITERIA[config.loop.select_by],
-        keep_epochs=epochs_to_average(config.loop),
-    )
-    with explain_memory(learner):
-        for event in events:
-            yield event
-            if isinstance(event, Finished):
-                return event
-    raise RuntimeError("the training loop ended without saying so")
-
-
-def _conclude(
-    config: NmtTrainConfig, session: Session, learner: NmtLearner, *, data: NmtData, end: Finished
-) -> NmtResult | None:
-    """Choose the checkpoint that is the result, and write the outcome down, on the main process."""
-    if end.reason == "interrupted":
-        session.finish(status="interrupted")
-        raise Interrupted(
-            f"Stopped at update {end.step:,}, in epoch {end.epoch + 1}, and saved.",
-            hint=f"Go on with `dl nmt train --resume {session.folder.path}`.",
-        )
-    if not session.world.is_main:
-        return None
-    name, valid = choose(config.loop, session.folder, learner)
-    result = _result(config, session, learner, data=data, end=end, name=name, valid=valid)
-    status = "stopped" if end.reason == "max-minutes" else "done"
-    metrics = {} if valid is None else {k: v for k, v in valid.fields().items() if k != "sentences"}
-    fields = dataclasses.asdict(result)
-    session.finish(status=status, result=fields, signature=result.signature, metrics=metrics)
-    return result
-
-
-def _result(
-    config: NmtTrainConfig,
-    session: Session,
-    learner: NmtLearner,
-    *,
-    data: NmtData,
-    end: Finished,
-    name: str,
-    valid: ValidResult | None,
-) -> NmtResult:
-    updates = -(-learner.steps_per_epoch() // config.optim.accumulate)
-    tokens = end.step / updates * learner.tokens
-    return NmtResult(
-        run=str(session.folder.path),
-        data=data.name,
-        direction=config.data.direction,
-        vocabulary=data.tokenizer.size,
-        parameters=sum(parameter.numel() for parameter in learner.network.parameters()),
-        epochs=end.epoch,
-        updates=end.step,
-        tokens_per_s=tokens / end.train_s if end.train_s else 0.0,
-        train_s=end.train_s,
-        checkpoint=name,
-        valid=valid,
-        reason=end.reason,
-        signature=describe(
-            config,
-            data=data.name,
-            split="valid",
-            sentences=len(data.valid),
-            search="greedy",
-            checkpoint=name,
-            train_pairs=len(data),
-            updates=end.step,
-            vocabulary=data.tokenizer.size,
-            precision=session.compute.precision,
-            init=session.folder.origin,
-        ),
-    )
-
-
-def _with_data(config: NmtTrainConfig, name: str) -> NmtTrainConfig:
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, name=name))

@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from dlcli.data.sentences import Pairs
-from dlcli.engine.config import signature
+from dlcli.engine.config import settings_signature
 from dlcli.nmt.batching import Bitext
 from dlcli.nmt.config import NmtTrainConfig
-from dlcli.nmt.model import Translation, validation_sums
+from dlcli.nmt.fast.paths import fast_paths
+from dlcli.nmt.model import TranslationModel, validation_sums
 from dlcli.nmt.scoring import Metric
 from dlcli.nmt.search import search
 from dlcli.nmt.tokenizer import Tokenizer
@@ -69,7 +70,7 @@ class Validation:
             tokenizer.encode_all(source), tokenizer.encode_all(target), device=device
         )
 
-    def measure(self, model: Translation) -> ValidResult:
+    def measure(self, model: TranslationModel) -> ValidResult:
         """Measure a model, which is left in the mode it was in."""
         was_training = model.training
         model.eval()
@@ -89,12 +90,14 @@ class Validation:
             sentences=len(self.references),
         )
 
-    def translate(self, model: Translation) -> list[str]:
+    def translate(self, model: TranslationModel) -> list[str]:
         """Translate all sources by greedy search, in their order."""
         found = [""] * len(self.bitext)
+        paths = fast_paths(model)
+        fast = None if paths is None else paths.search(whole=False)
         for chosen in _alike(self.bitext.source_lengths):
             batch = self.bitext.batch(chosen)
-            best = search(model, batch.source, batch.mask, beam_size=1)
+            best = search(model, batch.source, batch.mask, beam_size=1, fast=fast)
             for place, hypotheses in zip(chosen.tolist(), best, strict=True):
                 found[place] = self.tokenizer.decode(hypotheses[0].ids) if hypotheses else ""
         return found
@@ -148,6 +151,12 @@ class NmtResult:
     """Why it ended: `done`, `early-stop` or `max-minutes`."""
     signature: str
 
+    @property
+    def metrics(self) -> dict[str, object]:
+        """Return the key numbers, for tables of runs."""
+        found = {} if self.valid is None else self.valid.fields()
+        return {name: value for name, value in found.items() if name != "sentences"}
+
 
 def read_result(fields: Mapping[str, Any]) -> NmtResult:
     """Rebuild a result from run.json.
@@ -159,36 +168,42 @@ def read_result(fields: Mapping[str, Any]) -> NmtResult:
     return NmtResult(**{**fields, "valid": valid})
 
 
+SIGNATURE_ORDER = (
+    *("direction", "tokenizer", "lowercase", "embedding", "encoder", "hidden", "attention"),
+    *(
+        "readout",
+        "tied",
+        "dropout",
+        "smoothing",
+        "forcing",
+        "batch",
+        "optimizer",
+        "average",
+        "seed",
+    ),
+)
+
+
 def describe(config: NmtTrainConfig, **measured: object) -> str:
     """Write the signature of a number that was measured on a trained translator.
 
     Args:
         config: the settings of its training.
-        measured: what only the measurement knows, such as `data` and `precision`; comes first.
+        measured: see `dlcli.engine.config.settings_signature`.
     """
-    data, model, objective, optim = config.data, config.model, config.objective, config.optim
+    model, objective, optim = config.model, config.objective, config.optim
     additive = model.attention == "additive"
     forcing = f"{objective.teacher_forcing:g}"
     if objective.teacher_forcing_end is not None:
         forcing += f"-{objective.teacher_forcing_end:g}"
     forced = (objective.teacher_forcing, objective.teacher_forcing_end) in ((1.0, None), (1.0, 1.0))
-    dropouts = (model.dropout_embedding, model.dropout_context, model.dropout_readout)
-    return signature(
-        **measured,
-        direction=data.direction,
-        tokenizer=data.tokenizer,
-        lowercase=True if data.lowercase else None,
-        embedding=model.embedding,
-        encoder=f"{model.encoder_layers}x{model.encoder_hidden}",
-        hidden=model.hidden,
-        attention=f"{model.attention_query}-{model.attention_size}" if additive else "none",
-        readout=f"{model.readout}-{model.readout_size or model.embedding}",
-        tied=model.tie_embeddings,
-        dropout=dropouts,
-        smoothing=objective.label_smoothing,
-        forcing=None if forced else f"{forcing}/{objective.teacher_forcing_unit}",
-        batch=f"{config.loop.batch_size * optim.accumulate}-{config.loop.batch_unit}",
-        optimizer=f"{optim.optimizer}-{optim.lr:g}-{optim.schedule}",
-        average=config.loop.average or None,
-        seed=config.compute.seed,
-    )
+    composed = {
+        "encoder": f"{model.encoder_layers}x{model.encoder_hidden}",
+        "attention": f"{model.attention_query}-{model.attention_size}" if additive else "none",
+        "readout": f"{model.readout}-{model.readout_size or model.embedding}",
+        "dropout": (model.dropout_embedding, model.dropout_context, model.dropout_readout),
+        "forcing": None if forced else f"{forcing}/{objective.teacher_forcing_unit}",
+        "batch": f"{config.loop.batch_size * optim.accumulate}-{config.loop.batch_unit}",
+        "optimizer": f"{optim.optimizer}-{optim.lr:g}-{optim.schedule}",
+    }
+    return settings_signature(config, measured, order=SIGNATURE_ORDER, composed=composed)

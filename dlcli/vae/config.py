@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Le, Lt
 
-from dlcli.engine.config import STRICT, setting
+from dlcli.engine.config import STRICT, setting, setting_like
 from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig, Precision
 from dlcli.errors import ConfigError
 
@@ -27,39 +27,50 @@ class VaeModelConfig:
         "mlp",
         flag="--arch",
         help="network: mlp (fully connected) or conv",
-        source="seed, Questions 9, 11",
+        source="assignment, Questions 9, 11",
+        signature="arch",
     )
     latent_dim: Annotated[int, Ge(1), Le(100_000)] = setting(
-        20, flag="--latent-dim", help="latent dimensions D", source="seed, Question 9"
+        20,
+        flag="--latent-dim",
+        help="latent dimensions D",
+        source="assignment, Question 9",
+        signature="latent_dim",
     )
     hidden: tuple[Width, ...] = setting(
         (350,),
         flag="--hidden",
         help="mlp: units of the hidden layers, encoder order",
-        source="seed, Question 9",
+        source="assignment, Question 9",
+        signature="hidden",
     )
     channels: tuple[Width, ...] = setting(
         (16, 32, 64, 128),
         flag="--channels",
         help="conv: encoder feature maps at 28, 14, 7 and 3 pixels; beside --dense the last ones "
         "may be left out",
+        signature="channels",
     )
     decoder_channels: tuple[Width, ...] = setting(
         (128, 64, 32),
         flag="--decoder-channels",
         help="conv: decoder feature maps at 4, 7 and 14 pixels",
+        signature="channels",
     )
     prior: Literal["normal", "flow"] = setting(
         "normal",
         flag="--prior",
         help="distribution of the latents: normal, or flow (learned; takes --objective iwae, "
         "which with --k 1 is the ELBO)",
-        source="seed, Question 1; Dinh et al. 2017",
+        source="assignment, Question 1; Dinh et al. 2017",
+        signature="prior",
     )
     flow_layers: Annotated[int, Ge(1), Le(1_000)] = setting(
-        12, flag="--flow-layers", help="flow: affine couplings"
+        12, flag="--flow-layers", help="flow: affine couplings", signature="prior"
     )
-    flow_hidden: Width = setting(64, flag="--flow-hidden", help="flow: units of a coupling")
+    flow_hidden: Width = setting(
+        64, flag="--flow-hidden", help="flow: units of a coupling", signature="prior"
+    )
     dense: tuple[Width, ...] = setting(
         (),
         flag="--dense",
@@ -70,13 +81,14 @@ class VaeModelConfig:
         flag="--norm",
         help="conv: normalisation after each convolution; frozen keeps the statistics of the run "
         "that --init-from names",
-        source="seed, Question 11",
+        source="assignment, Question 11",
+        signature="norm",
     )
     skip: bool = setting(
         False,
         flag="--skip/--no-skip",
         help="conv, demonstration only: skip connections, which let the network cheat",
-        source="seed, Question 11",
+        source="assignment, Question 11",
     )
 
 
@@ -87,25 +99,33 @@ class VaeDataConfig:
     __pydantic_config__ = STRICT
 
     name: str = setting(
-        "auto", flag="--data", help="data set: mnist, glyphs, or auto (mnist where it can be had)"
+        "auto",
+        flag="--data",
+        help="data set: mnist, glyphs, or auto (mnist where it can be had)",
+        signature=None,
     )
     binarize: Literal["none", "dynamic", "fixed"] = setting(
         "none",
         flag="--binarize",
         help="pixels: none (grey targets), dynamic (drawn anew each time) or fixed (drawn once)",
-        source="seed, Question 7: grey pixels in the cross-entropy",
+        source="assignment, Question 7: grey pixels in the cross-entropy",
+        signature="pixels",
     )
     validation: Annotated[int, Ge(0)] = setting(
         0,
         flag="--validation",
         help="images taken from the end of the training set to validate on",
         source="seed: none",
+        signature=None,
     )
     train_images: Annotated[int, Ge(0)] = setting(
-        0, flag="--train-images", help="images to train on, from the first; 0 takes all"
+        0,
+        flag="--train-images",
+        help="images to train on, from the first; 0 takes all",
+        signature=None,
     )
     offline: bool = setting(
-        False, flag="--offline/--no-offline", help="never ask the network for data"
+        False, flag="--offline/--no-offline", help="never ask the network for data", signature=None
     )
 
 
@@ -119,10 +139,11 @@ class VaeObjectiveConfig:
         "elbo",
         flag="--objective",
         help="bound to maximise: elbo, or iwae with --k samples (Burda et al. 2016)",
-        source="seed, Question 7",
+        source="assignment, Question 7",
+        signature="objective",
     )
     k: Annotated[int, Ge(1), Le(100_000)] = setting(
-        1, flag="--k", help="iwae: posterior samples per image"
+        1, flag="--k", help="iwae: posterior samples per image", signature="objective"
     )
     backward_samples: Annotated[int, Ge(0)] = setting(
         0,
@@ -130,12 +151,16 @@ class VaeObjectiveConfig:
         help="iwae: how many of the k samples gradients are taken of, drawn by their weights; "
         "0 takes all",
         source="Burda et al. 2016, section 3",
+        signature="backward",
     )
     beta: Annotated[float, Ge(0), Le(1e6)] = setting(
-        1.0, flag="--beta", help="elbo: weight of the KL term", source="seed, Question 7"
+        1.0, flag="--beta", help="elbo: weight of the KL term", source="assignment, Question 7"
     )
     beta_warmup_epochs: Annotated[float, Ge(0)] = setting(
-        0.0, flag="--beta-warmup", help="elbo: epochs over which beta grows linearly from 0"
+        0.0,
+        flag="--beta-warmup",
+        help="elbo: epochs over which beta grows linearly from 0",
+        signature="beta_warmup",
     )
     free_bits: Annotated[float, Ge(0)] = setting(
         0.0,
@@ -146,7 +171,8 @@ class VaeObjectiveConfig:
         "bernoulli",
         flag="--likelihood",
         help="p(x|z): bernoulli, or continuous-bernoulli, a true density of grey pixels",
-        source="seed, Question 1",
+        source="assignment, Question 1",
+        signature="likelihood",
     )
 
 
@@ -166,7 +192,8 @@ class VaeTrainConfig:
         (0, 10, 80),
         flag="--snapshots",
         help="epochs whose pictures and checkpoint are kept; 0 is before any training",
-        source="seed, Questions 10 and 11",
+        source="assignment, Questions 10 and 11",
+        signature=None,
     )
 
 
@@ -178,6 +205,7 @@ def check(config: VaeTrainConfig) -> None:
     """
     _check_objective(config)
     _check_training(config)
+    check_model(config.model)
 
 
 def _check_objective(config: VaeTrainConfig) -> None:
@@ -249,6 +277,50 @@ def _check_training(config: VaeTrainConfig) -> None:
         )
 
 
+def check_model(config: VaeModelConfig) -> None:
+    """Hold the settings of a network against its `arch`.
+
+    Raises:
+        ConfigError: a list of sizes has the wrong length, or a setting has no meaning here.
+    """
+    if config.prior == "flow" and config.latent_dim < 2:
+        raise ConfigError(
+            "--prior flow has nothing to tell one latent dimension from.",
+            hint="Use --latent-dim 2 or more, or --prior normal.",
+        )
+    usual = VaeModelConfig()
+    as_usual = (config.flow_layers, config.flow_hidden) == (usual.flow_layers, usual.flow_hidden)
+    if config.prior != "flow" and not as_usual:
+        raise ConfigError(
+            "--flow-layers and --flow-hidden have no meaning for --prior normal.",
+            hint="Add --prior flow, or leave them out (a grid over priors takes the usual sizes).",
+        )
+    if config.arch == "mlp":
+        given = {"--skip": config.skip, f"--norm {config.norm}": config.norm != "batch"}
+        given["--dense"] = bool(config.dense)
+        for name in (name for name, said in given.items() if said):
+            raise ConfigError(
+                f"{name} has no meaning for --arch mlp, which has neither feature maps nor "
+                "normalisation.",
+                hint="Add --arch conv.",
+            )
+        if not config.hidden:
+            raise ConfigError("--hidden is empty.", hint="Name at least one size, such as 350.")
+        return
+    fewest = 2 if config.dense else 4
+    for flag, sizes, counts, where in (
+        ("--channels", config.channels, (fewest, 4), "28, 14, 7 and 3"),
+        ("--decoder-channels", config.decoder_channels, (3, 3), "4, 7 and 14"),
+    ):
+        least, most = counts
+        if not least <= len(sizes) <= most:
+            raise ConfigError(
+                f"{flag} has {len(sizes)} sizes and needs "
+                f"{most if least == most else f'{least} to {most}'}.",
+                hint=f"Name the numbers of feature maps at {where} pixels.",
+            )
+
+
 # -- Settings of `dl vae eval`: how hard to look, at how many images, by which estimators
 # Reading this module needs neither torch nor pydantic.
 
@@ -292,7 +364,7 @@ class VaeEvalConfig:
         "none",
         flag="--checkpoints",
         help="all: ELBO, IWAE bound and their gap at every snapshot the run kept, in one figure",
-        source="seed, Question 5",
+        source="assignment, Question 5",
     )
     checkpoints_k: Annotated[int, Ge(1), Le(1_000_000)] = setting(
         500, flag="--checkpoints-k", help="posterior samples an image at a snapshot"
@@ -301,20 +373,19 @@ class VaeEvalConfig:
         False,
         flag="--judge/--no-judge",
         help="let a digit classifier read generated images and say how ambiguous they are",
-        source="seed, Questions 10 and 11",
+        source="assignment, Questions 10 and 11",
     )
     judge_images: Annotated[int, Ge(1), Le(1_000_000)] = setting(
         10_000, flag="--judge-images", help="generated images that the judge reads"
     )
-    device: str = setting("auto", flag="--device", help="auto, cpu, cuda, cuda:N or mps")
-    precision: Precision = setting(
-        "fp32",
-        flag="--precision",
+    device: str = setting_like(ComputeConfig, "device")
+    precision: Precision = setting_like(
+        ComputeConfig,
+        "precision",
+        default="fp32",
         help="of the decoder: fp32, bf16 (autocast), or auto, which is fp32",
     )
-    seed: Annotated[int, Ge(0), Lt(2**63)] = setting(
-        0, flag="--seed", help="of noise and pixels: one number for every random choice"
+    seed: Annotated[int, Ge(0), Lt(2**63)] = setting_like(
+        ComputeConfig, "seed", help="of noise and pixels: one number for every random choice"
     )
-    threads: Annotated[int, Ge(0), Le(1024)] = setting(
-        0, flag="--threads", help="CPU threads; 0 leaves torch's own choice"
-    )
+    threads: Annotated[int, Ge(0), Le(1024)] = setting_like(ComputeConfig, "threads")

@@ -1,16 +1,17 @@
-"""Samples and reconstructions from a VAE.
+"""Pictures from a trained VAE: `dl vae generate`, `reconstruct`, `interpolate` and `traverse`.
 
-Randomness comes from the `generator` that is passed in (on the CPU, so that every device gives the
-same latents): the same generator state gives the same bytes.
+The run says which data set, binarisation and likelihood are meant. All randomness comes from a seed
+and is drawn on the CPU: the same seed gives the same latents on every device.
 
-Legend: N pictures, D latent dimensions.
+Legend: N pictures, D latent dimensions, 784 = 28·28 pixels.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -18,16 +19,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dlcli.engine.checkpoint import snapshot_epochs, snapshot_name
+from dlcli.engine.runs import RunFolder
+from dlcli.engine.seed import generator as named
 from dlcli.errors import UsageFault
-from dlcli.vae import objective as continuous_bernoulli
 from dlcli.vae.evaluation import evaluating
-from dlcli.vae.images import flat, model_input
+from dlcli.vae.images import flat, model_input, pick_test_images
 from dlcli.vae.networks import VAE
-
-# -- Pictures as values: pixels in [0, 1], the latents they come from, and what they are
-# Legend: N pictures, D latent dimensions.
+from dlcli.vae.objective import pixel_values
+from dlcli.vae.trained import Trained, load_trained
 
 Array = NDArray[np.float32]
+Notice = Callable[[str], object]
+LatentPath = Literal["spherical", "linear"]
+
+DECODED_AT_ONCE = 500
+SNAPSHOT_IMAGES = 64
+MOST_ROWS = 20
+"""Latents that a traversal shows unless some are named."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,112 +55,26 @@ class Gallery:
     """What each row shows, where rows differ in kind."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Reconstruction:
-    """Images and what the VAE makes of them."""
-
-    inputs: Array
-    """(N, 28, 28) in [0, 1]: what the encoder saw."""
-    images: Array
-    """(N, 28, 28) in [0, 1]: the reconstructions."""
-    z: Array
-    """(N, D)."""
-    label: str
-
-
-def paired_rows(found: Reconstruction, *, columns: int = 10) -> tuple[Array, tuple[str, ...]]:
-    """Lay inputs above their reconstructions, in blocks of two rows of about equal length.
-
-    Args:
-        found: the pictures.
-        columns: the most pictures a row; where the last block is shorter, it ends in black.
-
-    Returns:
-        (2R, C, 28, 28) and what each row shows.
-    """
-    N = len(found.inputs)
-    R = -(-N // columns)
-    C = -(-N // R)
-    rows = np.zeros((2, R * C, 28, 28), dtype=np.float32)
-    rows[0, :N] = found.inputs
-    rows[1, :N] = found.images
-    blocks = rows.reshape(2, R, C, 28, 28).swapaxes(0, 1).reshape(2 * R, C, 28, 28)
-    return blocks, ("input", "output") * R
-
-
-def decode_gallery(
-    model: VAE,
-    z: Tensor,
-    *,
-    draw: bool = False,
-    generator: torch.Generator | None = None,
-    likelihood: str = "bernoulli",
-    columns: int | None = None,
-    rows: tuple[str, ...] = (),
+def generate(
+    trained: Trained, *, count: int, seed: int, temperature: float = 1.0, draw: bool = False
 ) -> Gallery:
-    """Decode latents (N, D) into pictures.
+    """Draw latents from the prior and decode them: ancestral sampling (Question 1).
 
     Args:
-        model: put back into its mode afterwards.
-        z: on any device.
-        draw: draw pixels from p(x|z) with `generator`, instead of showing their mean.
-        generator: on the CPU; needed where `draw` is set.
-        likelihood: `bernoulli` or `continuous-bernoulli`.
-        columns: pictures a row; a square where None.
-        rows: what each row shows.
-    """
-    device = next(model.parameters()).device
-    with torch.inference_mode(), evaluating(model):
-        logits = torch.cat(
-            [model.decode(part.to(device)).float().cpu() for part in torch.split(z, 500)]
-        )
-        pixels = pixel_values(logits, draw=draw, generator=generator, likelihood=likelihood)
-    return Gallery(
-        images=as_pictures(pixels),
-        z=as_array(z),
-        columns=columns or math.ceil(math.sqrt(len(z))),
-        label=label_of(draw=draw, likelihood=likelihood),
-        rows=rows,
-    )
-
-
-def pixel_values(
-    logits: Tensor,
-    *,
-    draw: bool,
-    generator: torch.Generator | None = None,
-    likelihood: str = "bernoulli",
-) -> Tensor:
-    """Return E[x|z], or draws from p(x|z), of a decoder's logits (any shape, on the CPU).
+        trained: the run's model.
+        count: N.
+        seed: of the latents, then of the pixels where `draw` is set.
+        temperature: standard deviation of the latents; 1 is the model's own prior.
+        draw: also draw the pixels, instead of showing their means.
 
     Raises:
-        ValueError: `draw` without a generator.
+        UsageFault: see `prior_latents`.
     """
-    continuous = likelihood == "continuous-bernoulli"
-    if not draw:
-        return continuous_bernoulli.mean(logits) if continuous else torch.sigmoid(logits)
-    if generator is None:
-        raise ValueError("drawing pixels needs a generator")
-    if continuous:
-        return continuous_bernoulli.sample(logits, generator=generator)
-    return (torch.rand(logits.shape, generator=generator) < torch.sigmoid(logits)).float()
-
-
-def label_of(*, draw: bool, likelihood: str = "bernoulli") -> str:
-    """Say what the pixels of a picture are."""
-    if not draw:
-        return "mean of p(x|z)"
-    return f"{likelihood.replace('-', ' ').replace('bernoulli', 'Bernoulli')} draw from p(x|z)"
-
-
-def as_pictures(pixels: Tensor) -> Array:
-    """Turn pixels (N, 784) on any device into a float array (N, 28, 28)."""
-    return as_array(pixels.reshape(-1, 28, 28))
-
-
-def as_array(values: Tensor) -> Array:
-    """Turn a tensor on any device into a float32 array."""
-    return values.detach().to(torch.float32).cpu().numpy()
+    stream = named(seed, "generate")
+    z = prior_latents(trained.model, count=count, generator=stream, temperature=temperature)
+    return decode_gallery(
+        trained.model, z, likelihood=likelihood_of(trained), draw=draw, generator=stream
+    )
 
 
 def prior_latents(
@@ -172,90 +95,140 @@ def prior_latents(
     return temperature * torch.randn(count, model.latent_dim, generator=generator)
 
 
-def generate(
+def likelihood_of(trained: Trained) -> str:
+    """Return the likelihood that a run was trained with."""
+    return trained.config.objective.likelihood
+
+
+def decode_gallery(
     model: VAE,
+    z: Tensor,
     *,
-    count: int = 64,
-    generator: torch.Generator,
-    temperature: float = 1.0,
-    draw: bool = False,
     likelihood: str = "bernoulli",
-) -> Gallery:
-    """Draw latents from the prior and decode them: ancestral sampling (Question 1).
-
-    Args:
-        model: trained or not.
-        count: N.
-        generator: draws the latents first, then the pixels where `draw` is set.
-        temperature: standard deviation of the latents; 1 is the model's own prior.
-        draw: also draw the pixels, instead of showing their means.
-        likelihood: `bernoulli` or `continuous-bernoulli`.
-
-    Raises:
-        UsageFault: see `prior_latents`.
-    """
-    z = prior_latents(model, count=count, generator=generator, temperature=temperature)
-    return decode_gallery(model, z, draw=draw, generator=generator, likelihood=likelihood)
-
-
-@torch.inference_mode()
-def posterior_means(
-    model: VAE,
-    images: Tensor,
-    *,
-    binarize: str = "none",
+    draw: bool = False,
     generator: torch.Generator | None = None,
-) -> Tensor:
-    """Encode images into the means of q(z|x), or with a flow what it makes of v's: (N, D).
+    columns: int | None = None,
+    rows: tuple[str, ...] = (),
+) -> Gallery:
+    """Decode latents into pictures.
 
     Args:
         model: put back into its mode afterwards.
-        images: (N, 28, 28) uint8 on the CPU.
-        binarize: how the model was trained to see them.
-        generator: on the CPU; draws the pixels of `dynamic`.
+        z: (N, D), on any device.
+        likelihood: `bernoulli` or `continuous-bernoulli`.
+        draw: draw pixels from p(x|z) with `generator`, instead of showing their mean.
+        generator: on the CPU; needed where `draw` is set.
+        columns: pictures a row; a square where None.
+        rows: what each row shows.
     """
+    pixels = pixel_values(decoded(model, z), draw=draw, generator=generator, likelihood=likelihood)
+    return Gallery(
+        images=as_pictures(pixels),
+        z=as_array(z),
+        columns=columns or math.ceil(math.sqrt(len(z))),
+        label=label_of(draw=draw, likelihood=likelihood),
+        rows=rows,
+    )
+
+
+@torch.inference_mode()
+def decoded(model: VAE, z: Tensor) -> Tensor:
+    """Return the logits (N, 784) of latents (N, D), on the CPU, in evaluation mode."""
     device = next(model.parameters()).device
-    inputs = model_input(flat(images), way=binarize, generator=generator)
+    parts = torch.split(z, DECODED_AT_ONCE)
     with evaluating(model):
-        means = (model.encode(rows.to(device))[0] for rows in torch.split(inputs, 500))
-        parts = [model.latents(mean)[0] for mean in means]
-    return torch.cat(parts).float().cpu()
+        return torch.cat([model.decode(part.to(device)).float().cpu() for part in parts])
+
+
+def label_of(*, draw: bool, likelihood: str = "bernoulli") -> str:
+    """Say what the pixels of a picture are."""
+    if not draw:
+        return "mean of p(x|z)"
+    return f"{likelihood.replace('-', ' ').replace('bernoulli', 'Bernoulli')} draw from p(x|z)"
+
+
+def as_pictures(pixels: Tensor) -> Array:
+    """Turn pixels (N, 784) on any device into a float array (N, 28, 28)."""
+    return as_array(pixels.reshape(-1, 28, 28))
+
+
+def as_array(values: Tensor) -> Array:
+    """Turn a tensor on any device into a float32 array."""
+    return values.detach().to(torch.float32).cpu().numpy()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reconstruction:
+    """Images and what the VAE makes of them."""
+
+    inputs: Array
+    """(N, 28, 28) in [0, 1]: what the encoder saw."""
+    images: Array
+    """(N, 28, 28) in [0, 1]: the reconstructions."""
+    z: Array
+    """(N, D)."""
+    label: str
+
+    def paired_rows(self, *, columns: int = 10) -> tuple[Array, tuple[str, ...]]:
+        """Lay inputs above their reconstructions, in blocks of two rows of about equal length.
+
+        Args:
+            columns: the most pictures a row; where the last block is shorter, it ends in black.
+
+        Returns:
+            (2R, C, 28, 28) and what each row shows.
+        """
+        N = len(self.inputs)
+        R = -(-N // columns)
+        C = -(-N // R)
+        rows = np.zeros((2, R * C, 28, 28), dtype=np.float32)
+        rows[0, :N] = self.inputs
+        rows[1, :N] = self.images
+        blocks = rows.reshape(2, R, C, 28, 28).swapaxes(0, 1).reshape(2 * R, C, 28, 28)
+        return blocks, ("input", "output") * R
 
 
 @torch.inference_mode()
 def reconstruct(
-    model: VAE,
-    images: Tensor,
+    trained: Trained,
     *,
-    generator: torch.Generator,
+    images: Sequence[int],
+    seed: int,
     sample: bool = False,
     draw: bool = False,
-    binarize: str = "none",
-    likelihood: str = "bernoulli",
+    offline: bool = False,
+    notice: Notice,
 ) -> Reconstruction:
-    """Encode images and decode them again.
+    """Encode test images and decode them again.
 
     Args:
-        model: with skip connections, the decoder is shown the encoder's features, as in training.
-        images: (N, 28, 28) uint8 on the CPU, N ≥ 1.
-        generator: on the CPU; draws what is to be drawn: inputs, then z, then pixels.
+        trained: the run's model; with skip connections, the decoder is shown the encoder's feature
+            maps, as in training.
+        images: numbers of test images, from 0.
+        seed: of what is to be drawn: inputs (of `dynamic`), then z, then pixels.
         sample: draw z from q(z|x) instead of taking its mean.
         draw: draw pixels from p(x|z) instead of showing their mean.
-        binarize: how the model was trained to see images.
-        likelihood: `bernoulli` or `continuous-bernoulli`.
+        offline: never ask the network for the data set.
+        notice: told one sentence where the user should know something.
+
+    Raises:
+        UsageFault, DataError: see `pick_test_images`.
     """
+    model, likelihood = trained.model, likelihood_of(trained)
+    data = trained.config.data
+    rows = flat(pick_test_images(data, images, offline=offline, notice=notice))
+    stream = named(seed, "reconstruct")
     device = next(model.parameters()).device
-    inputs = model_input(flat(images), way=binarize, generator=generator)
+    inputs = model_input(rows, way=data.binarize, generator=stream)
     eps = torch.zeros(len(inputs), model.latent_dim)
+    where = "the mean of q(z|x)" if model.flow is None else "the encoder's mean"
     if sample:
-        eps = torch.randn(eps.shape, generator=generator)
+        eps = torch.randn(eps.shape, generator=stream)
+        where = "a draw from q(z|x)"
     with evaluating(model):
         logits, mean, logvar = (part.float() for part in model(inputs.to(device), eps.to(device)))
         z, _ = model.latents(mean + (0.5 * logvar).exp() * eps.to(device))
-    pixels = pixel_values(logits.cpu(), draw=draw, generator=generator, likelihood=likelihood)
-    where = "the mean of q(z|x)" if model.flow is None else "the encoder's mean"
-    if sample:
-        where = "a draw from q(z|x)"
+    pixels = pixel_values(logits.cpu(), draw=draw, generator=stream, likelihood=likelihood)
     return Reconstruction(
         inputs=as_pictures(inputs),
         images=as_pictures(pixels),
@@ -264,29 +237,57 @@ def reconstruct(
     )
 
 
-# -- Walks through latent space: from one point to another, along one latent, over a plane
+# -- Paths through latent space
 
-LatentPath = Literal["spherical", "linear"]
+
+def interpolate_images(
+    trained: Trained,
+    *,
+    images: Sequence[int],
+    steps: int,
+    path: LatentPath = "spherical",
+    offline: bool = False,
+    notice: Notice,
+) -> Gallery:
+    """Go from the posterior mean of one test image to that of another; see `interpolate`.
+
+    Raises:
+        UsageFault: not two images, or one that does not exist.
+    """
+    if len(images) != 2:
+        raise UsageFault(f"{len(images)} images are not two ends.", hint="Write --images 0 1.")
+    start, end = _posterior_means(trained, images, offline=offline, notice=notice)
+    return interpolate(trained, start, end=end, steps=steps, path=path)
+
+
+def interpolate_seeds(
+    trained: Trained, *, seeds: Sequence[int], steps: int, path: LatentPath = "spherical"
+) -> Gallery:
+    """Go from one draw from the prior to another, one by each seed; see `interpolate`.
+
+    Raises:
+        UsageFault: not two seeds.
+    """
+    if len(seeds) != 2:
+        raise UsageFault(f"{len(seeds)} seeds are not two ends.", hint="Write --seeds 0 1.")
+    start, end = (
+        prior_latents(trained.model, count=1, generator=named(seed, "interpolate"))[0]
+        for seed in seeds
+    )
+    return interpolate(trained, start, end=end, steps=steps, path=path)
 
 
 def interpolate(
-    model: VAE,
-    start: Tensor,
-    *,
-    end: Tensor,
-    steps: int = 10,
-    path: LatentPath = "spherical",
-    likelihood: str = "bernoulli",
+    trained: Trained, start: Tensor, *, end: Tensor, steps: int = 10, path: LatentPath = "spherical"
 ) -> Gallery:
-    """Walk from some latents to others; both ends are included.
+    """Go from one latent to another; both ends are included.
 
     Args:
-        model: decodes the path.
-        start, end: (P, D) or (D,): one path a row.
-        steps: pictures a path, 2 or more.
+        trained: decodes the path.
+        start, end: (D,).
+        steps: pictures on the path, 2 or more.
         path: `spherical` keeps to radii the prior knows (White 2016, section 2.1); `linear` is
             straight, and passes through shorter vectors than the prior draws.
-        likelihood: `bernoulli` or `continuous-bernoulli`.
 
     Raises:
         UsageFault: fewer than 2 steps.
@@ -295,88 +296,9 @@ def interpolate(
         raise UsageFault(
             f"A path of {steps} pictures has no two ends.", hint="Use --steps 2 or more."
         )
-    first, last = (ends.reshape(-1, model.latent_dim) for ends in (start, end))
     t = torch.linspace(0, 1, steps)[:, None]
-    along = [_between(a, b, t=t, path=path) for a, b in zip(first, last, strict=True)]
-    return decode_gallery(model, torch.cat(along), likelihood=likelihood, columns=steps)
-
-
-def traverse(
-    model: VAE,
-    z: Tensor,
-    *,
-    dims: Sequence[int] | None = None,
-    steps: int = 9,
-    span: float = 3.0,
-    likelihood: str = "bernoulli",
-) -> Gallery:
-    """Vary one latent at a time from −span to +span, the others kept as in `z`.
-
-    Args:
-        model: decodes.
-        z: (D,), such as zeros or an image's posterior mean.
-        dims: which latents, one a row, from 0; all where None.
-        steps: pictures a row.
-        span: prior standard deviations.
-        likelihood: `bernoulli` or `continuous-bernoulli`.
-
-    Raises:
-        UsageFault: a latent that the model does not have.
-    """
-    chosen = list(range(model.latent_dim)) if dims is None else list(dims)
-    for dim in chosen:
-        if not 0 <= dim < model.latent_dim:
-            raise UsageFault(
-                f"The model has no latent dimension {dim}.",
-                hint=f"Its dimensions are 0 to {model.latent_dim - 1}.",
-            )
-    grid = z.expand(len(chosen), steps, -1).clone()
-    for row, dim in enumerate(chosen):
-        grid[row, :, dim] = torch.linspace(-span, span, steps)
-    return decode_gallery(
-        model,
-        grid.reshape(-1, model.latent_dim),
-        likelihood=likelihood,
-        columns=steps,
-        rows=tuple(f"z[{dim}]" for dim in chosen),
-    )
-
-
-def change_along(
-    model: VAE, *, steps: int = 5, span: float = 3.0, likelihood: str = "bernoulli"
-) -> Tensor:
-    """Return how much each latent moves the picture, (D,): its pixels' variance along its row.
-
-    Args:
-        model: decodes D rows of `steps` pictures, all other latents 0.
-        steps, span: as in `traverse`.
-        likelihood: `bernoulli` or `continuous-bernoulli`.
-    """
-    zeros = torch.zeros(model.latent_dim)
-    shown = traverse(model, zeros, steps=steps, span=span, likelihood=likelihood)
-    pictures = torch.from_numpy(shown.images).view(model.latent_dim, steps, -1)
-    return pictures.var(1).sum(-1)
-
-
-def plane(model: VAE, *, size: int = 20, likelihood: str = "bernoulli") -> Gallery:
-    """Decode the whole plane of a two-dimensional latent space.
-
-    The grid is the inverse normal distribution function of equal steps, so that every picture
-    stands for the same share of the prior (Kingma & Welling 2014, figure 4). z[0] grows to the
-    right and z[1] upwards.
-
-    Raises:
-        UsageFault: the model has not 2 latent dimensions.
-    """
-    if model.latent_dim != 2:
-        raise UsageFault(
-            f"The model has {model.latent_dim} latent dimensions, and only 2 make a plane.",
-            hint="Train one with --latent-dim 2, or traverse one latent at a time.",
-        )
-    ticks = torch.special.ndtri((torch.arange(size, dtype=torch.float64) + 0.5) / size).float()
-    up, right = torch.meshgrid(ticks.flip(0), ticks, indexing="ij")
-    z = torch.stack([right.flatten(), up.flatten()], dim=1)
-    return decode_gallery(model, z, likelihood=likelihood, columns=size)
+    z = _between(start, end, t=t, path=path)
+    return decode_gallery(trained.model, z, likelihood=likelihood_of(trained), columns=steps)
 
 
 def _between(start: Tensor, end: Tensor, *, t: Tensor, path: LatentPath) -> Tensor:
@@ -388,3 +310,137 @@ def _between(start: Tensor, end: Tensor, *, t: Tensor, path: LatentPath) -> Tens
     if path == "linear" or torch.sin(angle) < 1e-4:  # (anti)parallel: the arc is not defined
         return straight
     return (torch.sin((1 - t) * angle) * start + torch.sin(t * angle) * end) / torch.sin(angle)
+
+
+def traverse(
+    trained: Trained,
+    *,
+    dims: Sequence[int] | None = None,
+    steps: int = 9,
+    span: float = 3.0,
+    image: int | None = None,
+    offline: bool = False,
+    notice: Notice,
+) -> Gallery:
+    """Vary one latent at a time; without `dims`, a two-dimensional latent space is a plane.
+
+    Args:
+        trained: the run's model.
+        dims: latents from 0, one a row; without them those of `busiest_dims`.
+        steps: pictures a row (and a column, of a plane).
+        span: how far a row reaches to both sides, prior standard deviations.
+        image: number of the test image to start from; the prior's mean where None.
+        offline: never ask the network for the data set.
+        notice: told one sentence where the user should know something.
+
+    Raises:
+        UsageFault: a latent or an image that does not exist.
+    """
+    model, likelihood = trained.model, likelihood_of(trained)
+    if dims is None and model.latent_dim == 2:
+        return _plane(model, size=steps, likelihood=likelihood)
+    z = torch.zeros(model.latent_dim)
+    if image is not None:
+        z = _posterior_means(trained, [image], offline=offline, notice=notice)[0]
+    chosen = busiest_dims(trained) if dims is None else dims
+    return _along(model, z, dims=chosen, steps=steps, span=span, likelihood=likelihood)
+
+
+def busiest_dims(trained: Trained) -> list[int]:
+    """Order latents by the KL recorded with the run, most first, and cut to `MOST_ROWS`.
+
+    A learned prior has no KL for each: then by how much each changes the picture, which is the
+    variance of its pixels along the latent's row.
+    """
+    model = trained.model
+    dims = list(range(model.latent_dim))
+    if model.flow is not None:
+        zeros, likelihood = torch.zeros(len(dims)), likelihood_of(trained)
+        shown = _along(model, zeros, dims=dims, steps=5, span=3.0, likelihood=likelihood)
+        changes = torch.from_numpy(shown.images).view(len(dims), 5, -1).var(1).sum(-1)
+        return changes.argsort(descending=True, stable=True)[:MOST_ROWS].tolist()
+    result = trained.run.record().get("result")
+    recorded = result.get("kl_per_dim") if isinstance(result, dict) else None
+    if isinstance(recorded, list) and len(recorded) == len(dims):
+        dims.sort(key=lambda dim: -float(recorded[dim]))
+    return dims[:MOST_ROWS]
+
+
+def _along(
+    model: VAE, z: Tensor, *, dims: Sequence[int], steps: int, span: float, likelihood: str
+) -> Gallery:
+    """Vary each of some latents from −span to +span, the others kept as in `z` (D,)."""
+    for dim in dims:
+        if not 0 <= dim < model.latent_dim:
+            raise UsageFault(
+                f"The model has no latent dimension {dim}.",
+                hint=f"Its dimensions are 0 to {model.latent_dim - 1}.",
+            )
+    grid = z.expand(len(dims), steps, -1).clone()
+    for row, dim in enumerate(dims):
+        grid[row, :, dim] = torch.linspace(-span, span, steps)
+    rows = tuple(f"z[{dim}]" for dim in dims)
+    return decode_gallery(
+        model, grid.flatten(0, 1), likelihood=likelihood, columns=steps, rows=rows
+    )
+
+
+def _plane(model: VAE, *, size: int, likelihood: str) -> Gallery:
+    """Decode the whole plane of a two-dimensional latent space.
+
+    The grid is the inverse normal distribution function of equal steps, so that every picture
+    stands for the same share of the prior (Kingma & Welling 2014, figure 4). z[0] grows to the
+    right and z[1] upwards.
+    """
+    ticks = torch.special.ndtri((torch.arange(size, dtype=torch.float64) + 0.5) / size).float()
+    up, right = torch.meshgrid(ticks.flip(0), ticks, indexing="ij")
+    z = torch.stack([right.flatten(), up.flatten()], dim=1)
+    return decode_gallery(model, z, likelihood=likelihood, columns=size)
+
+
+@torch.inference_mode()
+def _posterior_means(
+    trained: Trained, numbers: Sequence[int], *, offline: bool, notice: Notice
+) -> Tensor:
+    """Encode test images into the means of q(z|x), or with a flow what it makes of v's: (N, D)."""
+    model, data = trained.model, trained.config.data
+    rows = flat(pick_test_images(data, numbers, offline=offline, notice=notice))
+    inputs = model_input(rows, way=data.binarize, generator=named(0, "encode"))
+    device = next(model.parameters()).device
+    with evaluating(model):
+        means = (model.encode(part.to(device))[0] for part in torch.split(inputs, DECODED_AT_ONCE))
+        return torch.cat([model.latents(mean)[0] for mean in means]).float().cpu()
+
+
+# -- Snapshots of a training: the same latents after several epochs (Questions 10 and 11)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Snapshot:
+    """What a VAE drew after some epochs."""
+
+    epoch: int
+    gallery: Gallery
+
+
+def take_snapshot(model: VAE, *, seed: int, epoch: int, likelihood: str = "bernoulli") -> Snapshot:
+    """Decode the latents of a run's snapshots, the same at every epoch, into means."""
+    stream = named(seed, "snapshot")
+    z = torch.randn(SNAPSHOT_IMAGES, model.latent_dim, generator=stream)
+    return Snapshot(epoch=epoch, gallery=decode_gallery(model, z, likelihood=likelihood))
+
+
+def snapshots_of(run: RunFolder) -> list[Snapshot]:
+    """Draw the snapshots of a run again, from the checkpoints it kept."""
+    found = []
+    for epoch in snapshot_epochs(run):
+        trained = load_trained(run, checkpoint=snapshot_name(epoch))
+        seed, likelihood = trained.config.compute.seed, likelihood_of(trained)
+        found.append(take_snapshot(trained.model, seed=seed, epoch=epoch, likelihood=likelihood))
+    return found
+
+
+def snapshot_epoch(path: Path) -> int | None:
+    """Return the epoch of a kept checkpoint's path, or None for `last` and `best`."""
+    number = path.stem.removeprefix("epoch-")
+    return int(number) if path.stem.startswith("epoch-") and number.isdigit() else None

@@ -16,17 +16,19 @@ Legend: B images, S samples, C of a chunk, D latent dimensions, P coordinates of
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from dlcli.engine.seed import generator as named
 from dlcli.errors import UsageFault
 from dlcli.vae.evaluation import evaluating
-from dlcli.vae.images import flat, grey
+from dlcli.vae.images import flat, grey, pick_test_images
 from dlcli.vae.networks import VAE
 from dlcli.vae.objective import log_likelihood
+from dlcli.vae.trained import Trained, describe
 
 RESAMPLES = 2000
 ROWS = 2048  # latents decoded at a time
@@ -85,6 +87,41 @@ class GradientComparison:
     samples: int
     outputs: TargetComparison
     parameters: TargetComparison
+
+
+def compare_on_test_images(
+    trained: Trained,
+    *,
+    images: int,
+    samples: int,
+    seed: int,
+    offline: bool = False,
+    notice: Callable[[str], object],
+) -> tuple[GradientComparison, str]:
+    """Compare gradient estimators on the first `images` test images; see that function.
+
+    Returns:
+        the comparison and its signature.
+    """
+    found = compare_gradient_estimators(
+        trained.model,
+        pick_test_images(trained.config.data, range(images), offline=offline, notice=notice),
+        samples=samples,
+        generator=named(seed, "gradients"),
+        likelihood=trained.config.objective.likelihood,
+    )
+    line = describe(
+        trained.config,
+        data=trained.config.data.name,
+        split="test",
+        images=images,
+        estimator="pathwise,score-function",
+        samples=samples,
+        sampling_seed=seed,
+        checkpoint=trained.checkpoint,
+        precision="fp32",
+    )
+    return found, line
 
 
 def compare_gradient_estimators(

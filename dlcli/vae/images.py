@@ -12,7 +12,8 @@ Shapes: N images, B of a batch, 784 = 28·28 pixels in rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from dlcli.data.images import load_images
 from dlcli.engine.seed import generator as named_generator
-from dlcli.errors import ConfigError
+from dlcli.errors import ConfigError, UsageFault
 from dlcli.vae.config import VaeDataConfig
 
 PIXELS = 784
@@ -163,3 +164,35 @@ def load_test_images(config: VaeDataConfig, *, notice: Callable[[str], object]) 
     """
     test = load_images(config.name, offline=config.offline, notice=notice).test
     return fixed_draw(test, split="test") if config.binarize == "fixed" else test
+
+
+def pick_test_images(
+    config: VaeDataConfig,
+    numbers: Sequence[int],
+    *,
+    offline: bool = False,
+    notice: Callable[[str], object],
+) -> Tensor:
+    """Return the test images of these numbers, from 0: (N, 28, 28) uint8.
+
+    Args:
+        config: which data set.
+        numbers: of the images.
+        offline: never ask the network for it, whatever `config` says.
+        notice: told one sentence where the user should know something.
+
+    Raises:
+        UsageFault: there are none of that number.
+        DataError: the data set cannot be had.
+    """
+    data = dataclasses.replace(config, offline=offline or config.offline)
+    images = load_test_images(data, notice=notice)
+    if not numbers:
+        raise UsageFault("No test image was asked for.", hint="Ask for 1 or more with --n.")
+    for number in numbers:
+        if not 0 <= number < len(images):
+            raise UsageFault(
+                f"There is no test image {number}.",
+                hint=f"Test images are numbered 0 to {len(images) - 1}.",
+            )
+    return images[list(numbers)]

@@ -23,8 +23,8 @@ from dlcli.data.storage import cache
 from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dlcli.engine.seed import generator
 from dlcli.errors import CheckpointError, RunFailed
-from dlcli.vae.generation import pixel_values
 from dlcli.vae.networks import VAE
+from dlcli.vae.objective import pixel_values
 
 KIND = "judge"
 CLASSES = 10

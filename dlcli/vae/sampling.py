@@ -1,4 +1,7 @@
-"""Ancestral sampling (Question 1): z ~ N(0, I), then x ~ p(x|z), with the density of each pair.
+"""Ancestral sampling (`dl sample`, Question 1): z ~ N(0, I), then x ~ p(x|z), with their densities.
+
+The decoder is that of a run or a fresh one with random weights, the latents are new ones or those
+of a file, so that one z can be shown to several models.
 
 Legend: N latents, S draws of each, D latent dimensions, 784 = 28·28 pixels.
 """
@@ -21,14 +24,25 @@ from dlcli.engine.config import signature
 from dlcli.engine.seed import derive, generator
 from dlcli.errors import RunFailed, UsageFault
 from dlcli.vae.config import VaeModelConfig
-from dlcli.vae.evaluation import evaluating
-from dlcli.vae.generation import Array, as_array, as_pictures, label_of, pixel_values, prior_latents
+from dlcli.vae.generation import (
+    Array,
+    as_array,
+    as_pictures,
+    decoded,
+    label_of,
+    likelihood_of,
+    prior_latents,
+)
 from dlcli.vae.networks import VAE, build_model
-from dlcli.vae.objective import log_likelihood
+from dlcli.vae.objective import log_likelihood, pixel_values
 from dlcli.vae.trained import Trained, describe
 
 MOST_PIXELS = 400_000_000
 """Pixels drawn at once, 1.6 GB of them."""
+FORMS = (
+    "An npz with an array `z`, an npy, or text with one latent a line, numbers apart by spaces or "
+    "commas, can be read."
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,22 +68,6 @@ class AncestralSample:
         return len(self.z)
 
 
-def untrained_model(arch: VaeModelConfig, *, seed: int) -> VAE:
-    """Build a fresh random model; torch's global random state is left as it was.
-
-    Raises:
-        ConfigError: see `dlcli.vae.networks.check_model`.
-    """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive(seed, "untrained"))
-        return build_model(arch).eval()
-
-
-def draw_latents(model: VAE, *, count: int, seed: int) -> Tensor:
-    """Draw z ~ N(0, I), (count, D): for one seed and D the same with every model."""
-    return prior_latents(model, count=count, generator=generator(seed, "sample", "z"))
-
-
 @torch.inference_mode()
 def ancestral_sample(
     model: VAE, z: Tensor, *, draws: int, seed: int, likelihood: str = "bernoulli"
@@ -88,10 +86,7 @@ def ancestral_sample(
         RunFailed: the decoder returned NaN.
     """
     _check(model, z, draws=draws)
-    device = next(model.parameters()).device
-    with evaluating(model):
-        parts = [model.decode(part.to(device)).float().cpu() for part in torch.split(z, 500)]
-    logits = torch.cat(parts)[:, None]  # (N, 1, 784)
+    logits = decoded(model, z)[:, None]  # (N, 1, 784)
     if not bool(logits.isfinite().all()):
         raise RunFailed(
             "The decoder returned NaN or infinity.", hint="Check its weights and the latents."
@@ -127,62 +122,6 @@ def _check(model: VAE, z: Tensor, *, draws: int) -> None:
             f"{len(z)} x {draws} pictures do not fit into memory at once.",
             hint="Ask for fewer with --n or --draws.",
         )
-
-
-# -- Latents from a file, so that one z can be shown to several models
-
-_FORMS = "An npz with an array `z`, an npy, or text with one latent a line, numbers apart by "
-_HINT = _FORMS + "spaces or commas, can be read."
-
-
-def read_latents(path: Path) -> Tensor:
-    """Read latents (N, D) from an npz (its array `z`, or its only one), an npy, or text.
-
-    Text has one latent a line, its numbers apart by spaces or commas; `#` begins a comment.
-
-    Returns:
-        float32.
-
-    Raises:
-        UsageFault: the file cannot be read, or holds no finite matrix.
-    """
-    try:
-        values = _numbers(path)
-    except OSError as error:
-        raise UsageFault(
-            f"The latents {path} cannot be read: {error.strerror or error}.", hint=_HINT
-        ) from None
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        raise UsageFault(f"{path} holds no latents.", hint=_HINT) from None
-    if values.ndim != 2 or not values.size:
-        raise UsageFault(f"{path} holds an array of shape {values.shape}, not (N, D).", hint=_HINT)
-    latents = torch.from_numpy(values.astype(np.float32))
-    if not bool(torch.isfinite(latents).all()):
-        raise UsageFault(
-            f"Not all latents in {path} are finite numbers.", hint="Replace or remove them."
-        )
-    return latents
-
-
-def _numbers(path: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
-    if path.suffix.lower() not in (".npz", ".npy"):
-        return _text(path)
-    held = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
-    if isinstance(held, np.ndarray):
-        return np.asarray(held, dtype=np.float64)
-    with held:
-        names = held.files
-        name = "z" if "z" in names or len(names) != 1 else names[0]
-        return np.asarray(held[name], dtype=np.float64)
-
-
-def _text(path: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
-    lines = path.read_text(encoding="utf-8").replace(",", " ").splitlines()
-    with warnings.catch_warnings(action="ignore"):  # an empty file is refused by its shape
-        return np.loadtxt(lines, dtype=np.float64, ndmin=2)
-
-
-# -- Where `dl sample` takes its decoder and its latents from: a run, chance, or a file
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -233,7 +172,7 @@ def of_run(trained: Trained) -> Source:
     """Sample from a trained run, by the likelihood it was trained with."""
     return Source(
         model=trained.model,
-        likelihood=trained.config.objective.likelihood,
+        likelihood=likelihood_of(trained),
         name=trained.run.path.name,
         trained=trained,
         arch=trained.config.model.arch,
@@ -248,6 +187,17 @@ def fresh(*, arch: Literal["mlp", "conv"], latent_dim: int, seed: int) -> Source
     )
 
 
+def untrained_model(arch: VaeModelConfig, *, seed: int) -> VAE:
+    """Build a fresh random model; torch's global random state is left as it was.
+
+    Raises:
+        ConfigError: see `dlcli.vae.networks.check_model`.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "untrained"))
+        return build_model(arch).eval()
+
+
 def chosen_latents(
     model: VAE, *, file: Path | None, count: int | None, default: int, seed: int
 ) -> Tensor:
@@ -259,3 +209,55 @@ def chosen_latents(
     if file is None:
         return draw_latents(model, count=count or default, seed=seed)
     return read_latents(file)[:count]
+
+
+def draw_latents(model: VAE, *, count: int, seed: int) -> Tensor:
+    """Draw z ~ N(0, I), (count, D): for one seed and D the same with every model."""
+    return prior_latents(model, count=count, generator=generator(seed, "sample", "z"))
+
+
+def read_latents(path: Path) -> Tensor:
+    """Read latents (N, D) from an npz (its array `z`, or its only one), an npy, or text.
+
+    Text has one latent a line, its numbers apart by spaces or commas; `#` begins a comment.
+
+    Returns:
+        float32.
+
+    Raises:
+        UsageFault: the file cannot be read, or holds no finite matrix.
+    """
+    try:
+        values = _numbers(path)
+    except OSError as error:
+        raise UsageFault(
+            f"The latents {path} cannot be read: {error.strerror or error}.", hint=FORMS
+        ) from None
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        raise UsageFault(f"{path} holds no latents.", hint=FORMS) from None
+    if values.ndim != 2 or not values.size:
+        raise UsageFault(f"{path} holds an array of shape {values.shape}, not (N, D).", hint=FORMS)
+    latents = torch.from_numpy(values.astype(np.float32))
+    if not bool(torch.isfinite(latents).all()):
+        raise UsageFault(
+            f"Not all latents in {path} are finite numbers.", hint="Replace or remove them."
+        )
+    return latents
+
+
+def _numbers(path: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
+    if path.suffix.lower() not in (".npz", ".npy"):
+        return _text(path)
+    held = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
+    if isinstance(held, np.ndarray):
+        return np.asarray(held, dtype=np.float64)
+    with held:
+        names = held.files
+        name = "z" if "z" in names or len(names) != 1 else names[0]
+        return np.asarray(held[name], dtype=np.float64)
+
+
+def _text(path: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
+    lines = path.read_text(encoding="utf-8").replace(",", " ").splitlines()
+    with warnings.catch_warnings(action="ignore"):  # an empty file is refused by its shape
+        return np.loadtxt(lines, dtype=np.float64, ndmin=2)

@@ -14,13 +14,13 @@ from dlcli.data.images import load_images
 from dlcli.engine.checkpoint import snapshot_epochs, snapshot_name
 from dlcli.engine.device import Compute, prepare
 from dlcli.engine.seed import generator
-from dlcli.engine.settings import ComputeConfig
+from dlcli.engine.settings import compute_config
 from dlcli.errors import UsageFault
 from dlcli.evidence.cases import Case
 from dlcli.evidence.config import EvidenceConfig
-from dlcli.evidence.diagnostics import Tell, part, unheard
 from dlcli.evidence.estimate import estimator_parts
 from dlcli.evidence.models import BernoulliDecoder
+from dlcli.evidence.progress import ProgressCallback, no_progress, part_of
 from dlcli.vae.bounds import (
     STAGE,
     AnnealedNll,
@@ -163,7 +163,7 @@ class _Subject:
     """(N, 784): as the model is used to."""
     dense: Tensor
     """(N, 784): of which it has a density; the same unless they are grey."""
-    tell: Tell = unheard
+    progress: ProgressCallback = no_progress
     """Hears how far the stage at work is."""
 
     @property
@@ -189,7 +189,11 @@ def epochs_of(trained: Trained) -> int:
 
 
 def run(
-    trained: Trained, config: VaeEvalConfig, *, notice: Notice, tell: Tell = unheard
+    trained: Trained,
+    config: VaeEvalConfig,
+    *,
+    notice: Notice,
+    progress: ProgressCallback = no_progress,
 ) -> Iterator[VaeEvaluation]:
     """Evaluate a trained VAE on test images of its own data set.
 
@@ -197,7 +201,7 @@ def run(
         trained: from `find_trained`; its model is moved to the device.
         config: what to measure.
         notice: told one sentence where the user should know something.
-        tell: hears how far all of it is, where a result is long in coming.
+        progress: is told how far all of it is, where a result is long in coming.
 
     Yields:
         Results that are ever more complete; the last has `done` 1.
@@ -217,7 +221,7 @@ def run(
     found, bounds = latest
     for finished, stage in enumerate(stages, start=1):
         of_stage = dataclasses.replace(
-            subject, tell=part(tell, start=finished / total, share=1 / total)
+            subject, progress=part_of(progress, start=finished / total, share=1 / total)
         )
         for found in stage(of_stage, found, bounds):  # noqa: B020  (each stage adds to the last)
             yield dataclasses.replace(found, done=(finished + found.done) / total)
@@ -236,14 +240,7 @@ def _further(config: VaeEvalConfig, *, notice: Notice) -> list[_Stage]:
 
 
 def _subject(trained: Trained, config: VaeEvalConfig, *, notice: Notice) -> _Subject:
-    compute = prepare(
-        ComputeConfig(
-            device=config.device,
-            precision=config.precision,
-            seed=config.seed,
-            threads=config.threads,
-        )
-    )
+    compute = prepare(compute_config(config))
     trained = with_true_data(trained, notice=notice)
     rows, numbers = chosen_images(trained, count=config.images, notice=notice)
     trained.model.to(compute.device)
@@ -374,7 +371,7 @@ def _ais_stage(subject: _Subject, found: VaeEvaluation, bounds: Bounds) -> Itera
         chains=config.ais_chains,
         temperatures=config.ais_temperatures,
         generator=generator(config.seed, "evaluation ais"),
-        tell=subject.tell,
+        progress=subject.progress,
     ):
         share = ais.images / len(pixels)
         yield dataclasses.replace(found, ais=ais, stage=STAGE, done=share)

@@ -1,32 +1,98 @@
-"""A trained VAE, read back from a run folder."""
+"""A trained VAE: its model loaded from a run folder, its result, and the images it is tested on.
+
+The order of the test images is one random permutation for everybody, so that the first N are a fair
+sample whatever N is, and so is what an interrupted evaluation has seen. Each image's binarisation
+depends on the seed and its own position in the test set alone: different runs, and different N, are
+compared on the same black and white pixels.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import re
-import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dlcli.data.images import load_images
 from dlcli.engine.checkpoint import build_from, load_model
-from dlcli.engine.checkpoint import load_weights_into as weights_into
-from dlcli.engine.config import resolve, signature
-from dlcli.engine.repeat import spread
+from dlcli.engine.config import resolve, settings_signature
 from dlcli.engine.runs import RunFolder, find_run, using
 from dlcli.engine.seed import generator
+from dlcli.engine.trainer import summarise_seeds
 from dlcli.errors import DataError, UsageFault
 from dlcli.vae.config import DEFAULT_IMAGES, VaeTrainConfig
 from dlcli.vae.images import DESCRIPTIONS, binarize, flat, grey, load_test_images, threshold_draws
 from dlcli.vae.networks import VAE, build_model
 from dlcli.vae.objective import VaeNetwork
 
-# -- What a training came to, and the line that says how it was measured
+SIGNATURE_ORDER = (
+    *("pixels", "likelihood", "arch", "latent_dim", "hidden", "channels", "dense", "norm"),
+    *("prior", "skip", "objective", "backward", "beta", "beta_warmup", "free_bits", "batch"),
+    *("optimizer", "seed"),
+)
+ORDER_SEED = 0
+KIND = "vae"
+"""What run.json and checkpoints call a VAE."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trained:
+    """A VAE with the settings it was trained under."""
+
+    model: VAE
+    """In evaluation mode."""
+    config: VaeTrainConfig
+    run: RunFolder
+    checkpoint: str
+    """`last`, `best`, `epoch-0010`, or `exported`."""
+
+
+def find_trained(
+    text: str | None, *, checkpoint: str | None = None, notice: Callable[[str], object]
+) -> Trained:
+    """Load the VAE that `--run` names, on the CPU, and pass a sentence about it to `notice`.
+
+    Args:
+        text: see `dlcli.engine.runs.find_run`; None is the newest trained VAE.
+        checkpoint: see `load_trained`.
+        notice: takes one sentence.
+
+    Raises:
+        UsageFault: there is no such run.
+        CheckpointError: see `load_trained`.
+    """
+    trained = load_trained(find_run(text, kind=KIND), checkpoint=checkpoint)
+    notice(using(trained.run, checkpoint=trained.checkpoint))
+    return trained
+
+
+def load_trained(
+    run: RunFolder, *, checkpoint: str | None = None, device: torch.device | str = "cpu"
+) -> Trained:
+    """Rebuild the VAE of a run from the settings in its own checkpoint.
+
+    Args:
+        run: a run folder of a VAE.
+        checkpoint: see `dlcli.engine.checkpoint.load_model`.
+        device: where to put the model.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or of another kind or shape.
+    """
+    saved = load_model(run, kind=KIND, checkpoint=checkpoint)
+    config = resolve(VaeTrainConfig, [saved.config], source=str(saved.path))
+    network = build_from(lambda: build_network(config), saved.weights, source=str(saved.path))
+    return Trained(
+        model=network.vae.to(device).eval(), config=config, run=run, checkpoint=saved.name
+    )
+
+
+def build_network(config: VaeTrainConfig) -> VaeNetwork:
+    """Build the network that is trained, initialised from torch's global seed."""
+    return VaeNetwork(build_model(config.model), objective=config.objective)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +135,11 @@ class TrainResult:
     latent_dim: int = 0
     """D; 0 in what was written before it was kept."""
 
+    @property
+    def metrics(self) -> dict[str, object]:
+        """Return the key numbers, for tables of runs."""
+        return dataclasses.asdict(self.test)
+
 
 def read_result(fields: Mapping[str, Any]) -> TrainResult:
     """Rebuild a result from run.json.
@@ -86,115 +157,35 @@ def describe(config: VaeTrainConfig, **measured: object) -> str:
 
     Args:
         config: the settings of its training.
-        measured: what only the measurement knows, such as `data` and `precision`; comes first.
+        measured: see `dlcli.engine.config.settings_signature`.
     """
     model, objective, optim = config.model, config.objective, config.optim
     conv = model.arch == "conv"
     iwae = objective.objective == "iwae"
-    return signature(
-        **measured,
-        pixels=DESCRIPTIONS[config.data.binarize],
-        likelihood=objective.likelihood,
-        arch=model.arch,
-        latent_dim=model.latent_dim,
-        hidden=None if conv else model.hidden,
-        channels=model.channels + model.decoder_channels if conv else None,
-        dense=model.dense or None,
-        norm=model.norm if conv else None,
-        prior=f"flow-{model.flow_layers}-{model.flow_hidden}" if model.prior == "flow" else None,
-        skip=True if model.skip else None,
-        objective=f"iwae-{objective.k}" if iwae else "elbo",
-        backward=objective.backward_samples or None,
-        beta=objective.beta if objective.beta != 1 else None,
-        beta_warmup=objective.beta_warmup_epochs or None,
-        free_bits=objective.free_bits or None,
-        batch=config.loop.batch_size * optim.accumulate,
-        optimizer=f"{optim.optimizer}-{optim.lr:g}-{optim.schedule}",
-        seed=config.compute.seed,
+    composed = {
+        "pixels": DESCRIPTIONS[config.data.binarize],
+        "hidden": None if conv else model.hidden,
+        "channels": model.channels + model.decoder_channels if conv else None,
+        "norm": model.norm if conv else None,
+        "prior": f"flow-{model.flow_layers}-{model.flow_hidden}" if model.prior == "flow" else None,
+        "objective": f"iwae-{objective.k}" if iwae else "elbo",
+        "backward": objective.backward_samples or None,
+        "beta_warmup": objective.beta_warmup_epochs or None,
+        "batch": config.loop.batch_size * optim.accumulate,
+        "optimizer": f"{optim.optimizer}-{optim.lr:g}-{optim.schedule}",
+    }
+    return settings_signature(config, measured, order=SIGNATURE_ORDER, composed=composed)
+
+
+def summarise(results: Mapping[str, TrainResult]) -> dict[str, object]:
+    """Return what `--json` says of a VAE's seeds."""
+    return summarise_seeds(
+        results,
+        shared=("data", "arch", "epochs"),
+        rate="images_per_s",
+        measured="test",
+        names=("elbo", "reconstruction", "kl"),
     )
-
-
-KIND = "vae"
-"""What run.json and checkpoints of this room call themselves."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Trained:
-    """A VAE with the settings it was trained under."""
-
-    model: VAE
-    """In evaluation mode."""
-    config: VaeTrainConfig
-    run: RunFolder
-    checkpoint: str
-    """`last`, `best`, `epoch-0010`, or `exported`."""
-
-
-def load_trained(
-    run: RunFolder, *, checkpoint: str | None = None, device: torch.device | str = "cpu"
-) -> Trained:
-    """Rebuild the VAE of a run from the settings in its own checkpoint.
-
-    Args:
-        run: a run folder of a VAE.
-        checkpoint: see `dlcli.engine.checkpoint.load_model`.
-        device: where to put the model.
-
-    Raises:
-        CheckpointError: it is missing, damaged, or of another kind or shape.
-    """
-    saved = load_model(run, kind=KIND, checkpoint=checkpoint)
-    config = resolve(VaeTrainConfig, [saved.config], source=str(saved.path))
-
-    def build() -> VaeNetwork:
-        return VaeNetwork(build_model(config.model), objective=config.objective)
-
-    network = build_from(build, saved.weights, source=str(saved.path))
-    return Trained(
-        model=network.vae.to(device).eval(), config=config, run=run, checkpoint=saved.name
-    )
-
-
-def find_trained(
-    text: str | None, *, checkpoint: str | None = None, notice: Callable[[str], object]
-) -> Trained:
-    """Read back the VAE that `--run` names, on the CPU, and tell `notice` which one that is.
-
-    Args:
-        text: see `dlcli.engine.runs.find_run`; None is the newest trained VAE.
-        checkpoint: see `load_trained`.
-        notice: told one sentence.
-
-    Raises:
-        UsageFault: there is no such run.
-        CheckpointError: see `load_trained`.
-    """
-    trained = load_trained(find_run(text, kind=KIND), checkpoint=checkpoint)
-    notice(using(trained.run, checkpoint=trained.checkpoint))
-    return trained
-
-
-def load_weights_into(network: nn.Module, weights: Mapping[str, Any], *, source: str) -> None:
-    """Load a checkpoint's weights.
-
-    Raises:
-        CheckpointError: they are those of another network.
-    """
-    weights_into(
-        network,
-        weights,
-        source=source,
-        hint="Use the --arch, --latent-dim, --norm, --prior and sizes that it was trained with.",
-    )
-
-
-# -- The test images of an evaluation: which, in what order, and black or white by which draw
-# The order is one random permutation for everybody, so that the first N are a fair sample whatever
-# N is and an interrupted evaluation has seen a fair sample too. Each image's binarisation depends
-# on the seed and its own place in the test set alone: different runs, and different N, are held
-# against the same black and white pixels.
-
-ORDER_SEED = 0
 
 
 def with_true_data(trained: Trained, *, notice: Callable[[str], object]) -> Trained:
@@ -257,25 +248,3 @@ def binarized(rows: Tensor, numbers: Tensor, *, seed: int) -> Tensor:
     """Draw black and white pixels of some images: (N, 784)."""
     stream = generator(seed, "evaluation pixels")
     return binarize(rows, draws=threshold_draws(len(rows), generator=stream))[numbers]
-
-
-def summarise(results: Mapping[str, TrainResult]) -> dict[str, object]:
-    """Return what `--json` says of a VAE's seeds: means, standard deviations, and every run."""
-    first = next(iter(results.values()))
-    names = ("elbo", "reconstruction", "kl")
-    spreads = {
-        name: spread([getattr(result.test, name) for result in results.values()]) for name in names
-    }
-    seeds = ",".join(label.removeprefix("seed-") for label in results)
-    return {
-        "run": str(Path(first.run).parent),
-        "data": first.data,
-        "arch": first.arch,
-        "epochs": first.epochs,
-        "images_per_s": statistics.fmean(result.images_per_s for result in results.values()),
-        "test": {name: found.mean for name, found in spreads.items()},
-        "test_std": {name: found.std for name, found in spreads.items()},
-        "seeds": len(results),
-        "signature": re.sub(r"\|seed:\d+", f"|seed:{seeds}", first.signature),
-        "runs": [dataclasses.asdict(result) for result in results.values()],
-    }

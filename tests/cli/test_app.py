@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 
 from dlcli import __version__
 from dlcli.cli.app import GROUPS, TOP, Entry, LazyGroup, Root, app, as_known, lazy, load
+from dlcli.cli.options import Show, plain
 from dlcli.errors import (
     CheckFailed,
     CheckpointError,
@@ -382,20 +383,16 @@ def test_a_mistyped_command_is_named_with_the_nearest(words: list[str], message:
     assert f"See `{' '.join(['dl', *words[:-1]])} --help`." in result.stderr
 
 
-def _greet(name: str) -> None:
+@plain
+def greet(show: Show, *, name: Annotated[str, typer.Argument()]) -> None:
     """Greet someone, at length."""
     typer.echo(f"hello {name}")
-
-
-def _register(app: typer.Typer) -> None:
-    app.command("greet")(_greet)
-    app.command("other")(lambda: None)
 
 
 @pytest.fixture
 def toy() -> typer.Typer:
     """A program of one lazy command and one that is simply there."""
-    program = typer.Typer(cls=lazy({"greet": Entry("toy_module", "Greet someone.")}))
+    program = typer.Typer(cls=lazy({"greet": Entry("toy_module:greet", "Greet someone.")}))
     program.command("now")(lambda: typer.echo("now"))
     program.callback()(lambda: None)
     return program
@@ -407,7 +404,7 @@ def test_a_command_is_imported_when_it_is_used_and_not_before(
     listing = CliRunner().invoke(toy, ["--help"])
     assert "Greet someone." in listing.output, "no such module was needed for that"
     assert CliRunner().invoke(toy, ["now"]).stdout == "now\n"
-    module = SimpleNamespace(register=_register)
+    module = SimpleNamespace(greet=greet)
     monkeypatch.setitem(sys.modules, "dlcli.cli.toy_module", module)
     assert CliRunner().invoke(toy, ["greet", "été"]).stdout == "hello été\n"
     assert "at length" in CliRunner().invoke(toy, ["greet", "--help"]).output

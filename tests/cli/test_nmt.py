@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from dlcli.cli.app import app
-from dlcli.cli.nmt import CHUNK, decoded, default_file, line_groups
+from dlcli.cli.nmt import CHUNK, _attention_file, decoded, line_groups
 from dlcli.errors import DataError, UsageFault
 from dlcli.nmt.translator import Translator
 from tests.cli.tiny import dl as dl_of_nmt_align
@@ -188,15 +188,15 @@ def test_figures_do_not_replace_one_another(run: Path) -> None:
     translator = Translator.load(run)
     found = translator.attend("The agreement " * 9 + "...")
     names = {
-        default_file(found, translator=translator, given=given)
+        _attention_file(found, translator=translator, target=given)
         for given in (None, "une cible", "une autre")
     }
     assert len(names) == 3
-    own = default_file(found, translator=translator)
+    own = _attention_file(found, translator=translator, target=None)
     assert own.parent == run / "figures"
     assert own.stem == "attend-" + "-".join(["the", "agreement"] * 4 + ["the"])
     shipped = Translator.load("pretrained:nmt-grammar")
-    packaged = default_file(shipped.attend("The law"), translator=shipped)
+    packaged = _attention_file(shipped.attend("The law"), translator=shipped, target=None)
     assert str(packaged) == "attend-nmt-grammar-the-law.png"
 
 

@@ -11,11 +11,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from dlcli.cli.app import app
-from dlcli.cli.pictures import Wanted, integers, paths
+from dlcli.cli.vae import PictureFiles
 from dlcli.engine.config import resolve
 from dlcli.engine.runs import RunFolder
-from dlcli.engine.session import Place
-from dlcli.errors import UsageFault
+from dlcli.engine.session import RunLocation
 from dlcli.vae.config import VaeTrainConfig
 from dlcli.vae.training import train
 
@@ -39,7 +38,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "compute": {"device": "cpu", "precision": "fp32"},
         "snapshots": [0],
     }
-    for _ in train(resolve(VaeTrainConfig, [given]), place=Place(out=folder)):
+    for _ in train(resolve(VaeTrainConfig, [given]), location=RunLocation(out=folder)):
         pass
     return folder
 
@@ -135,39 +134,26 @@ def test_mistakes_are_named(tiny_run: Path, words: list[str], message: str) -> N
     assert error["hint"]
 
 
-def wanted(out: str | None, formats: str | None) -> Wanted:
-    return Wanted(
-        name="n", out=None if out is None else Path(out), formats=formats, seed=0, show=False
-    )
-
-
 @pytest.mark.parametrize(
     ("out", "formats", "expected"),
     [
         (None, None, ["f/n.png"]),
-        (None, "npz,svg", ["f/n.npz", "f/n.svg"]),
+        (None, ["npz", "svg"], ["f/n.npz", "f/n.svg"]),
         ("a/b.pdf", None, ["a/b.pdf"]),
-        ("a/b.pdf", "png,npz", ["a/b.png", "a/b.npz"]),
+        ("a/b.pdf", ["png", "npz"], ["a/b.png", "a/b.npz"]),
         ("folder", None, ["folder/n.png"]),
     ],
 )
 def test_paths_follow_out_and_format(
-    tmp_path: Path, out: str | None, formats: str | None, expected: list[str]
+    tmp_path: Path, out: str | None, formats: list[str] | None, expected: list[str]
 ) -> None:
     run = RunFolder(tmp_path)
     run.checkpoints.mkdir()
-    found = paths(wanted(out, formats), run=run)
+    found = PictureFiles("n", out=Path(out) if out else None, formats=formats).paths(run=run)
     assert [str(p).replace(str(run.figures), "f") for p in found] == expected
 
 
 def test_pictures_of_an_exported_model_bear_its_name() -> None:
     exported = RunFolder(Path("models/best.v2"))
-    assert paths(wanted(None, "npz"), run=exported) == [Path("n-best.v2.npz")]
-    assert paths(wanted(None, None), run=None) == [Path("n.png")]
-
-
-def test_lists_of_integers() -> None:
-    assert integers(None, flag="--dims") is None
-    assert integers("3,0", flag="--dims") == [3, 0]
-    with pytest.raises(UsageFault):
-        integers("", flag="--dims")
+    assert PictureFiles("n", formats=["npz"]).paths(run=exported) == [Path("n-best.v2.npz")]
+    assert PictureFiles("n").paths(run=None) == [Path("n.png")]

@@ -15,7 +15,7 @@ import pytest
 from dlcli.data import corpora
 from dlcli.data.catalogue import DATA_SETS, EUROPARL
 from dlcli.data.corpora import HELD_OUT_ELSEWHERE, join, load_corpus, read_europarl
-from dlcli.data.grammar.corpus import load_grammar
+from dlcli.data.grammar import load_grammar
 from dlcli.data.sentences import Corpus, Pairs, stable_hash
 from dlcli.errors import ConfigError, DataError
 from tests.data.conftest import FILES, ROWS, Site, Tiny, lay_out, zipped

@@ -16,19 +16,21 @@ from dlcli import __version__
 from dlcli.engine.config import (
     MAX_SHOWN,
     STRICT,
+    DataclassType,
     bare,
     choices_of,
     dump_yaml,
     flags_of_difference,
     keys,
     load_yaml,
-    merge,
-    nest,
     resolve,
     setting,
+    setting_like,
+    settings_signature,
     signature,
     to_dict,
 )
+from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig
 from dlcli.errors import ConfigError
 
 
@@ -70,12 +72,6 @@ def test_later_layers_win_key_by_key() -> None:
     flags = {"inner": {"lr": 0.125}}
     found = resolve(Toy, [advice, file, flags])
     assert found == Toy(epochs=6, inner=Inner(lr=0.125, dims=(7,)))
-
-
-def test_layers_are_left_as_they_were() -> None:
-    first: dict[str, Any] = {"inner": {"lr": 0.5}}
-    merge(first, {"inner": {"lr": 0.25}, "epochs": 2})
-    assert first == {"inner": {"lr": 0.5}}
 
 
 def test_a_list_replaces_a_list_and_becomes_a_tuple() -> None:
@@ -187,11 +183,6 @@ def test_keys_are_leaves_with_paths_types_and_words() -> None:
     assert found["inner.dims"].default == (2, 3)
     assert bare(found["inner.limit"].type) is float
     assert choices_of(int) == ()
-
-
-def test_nest_turns_a_path_into_groups() -> None:
-    assert nest("a.b.c", 3) == {"a": {"b": {"c": 3}}}
-    assert nest("a", None) == {"a": None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,3 +317,94 @@ def test_parts_come_in_the_order_given_and_the_version_last() -> None:
 def test_values_are_written_so_that_equal_ones_read_equal() -> None:
     found = signature(a=None, b=True, c=False, d=0.1 + 0.2, e=[1, 2.50], f=(), g=1e-3, h="a|b")
     assert found.split("|")[:-1] == ["b:yes", "c:no", "d:0.3", "e:1,2.5", "f:", "g:0.001", "h:a/b"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signed:
+    """Settings of which each shows in a signature in its own way."""
+
+    lr: float = setting(0.1, help="", signature="optimizer")
+    optimizer: str = setting("adam", help="", signature="optimizer")
+    seed: int = setting(0, help="", signature="seed")
+    threads: int = setting(0, help="", signature=None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grown(Signed):
+    """The same with a setting, and a group, that someone added and nobody listed."""
+
+    dropout: float = setting(0.0, help="")
+    network: Network = field(default_factory=Network)
+
+
+def _signature(config: Signed) -> str:
+    return settings_signature(
+        config,
+        {"data": "mnist"},
+        order=("optimizer", "seed"),
+        composed={"optimizer": f"{config.optimizer}-{config.lr:g}"},
+    ).rpartition("|version:")[0]
+
+
+def test_a_new_setting_shows_in_the_signature_where_it_is_not_the_default() -> None:
+    usual = "data:mnist|optimizer:adam-0.1|seed:0"
+    assert _signature(Signed(threads=4)) == _signature(Grown(threads=4)) == usual
+    assert _signature(Grown(dropout=0.5)) == f"{usual}|dropout:0.5"
+    assert _signature(Grown(network=Network(tied=True, hidden=9))) == f"{usual}|tied:yes|hidden:9"
+
+
+def test_a_setting_may_be_declared_like_another() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Copy:
+        lr: float = setting_like(Inner, "lr", default=0.5)
+
+    (copy,) = keys(Copy)
+    assert (copy.default, copy.flag, copy.help, copy.source) == (0.5, "--lr", "step size", "seed")
+
+
+# -- The settings that all trainings share
+
+ALL: list[type[DataclassType]] = [ComputeConfig, OptimConfig, LoopConfig]
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_the_defaults_are_valid_by_their_own_rules(cls: type[DataclassType]) -> None:
+    given = {key.path: key.default for key in keys(cls)}
+    assert resolve(cls, [given]) == cls()
+
+
+def test_every_setting_has_a_flag_of_its_own_and_a_meaning() -> None:
+    found = [key for cls in ALL for key in keys(cls)]
+    flags = [key.flag for key in found]
+    assert all(flags)
+    assert len(set(flags)) == len(flags)
+    assert all(key.help and not key.help.endswith(".") for key in found)
+
+
+@pytest.mark.parametrize(
+    ("cls", "key", "value"),
+    [
+        (ComputeConfig, "seed", -1),
+        (ComputeConfig, "seed", 2**63),
+        (ComputeConfig, "threads", -1),
+        (ComputeConfig, "precision", "fp16"),
+        (OptimConfig, "lr", 0),
+        (OptimConfig, "lr", -1e-3),
+        (OptimConfig, "momentum", 1),
+        (OptimConfig, "final_lr", 1.5),
+        (OptimConfig, "warmup_steps", -1),
+        (OptimConfig, "weight_decay", -1),
+        (OptimConfig, "clip_norm", -1),
+        (OptimConfig, "accumulate", 0),
+        (OptimConfig, "optimizer", "adamw"),
+        (LoopConfig, "epochs", -1),
+        (LoopConfig, "batch_size", 0),
+        (LoopConfig, "evaluate_every", 0),
+        (LoopConfig, "patience", -1),
+        (LoopConfig, "max_minutes", -1),
+        (LoopConfig, "checkpoint_minutes", 0),
+    ],
+)
+def test_values_out_of_range_are_refused(cls: type[DataclassType], key: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"'{key}'"):
+        resolve(cls, [{key: value}])

@@ -16,7 +16,7 @@ from torch import nn
 from dlcli.engine import distributed
 from dlcli.engine.distributed import World, join_processes, launched_world
 from dlcli.engine.runs import RunFolder
-from dlcli.engine.session import Place
+from dlcli.engine.session import RunLocation
 from tests.engine.toy import differences, outcome
 from tests.engine.two_processes import CONFIGS, train
 from tests.launcher import PATIENCE_S
@@ -102,7 +102,7 @@ def test_two_parts_of_a_batch_take_the_steps_of_the_whole(
     name: str, together: tuple[Path, list[dict[str, Any]]], tmp_path: Path
 ) -> None:
     folder, found = together
-    alone = train(Place(out=tmp_path / name), config=CONFIGS[name])
+    alone = train(RunLocation(out=tmp_path / name), config=CONFIGS[name])
     for rank in range(2):
         assert found[rank][name]["weights"] == pytest.approx(alone["weights"], rel=1e-5, abs=1e-6)
         assert (found[rank][name]["reason"], found[rank][name]["step"]) == ("done", alone["step"])
@@ -120,7 +120,7 @@ def test_one_process_evaluates_and_records(
     assert main["evaluations"] == [1, 2, 3]
     assert other["evaluations"] == []
     assert {"RunStarted", "Saved"} <= set(main["heard"])
-    assert not {"RunStarted", "Saved", "StateDue"} & set(other["heard"])
+    assert not {"RunStarted", "Saved", "CheckpointDue"} & set(other["heard"])
 
 
 @pytest.mark.parametrize("name", CONFIGS)

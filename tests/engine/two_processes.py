@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
-from dlcli.engine.events import Event, Finished
-from dlcli.engine.session import Place, Session, follow, open_session
+from dlcli.engine.events import Event
+from dlcli.engine.session import RunLocation, Session, open_session
 from dlcli.engine.settings import OptimConfig
 from dlcli.errors import DlError
-from tests.engine.toy import Toy, ToyConfig
+from tests.engine.toy import Toy, ToyConfig, follow
 
 BATCH = 11
 """23 items are two batches of 11 and one of a single item, of which one process gets none."""
@@ -25,42 +25,39 @@ CONFIGS = {
         ToyConfig(), optim=OptimConfig(lr=0.02, accumulate=2, clip_norm=0.5, schedule="cosine")
     ),
 }
-Upset = Callable[[Session, Toy, int], None]
+Upset = Callable[[Session[ToyConfig], Toy, int], None]
 
 
-def nothing(_session: Session, _learner: Toy, _batch: int) -> None:
+def nothing(_session: Session[ToyConfig], _learner: Toy, _batch: int) -> None:
     """Let the training run."""
 
 
-def stop_one(session: Session, _learner: Toy, batch: int) -> None:
+def stop_one(session: Session[ToyConfig], _learner: Toy, batch: int) -> None:
     """Ask the second process alone to stop."""
     session.stop.requested |= session.world.rank == 1 and batch == 4
 
 
-def poison_one(session: Session, learner: Toy, batch: int) -> None:
+def poison_one(session: Session[ToyConfig], learner: Toy, batch: int) -> None:
     """Make the loss of the second process alone infinite."""
     if session.world.rank == 1 and batch == 4:
         learner.y.fill_(float("inf"))
 
 
-def train(place: Place, *, config: ToyConfig, upset: Upset = nothing) -> dict[str, Any]:
+def train(location: RunLocation, *, config: ToyConfig, upset: Upset = nothing) -> dict[str, Any]:
     """Train as a domain does; return how it ended, and what this process heard and evaluated."""
     events: list[Event] = []
-    session: Session
+    session: Session[ToyConfig]
     with open_session(
         kind="toy",
         title="toy",
         config=config,
-        compute=config.compute,
-        place=place,
+        location=location,
         bf16_pays=False,
     ) as session:
         learner = Toy(batch_size=BATCH)
         learner.on_batch = lambda batch: upset(session, learner, batch)
-        made = session.events(learner, optim=config.optim, loop=config.loop, compute=config.compute)
-        end = follow(made, events.append)
+        end = follow(session.events(learner), events.append)
         session.finish(status="done")
-    assert isinstance(end, Finished)
     return {
         "reason": end.reason,
         "step": end.step,
@@ -70,10 +67,10 @@ def train(place: Place, *, config: ToyConfig, upset: Upset = nothing) -> dict[st
     }
 
 
-def refusal(place: Place, *, upset: Upset = nothing) -> str:
+def refusal(location: RunLocation, *, upset: Upset = nothing) -> str:
     """Return the sentence that a training ends with in this process."""
     try:
-        train(place, config=CONFIGS["plain"], upset=upset)
+        train(location, config=CONFIGS["plain"], upset=upset)
     except DlError as error:
         return error.message
     return ""
@@ -84,13 +81,13 @@ def main(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, config in CONFIGS.items():
         halted = folder / f"{name} halted"
-        found[name] = train(Place(out=folder / name), config=config)
-        found[f"{name} halted"] = train(Place(out=halted), config=config, upset=stop_one)
-        found[f"{name} resumed"] = train(Place(resume=halted), config=config)
+        found[name] = train(RunLocation(out=folder / name), config=config)
+        found[f"{name} halted"] = train(RunLocation(out=halted), config=config, upset=stop_one)
+        found[f"{name} resumed"] = train(RunLocation(resume=halted), config=config)
     found["refusals"] = [
-        refusal(Place(out=folder / "plain")),
-        refusal(Place(resume=folder / "none")),
-        refusal(Place(out=folder / "poisoned"), upset=poison_one),
+        refusal(RunLocation(out=folder / "plain")),
+        refusal(RunLocation(resume=folder / "none")),
+        refusal(RunLocation(out=folder / "poisoned"), upset=poison_one),
     ]
     return found
 

@@ -10,7 +10,7 @@ import typer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dlcli.cli.options import gather, grid_of, is_assignment, is_int, parse_assignments
+from dlcli.cli.options import Assignment, gather, grid_of, parse_assignments
 from dlcli.data.sentences import split_words
 from dlcli.data.text import Fault, read_lines
 from dlcli.engine.config import load_yaml, resolve
@@ -81,7 +81,7 @@ def test_yaml_and_assignments(examples: int, tmp_path: Path) -> None:
     def words(text: str) -> None:
         for read in (parse_assignments, grid_of):
             with contextlib.suppress(DlError):
-                read(f"model.hidden={text}")
+                read([f"model.hidden={text}"])
 
     file()
     words()
@@ -92,10 +92,10 @@ def test_lists(examples: int) -> None:
     @often(examples)
     @given(st.lists(st.sampled_from(["--dims", "--set", "--resume", "--", "--dims="]) | TEXT))
     def holds(words: list[str]) -> None:
-        tests = {"--dims": is_int, "--set": is_assignment}
+        items = {"--dims": int, "--set": Assignment}
         found: list[str] = []
         with contextlib.suppress(typer.BadParameter):
-            found = gather(words, lists=tests, optional=frozenset({"--resume"}))
+            found = gather(words, lists=items, optional=frozenset({"--resume"}))
         options = found[: found.index("--")] if "--" in found else found
         assert len([word for word in options if word.startswith("--dims=")]) <= 1
 

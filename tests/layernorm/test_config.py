@@ -1,117 +1,77 @@
-""""""
+"""What `dl ln-gradients` refuses before any work."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import re
 
 import pytest
 
-from dlcli.engine.config import dump_yaml, keys, resolve
 from dlcli.errors import ConfigError
-from dlcli.layernorm.config import (
-    SOURCES,
-    LnGradientsConfig,
-    Placement,
-    StackConfig,
-    stack_weights,
-    validate,
+from dlcli.layernorm.config import SOURCES, LnGradientsConfig, Placement, StackConfig, validate
+from tests.layernorm.tiny import small, stack
+
+TRANSFORMER = {"regime": "transformer"}
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ({"sweep": {"placements": []}}, "--placements is empty"),
+        ({"sweep": {"depths": []}}, "--depths is empty"),
+        ({"sweep": {"widths": []}}, "--widths is empty"),
+        ({"sweep": {"depths": [8]}}, "has no slope"),
+        ({"sweep": {"depths": [8, 8]}}, "has no slope"),
+        ({"sweep": {"widths": [256, 1]}}, "--widths 1 leaves nothing to measure: .*one feature"),
+        ({"sweep": {"widths": [256, 2]}}, "--widths 2 leaves nothing to measure: .*two features"),
+        ({"equations": True, "exact": {"width": 2}}, "--equations-width 2 .*two features"),
+        ({"equations": True, "exact": {"width": 512, "tokens": 64}}, "squares"),
+        ({"sweep": {"depths": [2, 4096], "widths": [16_384]}}, "billion weights"),
+        ({"sweep": {"widths": [10]}, "stack": TRANSFORMER}, "--heads 4 does not divide --widths"),
+        (
+            {"equations": True, "exact": {"width": 6}, "stack": TRANSFORMER},
+            "does not divide --equations-width 6",
+        ),
+        ({"train": True, "training": {"width": 10}}, "does not divide --train-width 10"),
+        (
+            {"layers": {"steps": 1}, "training": {"width": 10}, "stack": TRANSFORMER},
+            "does not divide --train-width 10",
+        ),
+    ],
 )
+def test_what_cannot_be_measured_is_refused(layers: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        validate(small(**layers))
 
 
-def config(**layers: object) -> LnGradientsConfig:
-    return resolve(LnGradientsConfig, [layers])
-
-
-def test_defaults_are_valid_and_survive_yaml(tmp_path):
-    import yaml
-
+def test_what_can_be_measured_is_not() -> None:
     validate(LnGradientsConfig())
-    again = resolve(LnGradientsConfig, [yaml.safe_load(dump_yaml(LnGradientsConfig()))])
-    assert again == LnGradientsConfig()
-
-
-def test_importing_the_config_imports_neither_torch_nor_pydantic():
-    code = "import dlcli.layernorm.config, sys; print({'torch', 'pydantic'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
-
-
-def test_every_setting_has_help_and_no_flag_is_used_twice():
-    found = list(keys(LnGradientsConfig))
-    assert all(key.help for key in found)
-    flags = [key.flag for key in found if key.flag]
-    assert len(flags) == len(set(flags))
-
-
-def test_every_placement_names_its_source():
-    assert set(SOURCES) == set(Placement.__args__)
+    validate(small(sweep={"depths": [1, 2, 4], "widths": [10, 16]}))  # no heads to divide 10
+    validate(small(layers={"steps": 1}, training={"width": 10}))
 
 
 @pytest.mark.parametrize("depths", [[0, 2], [-1, 2], [1.5, 2]])
-def test_a_depth_that_is_no_count_is_refused(depths):
-    with pytest.raises(ConfigError, match=r"sweep\.depths"):
-        config(sweep={"depths": depths})
+def test_a_depth_that_is_no_count_is_refused(depths: list[float]) -> None:
+    with pytest.raises(ConfigError, match=re.escape("sweep.depths")):
+        small(sweep={"depths": depths})
 
 
-@pytest.mark.parametrize("depths", [[1], [8], [8, 8]])
-def test_one_depth_has_no_slope(depths):
-    with pytest.raises(ConfigError, match="has no slope"):
-        validate(config(sweep={"depths": depths}))
-
-
-@pytest.mark.parametrize(("width", "reason"), [(1, "one feature"), (2, "two features")])
-def test_widths_that_layernorm_flattens_are_refused_with_the_reason(width, reason):
-    with pytest.raises(ConfigError, match=reason):
-        validate(config(sweep={"widths": [256, width]}))
-    with pytest.raises(ConfigError, match="--equations-width"):
-        validate(config(equations=True, exact={"width": width}))
-
-
-@pytest.mark.parametrize("name", ["placements", "depths", "widths"])
-def test_empty_lists_are_refused(name):
-    with pytest.raises(ConfigError, match=f"--{name} is empty"):
-        validate(config(sweep={name: []}))
-
-
-def test_lists_of_unequal_length_are_a_grid():
-    validate(config(sweep={"depths": [1, 2, 4], "widths": [8, 16]}))
-
-
-def test_heads_must_divide_the_widths_where_there_are_heads():
-    sizes = {"widths": [10]}
-    validate(config(sweep=sizes))
-    with pytest.raises(ConfigError, match="--heads 4 does not divide --widths 10"):
-        validate(config(sweep=sizes, stack={"regime": "transformer"}))
-    with pytest.raises(ConfigError, match="--train-width 10"):
-        validate(config(train=True, training={"width": 10}))
-
-
-def test_full_jacobians_have_a_limit():
-    with pytest.raises(ConfigError, match="squares"):
-        validate(config(equations=True, exact={"width": 512, "tokens": 64}))
-
-
-def test_an_unknown_placement_gets_a_suggestion():
+def test_an_unknown_placement_gets_a_suggestion() -> None:
     with pytest.raises(ConfigError) as caught:
-        config(sweep={"placements": ["sandwhich"]})
+        small(sweep={"placements": ["sandwhich"]})
     assert "sandwich" in caught.value.hint
 
 
-@pytest.mark.parametrize("regime", ["theorem", "transformer"])
-def test_stacks_that_fit_nowhere_are_refused_before_any_work(regime):
-    with pytest.raises(ConfigError, match="billion weights"):
-        validate(config(sweep={"depths": [2, 4096], "widths": [16_384]}, stack={"regime": regime}))
+def test_every_placement_names_its_source() -> None:
+    assert set(SOURCES) == set(Placement.__args__)
+
+
+def test_a_sweep_is_sorted_and_without_duplicates() -> None:
+    sweep = small(sweep={"depths": [8, 2, 8], "placements": ["pre", "post", "pre"]}).sweep
+    assert sweep.distinct().depths == (2, 8)
+    assert sweep.distinct().placements == ("pre", "post")
 
 
 @pytest.mark.parametrize("regime", ["theorem", "transformer"])
-def test_weights_are_counted_as_they_are_made(regime):
-    import torch
-
-    from dlcli.layernorm.stack import build_stack
-
-    made = build_stack(
-        "post", depth=3, width=8, config=StackConfig(regime=regime), generator=torch.Generator()
-    )
-    matrices = sum(p.numel() for p in made.parameters() if p.dim() == 2)
-    assert stack_weights(StackConfig(regime=regime), depth=3, width=8) == matrices
+def test_weights_are_counted_as_they_are_made(regime: str) -> None:
+    matrices = sum(p.numel() for p in stack("post", regime=regime).parameters() if p.dim() == 2)
+    assert StackConfig(regime=regime).count_weights(depth=3, width=8) == matrices

@@ -1,4 +1,4 @@
-""""""
+"""Residual stacks against PyTorch's own layers, and each placement against its formula."""
 
 from __future__ import annotations
 
@@ -8,123 +8,55 @@ import pytest
 import torch
 from torch import nn
 
-from dlcli.errors import RunFailed
-from dlcli.layernorm.config import SOURCES, StackConfig
+from dlcli.layernorm.config import SOURCES
 from dlcli.layernorm.stack import (
     FeedForward,
-    LayerNorm,
     PostNorm,
     PreNorm,
     ReZero,
     SelfAttention,
     UniformAttention,
     Xavier,
-    build_stack,
-    draw_probe,
     profile_admin,
-    require_finite,
 )
+from tests.layernorm.tiny import seeded, stack
 
-
-def probe(dtype=torch.float32, seed=0):
-    return draw_probe(
-        batch_size=3,
-        tokens=5,
-        width=7,
-        classes=11,
-        generator=torch.Generator().manual_seed(seed),
-        dtype=dtype,
-    )
-
-
-def test_shapes_and_ranges():
-    p = probe()
-    assert p.x.shape == (3, 5, 7)
-    assert p.readout.shape == (11, 7)
-    assert not p.readout.requires_grad
-    assert p.targets.shape == (3, 5)
-    assert 0 <= p.targets.min() <= p.targets.max() < 11
-
-
-def test_loss_is_the_mean_over_tokens():
-    p = probe(torch.float64)
-    assert p.loss(torch.zeros(3, 5, 7, dtype=torch.float64)).item() == pytest.approx(math.log(11))
-    logits = p.x @ p.readout.T
-    by_hand = -torch.log_softmax(logits, -1).gather(-1, p.targets[..., None]).mean()
-    torch.testing.assert_close(p.loss(p.x), by_hand)
-
-
-def test_half_precision_computes_its_loss_in_float32():
-    assert probe(torch.float16).loss(probe(torch.float16).x).dtype == torch.float32
-
-
-def test_the_generator_decides():
-    assert torch.equal(probe().x, probe().x)
-    assert not torch.equal(probe().x, probe(seed=1).x)
-
-
-@pytest.mark.parametrize("bad", [math.inf, math.nan])
-def test_overflow_names_the_number_format(bad):
-    with pytest.raises(RunFailed, match="overflowed in float16"):
-        require_finite(bad, what="It", dtype=torch.float16)
-    require_finite(1.0, what="It", dtype=torch.float16)
-
-
-INIT = Xavier(law="gaussian", generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-X = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+INIT = Xavier(law="gaussian", generator=seeded(), dtype=torch.float64)
+X = torch.randn(2, 3, 5, generator=seeded(1), dtype=torch.float64)
 A = FeedForward(5, hidden=7, init=INIT)
+NORM = INIT.layer_norm(5)
 
 
-def norm(gamma=1.0):
-    return LayerNorm(5, init=INIT, gamma=gamma)
+def test_a_layernorm_starts_at_gamma():
+    torch.testing.assert_close(NORM(X), nn.LayerNorm(5, dtype=torch.float64)(X))
+    torch.testing.assert_close(INIT.layer_norm(5, gamma=2.5)(X), 2.5 * NORM(X))
 
 
-def test_layernorm_matches_torch_and_starts_at_gamma():
-    torch.testing.assert_close(norm()(X), nn.LayerNorm(5, dtype=torch.float64)(X))
-    torch.testing.assert_close(norm(2.5)(X), 2.5 * norm()(X))
+@pytest.mark.parametrize(
+    ("step", "formula"),
+    [
+        (PostNorm(A, norm=NORM), lambda x: NORM(x + A(x))),
+        (PostNorm(A, norm=NORM, omega=3.0), lambda x: NORM(3 * x + A(x))),
+        (PostNorm(A, norm=NORM, omega=INIT.constant(5, 3.0)), lambda x: NORM(3 * x + A(x))),
+        (PreNorm(A, norm=NORM), lambda x: x + A(NORM(x))),
+        (PreNorm(A, norm=NORM, outer=NORM), lambda x: x + NORM(A(NORM(x)))),
+        (ReZero(A, init=INIT), lambda x: x),
+    ],
+    ids=["equation 21", "deepnorm", "admin", "equation 22", "sandwich", "rezero"],
+)
+def test_every_residual_connection_is_its_formula(step, formula):
+    torch.testing.assert_close(step(X), formula(X))
 
 
-def test_post_norm_is_the_seeds_equation_21():
-    torch.testing.assert_close(PostNorm(A, norm=norm())(X), norm()(X + A(X)))
-
-
-def test_omega_scales_the_skip_path_alone():
-    torch.testing.assert_close(PostNorm(A, norm=norm(), omega=3.0)(X), norm()(3 * X + A(X)))
-    vector = INIT.constant(5, 3.0)
-    torch.testing.assert_close(PostNorm(A, norm=norm(), omega=vector)(X), norm()(3 * X + A(X)))
-    assert any(p is vector for p in PostNorm(A, norm=norm(), omega=vector).parameters())
-
-
-def test_pre_norm_is_the_seeds_equation_22():
-    torch.testing.assert_close(PreNorm(A, norm=norm())(X), X + A(norm()(X)))
-
-
-def test_sandwich_normalises_the_update_too():
-    torch.testing.assert_close(PreNorm(A, norm=norm(), outer=norm())(X), X + norm()(A(norm()(X))))
-
-
-def test_rezero_starts_as_the_identity_and_learns_its_scale():
+def test_rezero_learns_its_scale_and_admin_its_vector():
     step = ReZero(A, init=INIT)
-    torch.testing.assert_close(step(X), X)
     step(X).sum().backward()
-    assert step.scale.grad is not None
-    assert step.scale.grad.item() == float(A(X).sum().detach()) or torch.isclose(
-        step.scale.grad, A(X).sum().detach()
-    )
+    torch.testing.assert_close(step.scale.grad, A(X).sum().detach()[None])
+    vector = INIT.constant(5, 3.0)
+    assert any(p is vector for p in PostNorm(A, norm=NORM, omega=vector).parameters())
 
 
-STACK_X = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(5))
-
-
-def stack(placement, *, depth=3, width=8, seed=0, dtype=torch.float32, **config):
-    return build_stack(
-        placement,
-        depth=depth,
-        width=width,
-        config=StackConfig(**config),
-        generator=torch.Generator().manual_seed(seed),
-        dtype=dtype,
-    )
+STACK_X = torch.randn(2, 3, 8, generator=seeded(5))
 
 
 def torch_twin(ours):
@@ -147,10 +79,10 @@ def torch_twin(ours):
                 "linear1.bias": f.b1,
                 "linear2.weight": f.w2,
                 "linear2.bias": f.b2,
-                "norm1.weight": mine.attention.norm.gamma,
-                "norm1.bias": mine.attention.norm.beta,
-                "norm2.weight": mine.feedforward.norm.gamma,
-                "norm2.bias": mine.feedforward.norm.beta,
+                "norm1.weight": mine.attention.norm.weight,
+                "norm1.bias": mine.attention.norm.bias,
+                "norm2.weight": mine.feedforward.norm.weight,
+                "norm2.bias": mine.feedforward.norm.bias,
             }
         )
         layers.append(layer)
@@ -178,21 +110,17 @@ def test_states_are_the_stream_and_every_parameter_gets_a_gradient(placement, re
 
 
 def test_the_final_layernorm_follows_the_placement_unless_told():
-    assert [stack(p).final_norm is not None for p in ("post", "pre", "sandwich", "dlcl")] == [
-        False,
-        True,
-        True,
-        True,
-    ]
+    with_one = [p for p in SOURCES if stack(p).final_norm is not None]
+    assert with_one == ["pre", "sandwich", "dlcl"]
     assert stack("pre", final_norm="off").final_norm is None
     assert stack("post", final_norm="on").final_norm is not None
 
 
 def test_gamma_scales_every_layernorm():
     ours = stack("pre", gamma=0.5)
-    gains = [p for name, p in ours.named_parameters() if name.endswith("gamma")]
-    assert len(gains) == 2 * 3 + 1
-    assert all(bool((gain == 0.5).all()) for gain in gains)
+    norms = [module for module in ours.modules() if isinstance(module, nn.LayerNorm)]
+    assert len(norms) == 2 * 3 + 1
+    assert all(bool((norm.weight == 0.5).all()) for norm in norms)
 
 
 def test_hidden_units_are_d_in_the_theorem_and_4d_in_the_transformer():
@@ -226,15 +154,11 @@ def test_admin_profiles_its_omega():
     x = STACK_X.double()
     profile_admin(ours, x)
     total, state = 1.0, x
-    for index in range(3):
-        pairs = zip(ours.layer(index).sublayers(), plain.layer(index).sublayers(), strict=True)
-        for mine, post in pairs:
-            assert isinstance(mine, PostNorm)
-            torch.testing.assert_close(
-                mine.omega, torch.full((8,), math.sqrt(total), dtype=torch.float64)
-            )
-            total += post.sublayer(state).var().item()
-            state = post(state)
+    for mine, post in zip(ours.steps(), plain.steps(), strict=True):
+        expected = torch.full((8,), math.sqrt(total), dtype=torch.float64)
+        torch.testing.assert_close(mine.omega, expected)
+        total += post.sublayer(state).var().item()
+        state = post(state)
 
 
 def test_profiling_leaves_other_placements_alone():
@@ -250,7 +174,7 @@ def test_placements_of_one_generator_state_share_weights():
 
 
 def init(law="gaussian", seed=0, dtype=torch.float32):
-    return Xavier(law=law, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    return Xavier(law=law, generator=seeded(seed), dtype=dtype)
 
 
 @pytest.mark.parametrize("law", ["gaussian", "uniform"])

@@ -1,4 +1,4 @@
-""""""
+"""Deep stacks on a sequence task: the task, the model, and its loss curves."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import math
 import pytest
 import torch
 
-from dlcli.engine.config import resolve
-from dlcli.engine.device import Compute
 from dlcli.layernorm.config import SOURCES, LnGradientsConfig, StackConfig, TrainConfig
 from dlcli.layernorm.training import (
     Arm,
@@ -19,9 +17,9 @@ from dlcli.layernorm.training import (
     train_arms,
     train_one,
 )
+from tests.layernorm.tiny import CPU, seeded, small
 
 SMALL = TrainConfig(width=8, length=5, vocabulary=7, batch_size=3)
-CPU = torch.device("cpu")
 
 
 def learner(placement="pre", seed=0, **config):
@@ -32,12 +30,12 @@ def learner(placement="pre", seed=0, **config):
         depth=2,
         steps=4,
         seed=seed,
-        device=CPU,
+        device=CPU.device,
     )
 
 
 def test_the_tasks_are_what_they_say():
-    stream = torch.Generator().manual_seed(0)
+    stream = seeded()
     symbols, targets = draw_sequences("reverse", config=SMALL, stream=stream)
     assert symbols.shape == (3, 5)
     assert torch.equal(targets, symbols.flip(1))
@@ -58,9 +56,9 @@ def test_batches_depend_on_the_seed_and_their_number_alone():
 def test_the_embedded_input_has_unit_variance():
     wide = TrainConfig(width=512, length=16, vocabulary=16, batch_size=16)
     made = build_learner(
-        "pre", stack=StackConfig(), config=wide, depth=1, steps=1, seed=0, device=CPU
+        "pre", stack=StackConfig(), config=wide, depth=1, steps=1, seed=0, device=CPU.device
     )
-    symbols, _ = draw_sequences("copy", config=wide, stream=torch.Generator().manual_seed(0))
+    symbols, _ = draw_sequences("copy", config=wide, stream=seeded())
     assert made.network.embed(symbols).var().item() == pytest.approx(1, rel=0.1)
 
 
@@ -85,13 +83,9 @@ def test_admin_arrives_profiled():
     assert (omega > 1).all()
 
 
-TRAINING_CPU = Compute(device=torch.device("cpu"), precision="fp32", threads=1)
-
-
 def config(placements=("post", "pre"), **training):
-    small = {"depth": 1, "width": 16, "length": 3, "vocabulary": 4, "steps": 40, "seeds": 1}
-    layers = {"training": {**small, "lr": 0.01, **training}, "sweep": {"placements": placements}}
-    return resolve(LnGradientsConfig, [layers])
+    sizes = {"width": 16, "length": 3, "vocabulary": 4, "steps": 40, "lr": 0.01, **training}
+    return small(training=sizes, sweep={"placements": placements})
 
 
 def test_post_norm_alone_is_also_run_with_warm_up():
@@ -103,12 +97,12 @@ def test_post_norm_alone_is_also_run_with_warm_up():
 
 def test_warm_up_reaches_the_engine():
     settings = config().training
-    assert plan(settings, warmup=7, steps=9, seed=0, compute=TRAINING_CPU).optim.warmup_steps == 7
+    assert plan(settings, warmup=7, steps=9, seed=0, compute=CPU).optim.warmup_steps == 7
 
 
 def test_a_small_task_is_learned():
     arm = Arm(placement="pre", warmup=0)
-    *_, curve = train_one(arm, config=config(steps=300), seed=0, compute=TRAINING_CPU)
+    *_, curve = train_one(arm, config=config(steps=300), seed=0, compute=CPU)
     assert curve.solved
     assert curve.loss[-1] < 0.2 < 1.0 < curve.loss[0]
     assert curve.steps == tuple(range(15, 301, 15))
@@ -116,7 +110,7 @@ def test_a_small_task_is_learned():
 
 
 def test_results_grow_and_end_with_every_arm():
-    results = list(train_arms(config(steps=4, seeds=2), compute=TRAINING_CPU))
+    results = list(train_arms(config(steps=4, seeds=2), compute=CPU))
     assert [len(r.curves) for r in results] == sorted(len(r.curves) for r in results)
     final = results[-1]
     assert len(final.curves) == 6
@@ -128,14 +122,12 @@ def test_results_grow_and_end_with_every_arm():
 
 def test_trainings_repeat_bit_by_bit():
     arm = Arm(placement="post", warmup=2)
-    first, second = (
-        list(train_one(arm, config=config(), seed=3, compute=TRAINING_CPU))[-1] for _ in "ab"
-    )
+    first, second = (list(train_one(arm, config=config(), seed=3, compute=CPU))[-1] for _ in "ab")
     assert first == second
 
 
 def test_a_run_that_diverges_says_so_and_the_others_go_on():
-    *_, final = train_arms(config(steps=8, lr=1e3, warmup_steps=0), compute=TRAINING_CPU)
+    *_, final = train_arms(config(steps=8, lr=1e3, warmup_steps=0), compute=CPU)
     assert len(final.curves) == 2
     for curve in final.curves:
         assert not curve.solved
@@ -144,13 +136,9 @@ def test_a_run_that_diverges_says_so_and_the_others_go_on():
 
 @pytest.mark.slow
 def test_18_layers_learn_without_warm_up_only_with_pre_norm():
-    settings = resolve(LnGradientsConfig, [])
-    *_, pre = train_one(
-        Arm(placement="pre", warmup=0), config=settings, seed=0, compute=TRAINING_CPU
-    )
-    *_, post = train_one(
-        Arm(placement="post", warmup=0), config=settings, seed=0, compute=TRAINING_CPU
-    )
+    settings = LnGradientsConfig()
+    *_, pre = train_one(Arm(placement="pre", warmup=0), config=settings, seed=0, compute=CPU)
+    *_, post = train_one(Arm(placement="post", warmup=0), config=settings, seed=0, compute=CPU)
     assert pre.solved
     assert not post.solved
     assert post.loss[-1] > 0.95 * math.log(16)

@@ -9,11 +9,11 @@ import torch
 
 from dlcli.engine.config import merge, resolve
 from dlcli.engine.events import Event
-from dlcli.engine.session import Place
+from dlcli.engine.session import RunLocation
 from dlcli.nmt.batching import NmtData
 from dlcli.nmt.config import NmtTrainConfig
 from dlcli.nmt.tokenizer import Subwords
-from dlcli.nmt.training import NmtLearner, build, train
+from dlcli.nmt.training import NmtLearner, NmtTask, train
 from dlcli.nmt.validation import NmtResult
 from tests.nmt.sentences import corpus, write_tsv
 
@@ -54,15 +54,16 @@ def make_data(*, train: int = 40) -> NmtData:
 def make_learner(*, train: int = 40, **settings: Any) -> NmtLearner:
     """Build a learner on toy sentences, always with the same weights."""
     torch.manual_seed(0)
-    return build(make_config(**settings), make_data(train=train), device=torch.device("cpu"))
+    cpu, data = torch.device("cpu"), make_data(train=train)
+    return NmtTask().build_learner(make_config(**settings), data, device=cpu)
 
 
 def run_training(
     config: NmtTrainConfig, *, out: Path, resume: bool = False, init_from: str | None = None
 ) -> tuple[NmtResult | None, list[Event]]:
     """Train to the end; return the result and what happened."""
-    place = Place(resume=out) if resume else Place(out=out)
-    events, heard = train(config, place=place, init_from=init_from), []
+    location = RunLocation(resume=out) if resume else RunLocation(out=out)
+    events, heard = train(config, location=location, init_from=init_from), []
     while True:
         try:
             heard.append(next(events))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dlcli.data.grammar.corpus import load_grammar
+from dlcli.data.grammar import load_grammar
 from dlcli.engine.config import resolve
 from dlcli.errors import ConfigError, DataError, UsageFault
 from dlcli.nmt.align import (

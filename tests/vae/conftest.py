@@ -12,7 +12,7 @@ import torch
 from dlcli.engine.config import resolve
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator
-from dlcli.engine.session import Place
+from dlcli.engine.session import RunLocation
 from dlcli.vae.config import VaeModelConfig, VaeTrainConfig
 from dlcli.vae.networks import VAE, build_model
 from dlcli.vae.trained import Trained, load_trained
@@ -62,7 +62,7 @@ def binary_run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
         "compute": {"device": "cpu", "precision": "fp32"},
         "snapshots": [0, 2],
     }
-    for _ in train(resolve(VaeTrainConfig, [given]), place=Place(out=folder)):
+    for _ in train(resolve(VaeTrainConfig, [given]), location=RunLocation(out=folder)):
         pass
     return RunFolder(folder)
 

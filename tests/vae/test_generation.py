@@ -1,35 +1,59 @@
-"""Pictures say what their pixels are, and draws average to the means."""
+"""Pictures of a run: by its own data, pixels and likelihood; the same seed, the same bytes."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from dlcli.engine.config import resolve
+from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator
 from dlcli.errors import UsageFault
-from dlcli.vae import objective as continuous_bernoulli
-from dlcli.vae.config import VaeModelConfig
-from dlcli.vae.generation import LatentPath as Path
+from dlcli.vae.config import VaeTrainConfig
 from dlcli.vae.generation import (
+    LatentPath,
     Reconstruction,
+    busiest_dims,
     decode_gallery,
     generate,
     interpolate,
+    interpolate_images,
+    interpolate_seeds,
     label_of,
-    paired_rows,
-    pixel_values,
-    plane,
-    posterior_means,
     prior_latents,
     reconstruct,
+    snapshot_epoch,
+    take_snapshot,
     traverse,
 )
-from dlcli.vae.images import flat, grey
+from dlcli.vae.images import load_test_images
 from dlcli.vae.networks import build_model
+from dlcli.vae.objective import continuous_bernoulli_mean
+from dlcli.vae.trained import Trained
 from tests.vae.conftest import MakeVae
+
+MakeTrained = Callable[..., Trained]
+
+
+@pytest.fixture
+def make_trained(tmp_path: Path) -> MakeTrained:
+    """A run of glyphs with a small random MLP, and any settings that are given."""
+
+    def make(**given: Any) -> Trained:
+        base = {"data": {"name": "glyphs:60"}, "model": {"latent_dim": 3, "hidden": [7]}}
+        config = resolve(VaeTrainConfig, [base, given])
+        torch.manual_seed(0)
+        model = build_model(config.model).eval()
+        return Trained(model=model, config=config, run=RunFolder(tmp_path), checkpoint="last")
+
+    return make
 
 
 def test_pixels_are_the_decoders_means_and_lie_in_order(make_vae: MakeVae) -> None:
@@ -52,204 +76,236 @@ def test_chunks_leave_no_seam(make_vae: MakeVae) -> None:
     assert np.allclose(whole[498:503], decode_gallery(vae, z[498:503]).images, atol=1e-6)
 
 
-@pytest.mark.parametrize("likelihood", ["bernoulli", "continuous-bernoulli"])
-def test_draws_average_to_the_means(likelihood: str) -> None:
-    logits = torch.linspace(-4, 4, 9).expand(20_000, 9)
-    drawn = pixel_values(logits, draw=True, generator=generator(0), likelihood=likelihood)
-    means = pixel_values(logits[0], draw=False, likelihood=likelihood)
-    error = (drawn.mean(0) - means) / (drawn.std(0) / 20_000**0.5)
-    assert error.abs().max() < 4
-    assert (set(drawn.unique().tolist()) == {0.0, 1.0}) == (likelihood == "bernoulli")
-
-
-def test_the_mean_of_a_continuous_bernoulli_is_not_its_parameter() -> None:
-    logits = torch.tensor([2.0])
-    found = pixel_values(logits, draw=False, likelihood="continuous-bernoulli")
-    assert torch.equal(found, continuous_bernoulli.mean(logits))
-    assert found.item() < torch.sigmoid(logits).item()
-
-
 def test_labels_tell_means_from_draws() -> None:
     assert label_of(draw=False) == "mean of p(x|z)"
     assert label_of(draw=True) == "Bernoulli draw from p(x|z)"
     named = label_of(draw=True, likelihood="continuous-bernoulli")
     assert named == "continuous Bernoulli draw from p(x|z)"
-    with pytest.raises(ValueError, match="generator"):
-        pixel_values(torch.zeros(1), draw=True)
 
 
-def test_inputs_lie_above_their_reconstructions() -> None:
-    inputs = np.arange(5, dtype=np.float32)[:, None, None] * np.ones((5, 28, 28), np.float32)
-    found = Reconstruction(inputs=inputs, images=-inputs, z=inputs[:, 0, :2], label="")
-    rows, names = paired_rows(found, columns=3)
-    assert names == ("input", "output", "input", "output")
-    assert rows[..., 0, 0].tolist() == [[0, 1, 2], [0, -1, -2], [3, 4, 0], [-3, -4, 0]]
-    assert paired_rows(found)[0].shape == (2, 5, 28, 28)
-    assert paired_rows(found, columns=4)[0].shape == (4, 3, 28, 28)
-
-
-# -- Samples and reconstructions: same seed, same bytes
+# -- Samples
 
 
 @pytest.mark.parametrize("draw", [False, True])
-def test_the_same_seed_gives_the_same_bytes(make_vae: MakeVae, draw: bool) -> None:
-    made = [
-        generate(make_vae(), count=5, generator=generator(seed), draw=draw).images.tobytes()
-        for seed in (1, 1, 2)
-    ]
-    assert made[0] == made[1] != made[2]
+def test_the_same_seed_gives_the_same_bytes(make_trained: MakeTrained, draw: bool) -> None:
+    made = [generate(make_trained(), count=5, seed=seed, draw=draw) for seed in (1, 1, 2)]
+    first, again, other = (gallery.images.tobytes() for gallery in made)
+    assert first == again != other
+    assert np.array_equal(made[0].z, generate(make_trained(), count=5, seed=1).z)
+    assert (set(np.unique(made[0].images)) <= {0.0, 1.0}) == draw
 
 
-def test_draws_have_the_latents_of_the_means(make_vae: MakeVae) -> None:
-    means, draws = (
-        generate(make_vae(), count=5, generator=generator(1), draw=draw) for draw in (False, True)
-    )
-    assert np.array_equal(means.z, draws.z)
-    assert set(np.unique(draws.images)) <= {0.0, 1.0}
+def test_samples_show_the_means_of_the_runs_likelihood(make_trained: MakeTrained) -> None:
+    made = make_trained(objective={"likelihood": "continuous-bernoulli"})
+    found = generate(made, count=4, seed=1)
+    with torch.no_grad():
+        logits = made.model.decode(torch.from_numpy(found.z))
+    expected = continuous_bernoulli_mean(logits).view(4, 28, 28)
+    assert np.allclose(found.images, expected.numpy(), atol=1e-6)
 
 
 def test_temperature_scales_the_latents(make_vae: MakeVae) -> None:
-    warm, cold = (
+    warm, cold, still = (
         prior_latents(make_vae(), count=5, generator=generator(1), temperature=t)
-        for t in (1.0, 0.25)
+        for t in (1.0, 0.25, 0.0)
     )
     assert torch.equal(cold, 0.25 * warm)
-    still = generate(make_vae(), count=3, generator=generator(1), temperature=0).images
-    assert np.array_equal(still[0], still[2])
+    assert not still.any()
 
 
 @pytest.mark.parametrize(
     ("count", "temperature"), [(0, 1.0), (3, -1.0), (3, float("nan")), (3, float("inf"))]
 )
-def test_impossible_wishes_are_refused(make_vae: MakeVae, count: int, temperature: float) -> None:
-    with pytest.raises(UsageFault):
-        generate(make_vae(), count=count, generator=generator(0), temperature=temperature)
-
-
-def test_reconstructions_come_from_the_posterior_mean(
-    make_vae: MakeVae, images: torch.Tensor
+def test_impossible_wishes_are_refused(
+    make_trained: MakeTrained, count: int, temperature: float
 ) -> None:
-    vae = make_vae()
-    found = reconstruct(vae, images[:5], generator=generator(0))
+    with pytest.raises(UsageFault):
+        generate(make_trained(), count=count, seed=0, temperature=temperature)
+
+
+# -- Reconstructions
+
+
+def test_reconstructions_come_from_the_posterior_mean_of_test_images(
+    make_trained: MakeTrained,
+) -> None:
+    made = make_trained()
+    found = reconstruct(made, images=[3, 0], seed=0, notice=print)
+    x = load_test_images(made.config.data, notice=print)[[3, 0]].view(2, 784).float() / 255
     with torch.no_grad():
-        mean, _ = vae.encode(grey(flat(images[:5])))
-        expected = torch.sigmoid(vae.decode(mean)).view(5, 28, 28)
+        mean, _ = made.model.encode(x)
+        expected = torch.sigmoid(made.model.decode(mean)).view(2, 28, 28)
     assert np.allclose(found.images, expected.numpy(), atol=1e-6)
-    assert np.array_equal(found.inputs, grey(images[:5]).numpy())
+    assert np.array_equal(found.inputs, x.view(2, 28, 28).numpy())
     assert np.allclose(found.z, mean.numpy(), atol=1e-6)
-    assert torch.equal(posterior_means(vae, images[:5]), torch.from_numpy(found.z))
     assert found.label == "mean of p(x|z) at the mean of q(z|x)"
 
 
-def test_reconstructions_may_draw_latents_and_pixels(
-    make_vae: MakeVae, images: torch.Tensor
-) -> None:
-    vae = make_vae()
-    mean = reconstruct(vae, images[:5], generator=generator(0))
-    drawn = reconstruct(vae, images[:5], generator=generator(0), sample=True)
+def test_reconstructions_may_draw_latents_and_pixels(make_trained: MakeTrained) -> None:
+    made = make_trained()
+    mean, drawn, black = (
+        reconstruct(made, images=[0, 1], seed=0, notice=print, **changed)
+        for changed in ({}, {"sample": True}, {"sample": True, "draw": True})
+    )
     assert not np.allclose(mean.z, drawn.z)
     assert drawn.label.endswith("at a draw from q(z|x)")
-    black = reconstruct(vae, images[:5], generator=generator(0), sample=True, draw=True)
     assert np.array_equal(black.z, drawn.z)
     assert set(np.unique(black.images)) <= {0.0, 1.0}
 
 
-def test_skip_connections_reach_reconstructions_but_not_samples(images: torch.Tensor) -> None:
+def test_a_model_of_black_and_white_pixels_sees_such(make_trained: MakeTrained) -> None:
+    made = make_trained(data={"binarize": "dynamic"})
+    found = reconstruct(made, images=[3, 0], seed=0, notice=print)
+    assert set(np.unique(found.inputs)) == {0.0, 1.0}
+
+
+def test_skip_connections_reach_reconstructions(make_trained: MakeTrained) -> None:
     """Two images far apart share nothing but z = 0, and yet skips tell them apart."""
-    torch.manual_seed(0)
-    config = VaeModelConfig(
-        arch="conv", skip=True, latent_dim=2, channels=(2, 3, 5, 7), decoder_channels=(7, 5, 3)
-    )
-    vae = build_model(config)
+    sizes = {"latent_dim": 2, "channels": [2, 3, 5, 7], "decoder_channels": [7, 5, 3]}
+    made = make_trained(model={"arch": "conv", "skip": True, **sizes})
     with torch.no_grad():
-        for weight in vae.posterior.parameters():
+        for weight in made.model.posterior.parameters():
             weight.zero_()
-    found = reconstruct(vae, images[:2], generator=generator(0))
+    found = reconstruct(made, images=[0, 1], seed=0, notice=print)
     assert np.allclose(found.z, 0)
     assert not np.allclose(found.images[0], found.images[1])
 
 
-def test_a_model_of_black_and_white_pixels_sees_such(
-    make_vae: MakeVae, images: torch.Tensor
+def test_latents_of_a_learned_prior_are_decoded_to_the_same_picture(
+    make_trained: MakeTrained, make_vae: MakeVae
 ) -> None:
-    vae = make_vae()
-    found = reconstruct(vae, images[:5], generator=generator(0), binarize="dynamic")
-    assert set(np.unique(found.inputs)) == {0.0, 1.0}
-    z = posterior_means(vae, images[:5], binarize="dynamic", generator=generator(0))
-    assert np.allclose(found.z, z.numpy(), atol=1e-6)
-
-
-def test_latents_of_images_are_decoded_to_their_reconstructions(
-    make_vae: MakeVae, images: torch.Tensor
-) -> None:
-    vae = make_vae(flow=True)
-    found = reconstruct(vae, images[:5], generator=generator(0))
-    z = posterior_means(vae, images[:5])
-    assert torch.allclose(torch.from_numpy(found.z), z, atol=1e-5)
-    again = decode_gallery(vae, z)
+    made = dataclasses.replace(make_trained(), model=make_vae(flow=True))
+    found = reconstruct(made, images=[0, 1, 2], seed=0, notice=print)
+    again = decode_gallery(made.model, torch.from_numpy(found.z))
     assert np.allclose(again.images, found.images, atol=1e-4)
+    assert found.label.endswith("at the encoder's mean")
 
 
-# -- Walks start and end where they should, and vary only what they say
+def test_inputs_lie_above_their_reconstructions() -> None:
+    inputs = np.arange(5, dtype=np.float32)[:, None, None] * np.ones((5, 28, 28), np.float32)
+    found = Reconstruction(inputs=inputs, images=-inputs, z=inputs[:, 0, :2], label="")
+    rows, names = found.paired_rows(columns=3)
+    assert names == ("input", "output", "input", "output")
+    assert rows[..., 0, 0].tolist() == [[0, 1, 2], [0, -1, -2], [3, 4, 0], [-3, -4, 0]]
+    assert found.paired_rows()[0].shape == (2, 5, 28, 28)
+    assert found.paired_rows(columns=4)[0].shape == (4, 3, 28, 28)
 
-PATHS: list[Path] = ["spherical", "linear"]
+
+@pytest.mark.parametrize("numbers", [[], [-1], [0, 12]])
+def test_images_that_do_not_exist_are_refused(
+    make_trained: MakeTrained, numbers: list[int]
+) -> None:
+    with pytest.raises(UsageFault):
+        reconstruct(make_trained(), images=numbers, seed=0, notice=print)
+
+
+# -- Paths through latent space
+
+PATHS: list[LatentPath] = ["spherical", "linear"]
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_a_path_has_its_ends(make_vae: MakeVae, path: Path) -> None:
-    vae = make_vae()
-    start, end = (prior_latents(vae, count=2, generator=generator(s)) for s in (0, 1))
-    found = interpolate(vae, start, end=end, steps=5, path=path)
-    assert found.images.shape == (10, 28, 28)
-    assert found.columns == 5
-    z = found.z.reshape(2, 5, 3)
-    assert np.allclose(z[:, 0], start.numpy(), atol=1e-6)
-    assert np.allclose(z[:, -1], end.numpy(), atol=1e-6)
+def test_paths_have_the_ends_that_were_asked_for(
+    make_trained: MakeTrained, path: LatentPath
+) -> None:
+    made = make_trained()
+    between = interpolate_images(made, images=[1, 4], steps=5, path=path, notice=print)
+    ends = reconstruct(made, images=[1, 4], seed=0, notice=print)
+    assert (between.images.shape, between.columns) == ((5, 28, 28), 5)
+    assert np.allclose(between.z[[0, -1]], ends.z, atol=1e-6)
+    there = interpolate_seeds(made, seeds=[1, 2], steps=5, path=path)
+    back = interpolate_seeds(made, seeds=[2, 1], steps=5, path=path)
+    assert np.allclose(there.z, back.z[::-1], atol=1e-5)
 
 
-def test_a_spherical_path_keeps_the_radius_and_turns_evenly(make_vae: MakeVae) -> None:
-    vae = make_vae()
+def test_a_spherical_path_keeps_the_radius_and_turns_evenly(make_trained: MakeTrained) -> None:
     start, end = torch.tensor([2.0, 0, 0]), torch.tensor([0, 2.0, 0])
-    z = interpolate(vae, start, end=end, steps=4).z
+    z = interpolate(make_trained(), start, end=end, steps=4).z
     angles = np.arctan2(z[:, 1], z[:, 0])
     assert np.allclose(np.linalg.norm(z, axis=1), 2, atol=1e-6)
     assert np.allclose(np.diff(angles), math.pi / 6, atol=1e-5)
-    straight = interpolate(vae, start, end=end, steps=3, path="linear").z
+    straight = interpolate(make_trained(), start, end=end, steps=3, path="linear").z
     assert np.allclose(straight[1], [1, 1, 0])
 
 
 @pytest.mark.parametrize("end", [[2.0, 0, 0], [-1.0, 0, 0], [0.0, 0, 0]])
-def test_where_there_is_no_arc_the_path_is_straight(make_vae: MakeVae, end: list[float]) -> None:
-    z = interpolate(make_vae(), torch.tensor([1.0, 0, 0]), end=torch.tensor(end), steps=3).z
+def test_where_there_is_no_arc_the_path_is_straight(
+    make_trained: MakeTrained, end: list[float]
+) -> None:
+    z = interpolate(make_trained(), torch.tensor([1.0, 0, 0]), end=torch.tensor(end), steps=3).z
     assert np.allclose(z[1], [(1 + end[0]) / 2, 0, 0], atol=1e-6)
 
 
-def test_a_traversal_moves_one_latent_at_a_time(make_vae: MakeVae) -> None:
-    base = torch.tensor([0.5, -1.0, 2.0])
-    found = traverse(make_vae(), base, dims=[2, 0], steps=5, span=2.0)
+@pytest.mark.parametrize("wrong", [[], [1], [1, 2, 3]])
+def test_a_path_has_two_ends(make_trained: MakeTrained, wrong: list[int]) -> None:
+    made = make_trained()
+    with pytest.raises(UsageFault, match="two ends"):
+        interpolate_images(made, images=wrong, steps=5, notice=print)
+    with pytest.raises(UsageFault, match="two ends"):
+        interpolate_seeds(made, seeds=wrong, steps=5)
+    with pytest.raises(UsageFault, match="two ends"):
+        interpolate_seeds(made, seeds=[1, 2], steps=1)
+
+
+def test_a_traversal_moves_one_latent_at_a_time(make_trained: MakeTrained) -> None:
+    made = make_trained()
+    found = traverse(made, dims=[2, 0], steps=5, span=2.0, image=4, notice=print)
     assert (found.columns, found.rows) == (5, ("z[2]", "z[0]"))
+    base = reconstruct(made, images=[4], seed=0, notice=print).z[0]
     z = found.z.reshape(2, 5, 3)
     assert np.array_equal(z[0, :, 2], [-2, -1, 0, 1, 2])
     assert np.array_equal(z[1, :, 0], [-2, -1, 0, 1, 2])
-    assert (z[0, :, :2] == [0.5, -1.0]).all()
-    assert (z[1, :, 1:] == [-1.0, 2.0]).all()
-    assert traverse(make_vae(), base, steps=1).images.shape == (3, 28, 28)
+    assert np.allclose(z[0, :, :2], base[:2], atol=1e-6)
+    assert np.allclose(z[1, :, 1:], base[1:], atol=1e-6)
+    with pytest.raises(UsageFault, match="no latent dimension 3"):
+        traverse(made, dims=[0, 3], notice=print)
 
 
-def test_the_plane_gives_every_picture_the_same_share_of_the_prior(make_vae: MakeVae) -> None:
-    found = plane(make_vae(latent_dim=2), size=5)
-    z = torch.from_numpy(found.z).view(5, 5, 2)
-    shares = torch.special.ndtr(z)
+def test_a_traversal_starts_with_the_latents_that_carry_most(make_trained: MakeTrained) -> None:
+    made = make_trained()
+    assert busiest_dims(made) == [0, 1, 2]
+    made.run.update_record(result={"kl_per_dim": [0.5, 0.0, 2.0]})
+    assert traverse(made, steps=3, notice=print).rows == ("z[2]", "z[0]", "z[1]")
+
+
+def test_with_a_learned_prior_a_traversal_starts_with_what_moves_the_picture_most(
+    make_trained: MakeTrained, make_vae: MakeVae
+) -> None:
+    model = make_vae(flow=True)
+    assert model.flow is not None
+    with torch.no_grad():
+        for parameter in model.flow.parameters():  # the identity
+            parameter.zero_()
+        first = next(model.decoder.parameters())  # (hidden, D)
+        first.copy_(torch.ones_like(first) * torch.tensor([0.1, 0.5, 2.0]))
+    made = dataclasses.replace(make_trained(), model=model)
+    assert traverse(made, steps=3, notice=print).rows == ("z[2]", "z[1]", "z[0]")
+
+
+def test_two_latents_make_a_plane_with_equal_shares_of_the_prior(
+    make_trained: MakeTrained,
+) -> None:
+    made = make_trained(model={"latent_dim": 2})
+    shares = torch.special.ndtr(torch.from_numpy(traverse(made, steps=5, notice=print).z))
+    shares = shares.view(5, 5, 2)
     assert torch.allclose(shares[2, :, 0], torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9]), atol=1e-6)
     assert torch.allclose(shares[:, 3, 1], torch.tensor([0.9, 0.7, 0.5, 0.3, 0.1]), atol=1e-6)
+    assert traverse(made, dims=[0], steps=4, notice=print).rows == ("z[0]",)
 
 
-def test_impossible_walks_are_refused(make_vae: MakeVae) -> None:
-    vae = make_vae()
-    zero = torch.zeros(3)
-    with pytest.raises(UsageFault, match="two ends"):
-        interpolate(vae, zero, end=zero, steps=1)
-    with pytest.raises(UsageFault, match="no latent dimension 3"):
-        traverse(vae, zero, dims=[0, 3])
-    with pytest.raises(UsageFault, match="3 latent dimensions"):
-        plane(vae)
+# -- Snapshots
+
+
+def test_every_snapshot_has_the_same_latents(make_vae: MakeVae) -> None:
+    early, late = (take_snapshot(make_vae(seed=s), seed=1, epoch=s) for s in (0, 3))
+    assert np.array_equal(early.gallery.z, late.gallery.z)
+    assert not np.allclose(early.gallery.images, late.gallery.images)
+    assert early.gallery.images.shape == (64, 28, 28)
+    assert not np.array_equal(take_snapshot(make_vae(), seed=2, epoch=0).gallery.z, early.gallery.z)
+
+
+@pytest.mark.parametrize(
+    ("name", "epoch"), [("epoch-0010.pt", 10), ("last.pt", None), ("epoch-x.pt", None)]
+)
+def test_a_kept_checkpoint_says_its_epoch(name: str, epoch: int | None) -> None:
+    assert snapshot_epoch(Path("run", "checkpoints", name)) == epoch

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dlcli.engine.config import resolve
 from dlcli.engine.seed import generator
 from dlcli.errors import ConfigError
-from dlcli.vae.config import VaeModelConfig
+from dlcli.vae.config import VaeModelConfig, check_model
 from dlcli.vae.networks import (
     LOGVAR_RANGE,
     MOST_LOG_SCALE,
@@ -27,7 +27,6 @@ from dlcli.vae.networks import (
     MlpDecoder,
     MlpEncoder,
     build_model,
-    check_model,
     perceptron,
 )
 from dlcli.vae.objective import bernoulli_nll_sum
@@ -86,10 +85,10 @@ def test_the_encoder_pools_from_28_pixels_to_1() -> None:
     for stage in encoder.stages:
         maps = stage(maps)
         sides.append(maps.shape[-1])
-    features, skipped = encoder(torch.rand(3, 784))
     assert sides == [14, 7, 3, 1]
-    assert features.shape == (3, 7)
-    assert [tuple(m.shape) for m in skipped] == [(3, 2, 14, 14), (3, 3, 7, 7)]
+    assert encoder(torch.rand(3, 784)).shape == (3, 7)
+    shapes = [tuple(m.shape) for m in encoder.maps(torch.rand(3, 784))]
+    assert shapes == [(3, 2, 14, 14), (3, 3, 7, 7), (3, 5, 3, 3), (3, 7, 1, 1)]
 
 
 @pytest.mark.parametrize(("channels", "side"), [((2, 3), 7), ((2, 3, 5), 3), ((2, 3, 5, 7), 1)])
@@ -97,9 +96,8 @@ def test_dense_layers_take_all_of_the_last_maps(channels: tuple[int, ...], side:
     encoder = ConvEncoder(channels=channels, dense=(6, 4)).eval()
     first = next(encoder.dense.parameters())
     assert first.shape == (6, channels[-1] * side * side)
-    features, skipped = encoder(torch.rand(3, 784))
+    features = encoder(torch.rand(3, 784))
     assert features.shape == (3, encoder.features) == (3, 4)
-    assert len(skipped) == 2
     assert features.min() == 0, "a ReLU comes last"
 
 
@@ -135,13 +133,13 @@ def test_pixels_are_read_in_rows() -> None:
     maps = x.view(3, 1, 28, 28)
     for stage in encoder.stages:
         maps = stage(maps)
-    torch.testing.assert_close(encoder(x)[0], maps.flatten(1))
+    torch.testing.assert_close(encoder(x), maps.flatten(1))
 
 
 def test_maps_stay_channels_last() -> None:
     encoder = ConvEncoder(channels=(2, 3, 5, 7))
-    _, skipped = encoder(torch.rand(4, 784))
-    assert all(m.is_contiguous(memory_format=torch.channels_last) for m in skipped)
+    maps = encoder.maps(torch.rand(4, 784))
+    assert all(m.is_contiguous(memory_format=torch.channels_last) for m in maps)
 
 
 def test_without_norm_there_are_biases_and_no_statistics() -> None:
@@ -166,8 +164,8 @@ def test_frozen_norms_learn_scale_and_shift_and_keep_their_statistics() -> None:
     frozen.load_state_dict(trained.state_dict())
     before = {name: value.clone() for name, value in frozen.named_buffers()}
     x = torch.rand(5, 784)
-    features, _ = frozen.train()(x)
-    torch.testing.assert_close(features, trained.eval()(x)[0])
+    features = frozen.train()(x)
+    torch.testing.assert_close(features, trained.eval()(x))
     features.square().sum().backward()
     assert all(weight.grad is not None for weight in frozen.parameters())
     torch.testing.assert_close(dict(frozen.named_buffers()), before)

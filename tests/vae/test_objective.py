@@ -20,15 +20,16 @@ from dlcli.vae.objective import (
     VaeNetwork,
     bernoulli_nll_sum,
     beta_at,
+    continuous_bernoulli_log_normalizer,
+    continuous_bernoulli_mean,
+    continuous_bernoulli_sample,
     free_bits_kl,
     iwae_bound,
     kl_standard_normal,
     log_likelihood,
-    log_normalizer,
     log_weights,
-    mean,
+    pixel_values,
     resample,
-    sample,
 )
 from tests.vae.conftest import MakeVae
 
@@ -41,7 +42,7 @@ LOGITS = torch.tensor(
 def density(x: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
     """Density at points (P,) for logits (L,): (P, L)."""
     bernoulli = -torch.nn.functional.softplus(logits) + x[:, None] * logits
-    return (bernoulli + log_normalizer(logits)).exp()
+    return (bernoulli + continuous_bernoulli_log_normalizer(logits)).exp()
 
 
 def test_the_density_integrates_to_one() -> None:
@@ -53,12 +54,12 @@ def test_the_density_integrates_to_one() -> None:
 def test_the_mean_is_the_first_moment() -> None:
     x = torch.linspace(0, 1, 20_001, dtype=torch.float64)
     moment = torch.trapezoid(x[:, None] * density(x, LOGITS), x, dim=0)
-    assert torch.allclose(moment, mean(LOGITS), atol=1e-6)
+    assert torch.allclose(moment, continuous_bernoulli_mean(LOGITS), atol=1e-6)
 
 
 def test_matches_torch_distributions() -> None:
     reference = torch.distributions.ContinuousBernoulli(logits=LOGITS)
-    assert torch.allclose(mean(LOGITS), reference.mean, atol=1e-6)
+    assert torch.allclose(continuous_bernoulli_mean(LOGITS), reference.mean, atol=1e-6)
     x = torch.full_like(LOGITS, 0.3)
     ours = density(x[:1], LOGITS)[0].log()
     assert torch.allclose(ours, reference.log_prob(x), atol=1e-5)
@@ -66,28 +67,46 @@ def test_matches_torch_distributions() -> None:
 
 def test_float32_keeps_its_accuracy_around_one_half() -> None:
     logits = torch.linspace(-0.3, 0.3, 6001)
-    truth = log_normalizer(logits.double())
-    assert (log_normalizer(logits).double() - truth).abs().max() < 3e-7
-    assert log_normalizer(torch.zeros(1)).item() == pytest.approx(math.log(2))
+    truth = continuous_bernoulli_log_normalizer(logits.double())
+    assert (continuous_bernoulli_log_normalizer(logits).double() - truth).abs().max() < 3e-7
+    assert continuous_bernoulli_log_normalizer(torch.zeros(1)).item() == pytest.approx(math.log(2))
 
 
 def test_gradients_are_finite_and_right_everywhere() -> None:
     logits = LOGITS.clone().requires_grad_()
-    assert torch.autograd.gradcheck(log_normalizer, logits)
+    assert torch.autograd.gradcheck(continuous_bernoulli_log_normalizer, logits)
     far = torch.tensor([-1e4, 0.0, 1e4], requires_grad=True)
-    log_normalizer(far).sum().backward()
+    continuous_bernoulli_log_normalizer(far).sum().backward()
     assert far.grad is not None
     assert torch.isfinite(far.grad).all()
 
 
 def test_draws_follow_the_density() -> None:
     logits = LOGITS.float().expand(40_000, -1)
-    drawn = sample(logits, generator=generator(0)).double()
+    drawn = continuous_bernoulli_sample(logits, generator=generator(0)).double()
     assert drawn.min() >= 0
     assert drawn.max() <= 1
-    error = (drawn.mean(0) - mean(LOGITS)) / (drawn.std(0) / 200)
+    error = (drawn.mean(0) - continuous_bernoulli_mean(LOGITS)) / (drawn.std(0) / 200)
     assert error.abs().max() < 4
-    assert torch.isfinite(sample(torch.tensor([-1e4, 1e4]), generator=generator(1))).all()
+    assert torch.isfinite(
+        continuous_bernoulli_sample(torch.tensor([-1e4, 1e4]), generator=generator(1))
+    ).all()
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "continuous-bernoulli"])
+def test_draws_average_to_the_means(likelihood: str) -> None:
+    logits = torch.linspace(-4, 4, 9).expand(20_000, 9)
+    drawn = pixel_values(logits, draw=True, generator=generator(0), likelihood=likelihood)
+    means = pixel_values(logits[0], draw=False, likelihood=likelihood)
+    error = (drawn.mean(0) - means) / (drawn.std(0) / 20_000**0.5)
+    assert error.abs().max() < 4
+    assert (set(drawn.unique().tolist()) == {0.0, 1.0}) == (likelihood == "bernoulli")
+    assert torch.equal(means, torch.sigmoid(logits[0])) == (likelihood == "bernoulli")
+
+
+def test_draws_need_a_generator() -> None:
+    with pytest.raises(ValueError, match="generator"):
+        pixel_values(torch.zeros(1), draw=True)
 
 
 # -- The cross-entropy of pixels against its definition

@@ -1,4 +1,4 @@
-"""The learner: every image once an epoch, the same draws however the batch is shared."""
+"""Training a VAE: batches and their draws, snapshots, results, starting weights, refusals."""
 
 from __future__ import annotations
 
@@ -10,29 +10,25 @@ import numpy as np
 import pytest
 import torch
 
-from dlcli.data.images import load_images
-from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dlcli.engine.config import resolve
 from dlcli.engine.events import Evaluated, Event, Finished, Notice, Pictures, Saved
-from dlcli.engine.loop import Batch, Learner
+from dlcli.engine.loop import Learner
 from dlcli.engine.runs import RunFolder
-from dlcli.engine.session import Place
+from dlcli.engine.session import RunLocation
+from dlcli.engine.step import Batch
 from dlcli.engine.stopping import StopFlag
-from dlcli.errors import CheckpointError, ConfigError, Interrupted
+from dlcli.errors import ConfigError, Interrupted
 from dlcli.vae.config import VaeTrainConfig
+from dlcli.vae.generation import snapshots_of
 from dlcli.vae.images import flat, grey
 from dlcli.vae.objective import ChoosingNoise, VaeNetwork
-from dlcli.vae.pictures import snapshots_of
 from dlcli.vae.trained import TrainResult, load_trained
 from dlcli.vae.training import (
     FLOW,
     VaeLearner,
-    build,
     collapse_warning,
     plan_batches,
     plan_epoch,
-    share,
-    start_from,
     train,
 )
 from tests.vae.conftest import MakeVae
@@ -60,15 +56,6 @@ def test_batches_are_whole_but_the_last(
     assert [stop - start for start, stop in plan] == sizes
     assert [start for start, _ in plan[1:]] == [stop for _, stop in plan[:-1]]
     assert (plan[0][0], plan[-1][1]) == (0, images)
-
-
-def test_shares_are_contiguous_and_nearly_equal() -> None:
-    for count in (0, 1, 7, 64):
-        parts = [share(count, rank=rank, world=3) for rank in range(3)]
-        assert parts[0][0] == 0
-        assert parts[-1][1] == count
-        assert [a for a, _ in parts[1:]] == [b for _, b in parts[:-1]]
-        assert max(b - a for a, b in parts) - min(b - a for a, b in parts) <= 1
 
 
 def learner(
@@ -220,8 +207,6 @@ def test_validation_is_the_same_at_each_epoch_and_bounds_agree(
     assert bound["valid_loss"] < -bound["valid_elbo"]  # type: ignore[operator]
 
 
-# -- Training end to end on a few glyphs: events, snapshots, results, resuming, refusals
-
 TINY: dict[str, Any] = {
     "data": {"name": "glyphs:40"},
     "model": {"latent_dim": 3, "hidden": [7]},
@@ -238,7 +223,7 @@ def config(**given: Any) -> VaeTrainConfig:
 
 def follow(
     settings: VaeTrainConfig,
-    place: Place,
+    location: RunLocation,
     *,
     tell: Callable[[Event], None] = lambda event: None,
     **given: Any,
@@ -249,7 +234,7 @@ def follow(
 
     def watched() -> Iterator[Event]:
         nonlocal result
-        result = yield from train(settings, place=place, **given)
+        result = yield from train(settings, location=location, **given)
 
     for event in watched():
         seen.append(event)
@@ -274,7 +259,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 def test_a_training_tells_what_happens_and_what_it_came_to(
     tmp_path: Path, model: dict[str, Any]
 ) -> None:
-    events, result = follow(config(model=model), Place(out=tmp_path / "run"))
+    events, result = follow(config(model=model), RunLocation(out=tmp_path / "run"))
     assert [e.epoch for e in of_kind(events, Evaluated)] == [1, 2]
     metrics = of_kind(events, Evaluated)[-1].metrics
     parts = metrics["train_reconstruction"] + metrics["train_kl"]
@@ -290,7 +275,7 @@ def test_a_training_tells_what_happens_and_what_it_came_to(
 
 
 def test_snapshots_show_the_same_latents_and_can_be_drawn_again(tmp_path: Path) -> None:
-    events, result = follow(config(), Place(out=tmp_path / "run"))
+    events, result = follow(config(), RunLocation(out=tmp_path / "run"))
     shown = of_kind(events, Pictures)
     assert [picture.epoch for picture in shown] == [0, 1]
     assert type(events[0]).__name__ == "RunStarted"
@@ -304,19 +289,10 @@ def test_snapshots_show_the_same_latents_and_can_be_drawn_again(tmp_path: Path) 
     assert not np.array_equal(shown[0].images, shown[1].images)
 
 
-def test_the_same_seed_takes_the_same_steps(tmp_path: Path) -> None:
-    results = [
-        follow(config(compute={"seed": seed}), Place(out=tmp_path / name))[1]
-        for name, seed in (("a", 0), ("b", 0), ("c", 1))
-    ]
-    assert results[0].test == results[1].test != results[2].test
-    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
-
-
 def test_a_stopped_run_goes_on_to_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = follow(config(model=CONV), Place(out=tmp_path / "whole"))[1]
+    whole = follow(config(model=CONV), RunLocation(out=tmp_path / "whole"))[1]
     stop = StopFlag()
     monkeypatch.setattr("dlcli.engine.session.StopFlag", lambda: stop)
 
@@ -324,44 +300,17 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
         stop.requested |= isinstance(event, Evaluated)
 
     with pytest.raises(Interrupted, match="in epoch 2, and saved"):
-        follow(config(model=CONV), Place(out=tmp_path / "cut"), tell=stop_after_evaluation)
+        follow(config(model=CONV), RunLocation(out=tmp_path / "cut"), tell=stop_after_evaluation)
     monkeypatch.undo()
     assert RunFolder(tmp_path / "cut").record()["status"] == "interrupted"
-    later, resumed = follow(config(model=CONV), Place(resume=tmp_path / "cut"))
+    later, resumed = follow(config(model=CONV), RunLocation(resume=tmp_path / "cut"))
     assert resumed.test == whole.test
     assert [event.epoch for event in of_kind(later, Pictures)] == []
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
 
 
-def test_a_finished_run_gives_its_result_again_and_longer_ones_go_on(tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    _, result = follow(config(), Place(out=out))
-    events, again = follow(config(), Place(resume=out))
-    assert (events, again) == ([], result)
-    longer, more = follow(config(loop={"epochs": 3}), Place(resume=out))
-    assert more.epochs == 3
-    assert not same(weights(out), weights(out, "epoch-0001"))
-    assert of_kind(longer, Evaluated)[-1].epoch == 3
-    with pytest.raises(ConfigError, match="latent_dim"):
-        follow(config(model={"latent_dim": 4}), Place(resume=out))
-
-
-def test_auto_is_saved_as_the_data_set_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = load_images
-    monkeypatch.setattr(
-        "dlcli.vae.images.load_images",
-        lambda name, **rest: real("glyphs:40" if name == "auto" else name, **rest),
-    )
-    auto = config(data={"name": "auto"})
-    _, result = follow(auto, Place(out=tmp_path / "run"))
-    assert load_trained(RunFolder(tmp_path / "run")).config.data.name == "glyphs:40"
-    assert follow(auto, Place(resume=tmp_path / "run")) == ([], result)
-
-
 def test_no_epochs_measure_the_untrained_network(tmp_path: Path) -> None:
-    events, result = follow(config(loop={"epochs": 0}), Place(out=tmp_path / "run"))
+    events, result = follow(config(loop={"epochs": 0}), RunLocation(out=tmp_path / "run"))
     assert (result.epochs, result.images_per_s) == (0, 0.0)
     assert [picture.epoch for picture in of_kind(events, Pictures)] == [0]
     assert same(weights(tmp_path / "run", "epoch-0000"), weights(tmp_path / "run"))
@@ -369,7 +318,7 @@ def test_no_epochs_measure_the_untrained_network(tmp_path: Path) -> None:
 
 def test_the_result_of_a_validated_run_is_its_best(tmp_path: Path) -> None:
     settings = config(data={"validation": 10}, loop={"epochs": 3}, optim={"lr": 0.5})
-    events, result = follow(settings, Place(out=tmp_path / "run"))
+    events, result = follow(settings, RunLocation(out=tmp_path / "run"))
     losses = [event.metrics["valid_loss"] for event in of_kind(events, Evaluated)]
     trained = load_trained(RunFolder(Path(result.run)))
     assert trained.checkpoint == "best"
@@ -398,38 +347,18 @@ def test_the_result_of_a_validated_run_is_its_best(tmp_path: Path) -> None:
 )
 def test_every_option_trains(tmp_path: Path, given: dict[str, Any]) -> None:
     given = {**given, "loop": {"epochs": 1, **given.get("loop", {})}}
-    _, result = follow(config(**given), Place(out=tmp_path / "run"))
+    _, result = follow(config(**given), RunLocation(out=tmp_path / "run"))
     assert np.isfinite(result.test.elbo)
 
 
-def test_other_weights_can_be_started_from(tmp_path: Path) -> None:
-    follow(config(), Place(out=tmp_path / "a"))
-    events = train(
-        config(compute={"seed": 9}, snapshots=[0]),
-        place=Place(out=tmp_path / "b"),
-        init_from=str(tmp_path / "a"),
-    )
-    for _ in events:
-        pass
-    assert same(weights(tmp_path / "b", "epoch-0000"), weights(tmp_path / "a"))
-    with pytest.raises(CheckpointError, match="not those of this network"):
-        start_from(torch.nn.Linear(2, 2), str(tmp_path / "a"))
-    changed = RunFolder(tmp_path / "b").checkpoint("last")
-    state = load_checkpoint(changed, kind="vae")
-    state["model"][7] = torch.zeros(1)
-    save_checkpoint(changed, state, kind="vae")
-    with pytest.raises(CheckpointError, match="not those of this network"):
-        start_from(torch.nn.Linear(2, 2), str(tmp_path / "b"))
-
-
 def test_frozen_statistics_come_from_the_weights_started_from(tmp_path: Path) -> None:
-    follow(config(model=CONV), Place(out=tmp_path / "a"))
+    follow(config(model=CONV), RunLocation(out=tmp_path / "a"))
     follow(
         config(
             model={**CONV, "norm": "frozen"},
             objective={"objective": "iwae", "k": 4, "backward_samples": 2},
         ),
-        Place(out=tmp_path / "b"),
+        RunLocation(out=tmp_path / "b"),
         init_from=str(tmp_path / "a"),
     )
     before, after = weights(tmp_path / "a"), weights(tmp_path / "b")
@@ -451,18 +380,18 @@ def test_what_cannot_work_is_refused_before_a_folder_is_made(
     tmp_path: Path, given: dict[str, Any]
 ) -> None:
     with pytest.raises(ConfigError):
-        follow(config(**given), Place(out=tmp_path / "run"))
+        follow(config(**given), RunLocation(out=tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
 def test_shared_batch_statistics_need_cuda(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="sync-batch-norm"):
-        follow(config(compute={"sync_batch_norm": True}), Place(out=tmp_path / "run"))
+        follow(config(compute={"sync_batch_norm": True}), RunLocation(out=tmp_path / "run"))
 
 
 def test_collapse_is_warned_of_once(tmp_path: Path) -> None:
     settings = config(objective={"beta": 1e4}, optim={"lr": 0.01}, loop={"epochs": 3})
-    events, _ = follow(settings, Place(out=tmp_path / "run"))
+    events, _ = follow(settings, RunLocation(out=tmp_path / "run"))
     warnings = [e.message for e in of_kind(events, Notice) if e.level == "warning"]
     assert len(warnings) == 1
     assert "collapsed" in warnings[0]
@@ -471,35 +400,22 @@ def test_collapse_is_warned_of_once(tmp_path: Path) -> None:
     assert "carry 0.20 nats" in collapse_warning(metrics, dims=2, objective="iwae")
 
 
-def test_build_is_the_seeds_network() -> None:
-    from dlcli.vae.images import load_splits
-
-    settings = config()
-    splits = load_splits(settings.data, notice=print)
-    torch.manual_seed(5)
-    made = build(settings, splits, device=torch.device("cpu"))
-    torch.manual_seed(5)
-    twin = build(settings, splits, device=torch.device("cpu"))
-    assert same(made.network.state_dict(), twin.network.state_dict())
-    assert made.steps_per_epoch() == 3
-
-
 def test_a_learned_prior_is_added_to_weights_that_have_none(tmp_path: Path) -> None:
-    follow(config(), Place(out=tmp_path / "a"))
+    follow(config(), RunLocation(out=tmp_path / "a"))
     flowed = {"objective": {"objective": "iwae", "k": 2}, "snapshots": [0]}
     small = {"latent_dim": 3, "prior": "flow", "flow_layers": 2, "flow_hidden": 4}
     given = config(model=small, **flowed)
-    follow(given, Place(out=tmp_path / "b"), init_from=str(tmp_path / "a"))
+    follow(given, RunLocation(out=tmp_path / "b"), init_from=str(tmp_path / "a"))
     before, start = weights(tmp_path / "a"), weights(tmp_path / "b", "epoch-0000")
     assert same({name: start[name] for name in before}, before)
     assert all(f"vae.{name}".startswith(FLOW) for name in set(start) - set(before))
     assert len(start) == len(before) + 2 * 6
-    follow(given, Place(out=tmp_path / "c"), init_from=str(tmp_path / "b"))
+    follow(given, RunLocation(out=tmp_path / "c"), init_from=str(tmp_path / "b"))
     assert same(weights(tmp_path / "c", "epoch-0000"), weights(tmp_path / "b"))
     other = config(model={**small, "flow_layers": 3}, **flowed)
     with pytest.raises(ConfigError, match="of another network") as caught:
-        follow(other, Place(out=tmp_path / "d"), init_from=str(tmp_path / "b"))
+        follow(other, RunLocation(out=tmp_path / "d"), init_from=str(tmp_path / "b"))
     assert caught.value.hint == "Add --flow-layers 2."
     with pytest.raises(ConfigError, match="of another network") as caught:
-        follow(config(), Place(out=tmp_path / "e"), init_from=str(tmp_path / "b"))
+        follow(config(), RunLocation(out=tmp_path / "e"), init_from=str(tmp_path / "b"))
     assert caught.value.hint == "Add --prior flow --flow-layers 2 --flow-hidden 4."
