@@ -55,16 +55,25 @@ def test_standard_input_is_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_sentences(STDIN) == ["Ça va ?", "", "Where"]
 
 
-def test_a_line_that_is_no_text_is_named_with_its_file(tmp_path: Path) -> None:
-    path = _write(tmp_path, "x.txt.gz", b"one\nt\xe9\n")
-    with pytest.raises(DataError, match=r"Line 2 of .*x\.txt\.gz cannot be read: invalid UTF-8"):
+@pytest.mark.parametrize(
+    ("data", "reason"), [(b"one\nt\xe9\n", INVALID), (b"fine\nnul \x00 byte\n", CONTROL)]
+)
+def test_a_line_that_is_no_text_is_named_with_its_file(
+    data: bytes, reason: str, tmp_path: Path
+) -> None:
+    path = _write(tmp_path, "x.txt.gz", data)
+    message = rf"Line 2 of .*x\.txt\.gz cannot be read: {reason}"
+    with pytest.raises(DataError, match=message) as caught:
         read_sentences(path)
+    assert "shift" in caught.value.hint
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.txt cannot be read: No such file") as caught:
         read_sentences(tmp_path / "a.en,none.txt")
     assert "two files have a flag each" in caught.value.hint
+    with pytest.raises(DataError, match="cannot be read"):
+        read_sentences(tmp_path)
     good = _write(tmp_path, "good.en", b"a\n" * 99)
     for name in ("broken.gz", "broken.zip"):
         broken = _write(tmp_path, name, b"b\n" * 99)
