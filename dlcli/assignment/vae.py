@@ -16,9 +16,9 @@ from dlcli.vae.config import VaeEvalConfig, VaeTrainConfig
 from dlcli.vae.display import snapshots_figure
 from dlcli.vae.generation import Array, generate, snapshots_of, take_snapshot
 from dlcli.vae.gradients import Contrast, compare_on_test_images
+from dlcli.vae.nll import Nll, SnapshotBounds, VaeEvaluation
+from dlcli.vae.nll import evaluate_run as evaluations
 from dlcli.vae.sampling import untrained_model
-from dlcli.vae.study import Nll, SnapshotBounds, VaeEvaluation
-from dlcli.vae.study import run as evaluations
 from dlcli.vae.trained import TrainResult, load_trained
 
 BETAS = (0.0, 1.0, 10.0)

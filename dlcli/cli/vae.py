@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from dlcli.engine.runs import RunFolder
     from dlcli.vae.generation import Gallery
     from dlcli.vae.gradients import TargetComparison
+    from dlcli.vae.nll import VaeEvaluation
     from dlcli.vae.sampling import AncestralSample
-    from dlcli.vae.study import VaeEvaluation
     from dlcli.vae.trained import Trained, TrainResult
 
 
@@ -186,7 +186,7 @@ def evaluate(
     """Measure a trained VAE: ELBO, NLL by IWAE and AIS, the gap, active units, ambiguity."""
     from dlcli.display.progress import FractionProgress
     from dlcli.vae.display import evaluation_words, snapshots_figure
-    from dlcli.vae.study import run as evaluations
+    from dlcli.vae.nll import evaluate_run as evaluations
 
     trained = _find_trained(one_run(name, run), checkpoint, show)
     with FractionProgress(show.consoles, label="vae eval", by_note=True) as progress:

@@ -14,7 +14,7 @@ from dlcli.display.tables import ResultTable, count, duration, facts, number, ou
 if TYPE_CHECKING:
     from dlcli.vae.bounds import AnnealedNll, Average
     from dlcli.vae.judge import Ambiguity
-    from dlcli.vae.study import Nll, SnapshotBounds, VaeEvaluation
+    from dlcli.vae.nll import Nll, SnapshotBounds, VaeEvaluation
     from dlcli.vae.trained import TrainResult
 
 

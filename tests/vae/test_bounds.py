@@ -29,15 +29,15 @@ from dlcli.vae.bounds import (
     stream_bounds,
 )
 from dlcli.vae.evaluation import evaluate
+from dlcli.vae.nll import choose_images
 from dlcli.vae.objective import iwae_bound, log_likelihood
-from dlcli.vae.trained import Trained, binarized, chosen_images
+from dlcli.vae.trained import Trained
 
 
 def annealed(trained: Trained, *, lift: float = 0.0, tell: Tell = unheard) -> list[AnnealedNll]:
     compute = Compute(device=torch.device("cpu"), precision="fp32", threads=1)
     decoder = decoder_of(trained, compute=compute)
-    rows, numbers = chosen_images(trained, count=3, notice=print)
-    x = binarized(rows, numbers, seed=0)
+    x = choose_images(trained, count=3, seed=0, notice=print).dense
     *_, bounds = stream_bounds(trained.model, decoder, x, k=2000, generator=generator(0, "noise"))
     return list(
         stream_annealed(

@@ -1,33 +1,39 @@
-"""Frozen results whose names scripts rely on."""
+"""`dl vae eval`: its stages, fields and images, grey pixels, and stopping half-way."""
 
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
-from dlcli.errors import UsageFault
+from dlcli.errors import DataError, UsageFault
 from dlcli.evidence.config import AnnealingConfig, EvidenceConfig, PlaceConfig
 from dlcli.evidence.estimate import run
 from dlcli.vae import bounds as bounds_module
 from dlcli.vae import judge as judge_module
+from dlcli.vae import nll as nll_module
 from dlcli.vae.bounds import FlowedGaussian
 from dlcli.vae.config import VaeEvalConfig
-from dlcli.vae.study import VaeEvaluation, epochs_of, sign_trained, trained_cases
-from dlcli.vae.study import run as run_of_vae_evaluation
-from dlcli.vae.trained import Trained, load_trained
+from dlcli.vae.images import load_test_images
+from dlcli.vae.nll import (
+    TestImages,
+    VaeEvaluation,
+    choose_images,
+    evaluate_run,
+    sign_trained,
+    trained_cases,
+    with_true_data,
+)
+from dlcli.vae.trained import Trained
 from tests.vae.test_display import NLL, evaluation
 
 
 def test_a_result_is_complete_when_all_is_done() -> None:
     assert evaluation(done=1.0).complete
     assert not evaluation(done=0.99).complete
-
-
-def test_results_cannot_be_changed() -> None:
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        NLL.value = 0.0  # type: ignore[misc]
 
 
 def test_the_names_of_the_design_are_there() -> None:
@@ -37,75 +43,9 @@ def test_the_names_of_the_design_are_there() -> None:
     assert {"value", "std_error", "estimator", "k"} <= {f.name for f in dataclasses.fields(NLL)}
 
 
-# -- Test images under a trained VAE through the evidence estimators
-
-CONFIG = EvidenceConfig(
-    estimators=("importance", "ais"),
-    samples=(200,),
-    repeats=2,
-    annealing=AnnealingConfig(chains=32, temperatures=50),
-    compute=PlaceConfig(device="cpu"),
-)
-
-
-def quiet(message: str) -> None:
-    assert message
-
-
-def test_importance_and_ais_agree_on_test_images(trained: Trained) -> None:
-    cases = trained_cases(trained, CONFIG, images=2, notice=quiet)
-    *_, found = run(CONFIG, cases=cases)
-    assert [result.dim for result in found.results] == [3, 3]
-    assert len({result.case for result in found.results}) == 2
-    for result in found.results:
-        assert result.truth is None
-        iwae, ais = (each.estimate for each in result.estimators)
-        spread = (iwae.std_error**2 + ais.std_error**2) ** 0.5
-        assert abs(iwae.log_p - ais.log_p) < 5 * spread
-        assert iwae.log_p < result.ceiling == 0
-
-
-def test_more_images_than_there_are_is_an_error(trained: Trained) -> None:
-    with pytest.raises(UsageFault, match="test images, not"):
-        next(trained_cases(trained, CONFIG, images=10**6, notice=quiet))
-
-
-def test_grey_runs_are_read_as_black_and_white(trained: Trained) -> None:
-    data = dataclasses.replace(trained.config.data, binarize="none")
-    grey = dataclasses.replace(trained, config=dataclasses.replace(trained.config, data=data))
-    case = next(trained_cases(grey, CONFIG, images=1, notice=quiet))
-    assert set(case.x.unique().tolist()) <= {0.0, 1.0}
-
-
-def test_the_signature_is_the_runs_and_not_a_simulated_models(trained: Trained) -> None:
-    parts = sign_trained(trained, CONFIG, images=2).split("|")
-    for part in (
-        "measure:log-evidence", "data:glyphs:100", "split:test", "images:2", "checkpoint:last",
-        "estimators:importance,ais", "samples:200", "chains:32", "temperatures:50", "epochs:2",
-        "pixels:binarized-dynamically", "latent-dim:3", "sampling-seed:0",
-    ):  # fmt: skip
-        assert part in parts
-    assert not {"model", "dims", "noise-variance"} & {part.split(":")[0] for part in parts}
-    cases = trained_cases(trained, CONFIG, images=1, notice=quiet)
-    signature = sign_trained(trained, CONFIG, images=1)
-    assert next(run(CONFIG, cases=cases, signature=signature)).signature == signature
-
-
-def test_a_learned_priors_posterior_is_the_proposal(flowed: Trained) -> None:
-    cases = list(trained_cases(flowed, CONFIG, images=1, notice=quiet))
-    assert isinstance(cases[0].proposal, FlowedGaussian)
-    *_, found = run(CONFIG, cases=iter(cases))
-    importance, ais = (each.estimate for each in found.results[0].estimators)
-    spread = (importance.std_error**2 + ais.std_error**2) ** 0.5
-    assert abs(importance.log_p - ais.log_p) < 5 * spread
-
-
-# -- The whole evaluation of a run: stages, fields, grey pixels, stopping half-way
-
-
 def results(trained: Trained, **settings: Any) -> list[VaeEvaluation]:
     config = VaeEvalConfig(device="cpu", threads=1, **settings)
-    return list(run_of_vae_evaluation(trained, config, notice=lambda _: None))
+    return list(evaluate_run(trained, config, notice=lambda _: None))
 
 
 def with_pixels(trained: Trained, *, binarize: str, likelihood: str) -> Trained:
@@ -144,7 +84,7 @@ def test_a_long_stage_tells_how_far_all_of_it_is(trained: Trained) -> None:
         device="cpu", threads=1, k=20, ais=True, ais_images=2, ais_chains=4, ais_temperatures=50
     )
     tell = lambda stage, done: told.append((stage, done))  # noqa: E731
-    found = list(run_of_vae_evaluation(trained, config, notice=lambda _: None, tell=tell))
+    found = list(evaluate_run(trained, config, notice=lambda _: None, tell=tell))
     assert found[-1].ais is not None
     begun = next(step for step in found if step.stage == "AIS")
     assert (begun.ais, begun.done) == (None, 0.5), "one who stops now is told what is missing"
@@ -220,6 +160,105 @@ def test_every_stage_adds_to_the_result(trained: Trained, monkeypatch: pytest.Mo
     assert last.nll == found[0].nll
 
 
-def test_epochs_are_those_of_the_checkpoint(trained: Trained) -> None:
-    assert epochs_of(trained) == 2
-    assert epochs_of(load_trained(trained.run, checkpoint="epoch-0000")) == 0
+# -- Which images
+
+
+def pixels(trained: Trained, *, count: int | None = None, seed: int = 0) -> TestImages:
+    return choose_images(trained, count=count, seed=seed, notice=print)
+
+
+def with_data(trained: Trained, name: str) -> Trained:
+    data = dataclasses.replace(trained.config.data, name=name)
+    return dataclasses.replace(trained, config=dataclasses.replace(trained.config, data=data))
+
+
+def test_fewer_images_are_the_first_of_more(trained: Trained) -> None:
+    every, some = pixels(trained), pixels(trained, count=6)
+    assert sorted(every.numbers.tolist()) == list(range(20))
+    assert torch.equal(some.numbers, every.numbers[:6])
+    assert torch.equal(some.seen, every.seen[:6])
+    assert len(pixels(with_data(trained, "glyphs:50")).numbers) == 10
+    with pytest.raises(UsageFault, match="20 test images, not 21"):
+        pixels(trained, count=21)
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "continuous-bernoulli"])
+def test_pixels_are_those_of_the_training(trained: Trained, likelihood: str) -> None:
+    black = pixels(trained)
+    assert set(black.seen.unique().tolist()) == {0, 1}
+    assert torch.equal(black.seen, black.dense)
+    assert not torch.equal(black.seen, pixels(trained, seed=1).seen)
+    grey = pixels(with_pixels(trained, binarize="none", likelihood=likelihood))
+    test = load_test_images(trained.config.data, notice=print).view(20, 784).float() / 255
+    assert torch.equal(grey.seen, test[grey.numbers])
+    assert torch.equal(grey.dense, black.dense if likelihood == "bernoulli" else grey.seen)
+
+
+def test_auto_becomes_the_name_it_was_trained_on_or_is_refused(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auto, found = with_data(trained, "auto"), "glyphs:100"
+    monkeypatch.setattr(nll_module, "load_images", lambda *_, **__: SimpleNamespace(name=found))
+    assert with_true_data(auto, notice=print).config.data.name == "glyphs:100"
+    assert with_true_data(trained, notice=print) is trained
+    found = "mnist"
+    with pytest.raises(DataError, match="trained on glyphs:100"):
+        with_true_data(auto, notice=print)
+
+
+# -- Test images under a trained VAE through the evidence estimators (`mc-estimate --run`)
+
+CONFIG = EvidenceConfig(
+    estimators=("importance", "ais"),
+    samples=(200,),
+    repeats=2,
+    annealing=AnnealingConfig(chains=32, temperatures=50),
+    compute=PlaceConfig(device="cpu"),
+)
+
+
+def test_importance_and_ais_agree_on_test_images(trained: Trained) -> None:
+    cases = trained_cases(trained, CONFIG, images=2, notice=print)
+    *_, found = run(CONFIG, cases=cases)
+    assert [result.dim for result in found.results] == [3, 3]
+    assert len({result.case for result in found.results}) == 2
+    for result in found.results:
+        assert result.truth is None
+        iwae, ais = (each.estimate for each in result.estimators)
+        spread = (iwae.std_error**2 + ais.std_error**2) ** 0.5
+        assert abs(iwae.log_p - ais.log_p) < 5 * spread
+        assert iwae.log_p < result.ceiling == 0
+
+
+def test_more_images_than_there_are_is_an_error(trained: Trained) -> None:
+    with pytest.raises(UsageFault, match="test images, not"):
+        next(trained_cases(trained, CONFIG, images=10**6, notice=print))
+
+
+def test_grey_runs_are_read_as_black_and_white(trained: Trained) -> None:
+    grey = with_pixels(trained, binarize="none", likelihood="bernoulli")
+    case = next(trained_cases(grey, CONFIG, images=1, notice=print))
+    assert set(case.x.unique().tolist()) <= {0.0, 1.0}
+
+
+def test_the_signature_is_the_runs_and_not_a_simulated_models(trained: Trained) -> None:
+    parts = sign_trained(trained, CONFIG, images=2).split("|")
+    for part in (
+        "measure:log-evidence", "data:glyphs:100", "split:test", "images:2", "checkpoint:last",
+        "estimators:importance,ais", "samples:200", "chains:32", "temperatures:50", "epochs:2",
+        "pixels:binarized-dynamically", "latent-dim:3", "sampling-seed:0",
+    ):  # fmt: skip
+        assert part in parts
+    assert not {"model", "dims", "noise-variance"} & {part.split(":")[0] for part in parts}
+    cases = trained_cases(trained, CONFIG, images=1, notice=print)
+    signature = sign_trained(trained, CONFIG, images=1)
+    assert next(run(CONFIG, cases=cases, signature=signature)).signature == signature
+
+
+def test_a_learned_priors_posterior_is_the_proposal(flowed: Trained) -> None:
+    cases = list(trained_cases(flowed, CONFIG, images=1, notice=print))
+    assert isinstance(cases[0].proposal, FlowedGaussian)
+    *_, found = run(CONFIG, cases=iter(cases))
+    importance, ais = (each.estimate for each in found.results[0].estimators)
+    spread = (importance.std_error**2 + ais.std_error**2) ** 0.5
+    assert abs(importance.log_p - ais.log_p) < 5 * spread
