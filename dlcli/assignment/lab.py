@@ -1,36 +1,31 @@
-"""How large the report's own experiments are: seconds each, or those of the published settings."""
+"""What the answers share: how large experiments are, the models at hand, and small trainings."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import hashlib
-import json
 import os
-import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import torch
 
 import dlcli
 from dlcli import pretrained
-from dlcli.assignment.question import Answer, Need, Number, Question, Section, read_answer
+from dlcli.assignment.question import Need, Number
 from dlcli.data.catalogue import DATA_SETS, named, recommended
 from dlcli.data.images import true_name
 from dlcli.data.storage import find
 from dlcli.display.console import to_json
 from dlcli.engine.config import DataclassType, resolve, to_dict
-from dlcli.engine.files import write_whole
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.session import RunLocation
 from dlcli.engine.trainer import Listener, Train, train_once
-from dlcli.errors import DlError, Interrupted, RunFailed
+from dlcli.errors import RunFailed
 from dlcli.nmt.config import NmtTrainConfig
 from dlcli.nmt.trained import Trained as TrainedNmt
 from dlcli.nmt.trained import load_trained as load_nmt
@@ -108,7 +103,8 @@ QUICK = Sizes(
 )
 """Packaged models and the metrics stored with them, and small trainings on embedded digits."""
 
-FULL = Sizes(
+FULL = dataclasses.replace(
+    QUICK,
     mode="full",
     trained_here=True,
     train_data="auto",
@@ -126,166 +122,21 @@ FULL = Sizes(
     judge_images=10_000,
     gradient_images=64,
     gradient_samples=200,
-    dims=(2, 20, 200),
-    prior_samples=(10, 100, 1000, 10_000, 100_000, 1_000_000),
     kl_samples=1_000_000,
     sentences=0,
     beam_size=5,
-    translator_data="grammar",
-    depths=(2, 4, 8, 16, 32, 64),
-    norm_seeds=8,
     train_stacks=True,
 )
 """The assignment's settings, trained on this machine: hours."""
 
 
-# -- Metrics that were stored with a model at the end of its training
-
-
-def stored_result(run: RunFolder) -> Mapping[str, Any]:
-    """Return the `result` of run.json; nothing where there is none."""
-    found = run.record().get("result")
-    return found if isinstance(found, Mapping) else {}
-
-
-def stored_signature(run: RunFolder) -> str:
-    """Return the signature of the stored metrics."""
-    return str(stored_result(run).get("signature") or run.record().get("signature") or "")
-
-
-def stored_test(run: RunFolder) -> Mapping[str, float] | None:
-    """Return what a VAE came to on its test images, or None where that was not stored."""
-    found = stored_result(run).get("test")
-    if not isinstance(found, Mapping) or not {"elbo", "reconstruction", "kl"} <= set(found):
-        return None
-    return found
-
-
-def stored_loss(run: RunFolder, *, name: str, reference: str = "") -> list[Number]:
-    """Return a VAE's stored test loss as a number, in a list that is empty where there is none."""
-    test = stored_test(run)
-    if test is None:
-        return []
-    return [
-        Number(
-            name=name,
-            value=-test["elbo"],
-            error=test.get("std_error"),
-            spread="standard error over test images",
-            unit="nats",
-            reference=reference,
-            signature=stored_signature(run),
-        )
-    ]
-
-
-# -- Answers that are kept, so that a second report only redoes what changed
-# An answer is filed under a digest of all that it was made from. Answers and small trainings of
-# another version of the package are swept away when a report begins.
-
 FORMAT = "2"
-CODE = ("*.py", "*.cpp", "*.h")
-UNUSED_S = 7 * 24 * 3600
-"""What another version has not touched for so long may go."""
-
-
-def report_folder() -> Path:
-    """Return where reports keep what they made, in the user's cache folder."""
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("dl", appauthor=False)).absolute() / "report"
-
-
-def digest(value: object) -> str:
-    """Return 16 hexadecimal digits that differ wherever two values differ."""
-    return hashlib.sha256(to_json(value).encode()).hexdigest()[:16]
-
-
-def digest_of_files(folder: Path, *, pattern: str) -> str:
-    """Return a digest of names and contents of the files in a folder and below it."""
-    found = hashlib.sha256()
-    for path in sorted(folder.rglob(pattern)):
-        if path.is_file():
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
-            found.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
-    return found.hexdigest()[:16]
-
-
-@functools.cache
-def package_stamp() -> str:
-    """Return the version of the package with a digest of its code: what decides all numbers."""
-    package = Path(dlcli.__file__).parent
-    code = digest([digest_of_files(package, pattern=pattern) for pattern in CODE])
-    return f"{dlcli.__version__}-{FORMAT}-{code}"
-
-
-def settled(answer: Answer) -> Answer:
-    """Return an answer as it will come back from the cache, where infinities are None."""
-    return read_answer(json.loads(to_json(answer)))
-
-
-@dataclass(frozen=True)
-class Cache:
-    """The answers under one folder, of this version of the package."""
-
-    root: Path
-    fresh: bool = False
-    """Whether to find nothing."""
-
-    @property
-    def folder(self) -> Path:
-        """Where this version's answers and trainings are."""
-        return self.root / package_stamp()
-
-    def sweep(self) -> None:
-        """Remove what other versions of the package left, if none of it is in use."""
-        if self.root.is_dir():
-            for left in self.root.iterdir():
-                if left.is_dir() and left != self.folder and _age_s(left) > UNUSED_S:
-                    shutil.rmtree(left, ignore_errors=True)
-
-    def find(self, key: Mapping[str, object]) -> Answer | None:
-        """Return the answer that was made from this, or None; a damaged one counts for nothing."""
-        if self.fresh:
-            return None
-        try:
-            kept = json.loads(self._file(key).read_text(encoding="utf-8"))
-            if kept["digest"] != digest(kept["answer"]):
-                return None
-            return read_answer(cast(Mapping[str, object], kept["answer"]))
-        except (OSError, ValueError, TypeError, KeyError, RecursionError):
-            return None
-
-    def keep(self, key: Mapping[str, object], answer: Answer) -> bool:
-        """File an answer; return whether that could be done."""
-        path = self._file(key)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            fields = json.loads(to_json(answer))
-            write_whole(path, to_json({"answer": fields, "digest": digest(fields)}).encode())
-        except (OSError, DlError):
-            return False
-        return True
-
-    def _file(self, key: Mapping[str, object]) -> Path:
-        return self.folder / "answers" / f"{digest(key)}.json"
-
-
-def _age_s(folder: Path) -> float:
-    """Return the seconds since something was last put into a folder or the folders in it."""
-    times = [time.time()]
-    with contextlib.suppress(OSError):
-        times = [path.stat().st_mtime for path in (folder, *folder.glob("*/"), *folder.glob("*/*"))]
-    return time.time() - max(times)
-
-
-# -- What the answers share: the models at hand, the images to test them on, and small trainings
-
+CODE = ("*.py", "*.cpp", "*.h", "*.yaml")
+"""What an answer depends on beside its settings: the form it is kept in, and these files."""
 STAND_IN = "glyphs:1000"
 """Drawn by the package itself: test images where a model's own cannot be had."""
 TRANSLATOR = "nmt-grammar"
 """The packaged translator that questions are put to: of its sentences the links are known."""
-C = TypeVar("C", bound=DataclassType)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -352,6 +203,11 @@ class Lab:
     def and_seed(self) -> str:
         """What a printed command ends with, so that it gives this report's numbers."""
         return f" --seed {self.seed}" if self.seed else ""
+
+    @property
+    def compute(self) -> dict[str, Any]:
+        """Where everything is computed, and from which seed, as settings."""
+        return {"device": self.device, "seed": self.seed, "threads": self.threads}
 
     def inputs(self, needs: Sequence[Need]) -> dict[str, object]:
         """Return all that an answer with these needs is made from, the package's code aside."""
@@ -438,7 +294,7 @@ class Lab:
         data = self.train_images
         base = {
             "data": {"name": data, "offline": self.offline},
-            "compute": {"seed": self.seed, "threads": self.threads, "device": self.device},
+            "compute": self.compute,
             "snapshots": [],
         }
         return resolve(VaeTrainConfig, [recommended(data, task="vae"), base, changes])
@@ -471,7 +327,7 @@ class Lab:
         data = self.sizes.translator_data
         base = {
             "data": {"name": data, "offline": self.offline},
-            "compute": {"seed": self.seed, "threads": self.threads, "device": self.device},
+            "compute": self.compute,
         }
         return resolve(NmtTrainConfig, [recommended(data, task="nmt"), base, changes])
 
@@ -523,64 +379,61 @@ def _whole(result: R | None) -> R:
     return result
 
 
-# -- Going through the questions one by one: from the cache, by measuring, or not at all
-
-Beginning = Callable[[int, Question], object]
-
-
-def answered(
-    questions: Sequence[Question],
-    lab: Lab,
-    *,
-    cache: Cache,
-    begin: Beginning = lambda _place, _question: None,
-) -> Iterator[Section]:
-    """Answer questions in order, keeping each answer as soon as it is there.
-
-    A question that cannot be answered (its data set cannot be had, say) is no reason to give up the
-    others: its section says why.
-
-    Args:
-        questions: to answer.
-        lab: models, data and settings.
-        cache: of earlier answers.
-        begin: told the place and the question before each.
-
-    Raises:
-        Interrupted: a signal came; what was answered before is kept.
-    """
-    done = 0
-    try:
-        for place, question in enumerate(questions):
-            begin(place, question)
-            yield _section(question, lab, cache=cache)
-            done += 1
-    except (KeyboardInterrupt, Interrupted):
-        raise Interrupted(
-            f"Interrupted: {done} of {len(questions)} sections are done and kept.",
-            hint="Run the same command again to go on from there.",
-        ) from None
+def stored_result(run: RunFolder) -> Mapping[str, Any]:
+    """Return the `result` of run.json; nothing where there is none."""
+    found = run.record().get("result")
+    return found if isinstance(found, Mapping) else {}
 
 
-def _section(question: Question, lab: Lab, *, cache: Cache) -> Section:
-    began = time.perf_counter()
-    try:
-        key = {"question": question.number, **lab.inputs(question.needs)}
-        kept = cache.find(key)
-        if kept is not None:
-            return Section(question=question, answer=kept, kept=True)
-        answer = settled(question.answer(lab))
-    except Interrupted:
-        raise
-    except DlError as error:
-        return _failed(question, error.message, hint=error.hint, began=began)
-    except Exception as error:
-        text = f"{type(error).__name__}: {error}"
-        return _failed(question, text, hint="Please report it.", began=began)
-    cache.keep(key, answer)
-    return Section(question=question, answer=answer, elapsed_s=time.perf_counter() - began)
+def stored_signature(run: RunFolder) -> str:
+    """Return the signature of the stored metrics."""
+    return str(stored_result(run).get("signature") or run.record().get("signature") or "")
 
 
-def _failed(question: Question, message: str, *, hint: str, began: float) -> Section:
-    elapsed = time.perf_counter() - began
-    return Section(question=question, answer=None, failure=message, hint=hint, elapsed_s=elapsed)
+def stored_test(run: RunFolder) -> Mapping[str, float] | None:
+    """Return what a VAE came to on its test images, or None where that was not stored."""
+    found = stored_result(run).get("test")
+    if not isinstance(found, Mapping) or not {"elbo", "reconstruction", "kl"} <= set(found):
+        return None
+    return found
+
+
+def stored_loss(run: RunFolder, *, name: str, reference: str = "") -> list[Number]:
+    """Return a VAE's stored test loss as a number, in a list that is empty where there is none."""
+    test = stored_test(run)
+    if test is None:
+        return []
+    return [
+        Number(
+            name=name,
+            value=-test["elbo"],
+            error=test.get("std_error"),
+            spread="standard error over test images",
+            unit="nats",
+            reference=reference,
+            signature=stored_signature(run),
+        )
+    ]
+
+
+def digest(value: object) -> str:
+    """Return 16 hexadecimal digits that differ wherever two values differ."""
+    return hashlib.sha256(to_json(value).encode()).hexdigest()[:16]
+
+
+def digest_of_files(folder: Path, *, pattern: str) -> str:
+    """Return a digest of names and contents of the files in a folder and below it."""
+    found = hashlib.sha256()
+    for path in sorted(folder.rglob(pattern)):
+        if path.is_file():
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            found.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
+    return found.hexdigest()[:16]
+
+
+@functools.cache
+def package_stamp() -> str:
+    """Return the version of the package with a digest of its code: what decides all numbers."""
+    package = Path(dlcli.__file__).parent
+    code = digest([digest_of_files(package, pattern=pattern) for pattern in CODE])
+    return f"{dlcli.__version__}-{FORMAT}-{code}"

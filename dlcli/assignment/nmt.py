@@ -1,20 +1,21 @@
-"""Question 12: where a translator looks, against alignments that are known."""
+"""Questions 12 to 14: where a translator looks, what that is worth, and learning with a teacher."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from dlcli.assignment.lab import Lab, stored_result, stored_signature
-from dlcli.assignment.page import lengths_figure, losses_figure
-from dlcli.assignment.question import Answer, Figure, Number, Question, figure
+from dlcli.assignment.question import Answer, Number, Text, question
 from dlcli.data.catalogue import named
 from dlcli.data.grammar.corpus import load_grammar
+from dlcli.display.plots import Line, colour, house_style, label, lines, new_figure, save_figure
 from dlcli.engine.session import RunLocation
 from dlcli.nmt.align import NmtAlignment, align, pairs_of_corpus, prepare_pairs, read_gold
 from dlcli.nmt.alignment import KINDS, GoldLinks, Links, parse_pharaoh, score_alignments
@@ -30,6 +31,7 @@ from dlcli.nmt.evaluation import (
 )
 from dlcli.nmt.forcing import ForcingRow, compare_forcing, forcing_cells
 from dlcli.nmt.heatmap import save_attention
+from dlcli.nmt.networks import AttentionGru
 from dlcli.nmt.trained import Trained, load_trained
 from dlcli.nmt.translator import Translator
 
@@ -37,66 +39,49 @@ SENTENCE = "The agreement on the European Economic Area was signed in August 199
 TARGET = "L'accord sur la zone économique européenne a été signé en août 1992."
 ARTICLE, HEAD = "la", "Area"
 RESAMPLES = 1000
+RATIOS, BINS = (1.0, 0.5, 0.0), (5, 10, 15, 20)
+"""Question 14: teacher-forcing ratios, and the limits of its bins of sentence lengths."""
 NAMES = {"attention": "of attention", "posterior": "of the posterior"}
 """What links are taken from, and how the numbers say it."""
-TUNED = (
-    "The settings of the packaged translator were chosen with an eye on this error rate, so take "
-    "it for what such a network can reach rather than for a blind test."
-)
-OTHERS = "on Hansards, other data: `fast_align` 16.4 % one way, 10.5 % both ways; eflomal 8.2 %"
 
 
-def answer_attention(lab: Lab) -> Answer:
+@question(12, needs=("nmt",))
+def attention(lab: Lab, text: Text) -> Answer:
     """Show the attention of the paper's own example, and score attention as an alignment."""
     trained, name = lab.translator
     search = SearchConfig(device=lab.device, threads=lab.threads)
     translator = Translator.load(trained.run.path, config=search)
     found = translator.attend(SENTENCE, TARGET, config=search)
     back, steps = found.steps_back
-    return Answer(
-        words=(
-            "A row of the matrix is a word of the translation, and shows which source words it was "
-            "made from. Mostly this is the diagonal, since the two languages put their words in "
-            "much the same order. Where it is not, the figure earns its place: “European Economic "
-            "Area” becomes “zone économique européenne”, and attention walks backwards over the "
-            "three words.",
-            "French articles agree with their noun, and the English “the” does not know the "
-            "gender; so “la” has reason to look at “Area” as well. The assignment's own matrices "
-            "had not come out well, and it commented those of Bahdanau et al. instead. Here the "
-            "links are known by construction, so that attention can be *scored* as an alignment. "
-            "Attention says where the decoder looked before it chose a word; the posterior, which "
-            "`dl nmt align` takes links from, weighs that by how likely each source word alone "
-            "makes the word that was chosen.",
-        ),
-        formula="e_ij = vᵀ tanh(W s_i + U h_j),   α_i = softmax(e_i),   c_i = Σ_j α_ij h_j",
-        numbers=(
-            *_alignment(trained, lab),
+    return text.answer(
+        numbers=[
+            *_alignment(trained, lab, text),
             Number(
                 name=f"steps against the diagonal, of {steps} in the figure",
                 value=back,
-                reference="2, zone → économique → européenne: Bahdanau et al., figure 3",
+                reference=text.published("steps"),
                 signature=found.signature,
             ),
-            *_article(found),
-        ),
-        figures=(
-            figure(
+            *_article(found, text),
+        ],
+        figures=[
+            text.figure(
+                "attention",
                 functools.partial(save_attention, found),
-                alt="Attention matrix, French words in rows and English words in columns: dark "
-                "cells along the diagonal, but against it for zone économique européenne.",
-                caption=f"`{name}` while it writes “{found.translation}”",
                 is_picture=True,
-            ),
-        ),
-        commands=(
+                name=name,
+                translation=found.translation,
+            )
+        ],
+        commands=[
             f'dl nmt attend "{SENTENCE}" --target "{TARGET}" --run {name} --out attention.svg',
             *(f"dl nmt align --data grammar --links-from {kind} --run {name}" for kind in KINDS),
-        ),
-        notes=(TUNED,) if name == "pretrained:nmt-grammar" else (),
+        ],
+        notes=[text.note("tuned")] if name == "pretrained:nmt-grammar" else [],
     )
 
 
-def _article(found: AttentionMap) -> list[Number]:
+def _article(found: AttentionMap, text: Text) -> list[Number]:
     """Return how much of the article's attention goes to the noun that gives it its gender."""
     if ARTICLE not in found.target or HEAD not in found.source:
         return []
@@ -107,13 +92,13 @@ def _article(found: AttentionMap) -> list[Number]:
             value=100 * float(weight),
             digits=2,
             unit="%",
-            reference="visible in Bahdanau et al., figure 3; not published as a number",
+            reference=text.published("article"),
             signature=found.signature,
         )
     ]
 
 
-def _alignment(trained: Trained, lab: Lab) -> list[Number]:
+def _alignment(trained: Trained, lab: Lab, text: Text) -> list[Number]:
     """Score links between the words of the grammar's test sentences against the known ones."""
     if trained.config.data.direction != "en-fr":
         return []
@@ -127,11 +112,12 @@ def _alignment(trained: Trained, lab: Lab) -> list[Number]:
         config = NmtAlignConfig(
             links_from=kind, text="running", device=lab.device, threads=lab.threads
         )
-        found.append(_error_rate(align(trained, pairs, config, data=given.name, gold=gold), gold))
+        aligned = align(trained, pairs, config, data=given.name, gold=gold)
+        found.append(_error_rate(aligned, gold, reference=text.published("aer")))
     return found
 
 
-def _error_rate(found: NmtAlignment, gold: Sequence[GoldLinks]) -> Number:
+def _error_rate(found: NmtAlignment, gold: Sequence[GoldLinks], *, reference: str) -> Number:
     predicted, known = list(map(parse_pharaoh, found.links)), [links.sure for links in gold]
     low, high = interval_of_aer(predicted, known)
     return Number(
@@ -142,7 +128,7 @@ def _error_rate(found: NmtAlignment, gold: Sequence[GoldLinks]) -> Number:
         spread="95% interval over sentences",
         digits=2,
         unit="%",
-        reference=OTHERS,
+        reference=reference,
         signature=found.signature.replace("|version:", f"|resamples:{RESAMPLES}|version:"),
     )
 
@@ -162,33 +148,8 @@ def interval_of_aer(
     return float(low), float(high)
 
 
-ATTENTION = Question(
-    number=12,
-    chapter="Attention",
-    title="Where a translator looks",
-    asks="What do attention matrices show, and why are they not simply diagonal?",
-    answer=answer_attention,
-    needs=("nmt",),
-)
-
-
-# -- Question 13: what a decoder loses when it must live from one vector
-
-PUBLISHED = {
-    True: "26.75, RNNsearch-50; 28.45 trained longer (WMT14 en-fr; Bahdanau et al.)",
-    False: "17.82, RNNencdec-50, one vector (WMT14 en-fr; Bahdanau et al.)",
-}
-"""With attention, and without."""
-WORTH = {
-    True: "So what attention is worth should grow with the length of the sentence; the figure "
-    "shows how far it does.",
-    False: "How much a decoder has come to lean on it can be seen by taking it away: below, the "
-    "same translator with its own attention, and with one that cannot tell a word from another.",
-}
-"""What the experiment shows: of a network trained without, and of one robbed of its attention."""
-
-
-def answer_memory(lab: Lab) -> Answer:
+@question(13, needs=("nmt", "sentences"))
+def memory(lab: Lab, text: Text) -> Answer:
     """Translate a test set with attention and without, and compare by length of the sentence."""
     trained, name = lab.translator
     other, what = _without_attention(trained, lab)
@@ -207,45 +168,43 @@ def answer_memory(lab: Lab) -> Answer:
         config=config,
         lowercase=trained.config.data.lowercase,
     )
-    sign = without.signature if lab.sizes.trained_here else _uniform(without.signature)
-    return Answer(
-        words=(
-            "Without attention the encoder has to press a sentence of any length into one vector, "
-            "and the decoder has to unpack it word by word from memory. Giving the decoder the "
-            "t-th source word at step t would not help, because the languages order their words "
-            "differently. Attention solves both: everything the encoder saw stays in reach, and "
-            "the decoder learns which part of it the next word is made from.",
-            WORTH[lab.sizes.trained_here],
-        ),
-        numbers=(
-            _bleu("BLEU with attention", with_it, with_it.signature, reference=PUBLISHED[True]),
+    here = lab.sizes.trained_here
+    sign = without.signature if here else _uniform(without.signature)
+    return text.answer(
+        numbers=[
             _bleu(
-                f"BLEU {what}",
-                without,
-                sign,
-                reference=PUBLISHED[False] if lab.sizes.trained_here else "",
+                "BLEU with attention",
+                with_it,
+                with_it.signature,
+                reference=text.published("attention"),
             ),
+            _bleu(f"BLEU {what}", without, sign, reference=text.published("none") if here else ""),
             Number(
                 name="difference, the same sentences resampled for both",
                 value=gain.difference.value,
                 ci95=gain.difference.ci95,
                 spread="95% interval over sentences",
                 unit="BLEU",
-                reference="8.93 between the published two" if lab.sizes.trained_here else "",
+                reference=text.published("difference") if here else "",
                 signature=sign,
             ),
-        ),
-        figures=(
-            figure(
-                functools.partial(lengths_figure, {"with attention": with_it, what: without}),
-                alt="BLEU against the length of the source sentence, one line with attention and "
-                "one without.",
-                caption=f"BLEU by sentence length with 95% intervals; {with_it.data}, "
-                f"{with_it.sentences:,} test sentences.",
-            ),
-        ),
+        ],
+        figures=[
+            text.figure(
+                "lengths",
+                functools.partial(_lengths_figure, {"with attention": with_it, what: without}),
+                data=with_it.data,
+                sentences=with_it.sentences,
+            )
+        ],
         commands=_commands(lab, name=name),
-        notes=_notes(lab, sentences=sentences, trained=trained),
+        notes=[
+            "" if here else text.note("quick"),
+            text.note("elsewhere", own=trained.config.data.name, data=sentences.data)
+            if sentences.data != trained.config.data.name
+            else "",
+        ],
+        worth=text.note("trained" if here else "uniform"),
     )
 
 
@@ -260,10 +219,10 @@ def _without_attention(trained: Trained, lab: Lab) -> tuple[Trained, str]:
 def uniform_attention(trained: Trained) -> Trained:
     """Return a copy whose attention is the same on all words: its v is zero, so all scores are."""
     model = copy.deepcopy(trained.model)
-    attention = model.decoder.attention
-    assert attention is not None, "the model has attention"
+    assert isinstance(model, AttentionGru)
+    assert model.decoder.attention is not None, "the model has attention"
     with torch.no_grad():
-        attention.v.zero_()
+        model.decoder.attention.v.zero_()
     return dataclasses.replace(trained, model=model)
 
 
@@ -322,92 +281,72 @@ def _commands(lab: Lab, *, name: str) -> tuple[str, ...]:
     return (f"dl nmt eval --run {name} --beam {beam}", f"dl report --only 13{lab.and_seed}")
 
 
-def _notes(lab: Lab, *, sentences: Parallel, trained: Trained) -> tuple[str, ...]:
-    notes = []
-    if not lab.sizes.trained_here:
-        notes.append(
-            "A quick report does not train a second translator: it takes the packaged one and "
-            "makes its attention the same on all words, so that the decoder is left with one "
-            "average of the sentence. That is harsher than a network which was trained without "
-            "attention and learnt to do without: `dl nmt train --data grammar --attention none` "
-            "trains that one, and `dl report --full` shows it."
+def _lengths_figure(evaluations: Mapping[str, NmtEvaluation], path: Path) -> None:
+    """Draw BLEU by the length of the source sentence, one line an evaluation."""
+    series = [
+        Line(
+            name=f"{name} ({found.bleu.score:.1f})",
+            x=[row.mean_words for row in found.by_length],
+            y=[row.bleu.score for row in found.by_length],
+            low=[row.bleu.ci95[0] for row in found.by_length],
+            high=[row.bleu.ci95[1] for row in found.by_length],
         )
-    if sentences.data != trained.config.data.name:
-        notes.append(
-            f"The translator was trained on {trained.config.data.name}, which is not on this "
-            f"machine; it is tested here on {sentences.data}."
-        )
-    return tuple(notes)
+        for name, found in evaluations.items()
+    ]
+    lines(
+        path,
+        series,
+        x_label="source length (words; mean of each bin)",
+        y_label="BLEU, with 95% intervals",
+    )
 
 
-MEMORY = Question(
-    number=13,
-    chapter="Attention",
-    title="What attention is for",
-    asks="What can a decoder with attention do that one without cannot?",
-    answer=answer_memory,
-    needs=("nmt", "sentences"),
-)
-
-
-# -- Question 14: learning with the true last word at hand, and going on from one's own
-
-RATIOS, BINS = (1.0, 0.5, 0.0), (5, 10, 15, 20)
-WORDS = (
-    "A decoder is fed its own last word. While it learns it is wrong most of the time, and one "
-    "wrong word spoils what follows, so there is little to learn from the rest of the sentence. "
-    "Teacher forcing feeds it the true last word instead: every position becomes a lesson of its "
-    "own, and all of them can be computed at once.",
-    "The price is that it never practises recovering from its own mistakes. The assignment's "
-    "tutorial therefore forces only half of the time. How much a model depends on its teacher can "
-    "be measured: the loss of the same words, once after the true prefix and once after the "
-    "model's own. The difference is called exposure bias.",
-)
-
-
-def answer_forcing(lab: Lab) -> Answer:
+@question(14, needs=("nmt",))
+def forcing(lab: Lab, text: Text) -> Answer:
     """Hold the loss with a teacher against the loss without one."""
     if lab.sizes.trained_here:
-        return _trained(lab)
+        return _trained(lab, text)
     trained, name = lab.translator
+    compare = "dl nmt compare-forcing --data grammar --ratios 1 0.5 0"
     valid = stored_result(trained.run).get("valid")
     if not isinstance(valid, dict) or "free_nll_per_token" not in valid:
-        return Answer(
-            words=WORDS,
-            numbers=(),
-            figures=(),
-            commands=("dl nmt compare-forcing --data grammar --ratios 1 0.5 0",),
-            notes=(f"No losses are stored with `{name}`.",),
-        )
-    line = stored_signature(trained.run)
+        note = text.note("nothing", name=name)
+        return text.answer(numbers=[], figures=[], commands=[compare], notes=[note])
     forced, free = float(valid["nll_per_token"]), float(valid["free_nll_per_token"])
-    return Answer(
-        words=WORDS,
-        numbers=_numbers(forced, free, signature=line, name=f"`{name}`"),
-        figures=(_losses(forced, free, data=trained.config.data.name),),
-        commands=(
-            f"dl runs show {name}",
-            "dl nmt compare-forcing --data grammar --ratios 1 0.5 0",
-        ),
-        notes=(
-            f"These are the validation losses stored with the packaged translator, which was "
-            f"trained on {trained.config.data.name} with a teacher-forcing ratio of "
-            f"{trained.config.objective.teacher_forcing:g}. `dl report --full` trains with the "
-            "ratios 1, 0.5 and 0, which the second command does too.",
-        ),
+    losses = {"after the true words": forced, "after its own words": free}
+    data, ratio = trained.config.data.name, trained.config.objective.teacher_forcing
+    return text.answer(
+        numbers=_losses(forced, free, signature=stored_signature(trained.run), name=f"`{name}`"),
+        figures=[
+            text.figure(
+                "losses",
+                functools.partial(_losses_figure, losses),
+                forced=forced,
+                free=free,
+                data=data,
+            )
+        ],
+        commands=[f"dl runs show {name}", compare],
+        notes=[text.note("stored", data=data, ratio=ratio)],
     )
 
 
-def _losses(forced: float, free: float, *, data: str) -> Figure:
-    values = {"after the true words": forced, "after its own words": free}
-    return figure(
-        functools.partial(losses_figure, values),
-        alt=f"Two bars: {forced:.4f} nats a token after the true words, {free:.4f} after its own.",
-        caption=f"Validation loss on {data}, the same words at the same places.",
-    )
+def _losses_figure(losses: Mapping[str, float], path: Path) -> None:
+    """Draw a few losses as bars, the first on top, each with its value."""
+    with house_style():
+        figure = new_figure(6.4, 0.5 * len(losses) + 0.8)
+        axes = figure.add_subplot()
+        bars = axes.barh(range(len(losses)), list(losses.values()), color=colour(0), height=0.6)
+        axes.bar_label(bars, fmt="%.4f", padding=4)
+        axes.margins(x=0.15)
+        axes.set_yticks(range(len(losses)), [label(name) for name in losses])
+        axes.invert_yaxis()
+        axes.grid(False, axis="y")
+        axes.set_xlabel("nats a token")
+        save_figure(figure, path)
 
 
-def _numbers(forced: float, free: float, *, signature: str, name: str) -> tuple[Number, ...]:
+def _losses(forced: float, free: float, *, signature: str, name: str) -> tuple[Number, ...]:
     values = {
         f"loss after the true words, {name}": forced,
         f"loss after its own words, {name}": free,
@@ -426,7 +365,7 @@ def _numbers(forced: float, free: float, *, signature: str, name: str) -> tuple[
     )
 
 
-def _trained(lab: Lab) -> Answer:
+def _trained(lab: Lab, text: Text) -> Answer:
     """Train with the teacher always, half of the time, and never."""
     cells = forcing_cells(lab.translator_config({}), RATIOS)
     base = lab.folder("nmt-forcing", lab.translator_config({}))
@@ -442,21 +381,13 @@ def _trained(lab: Lab) -> Answer:
         notice=lab.notice,
     )
     ratios = " ".join(f"{ratio:g}" for ratio in RATIOS)
-    return Answer(
-        words=WORDS,
-        numbers=tuple(number for row in rows for number in _row(row)),
-        figures=(
-            figure(
-                lambda path: forcing_figure(path, rows),
-                alt="Three panels: validation losses, BLEU, and BLEU by sentence length for each "
-                "teacher-forcing ratio.",
-                caption="The same training with the teacher always, half of the time, and never.",
-            ),
-        ),
-        commands=(
+    return text.answer(
+        numbers=[number for row in rows for number in _row(row)],
+        figures=[text.figure("forcing", lambda path: forcing_figure(path, rows))],
+        commands=[
             f"dl nmt compare-forcing --data {lab.sizes.translator_data} --ratios {ratios} "
             f"--beam {lab.sizes.beam_size}{lab.and_seed}",
-        ),
+        ],
     )
 
 
@@ -475,20 +406,10 @@ def _row(row: ForcingRow) -> list[Number]:
     ]
     if row.trained.valid is not None:
         valid = row.trained.valid
-        found += _numbers(
+        found += _losses(
             valid.nll_per_token,
             valid.free_nll_per_token,
             signature=row.trained.signature,
             name=name,
         )
     return found
-
-
-FORCING = Question(
-    number=14,
-    chapter="Attention",
-    title="Learning with a teacher",
-    asks="What is teacher forcing good for, and what does it cost?",
-    answer=answer_forcing,
-    needs=("nmt",),
-)

@@ -1,6 +1,7 @@
-"""Plain words and numbers as HTML: `code`, *emphasis*, sub- and superscripts, signs.
+"""Sections in, one self-contained HTML file out.
 
-Everything is escaped first, so that no name of a run or message of an error becomes markup.
+Plain words and numbers become HTML: `code`, *emphasis*, sub- and superscripts, signs. Everything is
+escaped first, so that no name of a run or message of an error becomes markup.
 """
 
 from __future__ import annotations
@@ -8,175 +9,21 @@ from __future__ import annotations
 import itertools
 import re
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from dlcli.display.plots import (
-    Line,
-    colour,
-    house_style,
     inline,
-    label,
-    lines,
-    new_figure,
-    save_figure,
 )
 from dlcli.display.tables import number, with_error
 
 if TYPE_CHECKING:
-    from dlcli.assignment.question import Answer, Number, Section
-    from dlcli.nmt.evaluation import NmtEvaluation
-
-_CODE = re.compile(r"`([^`]+)`")
-_EMPHASIS = re.compile(r"\*([^*\s][^*]*)\*")
-_POWER = re.compile(r"\^\{?([-−]?\d+)\}?")
-_INDEX = re.compile(r"(?<=[A-Za-zμσαΣ∂)])_(?:\{([^}]+)\}|([A-Za-z]+))")
-_EXPONENT = re.compile(r"e([+-])0*(\d+)\b")
-_MINUS = re.compile(r"(?<![\w.])-(?=[\d.∞i])")
-
-
-def prose(text: str) -> Markup:
-    """Set words: `code` stands as it is, the rest knows emphasis, powers and indices."""
-    parts = _CODE.split(text)
-    return Markup("").join(
-        Markup("<code>{}</code>").format(part) if place % 2 else _words(part)
-        for place, part in enumerate(parts)
-    )
-
-
-def formula(text: str) -> Markup:
-    """Set a formula on a line of its own; three spaces or more are a wide gap."""
-    pieces = re.split(r" {3,}", text)
-    return Markup('<span class="gap"></span>').join(_raised(str(escape(one))) for one in pieces)
-
-
-def amount(text: str) -> Markup:
-    """Set a number: a true minus, and 1.2e-16 as a power of ten."""
-    exact = _MINUS.sub("−", str(escape(text)))
-    found = _EXPONENT.sub(lambda m: f"\u2009×\u200910<sup>{_sign(m[1])}{m[2]}</sup>", exact)
-    return Markup(found)
-
-
-def _sign(sign: str) -> str:
-    return "−" if sign == "-" else ""
-
-
-def _words(text: str) -> Markup:
-    return _raised(_EMPHASIS.sub(r"<em>\1</em>", str(escape(text))))
-
-
-def _raised(escaped: str) -> Markup:
-    true = _MINUS.sub("−", escaped)
-    low = _INDEX.sub(lambda m: f"<sub>{m[1] or m[2]}</sub>", true)
-    return Markup(_POWER.sub(r"<sup>\1</sup>", low))
-
-
-# -- Figures that only the report draws: bounds, latents, variances, losses, lengths, factors
-
-
-def bounds_figure(
-    path: Path, *, samples: Sequence[int], values: Sequence[float], errors: Sequence[float]
-) -> None:
-    """Draw lower bounds of log p(x) against their number of samples, with a band of one error."""
-    pairs = list(zip(values, errors, strict=True))
-    line = Line(
-        name="lower bound of log p(x)",
-        x=[float(count) for count in samples],
-        y=values,
-        low=[value - error for value, error in pairs],
-        high=[value + error for value, error in pairs],
-    )
-    lines(
-        path,
-        [line],
-        x_label="importance samples k (k = 1 is the ELBO)",
-        y_label="nats an image",
-        log_x=True,
-    )
-
-
-def latent_figure(costs: Sequence[float], path: Path) -> None:
-    """Draw what each latent pays, in the order given."""
-    with house_style():
-        figure = new_figure(6.4, 2.6)
-        axes = figure.add_subplot()
-        axes.bar(range(1, len(costs) + 1), costs, color=colour(0), width=0.7)
-        axes.set_xlabel("latent, by what it pays")
-        axes.set_ylabel("KL (nats)")
-        axes.grid(False, axis="x")
-        save_figure(figure, path)
-
-
-def variance_figure(variances: Mapping[str, float], path: Path) -> None:
-    """Draw positive amounts as bars on a logarithmic scale, the first on top."""
-    with house_style():
-        figure = new_figure(6.4, 2.0)
-        axes = figure.add_subplot()
-        axes.set_xscale("log")
-        axes.barh(range(len(variances)), list(variances.values()), color=colour(0), height=0.6)
-        axes.set_xlim(min(variances.values()) / 10, max(variances.values()) * 3)
-        axes.set_yticks(range(len(variances)), [label(name) for name in variances])
-        axes.invert_yaxis()
-        axes.grid(False, axis="y")
-        axes.set_xlabel("trace of the covariance of one draw's gradient")
-        save_figure(figure, path)
-
-
-def losses_figure(losses: Mapping[str, float], path: Path) -> None:
-    """Draw a few losses as bars, the first on top, each with its value."""
-    with house_style():
-        figure = new_figure(6.4, 0.5 * len(losses) + 0.8)
-        axes = figure.add_subplot()
-        bars = axes.barh(range(len(losses)), list(losses.values()), color=colour(0), height=0.6)
-        axes.bar_label(bars, fmt="%.4f", padding=4)
-        axes.margins(x=0.15)
-        axes.set_yticks(range(len(losses)), [label(name) for name in losses])
-        axes.invert_yaxis()
-        axes.grid(False, axis="y")
-        axes.set_xlabel("nats a token")
-        save_figure(figure, path)
-
-
-def lengths_figure(evaluations: Mapping[str, NmtEvaluation], path: Path) -> None:
-    """Draw BLEU by the length of the source sentence, one line an evaluation."""
-    series = [
-        Line(
-            name=f"{name} ({found.bleu.score:.1f})",
-            x=[row.mean_words for row in found.by_length],
-            y=[row.bleu.score for row in found.by_length],
-            low=[row.bleu.ci95[0] for row in found.by_length],
-            high=[row.bleu.ci95[1] for row in found.by_length],
-        )
-        for name, found in evaluations.items()
-    ]
-    lines(
-        path,
-        series,
-        x_label="source length (words; mean of each bin)",
-        y_label="BLEU, with 95% intervals",
-    )
-
-
-def factors_figure(
-    series: Mapping[str, Sequence[float]], path: Path, *, steps: Sequence[float], placement: str
-) -> None:
-    """Draw a gradient's norm and its bounds at the input of every sublayer."""
-    lines(
-        path,
-        [Line(name=name, x=steps, y=values) for name, values in series.items()],
-        x_label="sublayer, counted from the input",
-        y_label="norm of dloss/dx",
-        title=f"{placement}-norm",
-        log_y=True,
-    )
-
-
-# -- Sections in, one self-contained HTML file out
+    from dlcli.assignment.question import Answer, Number
+    from dlcli.assignment.report import Section
 
 INTERVAL_DIGITS = 4
 
@@ -298,3 +145,47 @@ def _environment() -> Environment:
     }
     found.filters.update(filters)
     return found
+
+
+_CODE = re.compile(r"`([^`]+)`")
+_EMPHASIS = re.compile(r"\*([^*\s][^*]*)\*")
+_POWER = re.compile(r"\^\{?([-−]?\d+)\}?")
+_INDEX = re.compile(r"(?<=[A-Za-zμσαΣ∂)])_(?:\{([^}]+)\}|([A-Za-z]+))")
+_EXPONENT = re.compile(r"e([+-])0*(\d+)\b")
+_MINUS = re.compile(r"(?<![\w.])-(?=[\d.∞i])")
+
+
+def prose(text: str) -> Markup:
+    """Set words: `code` stands as it is, the rest knows emphasis, powers and indices."""
+    parts = _CODE.split(text)
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else _words(part)
+        for place, part in enumerate(parts)
+    )
+
+
+def formula(text: str) -> Markup:
+    """Set a formula on a line of its own; three spaces or more are a wide gap."""
+    pieces = re.split(r" {3,}", text)
+    return Markup('<span class="gap"></span>').join(_raised(str(escape(one))) for one in pieces)
+
+
+def amount(text: str) -> Markup:
+    """Set a number: a true minus, and 1.2e-16 as a power of ten."""
+    exact = _MINUS.sub("−", str(escape(text)))
+    found = _EXPONENT.sub(lambda m: f"\u2009×\u200910<sup>{_sign(m[1])}{m[2]}</sup>", exact)
+    return Markup(found)
+
+
+def _sign(sign: str) -> str:
+    return "−" if sign == "-" else ""
+
+
+def _words(text: str) -> Markup:
+    return _raised(_EMPHASIS.sub(r"<em>\1</em>", str(escape(text))))
+
+
+def _raised(escaped: str) -> Markup:
+    true = _MINUS.sub("−", escaped)
+    low = _INDEX.sub(lambda m: f"<sub>{m[1] or m[2]}</sub>", true)
+    return Markup(_POWER.sub(r"<sup>\1</sup>", low))

@@ -10,10 +10,10 @@ def env(show: Show) -> None:
     """Show versions, devices and precisions, and whether translating is compiled here."""
     from dlcli.display.tables import facts
     from dlcli.engine.device import describe_machine
-    from dlcli.nmt.fast.decoding import load_compiled_search
+    from dlcli.nmt.fast.decoding import compiled_kinds
 
     found = describe_machine()
-    found["compiled_search"], found["compiled_search_problem"] = load_compiled_search()
+    found["compiled_search"], found["compiled_search_problem"] = compiled_kinds()
     show.consoles.result(found, facts({name: _text(value) for name, value in found.items()}))
 
 

@@ -81,8 +81,8 @@ def mc_estimate(
 
     cases, signature = _cases(run, config, show, images=images)
     with FractionProgress(show.consoles, label="mc-estimate") as progress:
-        results = estimates(config, cases=cases, signature=signature, tell=progress.stage)
-        result = measured(results, told=lambda found: _say_done(found, progress, show))
+        results = estimates(config, cases=cases, signature=signature, progress=progress.stage)
+        result = measured(results, progress=lambda found: _say_done(found, progress, show))
     files = []
     if plot is not None:
         error_figure(result, plot.absolute())

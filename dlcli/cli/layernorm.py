@@ -39,7 +39,7 @@ def ln_gradients(
 
     with FractionProgress(show.consoles, label="ln-gradients") as progress:
         result = measured(
-            run(config), told=lambda found: progress(found.done, f"{found.seeds} seeds")
+            run(config), progress=lambda found: progress(found.done, f"{found.seeds} seeds")
         )
     per_layer = config.per_layer or config.layers.steps > 0
     files = ln_figures(result, plot, per_layer=per_layer) if plot is not None else []

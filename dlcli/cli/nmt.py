@@ -99,7 +99,7 @@ def show_results(show: Show, results: Mapping[str, NmtResult]) -> None:
         show.consoles.result(result, translator_facts(result))
         return
     from dlcli.display.tables import with_error
-    from dlcli.engine.trainer import spread
+    from dlcli.engine.statistics import mean_std
     from dlcli.nmt.display import translators_table
     from dlcli.nmt.forcing import summarise
 
@@ -107,7 +107,7 @@ def show_results(show: Show, results: Mapping[str, NmtResult]) -> None:
     scores = [result.valid.bleu for result in results.values() if result.valid is not None]
     words = []
     if scores:
-        bleu = spread(scores)
+        bleu = mean_std(scores)
         mean = with_error(bleu.mean, bleu.std)
         words.append(f"validation BLEU over {len(results)} seeds: {mean} (mean ± std)")
     show.consoles.result(summarise(results), table, *words)

@@ -16,8 +16,9 @@ from dlcli.engine.stopping import StopFlag
 from dlcli.errors import RunFailed, UsageFault
 
 if TYPE_CHECKING:
-    from dlcli.assignment.lab import Cache, Lab
-    from dlcli.assignment.question import Question, Section
+    from dlcli.assignment.lab import Lab
+    from dlcli.assignment.question import Question
+    from dlcli.assignment.report import Cache, Section
 
 ENDINGS = (".html", ".htm")
 
@@ -80,10 +81,8 @@ def report(
     page = out or Path("-".join(["report", *map(str, dict.fromkeys(numbers))]) + ".html")
     _check_place(page)
     with StopFlag().watching():
-        from dlcli.assignment.catalogue import QUESTIONS
-        from dlcli.assignment.lab import Cache, report_folder
         from dlcli.assignment.page import Heading, render
-        from dlcli.assignment.question import select
+        from dlcli.assignment.report import QUESTIONS, Cache, report_folder, select
         from dlcli.display.console import write_file
 
         questions = select(QUESTIONS, numbers)
@@ -166,7 +165,7 @@ def _lab(
 
 
 def _sections(questions: list[Question], lab: Lab, show: Show, *, cache: Cache) -> list[Section]:
-    from dlcli.assignment.lab import answered
+    from dlcli.assignment.report import answered
     from dlcli.display.progress import FractionProgress
 
     with FractionProgress(show.consoles, label="report") as at:

@@ -79,7 +79,7 @@ def export(
     """Write a run's weights (safetensors), settings and model card into a folder to hand on."""
     from dlcli.data.catalogue import describe
     from dlcli.display.tables import size
-    from dlcli.engine.export import export_run
+    from dlcli.engine.checkpoint import export_run
     from dlcli.engine.runs import find_run
 
     done = export_run(

@@ -1,4 +1,9 @@
-"""What every `train` command shares: where a run goes, going on with one, who listens."""
+"""What commands that take long share.
+
+`run_trainings` is behind every `train` command: where a run goes, which one is resumed, and what
+shows its progress. `measured` runs a measurement to its end or to Ctrl-C, and there is a result
+either way.
+"""
 
 from __future__ import annotations
 
@@ -95,7 +100,7 @@ def run_trainings(
 def resumed_folder(resume: str | None, out: Path | None) -> Path | None:
     """Return the folder that `--resume [RUN]` and `--out RUN` name together, or None.
 
-    After an elastic restart by `torchrun`, a run that was started with `--out` is gone on with.
+    After an elastic restart by `torchrun`, a run that was started with `--out` is resumed.
     """
     if resume is None:
         restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
@@ -121,14 +126,14 @@ def run_location(
     """Return where the training goes.
 
     Args:
-        show: told where a run that never got to its settings is started over.
+        show: takes a notice where a run that never got to its settings is started over.
         out: `--out`.
         resume: `--resume`, with or without a name.
         force: `--force`.
         several: whether the folder is to hold several runs: seeds, or a grid.
 
     Raises:
-        UsageFault: nothing can be gone on with there.
+        UsageFault: nothing can be resumed there.
     """
     from dlcli.engine.runs import is_blank
     from dlcli.engine.session import RunLocation
@@ -204,35 +209,34 @@ def _following_the_main_process() -> Iterator[None]:
 def _while_read(listener: Callable[[Event], None]) -> Callable[[Event], None]:
     """Let a training go on when whoever read its progress has left (`… 2>&1 | head -1`)."""
 
-    def tell(event: Event) -> None:
+    def listen(event: Event) -> None:
         try:
             listener(event)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
-    return tell
+    return listen
 
 
-# -- Measurements that grow: run to the end or to Ctrl-C, and show what there is either way
-
-
-class Growing(Protocol):
-    """A result of which more complete ones follow."""
+class PartialResult(Protocol):
+    """A result that may be followed by more complete ones."""
 
     @property
     def complete(self) -> bool:
         """Whether everything asked for is there."""
 
 
-ResultType = TypeVar("ResultType", bound=Growing)
+ResultType = TypeVar("ResultType", bound=PartialResult)
 
 
-def measured(results: Iterable[ResultType], *, told: Callable[[ResultType], object]) -> ResultType:
+def measured(
+    results: Iterable[ResultType], *, progress: Callable[[ResultType], object]
+) -> ResultType:
     """Run a measurement to the end or to Ctrl-C, and return the last result there was.
 
     Args:
         results: ever more complete; at least one if it is not interrupted.
-        told: hears of each, to show how far it is.
+        progress: takes each of them, to show how far it is.
 
     Raises:
         Interrupted: before there was any.
@@ -241,7 +245,7 @@ def measured(results: Iterable[ResultType], *, told: Callable[[ResultType], obje
     try:
         with StopFlag().watching():
             for latest in results:
-                told(latest)
+                progress(latest)
     except KeyboardInterrupt:
         if latest is None:
             raise Interrupted(
@@ -252,7 +256,7 @@ def measured(results: Iterable[ResultType], *, told: Callable[[ResultType], obje
     return latest
 
 
-def leave_if_partial(result: Growing, show: Show, *, during: str = "") -> None:
+def leave_if_partial(result: PartialResult, show: Show, *, during: str = "") -> None:
     """End with the exit code of an interruption where a result is not complete.
 
     Args:

@@ -87,11 +87,11 @@ def show_results(show: Show, results: Mapping[str, TrainResult]) -> None:
         show.consoles.result(result, trained_facts(result))
         return
     from dlcli.display.tables import with_error
-    from dlcli.engine.trainer import spread
+    from dlcli.engine.statistics import mean_std
     from dlcli.vae.display import trained_table
     from dlcli.vae.trained import summarise
 
-    elbo = spread([result.test.elbo for result in results.values()])
+    elbo = mean_std([result.test.elbo for result in results.values()])
     mean = (
         f"test ELBO over {len(results)} seeds: {with_error(elbo.mean, elbo.std)} nats (mean ± std)"
     )
@@ -194,9 +194,9 @@ def evaluate(
             trained,
             config,
             notice=show.consoles.notice,
-            tell=lambda stage, done: progress(done, stage),
+            progress=lambda stage, done: progress(done, stage),
         )
-        result = measured(results, told=lambda found: progress(found.done, found.stage))
+        result = measured(results, progress=lambda found: progress(found.done, found.stage))
     files = []
     if result.checkpoints:
         path = plot or Path(f"{_usual_path('bounds', run=trained.run)}.png")

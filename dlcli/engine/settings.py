@@ -92,7 +92,7 @@ class OptimConfig:
         1e-3,
         flag="--lr",
         help="peak learning rate",
-        source="seed, Question 9",
+        source="assignment, Question 9",
         signature="optimizer",
     )
     schedule: Schedule = setting(
@@ -137,14 +137,14 @@ class LoopConfig:
         80,
         flag="--epochs",
         help="passes over the training data",
-        source="seed, Question 10",
+        source="assignment, Question 10",
         signature=None,
     )
     batch_size: Annotated[int, Ge(1)] = setting(
         64,
         flag="--batch-size",
         help="examples an update (the global batch)",
-        source="seed, Question 9",
+        source="assignment, Question 9",
         signature="batch",
     )
     evaluate_every: Annotated[int, Ge(1)] = setting(

@@ -17,9 +17,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from dlcli.evidence.diagnostics import Estimate, Told, Verdict, assess, summarize, unheard
+from dlcli.evidence.diagnostics import Estimate, Verdict, assess, summarize
 from dlcli.evidence.hmc import Schedule, State, Turned, state_at, transition
 from dlcli.evidence.models import LatentModel, standard_normal
+from dlcli.evidence.progress import CountCallback, no_progress
 
 SETTLING_MOVES = 20
 """Moves at β = 1 that part the backward chains from the one posterior sample they start at."""
@@ -54,7 +55,7 @@ def anneal(
     schedule: Schedule,
     chains: int,
     generator: torch.Generator,
-    told: Told = unheard,
+    progress: CountCallback = no_progress,
 ) -> Annealed:
     """Anneal chains from the prior to the posterior of each image.
 
@@ -64,7 +65,7 @@ def anneal(
         schedule: temperatures and moves, chosen beforehand for these images.
         chains: K.
         generator: the only source of randomness; not the one that chose the schedule.
-        told: hears of every temperature that the chains have reached.
+        progress: is called with 1 for every temperature that the chains have reached.
 
     Raises:
         RunFailed: the decoder returned NaN.
@@ -73,7 +74,9 @@ def anneal(
     shape = (chains, x.shape[0], model.latent_dim)
     state = state_at(turned, x, standard_normal(model, shape, generator=generator))
     order = range(1, schedule.temperatures + 1)
-    return _walk(turned, x, state, schedule=schedule, order=order, generator=generator, told=told)
+    return _walk(
+        turned, x, state, schedule=schedule, order=order, generator=generator, progress=progress
+    )
 
 
 def anneal_backwards(
@@ -84,7 +87,7 @@ def anneal_backwards(
     schedule: Schedule,
     chains: int,
     generator: torch.Generator,
-    told: Told = unheard,
+    progress: CountCallback = no_progress,
 ) -> Annealed:
     """Anneal chains from a posterior sample of each image back to the prior.
 
@@ -95,7 +98,7 @@ def anneal_backwards(
         schedule: as for `anneal`.
         chains: K.
         generator: the only source of randomness.
-        told: hears of every temperature that the chains have reached.
+        progress: is called with 1 for every temperature that the chains have reached.
 
     Raises:
         RunFailed: the decoder returned NaN.
@@ -114,7 +117,9 @@ def anneal_backwards(
             generator=generator,
         )
     order = range(schedule.temperatures - 1, -1, -1)
-    return _walk(turned, x, state, schedule=schedule, order=order, generator=generator, told=told)
+    return _walk(
+        turned, x, state, schedule=schedule, order=order, generator=generator, progress=progress
+    )
 
 
 def _walk(
@@ -125,7 +130,7 @@ def _walk(
     schedule: Schedule,
     order: range,
     generator: torch.Generator,
-    told: Told,
+    progress: CountCallback,
 ) -> Annealed:
     """Visit the temperatures in `order`: weigh the state by the change of β, then move."""
     betas = schedule.betas.tolist()
@@ -143,7 +148,7 @@ def _walk(
             generator=generator,
         )
         acceptance += accepted.mean(0)
-        told(1)
+        progress(1)
     steps = len(order)
     evaluations = log_weight.shape[0] * (steps * schedule.steps + 1)
     return Annealed(log_weight, state, acceptance / steps, evaluations)
@@ -203,7 +208,7 @@ def sandwich(
     schedule: Schedule,
     chains: int,
     generators: tuple[torch.Generator, torch.Generator],
-    told: Told = unheard,
+    progress: CountCallback = no_progress,
 ) -> Sandwich:
     """Bound log p(x) of one image drawn from the model.
 
@@ -214,15 +219,18 @@ def sandwich(
         schedule: chosen for this image.
         chains: in each direction.
         generators: for the forward and for the backward chains.
-        told: hears of every temperature that the chains of one direction have reached.
+        progress: is called with 1 for every temperature that the chains of either direction
+            have reached.
 
     Raises:
         RunFailed: the decoder returned NaN.
     """
     ceiling = float(model.ceiling(x)[0])
-    ahead = anneal(model, x, schedule=schedule, chains=chains, generator=generators[0], told=told)
+    ahead = anneal(
+        model, x, schedule=schedule, chains=chains, generator=generators[0], progress=progress
+    )
     back = anneal_backwards(
-        model, x, z, schedule=schedule, chains=chains, generator=generators[1], told=told
+        model, x, z, schedule=schedule, chains=chains, generator=generators[1], progress=progress
     )
     lower = assess(
         summarize(ahead.log_weight), name="ais", ceiling=ceiling, evaluations=ahead.evaluations

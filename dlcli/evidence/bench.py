@@ -20,17 +20,7 @@ from dlcli.errors import UsageFault
 from dlcli.evidence.annealing import Annealed, Sandwich, anneal, as_estimate, sandwich
 from dlcli.evidence.cases import Case, Truth, sandwich_truth
 from dlcli.evidence.config import EstimatorName, EvidenceConfig
-from dlcli.evidence.diagnostics import (
-    Estimate,
-    Spread,
-    Tell,
-    Told,
-    WeightSummary,
-    assess,
-    fraction_of,
-    summarize,
-    unheard,
-)
+from dlcli.evidence.diagnostics import Estimate, Spread, WeightSummary, assess, summarize
 from dlcli.evidence.estimators import (
     REPLICATES,
     Proposal,
@@ -42,6 +32,7 @@ from dlcli.evidence.estimators import (
 )
 from dlcli.evidence.hmc import Schedule, choose_schedule
 from dlcli.evidence.models import LinearGaussian
+from dlcli.evidence.progress import CountCallback, ProgressCallback, count_progress, no_progress
 
 # -- An estimator over growing sample counts, repeated: errors, their slope, and what a wish costs
 # One pass over a stream visits every count. Counts that cost little are visited by several
@@ -317,18 +308,20 @@ class Bench:
     Args:
         case: what is to be estimated.
         config: how.
-        tell: hears how far the estimator at work is.
+        progress: is told how far the estimator at work is.
     """
 
-    def __init__(self, case: Case, config: EvidenceConfig, *, tell: Tell = unheard) -> None:
-        self.case, self.config, self._tell = case, config, tell
+    def __init__(
+        self, case: Case, config: EvidenceConfig, *, progress: ProgressCallback = no_progress
+    ) -> None:
+        self.case, self.config, self._progress = case, config, progress
         self.ceiling = float(case.model.ceiling(case.x)[0])
 
     @cached_property
     def schedule(self) -> Schedule:
         """The annealing schedule of this image."""
         wish = self.config.annealing
-        self._tell(self._stage("the pilot run"), 0.0)
+        self._progress(self._stage("the pilot run"), 0.0)
         return choose_schedule(
             self.case.precise,
             self.case.x,
@@ -358,7 +351,7 @@ class Bench:
             schedule=schedule,
             chains=self.config.annealing.chains,
             generators=(self._generator("ais"), self._generator("ais-backwards")),
-            told=self._told("bdmc", 2 * schedule.temperatures),
+            progress=self._counter("bdmc", 2 * schedule.temperatures),
         )
 
     @cached_property
@@ -371,7 +364,7 @@ class Bench:
             schedule=schedule,
             chains=self.config.annealing.chains,
             generator=self._generator("ais"),
-            told=self._told("ais", schedule.temperatures),
+            progress=self._counter("ais", schedule.temperatures),
         )
 
     @cached_property
@@ -432,14 +425,14 @@ class Bench:
         draws = counts[-1] + (self.config.repeats - 1) * max(
             (count for count in counts if count <= repeated), default=0
         )
-        told = self._told(name, draws)
+        count = self._counter(name, draws)
         if wish is not None:  # nobody knows how many samples that takes
-            told = unheard
+            count = no_progress
         stream = {
             "prior": self._prior_stream,
             "importance": self._importance_stream,
             "control": self._control_stream,
-        }[name](told)
+        }[name](count)
         if wish is not None:
             log_rho, vague = self._log_rho() if name == "prior" else (None, False)
             return run_to_target(
@@ -465,18 +458,18 @@ class Bench:
         )
         return sweep, None
 
-    def _prior_stream(self, told: Told) -> Stream:
+    def _prior_stream(self, progress: CountCallback) -> Stream:
         def stream(
             source: torch.Generator, counts: Sequence[int]
         ) -> Iterator[tuple[WeightSummary, Spread | None]]:
             for summary in prior_weights(
-                self.case.model, self.case.x, samples=counts, generator=source, told=told
+                self.case.model, self.case.x, samples=counts, generator=source, progress=progress
             ):
                 yield summary, None
 
         return stream
 
-    def _importance_stream(self, told: Told) -> Stream:
+    def _importance_stream(self, progress: CountCallback) -> Stream:
         proposal = self._proposal
 
         def stream(
@@ -488,13 +481,13 @@ class Bench:
                 proposal=proposal,
                 samples=counts,
                 generator=source,
-                told=told,
+                progress=progress,
             ):
                 yield summary, None
 
         return stream
 
-    def _control_stream(self, told: Told) -> Stream:
+    def _control_stream(self, progress: CountCallback) -> Stream:
         wish, fewest = self.config.target_se, 2 * REPLICATES
         most = max(self.config.samples) if wish is None else self.config.max_samples
         if most < fewest:
@@ -508,7 +501,7 @@ class Bench:
             source: torch.Generator, counts: Sequence[int]
         ) -> Iterator[tuple[WeightSummary, Spread | None]]:
             yield from quasi_weights(
-                self.case.model, self.case.x, samples=counts, generator=source, told=told
+                self.case.model, self.case.x, samples=counts, generator=source, progress=progress
             )
 
         return stream
@@ -546,8 +539,8 @@ class Bench:
     def _stage(self, name: str) -> str:
         return f"{self.case.label}: {name}"
 
-    def _told(self, name: str, total: int) -> Told:
-        return fraction_of(total, stage=self._stage(name), tell=self._tell)
+    def _counter(self, name: str, total: int) -> CountCallback:
+        return count_progress(total, stage=self._stage(name), progress=self._progress)
 
     def _generator(self, *names: object) -> torch.Generator:
         return generator(self.config.compute.seed, *names, self.case.name, self.case.dim)

@@ -63,7 +63,7 @@ class AnnealingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EvidenceConfig:
-    """Everything `dl mc-estimate` can be told."""
+    """Everything that `dl mc-estimate` can be set to."""
 
     __pydantic_config__ = STRICT
 
@@ -73,7 +73,7 @@ class EvidenceConfig:
         help="linear-gaussian: x = Wz + noise, exact answers; bernoulli: a random ReLU decoder",
     )
     dims: tuple[Dimension, ...] = setting(
-        (2, 20, 200), flag="--dims", help="latent dimensions D", source="seed, Question 2"
+        (2, 20, 200), flag="--dims", help="latent dimensions D", source="assignment, Question 2"
     )
     estimators: tuple[EstimatorName, ...] = setting(
         ("prior", "importance", "ais"), flag="--estimators", help="ways to estimate log p(x)"
@@ -101,13 +101,13 @@ class EvidenceConfig:
         100_000_000, flag="--max-samples", help="most samples of an estimate under --target-se"
     )
     pixels: Annotated[int, Ge(1), Le(100_000)] = setting(
-        784, flag="--pixels", help="pixels of an image", source="seed, Question 9"
+        784, flag="--pixels", help="pixels of an image", source="assignment, Question 9"
     )
     noise_variance: Annotated[float, Ge(1e-12), Le(1e6)] = setting(
         0.1, flag="--noise-variance", help="variance of a pixel's noise in linear-gaussian"
     )
     hidden: Annotated[int, Ge(1), Le(100_000)] = setting(
-        350, flag="--hidden", help="hidden units of bernoulli", source="seed, Question 9"
+        350, flag="--hidden", help="hidden units of bernoulli", source="assignment, Question 9"
     )
     logit_scale: Annotated[float, Gt(0), Le(100)] = setting(
         2.0, flag="--logit-scale", help="standard deviation of a pixel's logit in bernoulli"
@@ -118,7 +118,7 @@ class EvidenceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class KlConfig:
-    """Everything `dl kl` can be told: q and p, one value for a scalar, several for a diagonal."""
+    """Everything that `dl kl` can be set to; q and p have a value for each dimension."""
 
     __pydantic_config__ = STRICT
 

@@ -12,42 +12,12 @@ Pareto tail of k = 0.9 does in 94% of sets of 20,000 (with 3√ESS weights only 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor
-
-# -- How far an estimator is, told on the way to whoever asks
-
-Told = Callable[[int], object]
-"""Hears how many samples or moves have been made since it was last called."""
-Tell = Callable[[str, float], object]
-"""Hears what is being done, in a word, and what fraction of it is there, 0 to 1."""
-
-
-def unheard(*_anything: object) -> None:
-    """Serve where nobody asks."""
-
-
-def fraction_of(total: int, *, stage: str, tell: Tell) -> Told:
-    """Turn counts into a growing fraction of `total`; the stage begins with 0."""
-    done = 0
-
-    def told(count: int) -> None:
-        nonlocal done
-        done += count
-        tell(stage, min(1.0, done / total))
-
-    told(0)
-    return told
-
-
-def part(tell: Tell, *, start: float, share: float) -> Tell:
-    """Tell of a part of a whole, which begins at `start` and is `share` of it."""
-    return lambda stage, done: tell(stage, start + done * share)
-
 
 # -- Running statistics of a stream of log-weights whose memory does not grow with the stream
 # Kept per column: the largest weight, the first three moments relative to it, and the largest
@@ -386,7 +356,7 @@ class Estimate:
         tail_k: k̂ of the weights that carry the sum, on which the verdict rests.
         verdict: trust, doubt or reject, and `reason` says why.
         evaluations: decoder evaluations spent (a gradient counts as one).
-        details: what this estimator alone has to tell, such as its schedule.
+        details: what this estimator alone has to say, such as its schedule.
     """
 
     name: str

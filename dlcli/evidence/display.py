@@ -90,7 +90,7 @@ def _for_se(needed: float | None, *, std_error: float) -> str:
 
 
 def kl_words(found: KlResult) -> Iterator[RenderableType]:
-    """Yield what `dl kl` says: both directions, the gradient check, the seed's two examples."""
+    """Yield what `dl kl` says: both directions, the gradient check, the two examples."""
     rows: list[list[object]] = []
     directions = (
         ("KL(q ‖ p)", found.closed_form, found.monte_carlo),

@@ -15,7 +15,7 @@ from dlcli.engine.device import prepare
 from dlcli.evidence.bench import Bench, EstimatorResult, Sweep, nats_to_log10
 from dlcli.evidence.cases import Case, Truth, label_of, simulated_cases
 from dlcli.evidence.config import EvidenceConfig, validate
-from dlcli.evidence.diagnostics import Tell, unheard
+from dlcli.evidence.progress import ProgressCallback, no_progress
 
 SE_OF_INTEREST = 0.01
 """Standard error (nats) for which the samples needed are stated where none is asked for."""
@@ -75,7 +75,7 @@ def run(
     *,
     cases: Iterable[Case] | None = None,
     signature: str | None = None,
-    tell: Tell = unheard,
+    progress: ProgressCallback = no_progress,
 ) -> Iterator[McEstimate]:
     """Estimate log p(x) of one image for each case, with every estimator.
 
@@ -84,7 +84,7 @@ def run(
         cases: images under other models than `config.model` (a trained VAE's decoder, say);
             `config.dims` is then not read.
         signature: of such cases; see `estimator_parts`.
-        tell: hears how far the estimator at work is.
+        progress: is told how far the estimator at work is.
 
     Yields:
         The result so far after every estimator; the last one is complete.
@@ -105,14 +105,16 @@ def run(
     )
     for case in simulated_cases(config) if cases is None else cases:
         done = found.results
-        for result in _one_case(case, config, tell=tell):
+        for result in _one_case(case, config, progress=progress):
             found = replace(found, model=case.model.name, results=(*done, result))
             yield found
     yield replace(found, complete=True)
 
 
-def _one_case(case: Case, config: EvidenceConfig, *, tell: Tell) -> Iterator[DimResult]:
-    bench = Bench(case, config, tell=tell)
+def _one_case(
+    case: Case, config: EvidenceConfig, *, progress: ProgressCallback
+) -> Iterator[DimResult]:
+    bench = Bench(case, config, progress=progress)
     result = DimResult(
         dim=case.dim,
         case=case.name,

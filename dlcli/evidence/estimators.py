@@ -1,8 +1,8 @@
 """Estimates of log p(x) by averaging independent weights over a stream of chunks.
 
-`prior`: z ~ N(0, I), w = p(x | z): the seed's Question 2. `importance`: z ~ q, w = p(x, z)/q(z):
-with the encoder's q this is the IWAE bound (Burda, Grosse & Salakhutdinov 2016). Both visit every
-sample count of a sweep in one pass, in memory that does not grow with it.
+`prior`: z ~ N(0, I), w = p(x | z): the assignment's Question 2. `importance`: z ~ q, w =
+p(x, z)/q(z): with the encoder's q this is the IWAE bound (Burda, Grosse & Salakhutdinov 2016). Both
+visit every sample count of a sweep in one pass, in memory that does not grow with it.
 
 Shapes: `B` images, `K` samples of a chunk, `D` latent dimensions, `M` pixels.
 """
@@ -22,11 +22,9 @@ from dlcli.errors import UsageFault
 from dlcli.evidence.diagnostics import (
     RunningWeights,
     Spread,
-    Told,
     WeightSummary,
     chunks,
     relative_moments,
-    unheard,
 )
 from dlcli.evidence.models import (
     LOG_2PI,
@@ -36,6 +34,7 @@ from dlcli.evidence.models import (
     log_prior,
     standard_normal,
 )
+from dlcli.evidence.progress import CountCallback, no_progress
 
 # -- Distributions over latents to sample from instead of the prior
 # Shapes: `B` images, `C` mixture components an image, `K` samples, `D` latent dimensions.
@@ -286,7 +285,7 @@ def prior_weights(
     *,
     samples: Sequence[int],
     generator: torch.Generator,
-    told: Told = unheard,
+    progress: CountCallback = no_progress,
 ) -> Iterator[WeightSummary]:
     """Average p(x | z) over the prior, all images sharing the same z.
 
@@ -295,7 +294,7 @@ def prior_weights(
         x: images, (B, M).
         samples: sample counts at which to report, rising.
         generator: the only source of randomness.
-        told: hears of samples as they are drawn.
+        progress: is called with the number of samples as they are drawn.
 
     Yields:
         A summary of B columns at every count.
@@ -310,7 +309,7 @@ def prior_weights(
         return log_likelihood(model, x, z)
 
     width = model.latent_dim
-    yield from _stream(draw, columns=x.shape[0], width=width, samples=samples, told=told)
+    yield from _stream(draw, columns=x.shape[0], width=width, samples=samples, progress=progress)
 
 
 def importance_weights(
@@ -320,7 +319,7 @@ def importance_weights(
     proposal: Proposal,
     samples: Sequence[int],
     generator: torch.Generator,
-    told: Told = unheard,
+    progress: CountCallback = no_progress,
 ) -> Iterator[WeightSummary]:
     """Average p(x, z)/q(z) over a proposal q, each image with its own z.
 
@@ -330,7 +329,7 @@ def importance_weights(
         proposal: q(z | x) for the same B images.
         samples: sample counts at which to report, rising.
         generator: the only source of randomness.
-        told: hears of samples as they are drawn.
+        progress: is called with the number of samples as they are drawn.
 
     Yields:
         A summary of B columns at every count.
@@ -345,7 +344,7 @@ def importance_weights(
         return log_likelihood(model, x, z) + log_prior(z) - proposal.log_density(z)
 
     width = model.latent_dim * x.shape[0]
-    yield from _stream(draw, columns=x.shape[0], width=width, samples=samples, told=told)
+    yield from _stream(draw, columns=x.shape[0], width=width, samples=samples, progress=progress)
 
 
 def _stream(
@@ -354,14 +353,14 @@ def _stream(
     columns: int,
     width: int,
     samples: Sequence[int],
-    told: Told,
+    progress: CountCallback,
 ) -> Iterator[WeightSummary]:
     checked = rising(samples)
     running = RunningWeights(columns, capacity=checked[-1])
     most = max(1, min(CHUNK_SAMPLES, CHUNK_NUMBERS // width))
     for size, is_checkpoint in chunks(checked, most=most):
         running.update(draw(size))
-        told(size)
+        progress(size)
         if is_checkpoint:
             yield running.summary()
 
@@ -401,7 +400,7 @@ def quasi_weights(
     *,
     samples: Sequence[int],
     generator: torch.Generator,
-    told: Told = unheard,
+    progress: CountCallback = no_progress,
 ) -> Iterator[tuple[WeightSummary, Spread]]:
     """Average p(x | z) over 16 scrambled Sobol sequences.
 
@@ -411,7 +410,7 @@ def quasi_weights(
         samples: total counts at which to report; those below 32 are left out, and each is rounded
             down to a multiple of 16.
         generator: seeds the scramblings.
-        told: hears of samples as they are drawn.
+        progress: is called with the number of samples as they are drawn.
 
     Yields:
         The pooled weights, and the mean's uncertainty from the replicates.
@@ -437,7 +436,7 @@ def quasi_weights(
         points = torch.stack([engine.draw(size, dtype=torch.float64) for engine in engines], 1)
         z = _normal(points).to(model.device, model.dtype).flatten(0, 1)[:, None]  # (size·R, 1, D)
         running.update(log_likelihood(model, x, z).view(size, REPLICATES))
-        told(size * REPLICATES)
+        progress(size * REPLICATES)
         if is_checkpoint:
             summary = running.summary()
             yield summary.pooled(), replicate_spread(summary.log_mean)

@@ -1,6 +1,7 @@
 """KL divergences between Gaussians: in closed form, by sampling, and their gradient checked.
 
-Seed, Questions 3 and 7: KL(q ‖ p) is 0 for equal laws and μ_p²/2 for unit variances and μ_q = 0.
+The assignment's Questions 3 and 7: KL(q ‖ p) is 0 for equal laws, and μ_p²/2 for unit variances
+and μ_q = 0.
 
 Shapes: `D` dimensions, all independent of each other; a scalar is D = 1.
 """
@@ -60,7 +61,7 @@ class KlResult:
     Args:
         mu_q: mean of q, D values; likewise sigma_q, mu_p, sigma_p.
         reverse: KL(p ‖ q).
-        examples: the seed's two examples, as computed here.
+        examples: the assignment's two examples, as computed here.
     """
 
     closed_form: float

@@ -47,12 +47,14 @@ class StackConfig:
         help="theorem: uniform attention with one value matrix, Gaussian Xavier weights; "
         "transformer: multi-head attention, uniform Xavier weights",
         source="Xiong et al. 2020, section 3.3",
+        signature="setting",
     )
     heads: Count = setting(4, flag="--heads", help="attention heads in the transformer setting")
     feedforward: Annotated[int, Ge(0), Le(65_536)] = setting(
         0,
         flag="--feedforward",
         help="hidden units of a feed-forward sublayer; 0 is the width (theorem) or 4 times it",
+        signature="ff",
     )
     gamma: Annotated[float, Gt(0), Le(1e6)] = setting(
         1.0, flag="--gamma", help="gain of every LayerNorm at initialisation"
@@ -91,8 +93,10 @@ class SweepConfig:
     seeds: Count = setting(
         8, flag="--seeds", help="independent draws of weights and data; 2 or more for an interval"
     )
-    batch_size: Count = setting(16, flag="--batch-size", help="sequences in the measured batch")
-    tokens: Count = setting(16, flag="--tokens", help="tokens in each sequence")
+    batch_size: Count = setting(
+        16, flag="--batch-size", help="sequences in the measured batch", signature="batch"
+    )
+    tokens: Count = setting(16, flag="--tokens", help="tokens in each sequence", signature="batch")
     classes: Annotated[int, Ge(2), Le(1_000_000)] = setting(
         1000, flag="--classes", help="classes of the token-mean cross-entropy"
     )
@@ -100,10 +104,16 @@ class SweepConfig:
         "float32", flag="--dtype", help="numbers in which weights and activations are held"
     )
     post_tolerance: Annotated[float, Gt(0)] = setting(
-        0.1, flag="--post-tolerance", help="how far from 0 the post-norm interval may reach"
+        0.1,
+        flag="--post-tolerance",
+        help="how far from 0 the post-norm interval may reach",
+        signature=None,
     )
     pre_tolerance: Annotated[float, Gt(0)] = setting(
-        0.05, flag="--pre-tolerance", help="how far from -1/2 the pre-norm interval may reach"
+        0.05,
+        flag="--pre-tolerance",
+        help="how far from -1/2 the pre-norm interval may reach",
+        signature=None,
     )
 
     def distinct(self) -> SweepConfig:
@@ -122,9 +132,14 @@ class LayersConfig:
 
     __pydantic_config__ = STRICT
 
-    depth: Count = setting(18, flag="--layer-depth", help="layers of the per-layer view")
+    depth: Count = setting(
+        18, flag="--layer-depth", help="layers of the per-layer view", signature="layer_depth"
+    )
     steps: Annotated[int, Ge(0), Le(1_000_000)] = setting(
-        0, flag="--steps", help="training updates after which the per-layer view is taken again"
+        0,
+        flag="--steps",
+        help="training updates after which the per-layer view is taken again",
+        signature="steps",
     )
 
 
@@ -135,17 +150,21 @@ class TrainConfig:
     __pydantic_config__ = STRICT
 
     task: Task = setting("reverse", flag="--task", help="sequence to give back: reversed or copied")
-    depth: Count = setting(18, flag="--train-depth", help="layers of the trained stacks")
+    depth: Count = setting(
+        18, flag="--train-depth", help="layers of the trained stacks", signature="train"
+    )
     width: Annotated[int, Ge(2), Le(16_384)] = setting(
-        64, flag="--train-width", help="features of the trained stacks"
+        64, flag="--train-width", help="features of the trained stacks", signature="train"
     )
-    length: Count = setting(12, flag="--length", help="symbols in a sequence")
+    length: Count = setting(12, flag="--length", help="symbols in a sequence", signature="task")
     vocabulary: Annotated[int, Ge(2), Le(1_000_000)] = setting(
-        16, flag="--vocabulary", help="different symbols"
+        16, flag="--vocabulary", help="different symbols", signature="task"
     )
-    batch_size: Count = setting(32, flag="--train-batch-size", help="sequences an update")
+    batch_size: Count = setting(
+        32, flag="--train-batch-size", help="sequences an update", signature="train"
+    )
     steps: Annotated[int, Ge(1), Le(1_000_000)] = setting(
-        300, flag="--train-steps", help="updates of each training"
+        300, flag="--train-steps", help="updates of each training", signature="train"
     )
     lr: Annotated[float, Gt(0), Le(1e3)] = setting(
         1e-3,
@@ -154,9 +173,14 @@ class TrainConfig:
         source="Xiong et al. 2020, section 3.2: the peak rate of their Adam runs",
     )
     warmup_steps: Annotated[int, Ge(0)] = setting(
-        150, flag="--warmup-steps", help="updates of linear warm-up in the runs that have one"
+        150,
+        flag="--warmup-steps",
+        help="updates of linear warm-up in the runs that have one",
+        signature="warmup",
     )
-    seeds: Count = setting(3, flag="--train-seeds", help="trainings of each kind")
+    seeds: Count = setting(
+        3, flag="--train-seeds", help="trainings of each kind", signature="train"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,16 +190,22 @@ class EquationsConfig:
     __pydantic_config__ = STRICT
 
     depth: Annotated[int, Ge(1), Le(256)] = setting(
-        12, flag="--equations-depth", help="layers whose Jacobians are built in full"
+        12,
+        flag="--equations-depth",
+        help="layers whose Jacobians are built in full",
+        signature="equations",
     )
     width: Annotated[int, Ge(1), Le(512)] = setting(
-        32, flag="--equations-width", help="features there"
+        32, flag="--equations-width", help="features there", signature="equations"
     )
     tokens: Annotated[int, Ge(1), Le(64)] = setting(
-        4, flag="--equations-tokens", help="tokens there"
+        4, flag="--equations-tokens", help="tokens there", signature="equations"
     )
     tolerance: Annotated[float, Gt(0)] = setting(
-        1e-10, flag="--equations-tolerance", help="largest allowed difference between Jacobians"
+        1e-10,
+        flag="--equations-tolerance",
+        help="largest allowed difference between Jacobians",
+        signature=None,
     )
 
 
@@ -197,12 +227,15 @@ class PlaceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LnGradientsConfig:
-    """Everything `dl ln-gradients` can be told."""
+    """Everything that `dl ln-gradients` can be set to."""
 
     __pydantic_config__ = STRICT
 
     per_layer: bool = setting(
-        False, flag="--per-layer/--no-per-layer", help="show the gradient of every layer"
+        False,
+        flag="--per-layer/--no-per-layer",
+        help="show the gradient of every layer",
+        signature=None,
     )
     equations: bool = setting(
         False,

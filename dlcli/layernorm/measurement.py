@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from dlcli.engine.config import signature
+from dlcli.engine.config import settings_signature
 from dlcli.engine.device import Compute, prepare
 from dlcli.layernorm.config import LnGradientsConfig, validate
 from dlcli.layernorm.equations import EquationCheck, Lemmas, check_equation, check_lemmas
@@ -206,27 +206,28 @@ def sign(config: LnGradientsConfig) -> str:
     trained = config.train or config.layers.steps
     sizes = f"L{task.depth}d{task.width}h{stack.heads}b{task.batch_size}x{task.steps}s{task.seeds}"
     after = f"{config.layers.steps}d{task.width}b{task.batch_size}s{task.seeds}"
-    return signature(
-        measure="ln-gradients",
-        setting=stack.regime,
-        placements=sweep.placements,
-        depths=sweep.depths,
-        widths=sweep.widths,
-        seeds=sweep.seeds,
-        seed=config.compute.seed,
-        batch=f"{sweep.batch_size}x{sweep.tokens}",
-        classes=sweep.classes,
-        ff=stack.feedforward or ("d" if stack.regime == "theorem" else "4d"),
-        heads=stack.heads if stack.regime == "transformer" else None,
-        gamma=stack.gamma,
-        final_norm=stack.final_norm,
-        layer_depth=config.layers.depth,
-        equations=f"L{exact.depth}d{exact.width}t{exact.tokens}" if config.equations else None,
-        task=f"{task.task}-{task.length}of{task.vocabulary}" if trained else None,
-        steps=after if config.layers.steps else None,
-        train=sizes if config.train else None,
-        lr=task.lr if trained else None,
-        warmup=task.warmup_steps if trained else None,
-        dtype=sweep.dtype,
-        precision=config.compute.precision if config.compute.precision != "auto" else None,
-    )
+    parts = {
+        "setting": stack.regime,
+        "placements": sweep.placements,
+        "depths": sweep.depths,
+        "widths": sweep.widths,
+        "seeds": sweep.seeds,
+        "seed": config.compute.seed,
+        "batch": f"{sweep.batch_size}x{sweep.tokens}",
+        "classes": sweep.classes,
+        "ff": stack.feedforward or ("d" if stack.regime == "theorem" else "4d"),
+        "heads": stack.heads if stack.regime == "transformer" else None,
+        "gamma": stack.gamma,
+        "final_norm": stack.final_norm,
+        "layer_depth": config.layers.depth,
+        "equations": f"L{exact.depth}d{exact.width}t{exact.tokens}" if config.equations else None,
+        "task": f"{task.task}-{task.length}of{task.vocabulary}" if trained else None,
+        "steps": after if config.layers.steps else None,
+        "train": sizes if config.train else None,
+        "lr": task.lr if trained else None,
+        "warmup": task.warmup_steps if trained else None,
+        "dtype": sweep.dtype,
+        "precision": config.compute.precision if config.compute.precision != "auto" else None,
+    }
+    measured = {"measure": "ln-gradients"}
+    return settings_signature(config, measured, order=tuple(parts), composed=parts)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dlcli.errors import DataError, UsageFault
 from dlcli.nmt.batching import Bitext, SentenceBatch, cut
-from dlcli.nmt.model import Translation
+from dlcli.nmt.model import TranslationModel
 from dlcli.nmt.text import Span
 from dlcli.nmt.tokenizer import Piece, Tokenizer
 
@@ -412,7 +412,7 @@ class ForcedAttention:
 
 
 def forced_attention(
-    model: Translation,
+    model: TranslationModel,
     tokenizer: Tokenizer,
     pairs: Iterable[tuple[str, str]],
     *,
@@ -430,7 +430,7 @@ def forced_attention(
     Raises:
         UsageFault: the model has no attention.
     """
-    if model.config.attention == "none":
+    if not model.has_attention:
         raise UsageFault(
             "This model was trained with --attention none, so it has no attention to look at.",
             hint="Choose a run that was trained with --attention additive.",
@@ -441,12 +441,12 @@ def forced_attention(
 
 
 def _together(
-    model: Translation, tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]], *, kind: Kind
+    model: TranslationModel, tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]], *, kind: Kind
 ) -> list[ForcedAttention]:
     """Read a few thousand pairs in batches of like length."""
     source = [tuple(tokenizer.pieces(text)) for text, _ in pairs]
     target = [tuple(tokenizer.pieces(text)) for _, text in pairs]
-    device = model.embedding.weight.device
+    device = model.device
     bitext = Bitext(_ids(source), _ids(target), device=device)
     order = np.argsort(bitext.longer, kind="stable")
     found: list[Tensor] = [torch.empty(0)] * len(pairs)
@@ -463,7 +463,7 @@ def _together(
     ]
 
 
-def _matrices(model: Translation, batch: SentenceBatch, *, kind: Kind) -> Iterable[Tensor]:
+def _matrices(model: TranslationModel, batch: SentenceBatch, *, kind: Kind) -> Iterable[Tensor]:
     """Return a matrix a sentence; there may be padding below and to the right."""
     if kind == "attention":
         return model.force(batch.source, batch.mask, batch.target_in).attention

@@ -15,8 +15,8 @@ from dlcli.data.sentences import Word, split_words
 from dlcli.engine.config import signature
 from dlcli.errors import UsageFault
 from dlcli.nmt.alignment import Links, attention_links, format_pharaoh
-from dlcli.nmt.beam import Hypothesis
 from dlcli.nmt.config import SearchConfig
+from dlcli.nmt.search import Hypothesis
 from dlcli.nmt.text import one_line, tidy
 from dlcli.nmt.tokenizer import BOS, EOS, SPECIALS, UNK, Piece, Tokenizer
 from dlcli.nmt.trained import Trained
@@ -223,7 +223,7 @@ def attention_map(
     Raises:
         UsageFault: the model has no attention, or a text has no words or too many.
     """
-    if trained.config.model.attention == "none":
+    if not trained.model.has_attention:
         raise UsageFault(
             f"{trained.run.path} was trained with --attention none: it has no attention to show.",
             hint="Name a run with additive attention by --run.",
@@ -302,7 +302,7 @@ def _forced(
 ) -> tuple[Tensor, float]:
     """Return the attention (T + 1, S + 1) on the CPU, and the nats per token of the target."""
     model = trained.model
-    device = next(model.parameters()).device
+    device = model.device
     ids = [piece.id for piece in target]
     read = torch.tensor([[*(piece.id for piece in source), EOS]], device=device)
     target_in = torch.tensor([[BOS, *ids]], device=device)

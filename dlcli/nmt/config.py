@@ -49,7 +49,7 @@ class NmtModelConfig:
         "additive",
         flag="--attention",
         help="additive, or none: one vector says the whole sentence",
-        source="seed, Questions 12, 13",
+        source="assignment, Questions 12, 13",
         signature="attention",
     )
     attention_query: Literal["updated", "previous"] = setting(
@@ -174,7 +174,7 @@ class NmtObjectiveConfig:
         1.0,
         flag="--teacher-forcing",
         help="how often the decoder is fed the true last token instead of its own",
-        source="seed, Question 14",
+        source="assignment, Question 14",
         signature="forcing",
     )
     teacher_forcing_end: Ratio | None = setting(
@@ -333,7 +333,7 @@ class NmtEvalConfig:
         (5, 10, 15, 20, 30, 40),
         flag="--bins",
         help="BLEU by sentence length: the longest source, in words, of each bin",
-        source="seed, Question 13",
+        source="assignment, Question 13",
     )
     resamples: Annotated[int, Ge(1), Le(1_000_000)] = setting(
         1000, flag="--resamples", help="bootstrap resamples behind the intervals"

@@ -1,4 +1,4 @@
-"""A matrix with words on both axes as a figure, like the seed's Figure 3.
+"""A matrix with words on both axes as a figure, like the assignment's Figure 3.
 
 Legend: T rows (target words), S columns (source words).
 """

@@ -11,7 +11,8 @@ from dlcli.engine.checkpoint import build_from, load_model
 from dlcli.engine.config import resolve
 from dlcli.engine.runs import RunFolder, find_run, using
 from dlcli.nmt.config import NmtTrainConfig
-from dlcli.nmt.model import NmtNetwork, Translation, build_model
+from dlcli.nmt.model import NmtNetwork, TranslationModel
+from dlcli.nmt.networks import build_model
 from dlcli.nmt.tokenizer import Tokenizer, load_tokenizer
 
 KIND = "nmt"
@@ -22,7 +23,7 @@ KIND = "nmt"
 class Trained:
     """A translator with its vocabulary and the settings it was trained under."""
 
-    model: Translation
+    model: TranslationModel
     """In evaluation mode."""
     tokenizer: Tokenizer
     config: NmtTrainConfig

@@ -24,11 +24,9 @@ from dlcli.engine.device import Compute, prepare
 from dlcli.engine.settings import ComputeConfig
 from dlcli.errors import RunFailed, UsageFault
 from dlcli.nmt.attending import AttentionMap, attention_map
-from dlcli.nmt.beam import Hypothesis
 from dlcli.nmt.config import SearchConfig
-from dlcli.nmt.fast.decoding import CompiledDecoder, Kind, compile_decoder
-from dlcli.nmt.fast.stepping import prepare_weights
-from dlcli.nmt.search import LEAST_ROWS, check_search, search
+from dlcli.nmt.fast.paths import fast_paths
+from dlcli.nmt.search import LEAST_ROWS, Hypothesis, check_search, search
 from dlcli.nmt.text import cut_passage, one_line, tidy
 from dlcli.nmt.tokenizer import EOS, PAD, UNK
 from dlcli.nmt.trained import Trained, find_trained
@@ -155,13 +153,9 @@ class Translator:
         plain = self.compute.precision
         self.precision = f"int8+{plain}" if int8 else plain
         """What the decoder multiplies in, and then what the encoder does where it is another."""
-        low = torch.bfloat16 if self.compute.precision == "bf16" else torch.float32
-        with torch.no_grad():
-            kind: Kind = "int8" if int8 else self.compute.precision
-            self._weights = compile_decoder(self.model, kind=kind) or prepare_weights(
-                self.model, low=low, int8=int8
-            )
-        if int8 and self._weights is None:
+        paths, kind = fast_paths(self.model), "int8" if int8 else self.compute.precision
+        self._fast = None if paths is None else paths.search(kind=kind)
+        if int8 and self._fast is None:
             raise UsageFault(
                 "Translating in int8 takes a CPU with VNNI instructions and a C++ compiler.",
                 hint="Use --precision bf16 or fp32; where there is a GPU, --device cpu.",
@@ -273,7 +267,7 @@ class Translator:
             beam_size=config.beam_size, length_penalty=config.length_penalty, n_best=n_best
         )
         # What is compiled as a whole takes one thread a batch; else torch shares out each product.
-        threads = self.compute.threads if isinstance(self._weights, CompiledDecoder) else 1
+        threads = self.compute.threads if self._fast and self._fast.one_thread else 1
         size = min(config.batch_size, max(1, LIVE // config.beam_size))
         if threads > 1:
             size = max(LEAST_ROWS, min(size, -(-len(sentences) // (PORTIONS * threads))))
@@ -313,7 +307,7 @@ class Translator:
                 length_penalty=config.length_penalty,
                 max_length=config.max_length or None,
                 n_best=n_best,
-                weights=self._weights,
+                fast=self._fast,
                 between=between,
             )
 

@@ -14,7 +14,8 @@ from dlcli.data.sentences import Pairs
 from dlcli.engine.config import settings_signature
 from dlcli.nmt.batching import Bitext
 from dlcli.nmt.config import NmtTrainConfig
-from dlcli.nmt.model import Translation, validation_sums
+from dlcli.nmt.fast.paths import fast_paths
+from dlcli.nmt.model import TranslationModel, validation_sums
 from dlcli.nmt.scoring import Metric
 from dlcli.nmt.search import search
 from dlcli.nmt.tokenizer import Tokenizer
@@ -69,7 +70,7 @@ class Validation:
             tokenizer.encode_all(source), tokenizer.encode_all(target), device=device
         )
 
-    def measure(self, model: Translation) -> ValidResult:
+    def measure(self, model: TranslationModel) -> ValidResult:
         """Measure a model, which is left in the mode it was in."""
         was_training = model.training
         model.eval()
@@ -89,12 +90,14 @@ class Validation:
             sentences=len(self.references),
         )
 
-    def translate(self, model: Translation) -> list[str]:
+    def translate(self, model: TranslationModel) -> list[str]:
         """Translate all sources by greedy search, in their order."""
         found = [""] * len(self.bitext)
+        paths = fast_paths(model)
+        fast = None if paths is None else paths.search(whole=False)
         for chosen in _alike(self.bitext.source_lengths):
             batch = self.bitext.batch(chosen)
-            best = search(model, batch.source, batch.mask, beam_size=1)
+            best = search(model, batch.source, batch.mask, beam_size=1, fast=fast)
             for place, hypotheses in zip(chosen.tolist(), best, strict=True):
                 found[place] = self.tokenizer.decode(hypotheses[0].ids) if hypotheses else ""
         return found

@@ -29,10 +29,11 @@ from torch import Tensor
 from dlcli.engine.device import Compute
 from dlcli.errors import RunFailed, UsageFault
 from dlcli.evidence.annealing import Annealed, anneal
-from dlcli.evidence.diagnostics import Estimate, Tell, assess, fraction_of, part, summarize, unheard
+from dlcli.evidence.diagnostics import Estimate, assess, summarize
 from dlcli.evidence.estimators import DiagonalGaussian, Proposal
 from dlcli.evidence.hmc import Schedule, choose_schedule
 from dlcli.evidence.models import BernoulliDecoder, LatentModel, log_likelihood
+from dlcli.evidence.progress import ProgressCallback, count_progress, no_progress, part_of
 from dlcli.vae.evaluation import LatentUse
 from dlcli.vae.networks import VAE, Flow
 from dlcli.vae.objective import kl_standard_normal, log_weights
@@ -266,7 +267,7 @@ def stream_annealed(
     chains: int,
     temperatures: int,
     generator: torch.Generator,
-    tell: Tell = unheard,
+    progress: ProgressCallback = no_progress,
 ) -> Iterator[AnnealedNll]:
     """Anneal images in batches.
 
@@ -277,7 +278,7 @@ def stream_annealed(
         chains: K ≥ 2.
         temperatures: steps from prior to posterior; 0 lets a pilot choose.
         generator: the only source of randomness.
-        tell: hears what fraction of the images is annealed, also on the way through a batch.
+        progress: is told what fraction of the images is annealed, also on the way through a batch.
 
     Yields:
         What is known after each batch.
@@ -289,12 +290,14 @@ def stream_annealed(
     began = time.monotonic()
     done = 0
     for x in torch.split(pixels, IMAGES_AT_ONCE):
-        of_batch = part(tell, start=done / len(pixels), share=len(x) / len(pixels))
+        of_batch = part_of(progress, start=done / len(pixels), share=len(x) / len(pixels))
         of_batch(AIS_STAGE, 0.0)  # a pilot takes a while
         schedule = choose_schedule(decoder, x, generator=generator, temperatures=temperatures)
-        told = fraction_of(schedule.temperatures, stage=AIS_STAGE, tell=of_batch)
+        count = count_progress(schedule.temperatures, stage=AIS_STAGE, progress=of_batch)
         done += len(x)
-        found = anneal(decoder, x, schedule=schedule, chains=chains, generator=generator, told=told)
+        found = anneal(
+            decoder, x, schedule=schedule, chains=chains, generator=generator, progress=count
+        )
         summary = summarize(found.log_weight)
         estimates = [assess(summary.column(b), name="ais") for b in range(len(x))]
         batches.append((estimates, schedule, found))

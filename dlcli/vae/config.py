@@ -27,21 +27,21 @@ class VaeModelConfig:
         "mlp",
         flag="--arch",
         help="network: mlp (fully connected) or conv",
-        source="seed, Questions 9, 11",
+        source="assignment, Questions 9, 11",
         signature="arch",
     )
     latent_dim: Annotated[int, Ge(1), Le(100_000)] = setting(
         20,
         flag="--latent-dim",
         help="latent dimensions D",
-        source="seed, Question 9",
+        source="assignment, Question 9",
         signature="latent_dim",
     )
     hidden: tuple[Width, ...] = setting(
         (350,),
         flag="--hidden",
         help="mlp: units of the hidden layers, encoder order",
-        source="seed, Question 9",
+        source="assignment, Question 9",
         signature="hidden",
     )
     channels: tuple[Width, ...] = setting(
@@ -62,7 +62,7 @@ class VaeModelConfig:
         flag="--prior",
         help="distribution of the latents: normal, or flow (learned; takes --objective iwae, "
         "which with --k 1 is the ELBO)",
-        source="seed, Question 1; Dinh et al. 2017",
+        source="assignment, Question 1; Dinh et al. 2017",
         signature="prior",
     )
     flow_layers: Annotated[int, Ge(1), Le(1_000)] = setting(
@@ -81,14 +81,14 @@ class VaeModelConfig:
         flag="--norm",
         help="conv: normalisation after each convolution; frozen keeps the statistics of the run "
         "that --init-from names",
-        source="seed, Question 11",
+        source="assignment, Question 11",
         signature="norm",
     )
     skip: bool = setting(
         False,
         flag="--skip/--no-skip",
         help="conv, demonstration only: skip connections, which let the network cheat",
-        source="seed, Question 11",
+        source="assignment, Question 11",
     )
 
 
@@ -108,7 +108,7 @@ class VaeDataConfig:
         "none",
         flag="--binarize",
         help="pixels: none (grey targets), dynamic (drawn anew each time) or fixed (drawn once)",
-        source="seed, Question 7: grey pixels in the cross-entropy",
+        source="assignment, Question 7: grey pixels in the cross-entropy",
         signature="pixels",
     )
     validation: Annotated[int, Ge(0)] = setting(
@@ -139,7 +139,7 @@ class VaeObjectiveConfig:
         "elbo",
         flag="--objective",
         help="bound to maximise: elbo, or iwae with --k samples (Burda et al. 2016)",
-        source="seed, Question 7",
+        source="assignment, Question 7",
         signature="objective",
     )
     k: Annotated[int, Ge(1), Le(100_000)] = setting(
@@ -154,7 +154,7 @@ class VaeObjectiveConfig:
         signature="backward",
     )
     beta: Annotated[float, Ge(0), Le(1e6)] = setting(
-        1.0, flag="--beta", help="elbo: weight of the KL term", source="seed, Question 7"
+        1.0, flag="--beta", help="elbo: weight of the KL term", source="assignment, Question 7"
     )
     beta_warmup_epochs: Annotated[float, Ge(0)] = setting(
         0.0,
@@ -171,7 +171,7 @@ class VaeObjectiveConfig:
         "bernoulli",
         flag="--likelihood",
         help="p(x|z): bernoulli, or continuous-bernoulli, a true density of grey pixels",
-        source="seed, Question 1",
+        source="assignment, Question 1",
         signature="likelihood",
     )
 
@@ -192,7 +192,7 @@ class VaeTrainConfig:
         (0, 10, 80),
         flag="--snapshots",
         help="epochs whose pictures and checkpoint are kept; 0 is before any training",
-        source="seed, Questions 10 and 11",
+        source="assignment, Questions 10 and 11",
         signature=None,
     )
 
@@ -364,7 +364,7 @@ class VaeEvalConfig:
         "none",
         flag="--checkpoints",
         help="all: ELBO, IWAE bound and their gap at every snapshot the run kept, in one figure",
-        source="seed, Question 5",
+        source="assignment, Question 5",
     )
     checkpoints_k: Annotated[int, Ge(1), Le(1_000_000)] = setting(
         500, flag="--checkpoints-k", help="posterior samples an image at a snapshot"
@@ -373,7 +373,7 @@ class VaeEvalConfig:
         False,
         flag="--judge/--no-judge",
         help="let a digit classifier read generated images and say how ambiguous they are",
-        source="seed, Questions 10 and 11",
+        source="assignment, Questions 10 and 11",
     )
     judge_images: Annotated[int, Ge(1), Le(1_000_000)] = setting(
         10_000, flag="--judge-images", help="generated images that the judge reads"

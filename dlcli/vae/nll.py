@@ -26,8 +26,8 @@ from dlcli.engine.settings import compute_config
 from dlcli.errors import DataError, UsageFault
 from dlcli.evidence.cases import Case
 from dlcli.evidence.config import EvidenceConfig
-from dlcli.evidence.diagnostics import Tell, part, unheard
 from dlcli.evidence.estimate import estimator_parts
+from dlcli.evidence.progress import ProgressCallback, no_progress, part_of
 from dlcli.vae.bounds import (
     AIS_STAGE,
     AnnealedNll,
@@ -52,7 +52,11 @@ GREY_SAMPLES = 16
 
 
 def evaluate_run(
-    trained: Trained, config: VaeEvalConfig, *, notice: Notice, tell: Tell = unheard
+    trained: Trained,
+    config: VaeEvalConfig,
+    *,
+    notice: Notice,
+    progress: ProgressCallback = no_progress,
 ) -> Iterator[VaeEvaluation]:
     """Evaluate a trained VAE on test images of its own data set.
 
@@ -60,7 +64,7 @@ def evaluate_run(
         trained: from `find_trained`; its model is moved to the device.
         config: what to measure.
         notice: told one sentence where the user should know something.
-        tell: hears how far all of it is, where a result is long in coming.
+        progress: is told how far all of it is, where a result is long in coming.
 
     Yields:
         Results that are ever more complete; the last has `done` 1.
@@ -87,7 +91,7 @@ def evaluate_run(
     for found, bounds in _bounds_stage(subject):  # noqa: B007  (the last ones are used below)
         yield dataclasses.replace(found, done=found.done / total)
     for finished, stage in enumerate(stages, start=1):
-        subject.tell = part(tell, start=finished / total, share=1 / total)
+        subject.progress = part_of(progress, start=finished / total, share=1 / total)
         for found in stage(subject, found, bounds):  # noqa: B020  (each stage adds to the last)
             yield dataclasses.replace(found, done=(finished + found.done) / total)
     yield dataclasses.replace(found, done=1.0, stage="done")
@@ -219,8 +223,8 @@ class _Subject:
     compute: Compute
     images: TestImages
     notice: Notice
-    tell: Tell = unheard
-    """Hears how far the stage at work is."""
+    progress: ProgressCallback = no_progress
+    """Is told how far the stage at work is."""
 
 
 _Stage = Callable[[_Subject, "VaeEvaluation", Bounds], Iterator["VaeEvaluation"]]
@@ -388,7 +392,7 @@ def _ais_stage(subject: _Subject, found: VaeEvaluation, bounds: Bounds) -> Itera
         chains=config.ais_chains,
         temperatures=config.ais_temperatures,
         generator=generator(config.seed, "evaluation ais"),
-        tell=subject.tell,
+        progress=subject.progress,
     ):
         share = ais.images / len(pixels)
         yield dataclasses.replace(found, ais=ais, stage=AIS_STAGE, done=share)

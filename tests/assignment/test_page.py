@@ -1,47 +1,53 @@
-""""""
+"""The page: well formed, self-contained, readable by every tool."""
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable
-from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from dlcli.assignment import page as figures
 from dlcli.assignment.page import Heading, amount, formula, prose, render, rows, shown, signatures
-from dlcli.assignment.question import Number
-from tests.assignment.sections import picture, section, svg
+from dlcli.assignment.question import Answer, Figure, Number, Question
+from dlcli.assignment.report import Section
+from dlcli.display.plots import Line, lines
 
 
-def _evaluation(score: float) -> Any:
-    bleu = SimpleNamespace(score=score, ci95=(score - 1, score + 1))
-    rows = [SimpleNamespace(mean_words=words, bleu=bleu) for words in (3.0, 8.0)]
-    return SimpleNamespace(bleu=bleu, by_length=rows)
+def svg(folder: Path) -> str:
+    path = folder / "figure.svg"
+    line = Line(name="a", x=[1, 2], y=[1, 3])
+    lines(path, [line], x_label="x", y_label="y")
+    return path.read_text(encoding="utf-8")
 
 
-DRAWN: dict[str, Callable[[Path], object]] = {
-    "bounds": lambda path: figures.bounds_figure(
-        path, samples=[1, 5], values=[-9.0, -8.0], errors=[0.1, 0.1]
-    ),
-    "latents": partial(figures.latent_figure, [2.0, 0.5]),
-    "variances": partial(figures.variance_figure, {"a": 5000.0, "b": 1.0}),
-    "losses": partial(figures.losses_figure, {"a": 0.006, "b": 0.007}),
-    "lengths": partial(figures.lengths_figure, {"a": _evaluation(9), "b": _evaluation(5)}),
-    "factors": partial(figures.factors_figure, {"a": [3.0, 1.0]}, steps=[0, 1], placement="post"),
-}
+def section(
+    figures: tuple[Figure, ...] = (), *, number: int = 1, failure: str = "", **changes: Any
+) -> Section:
+    fields: dict[str, Any] = {
+        "words": ("Words with *weight* and `code`.",),
+        "formula": "x_m ~ N(0, I)",
+        "numbers": (
+            Number(name="a loss", value=1.234, error=0.05, unit="nats", signature="one|two"),
+            Number(name="b", value=-2.0, ci95=(-3.0, None), reference="r", signature="three"),
+        ),
+        "figures": figures,
+        "commands": ("dl env",),
+        "notes": ("Mind the gap.",),
+    }
+    question = Question(
+        number=number, chapter="Chapter", title="Title", asks="Why?", answer=lambda _: answer
+    )
+    answer = Answer(**(fields | changes))
+    if failure:
+        return Section(question=question, answer=None, failure=failure, hint="Fetch it.")
+    return Section(question=question, answer=answer)
 
 
-@pytest.mark.parametrize("name", DRAWN)
-def test_the_same_numbers_draw_the_same_bytes(name: str, tmp_path: Path) -> None:
-    for place in ("one.svg", "two.svg"):
-        DRAWN[name](tmp_path / place)
-    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
+def picture(text: str, *, is_picture: bool = False) -> Figure:
+    return Figure(svg=text, alt="A rising line.", caption="Cap.", is_picture=is_picture)
 
 
 HEADING = Heading(version="dlcli 0", mode="quick", command="dl report")

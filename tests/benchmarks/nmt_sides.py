@@ -23,7 +23,8 @@ from dlcli.engine.events import Finished
 from dlcli.engine.loop import Plan, Training
 from dlcli.nmt.batching import Bitext
 from dlcli.nmt.config import NmtTrainConfig
-from dlcli.nmt.model import NmtNetwork, build_model
+from dlcli.nmt.model import NmtNetwork
+from dlcli.nmt.networks import AttentionGru
 from dlcli.nmt.tokenizer import Subwords
 from dlcli.nmt.training import NmtLearner
 
@@ -69,8 +70,8 @@ class Ours:
         settings = {**SETTINGS, "compute": {"precision": precision, "device": "cpu"}}
         self.settings = settings
         torch.manual_seed(0)
-        model = build_model(self.config().model, vocabulary=sentences.vocabulary.size)
-        model.use_kernels(fused)
+        model = AttentionGru(self.config().model, vocabulary=sentences.vocabulary.size)
+        model.fused = fused
         self.network = NmtNetwork(model, label_smoothing=0.0)
 
     def config(self, *, epochs: int = 1) -> NmtTrainConfig:

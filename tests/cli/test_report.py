@@ -1,4 +1,4 @@
-""""""
+"""`dl report`: one page, sections that fail, interruptions, mistakes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from dlcli.assignment import catalogue
-from dlcli.assignment import evidence as divergence
+from dlcli.assignment import evidence
+from dlcli.assignment import report as report_module
 from dlcli.assignment.lab import Lab
 from dlcli.assignment.question import Answer, Question
 from dlcli.cli.app import app
@@ -68,7 +68,7 @@ def _failing(lab: Lab) -> Answer:
 
 def test_a_section_that_fails_costs_its_place_only(monkeypatch: pytest.MonkeyPatch) -> None:
     bad = Question(number=4, chapter="c", title="t", asks="a?", answer=_failing)
-    monkeypatch.setattr(catalogue, "QUESTIONS", (divergence.DIVERGENCE, bad))
+    monkeypatch.setattr(report_module, "QUESTIONS", (evidence.divergence, bad))
     result = _report("--json")
     assert result.exit_code == 1
     found = _json(result)
@@ -87,12 +87,12 @@ def test_ctrl_c_keeps_what_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
         raise KeyboardInterrupt
 
     late = Question(number=4, chapter="c", title="t", asks="a?", answer=stop)
-    monkeypatch.setattr(catalogue, "QUESTIONS", (divergence.DIVERGENCE, late))
+    monkeypatch.setattr(report_module, "QUESTIONS", (evidence.divergence, late))
     result = _report("--json")
     assert result.exit_code == 130
     assert "1 of 2 sections are done and kept" in _json(result)["error"]["message"]
     assert not Path("report.html").exists()
-    monkeypatch.setattr(catalogue, "QUESTIONS", (divergence.DIVERGENCE,))
+    monkeypatch.setattr(report_module, "QUESTIONS", (evidence.divergence,))
     assert _json(_report("--json"))["kept"] == 1
 
 

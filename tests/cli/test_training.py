@@ -47,21 +47,21 @@ def counting(
 
 def test_the_last_result_is_returned_and_each_is_told() -> None:
     heard: list[Count] = []
-    assert measured(counting(3), told=heard.append) == Count(3, True)
+    assert measured(counting(3), progress=heard.append) == Count(3, True)
     assert [count.value for count in heard] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_the_result_before_it(by: int) -> None:
     before = signal.getsignal(by)
-    found = measured(counting(5, stopped_at=4, by=by), told=lambda _: None)
+    found = measured(counting(5, stopped_at=4, by=by), progress=lambda _: None)
     assert found == Count(3, False)
     assert signal.getsignal(by) == before
 
 
 def test_a_signal_before_the_first_result_is_an_interruption() -> None:
     with pytest.raises(Interrupted, match="before anything was measured") as stop:
-        measured(counting(5, stopped_at=1), told=lambda _: None)
+        measured(counting(5, stopped_at=1), progress=lambda _: None)
     assert stop.value.exit_code == 130
 
 
@@ -71,7 +71,7 @@ def test_a_failure_is_passed_on() -> None:
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        measured(failing(), told=lambda _: None)
+        measured(failing(), progress=lambda _: None)
 
 
 def test_only_a_partial_result_ends_with_130(capsys: pytest.CaptureFixture[str]) -> None:

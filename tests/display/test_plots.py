@@ -27,7 +27,7 @@ from dlcli.display.plots import (
     scaled,
 )
 from dlcli.errors import DlError, UsageFault
-from tests.assignment.sections import svg
+from tests.assignment.test_page import svg
 
 
 def test_identifiers_are_the_figure_s_own_and_all_links_hit(tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ from dlcli.evidence.diagnostics import (
     assess,
     chunks,
     fit_generalized_pareto,
-    fraction_of,
     log_interval,
     pareto_k,
     relative_moments,
@@ -32,6 +31,7 @@ from dlcli.evidence.diagnostics import (
 )
 from dlcli.evidence.estimate import run
 from dlcli.evidence.estimators import prior_weights
+from dlcli.evidence.progress import count_progress
 from tests.evidence.calibration import linear_case, mixed_cases
 
 
@@ -410,7 +410,7 @@ def _told(config: EvidenceConfig) -> dict[str, list[float]]:
     def tell(stage: str, done: float) -> None:
         stages.setdefault(stage, []).append(done)
 
-    *_, last = run(config, tell=tell)
+    *_, last = run(config, progress=tell)
     assert last.complete
     return stages
 
@@ -441,7 +441,7 @@ def test_a_wish_for_a_standard_error_has_no_end_that_is_known() -> None:
 
 def test_more_than_foreseen_is_everything() -> None:
     heard = []
-    told = fraction_of(4, stage="s", tell=lambda stage, done: heard.append((stage, done)))
+    told = count_progress(4, stage="s", progress=lambda stage, done: heard.append((stage, done)))
     told(3)
     told(3)
     assert heard == [("s", 0.0), ("s", 0.75), ("s", 1.0)]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import pytest
 import torch
 
+from dlcli.engine.config import setting
 from dlcli.errors import ConfigError, RunFailed
 from dlcli.layernorm.config import LnGradientsConfig
 from dlcli.layernorm.measurement import LnGradients, describe, run, sign
@@ -112,6 +113,22 @@ def test_the_conditions_say_what_the_slopes_move_with():
 )
 def test_the_signature_changes_with_what_changes_the_numbers(change):
     assert sign(small(**change)) != sign(small())
+
+
+def test_settings_that_change_no_number_are_not_in_it():
+    base = sign(small())
+    assert sign(small(sweep={"post_tolerance": 0.2}, per_layer=True)) == base
+    assert sign(small(compute={"threads": 2})) == base
+    assert sign(small(training={"lr": 0.5, "width": 16, "length": 9})) == base
+
+
+def test_a_new_setting_shows_by_itself():
+    @dataclass(frozen=True, kw_only=True)
+    class Wider(LnGradientsConfig):
+        dropout: float = setting(0.0, help="a setting nobody has listed")
+
+    assert sign(Wider()) == sign(LnGradientsConfig())
+    assert "|dropout:0.5|" in sign(Wider(dropout=0.5))
 
 
 @pytest.mark.slow

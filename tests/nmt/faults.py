@@ -7,7 +7,7 @@ from tests.fault import Fault
 TESTS = {
     "alignment": ("test_alignment.py",),
     "attending": ("test_attending.py",),
-    "model": ("test_model.py",),
+    "networks": ("test_networks.py",),
 }
 """Module → the files of tests that have to notice a fault in it."""
 
@@ -73,9 +73,13 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault("alignment", "for text, _ in pairs]", "for _, text in pairs]"),
     Fault("alignment", ", : len(source[place]) + 1]", "]"),
-    Fault("model", ".float().log() + likelihood", ".float() + likelihood"),
-    Fault("model", "chosen - scores.logsumexp(dim=2)", "chosen"),
-    Fault("model", "+ likelihood, dim=1)", "+ likelihood, dim=0)"),
-    Fault("model", "[reading.hidden, reading.embedded]", "[reading.embedded, reading.hidden]"),
-    Fault("model", "by_state, readout.linear.bias)", "by_state)"),
+    Fault("networks", ".float().log() + likelihood", ".float() + likelihood"),
+    Fault("networks", "chosen - scores.logsumexp(dim=2)", "chosen"),
+    Fault("networks", "+ likelihood, dim=1)", "+ likelihood, dim=0)"),
+    Fault(
+        "networks",
+        "[read.hidden[b, :t], read.embedded[b, :t]]",
+        "[read.embedded[b, :t], read.hidden[b, :t]]",
+    ),
+    Fault("networks", "by_state, linear.bias)", "by_state)"),
 )

@@ -20,7 +20,7 @@ from dlcli.nmt.config import (
     check,
 )
 from dlcli.nmt.config import check_align as check_of_nmt_align_config
-from dlcli.nmt.model import build_model
+from dlcli.nmt.networks import build_model
 
 
 def test_the_defaults_make_about_ten_million_parameters() -> None:

@@ -16,7 +16,7 @@ from dlcli.engine.device import prepare
 from dlcli.engine.settings import ComputeConfig, Precision
 from dlcli.errors import RunFailed, UsageFault
 from dlcli.nmt.config import SearchConfig
-from dlcli.nmt.fast.stepping import prepare_weights
+from dlcli.nmt.fast.paths import fast_paths
 from dlcli.nmt.search import search
 from dlcli.nmt.tokenizer import EOS
 from dlcli.nmt.translator import WIDTH, Translator, _batches, _width, share
@@ -197,7 +197,8 @@ def test_a_model_that_diverged_is_refused(tmp_path: Path, beam: int) -> None:
 
 def test_eight_bits_translate_a_line_alone_as_among_others(tmp_path: Path) -> None:
     model = tiny_trained(tmp_path / "one").model
-    if prepare_weights(model, low=torch.float32, int8=True) is None:
+    paths = fast_paths(model)
+    if paths is None or paths.search(kind="int8") is None:
         pytest.skip("this machine has no C++ compiler or no VNNI instructions")
     config = SearchConfig(precision="int8")
     translator = Translator.load(tmp_path / "one", config=config)
@@ -213,7 +214,7 @@ def test_eight_bits_translate_a_line_alone_as_among_others(tmp_path: Path) -> No
 
 def test_eight_bits_need_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny_trained(tmp_path / "one")
-    for module in ("products", "decoding"):
+    for module in ("stepping", "decoding"):
         monkeypatch.setattr(f"dlcli.nmt.fast.{module}.load_library", lambda *_: None)
     with pytest.raises(UsageFault, match="takes a CPU with VNNI") as caught:
         Translator.load(tmp_path / "one", config=SearchConfig(precision="int8"))

@@ -11,7 +11,8 @@ from dlcli.engine.checkpoint import save_checkpoint
 from dlcli.engine.config import dump_yaml, resolve, to_dict
 from dlcli.engine.runs import RunFolder
 from dlcli.nmt.config import NmtTrainConfig
-from dlcli.nmt.model import NmtNetwork, build_model
+from dlcli.nmt.model import NmtNetwork
+from dlcli.nmt.networks import build_model
 from dlcli.nmt.tokenizer import Subwords
 from dlcli.nmt.trained import KIND, Trained, load_trained
 from tests.nmt.sentences import pairs

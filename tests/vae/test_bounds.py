@@ -11,10 +11,10 @@ import torch
 from dlcli.engine.device import Compute
 from dlcli.engine.seed import generator
 from dlcli.errors import RunFailed, UsageFault
-from dlcli.evidence.diagnostics import Tell, unheard
 from dlcli.evidence.estimators import DiagonalGaussian
 from dlcli.evidence.models import LinearGaussian, log_prior
 from dlcli.evidence.models import log_likelihood as log_likelihood_of
+from dlcli.evidence.progress import ProgressCallback, no_progress
 from dlcli.vae import bounds as room
 from dlcli.vae.bounds import (
     AnnealedNll,
@@ -34,7 +34,9 @@ from dlcli.vae.objective import iwae_bound, log_likelihood
 from dlcli.vae.trained import Trained
 
 
-def annealed(trained: Trained, *, lift: float = 0.0, tell: Tell = unheard) -> list[AnnealedNll]:
+def annealed(
+    trained: Trained, *, lift: float = 0.0, progress: ProgressCallback = no_progress
+) -> list[AnnealedNll]:
     compute = Compute(device=torch.device("cpu"), precision="fp32", threads=1)
     decoder = decoder_of(trained, compute=compute)
     x = choose_images(trained, count=3, seed=0, notice=print).dense
@@ -47,7 +49,7 @@ def annealed(trained: Trained, *, lift: float = 0.0, tell: Tell = unheard) -> li
             chains=4,
             temperatures=60,
             generator=generator(0, "ais"),
-            tell=tell,
+            progress=progress,
         )
     )
 
@@ -73,7 +75,7 @@ def test_batches_add_up(trained: Trained) -> None:
     told: list[float] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(room, "IMAGES_AT_ONCE", 2)
-        first, second = annealed(trained, tell=lambda _, done: told.append(done))
+        first, second = annealed(trained, progress=lambda _, done: told.append(done))
     assert told == pytest.approx(sorted(told))
     assert (told[0], told[-1]) == pytest.approx((0.0, 1.0))
     assert len(told) > 100, "on the way through a batch, too"

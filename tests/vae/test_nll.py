@@ -84,7 +84,7 @@ def test_a_long_stage_tells_how_far_all_of_it_is(trained: Trained) -> None:
         device="cpu", threads=1, k=20, ais=True, ais_images=2, ais_chains=4, ais_temperatures=50
     )
     tell = lambda stage, done: told.append((stage, done))  # noqa: E731
-    found = list(evaluate_run(trained, config, notice=lambda _: None, tell=tell))
+    found = list(evaluate_run(trained, config, notice=lambda _: None, progress=tell))
     assert found[-1].ais is not None
     begun = next(step for step in found if step.stage == "AIS")
     assert (begun.ais, begun.done) == (None, 0.5), "one who stops now is told what is missing"

@@ -1,4 +1,4 @@
-"""C++ files of this room, compiled where the machine has a compiler.
+"""C++ files of this folder, compiled where the machine has a compiler.
 
 Each is compiled once, in two seconds, into the user's cache folder, and loaded through ctypes.
 Where that is not possible, for whatever reason, or `DL_COMPILE=0` is set, there is no library, and
@@ -15,10 +15,40 @@ import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import platformdirs
+from torch import Tensor
 
 FOLDER = Path(__file__).parent
+FUNCTIONS: dict[str, dict[str, str]] = {
+    "elementwise": {
+        "dl_bend": "n p",
+        "dl_attend": "nnnn pn pppppppp n",
+        "dl_attend_backward": "nnnn pn ppppp pn pp",
+        "dl_gates": "nnn pn p pn pppppp",
+        "dl_gates_backward": "nn pppp pn",
+        "dl_softmax_grads": "nnf pppp",
+        "dl_add_columns": "nn pp",
+    },
+    "searching": {
+        "dl_best_tokens": "nnn ppn pp",
+        "dl_best_scaled": "nnn ppppp n pp",
+        "dl_quantise": "nn ppp",
+        "dl_rescale": "nn ppppp",
+    },
+    "decoding": {
+        "dl_has": "p",
+        "dl_multiply": "p n pp",
+        "dl_search_begin": "pp p",
+        "dl_search_step": "p n p",
+        "dl_search_sizes": "p n pp",
+        "dl_search_result": "p n ppppp",
+        "dl_search_end": "p",
+    },
+}
+"""What the functions of each file take after the precision and the number of threads: n a size, p
+a pointer, f a float."""
 FLAGS = [
     *("-std=c++17", "-O3", "-march=native", "-mprefer-vector-width=512", "-fopenmp"),
     *("-shared", "-fPIC", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros"),
@@ -29,24 +59,44 @@ COMPILERS = ("g++", "c++", "clang++")
 LIMIT_S = 60.0
 """A compiler that takes longer is not waited for."""
 
-
 _REASONS: dict[str, str] = {}
 
 
-@cache
-def load_library(name: str, signatures: tuple[tuple[str, str], ...]) -> ctypes.CDLL | None:
-    """Compile `name`.cpp where that has not been done before, and load it; None where it cannot be.
+class Library:
+    """A compiled file, whose functions are told what they take.
 
     Args:
-        name: of the file.
-        signatures: what each function takes after the precision and the number of threads: n a
-            size, p a pointer, f a float.
+        path: of the library.
+        functions: see `FUNCTIONS`.
+
+    Raises:
+        OSError: it cannot be loaded.
+        AttributeError: it lacks one of the functions.
     """
+
+    def __init__(self, path: Path, *, functions: dict[str, str]) -> None:
+        self.functions = ctypes.CDLL(str(path))
+        kinds = {"n": ctypes.c_long, "p": ctypes.c_void_p, "f": ctypes.c_float}
+        for name, letters in functions.items():
+            function = getattr(self.functions, name)
+            function.restype = None
+            taken = [kinds[letter] for letter in letters.replace(" ", "")]
+            function.argtypes = [ctypes.c_int, ctypes.c_int, *taken]
+
+    def call(self, name: str, precision: int, threads: int, *arguments: Any) -> None:
+        """Call a function; of a tensor it gets the address, of None a null pointer."""
+        given = (a.data_ptr() if isinstance(a, Tensor) else a for a in arguments)
+        getattr(self.functions, name)(precision, threads, *given)
+
+
+@cache
+def load_library(name: str) -> Library | None:
+    """Compile `name`.cpp if that was not done before, and load it; None where it cannot be had."""
     if os.environ.get("DL_COMPILE", "1") == "0":
         _REASONS[name] = "DL_COMPILE=0 is set."
         return None
     try:
-        return _declare(ctypes.CDLL(str(_compiled(name))), dict(signatures))
+        return Library(_compiled(name), functions=FUNCTIONS[name])
     except subprocess.TimeoutExpired:
         _REASONS[name] = f"The C++ compiler took more than {LIMIT_S:.0f} s."
     except subprocess.SubprocessError:
@@ -100,21 +150,3 @@ def _processor() -> str:
         raise OSError("This system does not describe its processor.") from error
     wanted = ("flags", "Features", "model name", "CPU part")
     return "\n".join(sorted({line for line in lines if line.startswith(wanted)}))
-
-
-def _declare(library: ctypes.CDLL, signatures: dict[str, str]) -> ctypes.CDLL:
-    """Say what the functions take.
-
-    Raises:
-        AttributeError: the library lacks one of them.
-    """
-    kinds = {"n": ctypes.c_long, "p": ctypes.c_void_p, "f": ctypes.c_float}
-    for name, letters in signatures.items():
-        function = getattr(library, name)
-        function.restype = None
-        function.argtypes = [
-            ctypes.c_int,
-            ctypes.c_int,
-            *(kinds[letter] for letter in letters.replace(" ", "")),
-        ]
-    return library

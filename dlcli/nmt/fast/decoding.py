@@ -1,6 +1,11 @@
-"""Weights in panels, as `panels.h` multiplies rows with them.
+"""A whole beam search of a batch in compiled code, on a CPU with AVX-512.
 
-Legend: M outputs, K inputs, P panels of 64 outputs.
+`dlcli.nmt.search` is the form for every device, and what this is held against. Here a step is one
+call on one thread, so that several batches can be translated at the same time; products of words
+are kept in a table, and hypotheses that go on from the same one share its products.
+
+Legend: B sentences, S source length, E embedding, N hidden, C context, A attention size, R
+readout, V vocabulary; of a product M outputs, K inputs, P panels of 64 outputs.
 """
 
 from __future__ import annotations
@@ -8,24 +13,20 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dlcli.nmt.beam import NEVER, Hypothesis
-from dlcli.nmt.fast.compiling import load_library, reason
-from dlcli.nmt.fast.kernels import NativeElementwise, native
-from dlcli.nmt.fast.products import quantise_weight
-from dlcli.nmt.gru import fold_biases
+from dlcli.nmt.fast.compiling import Library, load_library, reason
+from dlcli.nmt.fast.kernels import CompiledElementwise, fold_biases, native
+from dlcli.nmt.fast.stepping import quantise_weight
+from dlcli.nmt.search import NEVER, Beam, Hypothesis
 from dlcli.nmt.tokenizer import BOS, EOS
 
 if TYPE_CHECKING:
-    from dlcli.nmt.decoder import Memory, State
-    from dlcli.nmt.model import Translation
+    from dlcli.nmt.networks import AdditiveAttention, AttentionGru, DecoderState, Memory
 
 Kind = Literal["fp32", "bf16", "int8"]
 """What is multiplied; sums are float32, or exact for 8-bit integers."""
@@ -35,196 +36,147 @@ SHARED = {"fp32": 1, "bf16": 2, "int8": 4}
 """How many inputs share 32 bits."""
 WIDTH = 64
 """Outputs of a panel."""
-
-
-class PanelsPointers(ctypes.Structure):
-    """`Panels` of `panels.h`."""
-
-    _fields_ = [
-        ("outputs", ctypes.c_long),
-        ("inputs", ctypes.c_long),
-        ("weights", ctypes.c_void_p),
-        ("bias", ctypes.c_void_p),
-        ("scales", ctypes.c_void_p),
-        ("starts", ctypes.c_void_p),
-    ]
-
-
-class Panels:
-    """The weights of one product, arranged once.
-
-    Args:
-        weight: (M, K) float32.
-        bias: (M,) or None.
-        kind: what to multiply.
-        beyond: the bias of outputs beyond M, up to the last panel's end.
-    """
-
-    def __init__(
-        self, weight: Tensor, bias: Tensor | None, *, kind: Kind, beyond: float = 0.0
-    ) -> None:
-        weight = weight.detach().float()
-        self.shape, self.kind = weight.shape, kind
-        M, K = weight.shape
-        columns = weight.new_ones(M)
-        if kind == "int8":
-            values, columns = quantise_weight(weight)
-        else:
-            values = weight.to(torch.bfloat16 if kind == "bf16" else torch.float32)
-        bias = weight.new_zeros(M) if bias is None else bias.detach().float()
-        self._bias = F.pad(bias, (0, -M % WIDTH), value=beyond)
-        self._scales = _filled(columns)
-        # Rows of integers come with 128 added, as they may have no sign.
-        self._starts = _filled(-128 * values.sum(1, dtype=torch.int32)) if kind == "int8" else None
-        shared = SHARED[kind]
-        whole = F.pad(values, (0, -K % shared, 0, -M % WIDTH))
-        panels = whole.view(-1, WIDTH, whole.shape[1] // shared, shared)  # (P, 64, K / s, s)
-        self._weights = panels.transpose(1, 2).contiguous()
-
-    def pointers(self) -> PanelsPointers:
-        """Return where they lie; they stay there as long as this object lives."""
-        return PanelsPointers(
-            *self.shape,
-            self._weights.data_ptr(),
-            self._bias.data_ptr(),
-            self._scales.data_ptr(),
-            0 if self._starts is None else self._starts.data_ptr(),
-        )
-
-
-def _filled(values: Tensor) -> Tensor:
-    """Return values (M,) with zeros up to the last panel's end."""
-    return F.pad(values, (0, -len(values) % WIDTH))
-
-
-# -- The compiled beam search of a batch, where this machine has a C++ compiler and AVX-512
-# Legend: B sentences, S source length, N hidden, C context, A attention size, V vocabulary.
-
-SIGNATURES = {
-    "dl_has": "p",
-    "dl_multiply": "p n pp",
-    "dl_search_begin": "pp p",
-    "dl_search_step": "p n p",
-    "dl_search_sizes": "p n pp",
-    "dl_search_result": "p n ppppp",
-    "dl_search_end": "p",
-}
-"""Of the functions in `decoding.cpp`, see `dlcli.nmt.fast.compiling`."""
-SIZES = ("V", "E", "N", "C", "A", "R", "maxout", "updated")
 PRODUCTS = ("word", "state", "context", "query", "seen", "output")
+"""Of the decoder, see `Network` of `decoding.cpp`."""
+LARGEST_TABLE = 2**28
+"""Most numbers that the table of words may have; only those of words that occur take memory."""
 
 
-class NativeNetwork(ctypes.Structure):
-    """`Network` of `decoding.cpp`: a decoder, as it stays from batch to batch."""
-
-    _fields_ = [
-        *((name, ctypes.c_long) for name in SIZES),
-        *((name, PanelsPointers) for name in PRODUCTS),
-        ("bias_n", ctypes.c_void_p),
-        ("v", ctypes.c_void_p),
-        ("embeddings", ctypes.c_void_p),
-        ("table", ctypes.c_void_p),
-        ("known", ctypes.c_void_p),
-        ("never", ctypes.c_void_p),
-        ("nevers", ctypes.c_long),
-    ]
+def compiled_kinds() -> tuple[dict[str, bool], str]:
+    """Say for which products the search is compiled on this machine, and else why not."""
+    found: dict[str, bool] = {kind: decoding_library(kind) is not None for kind in KINDS}
+    if any(found.values()):
+        return found, ""
+    return found, reason("decoding") or "This processor lacks AVX-512."
 
 
-class NativeBatch(ctypes.Structure):
-    """`Batch` of `decoding.cpp`: what is to be translated, and how."""
-
-    _fields_ = [
-        ("B", ctypes.c_long),
-        ("S", ctypes.c_long),
-        ("keys", ctypes.c_void_p),
-        ("values", ctypes.c_void_p),
-        ("hidden", ctypes.c_void_p),
-        ("contexts", ctypes.c_void_p),
-        ("mask", ctypes.c_void_p),
-        ("limit", ctypes.c_void_p),
-        ("beam_size", ctypes.c_long),
-        ("n_best", ctypes.c_long),
-        ("first", ctypes.c_long),
-        ("last", ctypes.c_long),
-        ("length_penalty", ctypes.c_float),
-    ]
+def decoding_library(kind: Kind) -> Library | None:
+    """Return `decoding.cpp`, compiled, where this processor has the instructions; else None."""
+    library = load_library("decoding")
+    if library is None:
+        return None
+    found = ctypes.c_int64()
+    library.call("dl_has", KINDS.index(kind), 1, ctypes.byref(found))
+    return library if found.value else None
 
 
-class NativeDecoding:
-    """The functions of `decoding.cpp`.
+def compile_decoder(model: AttentionGru, *, kind: Kind) -> CompiledDecoder | None:
+    """Arrange a model's weights; None where there is no compiled form for them.
 
     Args:
-        library: it, compiled.
-        kind: what products are of.
+        model: as it will stay.
+        kind: what the decoder multiplies.
     """
-
-    def __init__(self, library: ctypes.CDLL, *, kind: Kind) -> None:
-        self.library, self.kind = library, KINDS.index(kind)
-
-    def multiply(self, panels: Panels, rows: Tensor) -> Tensor:
-        """Map rows (N, K) float32 to (N, M)."""
-        out, rows = rows.new_empty(len(rows), panels.shape[0]), rows.contiguous()
-        self.library.dl_multiply(
-            self.kind,
-            1,
-            ctypes.byref(panels.pointers()),
-            *(len(rows), rows.data_ptr(), out.data_ptr()),
-        )
-        return out
-
-    def begin(self, network: NativeNetwork, batch: NativeBatch) -> Walk:
-        """Begin to search; what both point to has to stay where it is."""
-        return Walk(self, network=network, batch=batch)
+    attention = model.decoder.attention
+    operations = native(model.output_bias, low=torch.float32)
+    if operations is None or attention is None:
+        return None
+    library, V = decoding_library(kind), model.vocabulary
+    width = 3 * model.decoder.cell.hidden_size + model.readout.linear.out_features
+    if library is None or len(NEVER) >= V or V * width > LARGEST_TABLE:
+        return None
+    return CompiledDecoder(model, attention, operations=operations, library=library, kind=kind)
 
 
-class Walk:
-    """A search under way; a context manager, which frees its memory.
+class CompiledDecoder:
+    """A model's decoder, arranged once for many batches; a `FastSearch`.
 
     Args:
-        decoding: the functions.
-        network: the decoder.
-        batch: of B sentences.
+        model: as it will stay.
+        attention: the model's.
+        operations: that bend the keys.
+        library: `decoding.cpp`.
+        kind: what the decoder multiplies.
     """
+
+    one_thread = True
 
     def __init__(
-        self, decoding: NativeDecoding, *, network: NativeNetwork, batch: NativeBatch
+        self,
+        model: AttentionGru,
+        attention: AdditiveAttention,
+        *,
+        operations: CompiledElementwise,
+        library: Library,
+        kind: Kind,
     ) -> None:
-        self._library, self._sentences = decoding.library, int(batch.B)
-        self._search = ctypes.c_void_p()
-        self._library.dl_search_begin(
-            decoding.kind, 1, *map(ctypes.byref, (network, batch, self._search))
+        self._operations, self._library, self._kind = operations, library, KINDS.index(kind)
+        self._products = arrange_products(model, attention, kind=kind)
+        cell, V = model.decoder.cell, model.vocabulary
+        width = self._products["word"].shape[0]
+        self._tensors = {
+            "bias_n": fold_biases(cell.bias_ih, cell.bias_hh)[1].detach().contiguous(),
+            "v": attention.v.detach().contiguous(),
+            "embeddings": model.target_table.weight.detach().contiguous(),
+            "table": model.output_bias.detach().new_empty(V, width),
+            "known": torch.zeros(V, dtype=torch.uint8),
+            "never": torch.tensor(NEVER),
+        }
+        self._network = Network(
+            V=V,
+            E=model.target_table.embedding_dim,
+            N=cell.hidden_size,
+            C=attention.key.in_features,
+            A=len(attention.v),
+            R=self._products["output"].shape[1],
+            maxout=int(model.readout.maxout),
+            updated=int(model.decoder.attention_query == "updated"),
+            nevers=len(NEVER),
+            **{name: panels.pointers() for name, panels in self._products.items()},
+            **{name: tensor.data_ptr() for name, tensor in self._tensors.items()},
         )
 
-    def __enter__(self) -> Walk:
-        return self
-
-    def __exit__(
+    def __call__(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._library.dl_search_end(0, 1, self._search)
+        memory: Memory,
+        *,
+        state: DecoderState,
+        limit: Tensor,
+        beam: Beam,
+        between: Callable[[], object],
+    ) -> list[list[Hypothesis]]:
+        """Search, see `FastSearch`."""
+        tensors = {
+            "keys": self._operations.bend(memory.keys.float()),
+            "values": memory.values.float().contiguous(),
+            "hidden": state.hidden.float().contiguous(),
+            "contexts": state.context.float().contiguous(),
+            "mask": memory.mask.contiguous(),
+            "limit": limit.to(torch.int64).contiguous(),
+        }
+        B, S = memory.mask.shape
+        batch = Batch(
+            B=B,
+            S=S,
+            beam_size=beam.size,
+            n_best=beam.n_best,
+            first=BOS,
+            last=EOS,
+            length_penalty=beam.length_penalty,
+            **{name: tensor.data_ptr() for name, tensor in tensors.items()},
+        )
+        walk, live, call = ctypes.c_void_p(), ctypes.c_int64(1), self._library.call
+        pointers = map(ctypes.byref, (self._network, batch, walk))
+        call("dl_search_begin", self._kind, 1, *pointers)
+        try:
+            call("dl_search_step", 0, 1, walk, 1, ctypes.byref(live))
+            while live.value:
+                between()
+                call("dl_search_step", 0, 1, walk, 1, ctypes.byref(live))
+            return self._ranked(walk, sentences=B)
+        finally:
+            call("dl_search_end", 0, 1, walk)
 
-    def step(self, steps: int = 1) -> int:
-        """Take steps; return how many hypotheses live on."""
-        live = ctypes.c_int64()
-        self._library.dl_search_step(0, 1, self._search, steps, ctypes.byref(live))
-        return live.value
-
-    def ranked(self) -> list[list[Hypothesis]]:
+    def _ranked(self, walk: ctypes.c_void_p, *, sentences: int) -> list[list[Hypothesis]]:
         """Return the n best of each sentence, finished ones first, by falling score."""
-        B = self._sentences
-        counts, total = torch.empty(B, dtype=torch.int64), torch.empty(1, dtype=torch.int64)
-        self._library.dl_search_sizes(0, 1, self._search, B, counts.data_ptr(), total.data_ptr())
+        counts, total = torch.empty(sentences, dtype=torch.int64), torch.empty(1, dtype=torch.int64)
+        self._library.call("dl_search_sizes", 0, 1, walk, sentences, counts, total)
         M = int(counts.sum())
         log_probs, scores = torch.empty(2, M).unbind()
         finished, lengths = torch.empty(M, dtype=torch.bool), torch.empty(M, dtype=torch.int64)
         tokens = torch.empty(int(total), dtype=torch.int64)
         columns = (log_probs, scores, finished, lengths)
-        self._library.dl_search_result(
-            0, 1, self._search, B, *(column.data_ptr() for column in (*columns, tokens))
-        )
+        self._library.call("dl_search_result", 0, 1, walk, sentences, *columns, tokens)
         ids = iter(tokens.tolist())
         made = (
             Hypothesis(
@@ -238,111 +190,11 @@ class Walk:
         return [[next(made) for _ in range(count)] for count in counts.tolist()]
 
 
-def load_compiled_search() -> tuple[dict[str, bool], str]:
-    """Say for which products the search is compiled on this machine, and else why not."""
-    one = torch.zeros(1)
-    found: dict[str, bool] = {}
-    for kind in KINDS:
-        found[kind] = native_decoding(one, kind=kind) is not None
-    if any(found.values()):
-        return found, ""
-    return found, reason("decoding") or "This processor lacks AVX-512."
-
-
-def native_decoding(like: Tensor, *, kind: Kind) -> NativeDecoding | None:
-    """Return the compiled functions for tensors like this one, or None.
-
-    Args:
-        like: a weight.
-        kind: what products are to be of.
-    """
-    if like.device.type != "cpu" or like.dtype != torch.float32:
-        return None
-    library = load_library("decoding", tuple(SIGNATURES.items()))
-    if library is None:
-        return None
-    found = ctypes.c_int64()
-    library.dl_has(KINDS.index(kind), 1, ctypes.byref(found))
-    return NativeDecoding(library, kind=kind) if found.value else None
-
-
-# -- A whole search in compiled code: the decoder's weights arranged for it, and one batch at a time
-# `dlcli.nmt.search` with steps from `dlcli.nmt.fast.stepping` is the form for every device, and
-# what this is held against. Here a step is one call on one thread, so that several batches can be
-# translated at the same time; products of words are kept in a table, and hypotheses that go on
-# from the same one share its products.
-#
-# Legend: B sentences, S source length, E embedding, N hidden, C context, A attention size, R
-# readout, V vocabulary.
-
-LARGEST_TABLE = 2**28
-"""Most numbers that the table of words may have; only those of words that occur take memory."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class CompiledDecoder:
-    """A model's decoder, arranged once for many batches.
-
-    Attributes:
-        decoding: the compiled functions.
-        operations: that bend the keys.
-        network: where everything lies.
-        kept: what the network points to.
-    """
-
-    decoding: NativeDecoding
-    operations: NativeElementwise
-    network: NativeNetwork
-    kept: tuple[object, ...]
-
-
-def compile_decoder(model: Translation, *, kind: Kind) -> CompiledDecoder | None:
-    """Arrange a model's weights; None where there is no compiled form for them.
-
-    Args:
-        model: as it will stay.
-        kind: what the decoder multiplies.
-    """
-    like, attention = model.output_bias, model.decoder.attention
-    decoding = native_decoding(like, kind=kind)
-    operations = native(like, low=torch.float32)
-    if decoding is None or operations is None or attention is None or not model.fused:
-        return None
-    products = _products(model, kind=kind)
-    V, width = model.vocabulary, products["word"].shape[0]
-    if len(NEVER) >= V or V * width > LARGEST_TABLE:
-        return None
-    bias_n = fold_biases(model.decoder.cell.bias_ih, model.decoder.cell.bias_hh)[1]
-    tensors = {
-        "bias_n": bias_n.detach().contiguous(),
-        "v": attention.v.detach().contiguous(),
-        "embeddings": model.target_table.weight.detach().contiguous(),
-        "table": like.new_empty(V, width),
-        "known": torch.zeros(V, dtype=torch.uint8),
-        "never": torch.tensor(NEVER),
-    }
-    network = NativeNetwork(
-        V=V,
-        E=model.target_table.embedding_dim,
-        N=model.decoder.cell.hidden_size,
-        C=attention.key.in_features,
-        A=len(attention.v),
-        R=products["output"].shape[1],
-        maxout=int(model.readout.maxout),
-        updated=int(model.decoder.attention_query == "updated"),
-        nevers=len(NEVER),
-        **{name: panels.pointers() for name, panels in products.items()},
-        **{name: tensor.data_ptr() for name, tensor in tensors.items()},
-    )
-    return CompiledDecoder(
-        decoding=decoding, operations=operations, network=network, kept=(products, tensors)
-    )
-
-
-def _products(model: Translation, *, kind: Kind) -> dict[str, Panels]:
+def arrange_products(
+    model: AttentionGru, attention: AdditiveAttention, *, kind: Kind
+) -> dict[str, Panels]:
     """Return the weights by what they are multiplied with; see `Network` of `decoding.cpp`."""
-    cell, attention, readout = model.decoder.cell, model.decoder.attention, model.readout.linear
-    assert attention is not None
+    cell, readout = model.decoder.cell, model.readout.linear
     E, N = model.target_table.embedding_dim, cell.hidden_size
     gates_word, gates_context = cell.weight_ih[:, :E], cell.weight_ih[:, E:]
     from_state, from_word = readout.weight[:, :N], readout.weight[:, N : N + E]
@@ -368,50 +220,79 @@ def _products(model: Translation, *, kind: Kind) -> dict[str, Panels]:
     }
 
 
-def compiled_search(
-    decoder: CompiledDecoder,
-    memory: Memory,
-    *,
-    state: State,
-    limit: Tensor,
-    beam_size: int,
-    length_penalty: float,
-    n_best: int,
-    between: Callable[[], object] = lambda: None,
-) -> list[list[Hypothesis]]:
-    """Translate a batch, as `dlcli.nmt.search.search` does from its memory on.
+class Panels:
+    """The weights of one product, arranged as `panels.h` multiplies rows with them.
 
     Args:
-        decoder: the model's.
-        memory: of B sentences.
-        state: before the first word.
-        limit: (B,) the most tokens of a translation.
-        beam_size: places of a sentence.
-        length_penalty: exponent of the length.
-        n_best: how many to return of each.
-        between: called between steps; what it raises ends the search.
+        weight: (M, K) float32.
+        bias: (M,) or None.
+        kind: what to multiply.
+        beyond: the bias of outputs beyond M, up to the last panel's end.
     """
-    keys = decoder.operations.bend(memory.keys.float())
-    tensors = {
-        "keys": keys,
-        "values": memory.values.float().contiguous(),
-        "hidden": state.hidden.float().contiguous(),
-        "contexts": state.context.float().contiguous(),
-        "mask": memory.mask.contiguous(),
-        "limit": limit.to(torch.int64).contiguous(),
-    }
-    B, S = memory.mask.shape
-    batch = NativeBatch(
-        B=B,
-        S=S,
-        beam_size=beam_size,
-        n_best=n_best,
-        first=BOS,
-        last=EOS,
-        length_penalty=length_penalty,
-        **{name: tensor.data_ptr() for name, tensor in tensors.items()},
-    )
-    with decoder.decoding.begin(decoder.network, batch) as walk:
-        while walk.step():
-            between()
-        return walk.ranked()
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, *, kind: Kind, beyond: float = 0.0
+    ) -> None:
+        weight = weight.detach().float()
+        self.shape = weight.shape
+        M, K = weight.shape
+        columns = weight.new_ones(M)
+        if kind == "int8":
+            values, columns = quantise_weight(weight)
+        else:
+            values = weight.to(torch.bfloat16 if kind == "bf16" else torch.float32)
+        bias = weight.new_zeros(M) if bias is None else bias.detach().float()
+        self._bias = F.pad(bias, (0, -M % WIDTH), value=beyond)
+        self._scales = F.pad(columns, (0, -M % WIDTH))
+        # Rows of integers come with 128 added, as they may have no sign.
+        starts = F.pad(-128 * values.sum(1, dtype=torch.int32), (0, -M % WIDTH))
+        self._starts = starts if kind == "int8" else None
+        shared = SHARED[kind]
+        whole = F.pad(values, (0, -K % shared, 0, -M % WIDTH))
+        panels = whole.view(-1, WIDTH, whole.shape[1] // shared, shared)  # (P, 64, K / s, s)
+        self._weights = panels.transpose(1, 2).contiguous()
+
+    def pointers(self) -> PanelsPointers:
+        """Return where they lie; they stay there as long as this object lives."""
+        return PanelsPointers(
+            *self.shape,
+            self._weights.data_ptr(),
+            self._bias.data_ptr(),
+            self._scales.data_ptr(),
+            0 if self._starts is None else self._starts.data_ptr(),
+        )
+
+
+def _fields(sizes: str, pointers: str) -> list[tuple[str, type]]:
+    longs = [(name, ctypes.c_long) for name in sizes.split()]
+    return [*longs, *((name, ctypes.c_void_p) for name in pointers.split())]
+
+
+class PanelsPointers(ctypes.Structure):
+    """`Panels` of `panels.h`."""
+
+    _fields_ = _fields("outputs inputs", "weights bias scales starts")
+
+
+class Network(ctypes.Structure):
+    """`Network` of `decoding.cpp`: a decoder, as it stays from batch to batch."""
+
+    _fields_ = [
+        *_fields("V E N C A R maxout updated", ""),
+        *(
+            (name, PanelsPointers)
+            for name in ["word", "state", "context", "query", "seen", "output"]
+        ),
+        *_fields("", "bias_n v embeddings table known never"),
+        ("nevers", ctypes.c_long),
+    ]
+
+
+class Batch(ctypes.Structure):
+    """`Batch` of `decoding.cpp`: what is to be translated, and how."""
+
+    _fields_ = [
+        *_fields("B S", "keys values hidden contexts mask limit"),
+        *_fields("beam_size n_best first last", ""),
+        ("length_penalty", ctypes.c_float),
+    ]

@@ -1,217 +1,108 @@
-"""The compiled form of the operations between products, where this machine has a C++ compiler.
+"""What lies between the products of the recurrences and in the softmax, there and back.
 
-Where there is none, or the tensors are not float32 ones on a CPU, the plain operations do the same
-more slowly.
+Each operation fills buffers that the caller made. `Elementwise` is the form for every device and
+precision; `CompiledElementwise` is the same compiled for float32 tensors on a CPU.
 
 Legend: B batch, S source length, A attention size, C context, N hidden, M words, V vocabulary.
 """
 
 from __future__ import annotations
 
-import ctypes
-from typing import Protocol
+from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from dlcli.nmt.fast.compiling import load_library
+from dlcli.nmt.fast.compiling import Library, load_library
 
-SIGNATURES = {
-    "dl_bend": "n p",
-    "dl_attend": "nnnn pn pppppppp n",
-    "dl_attend_backward": "nnnn pn ppppp pn pp",
-    "dl_gates": "nnn pn p pn pppppp",
-    "dl_gates_backward": "nn pppp pn",
-    "dl_softmax_grads": "nnf pppp",
-    "dl_add_columns": "nn pp",
-}
-"""Of the functions in `elementwise.cpp`, see `dlcli.nmt.fast.compiling`."""
+ROWS = 64
+"""Rows whose softmax is computed at once in full precision. Callers fill up to a multiple of it:
+oneDNN compiles, and keeps, a product for every new number of rows."""
+NO_WORD = -1
+"""The target of a row that only fills up: it counts for nothing."""
 
 
-class NativeElementwise:
-    """The operations of `Elementwise` and of the softmax, on float32 with float32 or bfloat16.
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """What attention looks at: keys (B, S, A), values (B, S, C), mask (B, S), and v (A,)."""
 
-    Args:
-        library: `elementwise.cpp`, compiled.
-        low: the precision of products.
-    """
-
-    def __init__(self, library: ctypes.CDLL, *, low: torch.dtype) -> None:
-        self.library, self.low = library, int(low == torch.bfloat16)
-
-    def bend(self, keys: Tensor) -> Tensor:
-        """Return e^2k: tanh(q + k) is 1 − 2 / (e^2q · e^2k + 1)."""
-        bent = keys.contiguous().clone()
-        self.library.dl_bend(self.low, torch.get_num_threads(), bent.numel(), bent.data_ptr())
-        return bent
-
-    def attend(
-        self,
-        query: Tensor,
-        *,
-        keys: Tensor,
-        v: Tensor,
-        values: Tensor,
-        mask: Tensor,
-        weights: Tensor,
-        context: Tensor,
-        context_low: Tensor | None,
-        owner: Tensor | None = None,
-    ) -> None:
-        """Attend, see `Elementwise`; `owner` (N,) int64 says whose sentence each query looks at."""
-        _, S, A = keys.size()
-        self.library.dl_attend(
-            self.low,
-            torch.get_num_threads(),
-            *(len(query), S, A, values.size(2)),
-            *(query.data_ptr(), query.stride(0)),
-            *(keys.data_ptr(), v.data_ptr(), values.data_ptr(), mask.data_ptr()),
-            0 if owner is None else owner.data_ptr(),
-            *(weights.data_ptr(), context.data_ptr()),
-            0 if context_low is None else context_low.data_ptr(),
-            0 if context_low is None else context_low.stride(0),
-        )
-
-    def attend_backward(
-        self,
-        query: Tensor,
-        *,
-        keys: Tensor,
-        v: Tensor,
-        values: Tensor,
-        weights: Tensor,
-        context_grad: Tensor,
-        query_grad: Tensor,
-        keys_sum: Tensor,
-        v_rows: Tensor,
-    ) -> None:
-        """Go back through `attend`."""
-        B, S, A = keys.size()
-        self.library.dl_attend_backward(
-            self.low,
-            torch.get_num_threads(),
-            *(B, S, A, values.size(2)),
-            *(query.data_ptr(), query.stride(0)),
-            *(keys.data_ptr(), v.data_ptr(), values.data_ptr(), weights.data_ptr()),
-            context_grad.data_ptr(),
-            *(query_grad.data_ptr(), query_grad.stride(0)),
-            *(keys_sum.data_ptr(), v_rows.data_ptr()),
-        )
-
-    def gates(
-        self,
-        inputs: Tensor,
-        *,
-        contexts: Tensor | None,
-        state: Tensor,
-        bias_n: Tensor,
-        hidden: Tensor,
-        mask: Tensor | None,
-        gates: Tensor,
-        out: Tensor,
-        out_low: Tensor,
-    ) -> None:
-        """Take a step of the GRU, see `Elementwise`."""
-        self.library.dl_gates(
-            self.low,
-            torch.get_num_threads(),
-            *(*hidden.size(), len(bias_n)),
-            *(inputs.data_ptr(), inputs.stride(0)),
-            0 if contexts is None else contexts.data_ptr(),
-            *(state.data_ptr(), state.stride(0)),
-            *(bias_n.data_ptr(), hidden.data_ptr()),
-            0 if mask is None else mask.data_ptr(),
-            *(gates.data_ptr(), out.data_ptr(), out_low.data_ptr()),
-        )
-
-    def gates_backward(
-        self,
-        grad: Tensor,
-        *,
-        gates: Tensor,
-        hidden: Tensor,
-        mask: Tensor | None,
-        gates_grad: Tensor,
-    ) -> None:
-        """Go back through `gates`."""
-        self.library.dl_gates_backward(
-            self.low,
-            torch.get_num_threads(),
-            *hidden.size(),
-            *(grad.data_ptr(), gates.data_ptr(), hidden.data_ptr()),
-            0 if mask is None else mask.data_ptr(),
-            *(gates_grad.data_ptr(), gates_grad.stride(0)),
-        )
-
-    def softmax_grads(self, logits: Tensor, *, targets: Tensor, smoothing: float) -> Tensor:
-        """Write the gradient of the loss over the logits (M, V); return loss and nll (2,)."""
-        M, V = logits.size()
-        sums = logits.new_empty(2, M, dtype=torch.float32)
-        self.library.dl_softmax_grads(
-            self.low,
-            torch.get_num_threads(),
-            *(M, V, ctypes.c_float(smoothing)),
-            *(logits.data_ptr(), targets.data_ptr(), sums[0].data_ptr(), sums[1].data_ptr()),
-        )
-        return sums.sum(1)
-
-    def add_columns(self, rows: Tensor, sums: Tensor) -> None:
-        """Add the sums of the columns of (M, V) to sums (V,)."""
-        self.library.dl_add_columns(
-            self.low, torch.get_num_threads(), *rows.size(), rows.data_ptr(), sums.data_ptr()
-        )
+    keys: Tensor
+    """As `Elementwise.bend` returns them."""
+    values: Tensor
+    mask: Tensor
+    v: Tensor
 
 
-def native(like: Tensor, *, low: torch.dtype) -> NativeElementwise | None:
-    """Return the compiled operations for tensors like this one, or None.
+def choose_elementwise(like: Tensor, *, low: torch.dtype) -> Elementwise:
+    """Return the compiled operations where there are any for such tensors, else the plain ones.
 
     Args:
         like: a tensor in full precision.
         low: the precision of products.
     """
+    return native(like, low=low) or Elementwise()
+
+
+def native(like: Tensor, *, low: torch.dtype) -> CompiledElementwise | None:
+    """Return the compiled operations for tensors like this one, or None."""
     fits = like.device.type == "cpu" and like.dtype == torch.float32
     if not fits or low not in (torch.float32, torch.bfloat16):
         return None
-    library = load_library("elementwise", tuple(SIGNATURES.items()))
-    return None if library is None else NativeElementwise(library, low=low)
+    library = load_library("elementwise")
+    return None if library is None else CompiledElementwise(library, low=low)
 
 
-# -- What lies between the products of the decoder's recurrence: gates and attention, there and back
-# Each operation fills buffers that the caller made. This is the form for every device and
-# precision; `dlcli.nmt.fast.kernels` has the same four compiled for a CPU.
-#
-# Legend: B batch, S source length, C context, N hidden, A attention size.
+def product_dtype(like: Tensor) -> torch.dtype:
+    """Return the type of products: autocast's where autocast is on, else the tensor's own."""
+    device = like.device.type
+    if like.dtype == torch.float32 and torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return like.dtype
 
 
-class Elementwise(Protocol):
-    """The four operations, and how they want the keys."""
+def fold_biases(bias_ih: Tensor, bias_hh: Tensor) -> tuple[Tensor, Tensor]:
+    """Take together a GRU's biases that no gate scales, so that they are added to W x once.
+
+    Args:
+        bias_ih: b (3N,).
+        bias_hh: c (3N,).
+
+    Returns:
+        b + c but for c_n (3N,), and c_n, which the gate r scales (N,).
+    """
+    N = len(bias_hh) // 3
+    return bias_ih + F.pad(bias_hh[: 2 * N], (0, N)), bias_hh[2 * N :]
+
+
+class Elementwise:
+    """The operations in PyTorch."""
 
     def bend(self, keys: Tensor) -> Tensor:
-        """Prepare keys (B, S, A) once for all steps: what the others take as `keys`."""
-        ...
+        """Prepare keys (B, S, A) once for all steps: what the others take as `Source.keys`."""
+        return keys.contiguous()
 
     def attend(
         self,
         query: Tensor,
+        source: Source,
         *,
-        keys: Tensor,
-        v: Tensor,
-        values: Tensor,
-        mask: Tensor,
         weights: Tensor,
         context: Tensor,
         context_low: Tensor | None,
     ) -> None:
-        """Fill weights (B, S), context (B, C) and its copy for products."""
-        ...
+        """Fill weights (B, S), context (B, C) and its copy for products, from queries (B, A)."""
+        scores = (query.to(source.keys.dtype)[:, None] + source.keys).tanh_() @ source.v
+        torch.softmax(scores.masked_fill_(~source.mask, -torch.inf), dim=1, out=weights)
+        torch.bmm(weights[:, None], source.values, out=context[:, None])
+        if context_low is not None:
+            context_low.copy_(context)
 
     def attend_backward(
         self,
         query: Tensor,
+        source: Source,
         *,
-        keys: Tensor,
-        v: Tensor,
-        values: Tensor,
         weights: Tensor,
         context_grad: Tensor,
         query_grad: Tensor,
@@ -222,7 +113,13 @@ class Elementwise(Protocol):
 
         v's own gradient is added up by rows, v_rows (B, A).
         """
-        ...
+        grad = torch.bmm(source.values, context_grad[:, :, None])[:, :, 0]  # (B, S), of the weights
+        scores_grad = weights * (grad - (weights * grad).sum(1, keepdim=True))
+        bent = (query.to(source.keys.dtype)[:, None] + source.keys).tanh_()
+        v_rows.add_(torch.bmm(scores_grad[:, None], bent)[:, 0])
+        slope = bent.square_().neg_().add_(1).mul_(scores_grad[:, :, None])
+        keys_sum.add_(slope)
+        query_grad.copy_(slope.sum(1).mul_(source.v))
 
     def gates(
         self,
@@ -237,7 +134,7 @@ class Elementwise(Protocol):
         out: Tensor,
         out_low: Tensor,
     ) -> None:
-        """Fill gates (B, 4N), and the new state (B, N) with its copy for products.
+        """Take a step of the GRU.
 
         Args:
             inputs: of the word (B, 3N), all biases but the state's of n included.
@@ -246,90 +143,10 @@ class Elementwise(Protocol):
             bias_n: (D, N): of the first, second … of D equal groups of rows.
             hidden: the old state (B, N).
             mask: (B,) bool; where False the state stays as it is.
-            gates: r, z, n and the state's part of n.
-            out: the new state.
-            out_low: its copy; may be the same tensor.
+            gates: filled with r, z, n and the state's part of n (B, 4N).
+            out: filled with the new state (B, N).
+            out_low: filled with its copy for products; may be the same tensor.
         """
-        ...
-
-    def gates_backward(
-        self,
-        grad: Tensor,
-        *,
-        gates: Tensor,
-        hidden: Tensor,
-        mask: Tensor | None,
-        gates_grad: Tensor,
-    ) -> None:
-        """Fill gates_grad (B, 4N), as n, r, z, n·r; turn grad (B, N) into the old state's.
-
-        What flows through the products is not in the latter.
-        """
-        ...
-
-
-class PlainElementwise:
-    """The operations in PyTorch."""
-
-    def bend(self, keys: Tensor) -> Tensor:
-        """Leave the keys as they are."""
-        return keys.contiguous()
-
-    def attend(
-        self,
-        query: Tensor,
-        *,
-        keys: Tensor,
-        v: Tensor,
-        values: Tensor,
-        mask: Tensor,
-        weights: Tensor,
-        context: Tensor,
-        context_low: Tensor | None,
-    ) -> None:
-        """Attend, see `Elementwise`."""
-        scores = (query.to(keys.dtype)[:, None] + keys).tanh_() @ v
-        torch.softmax(scores.masked_fill_(~mask, -torch.inf), dim=1, out=weights)
-        torch.bmm(weights[:, None], values, out=context[:, None])
-        if context_low is not None:
-            context_low.copy_(context)
-
-    def attend_backward(
-        self,
-        query: Tensor,
-        *,
-        keys: Tensor,
-        v: Tensor,
-        values: Tensor,
-        weights: Tensor,
-        context_grad: Tensor,
-        query_grad: Tensor,
-        keys_sum: Tensor,
-        v_rows: Tensor,
-    ) -> None:
-        """Go back through `attend`."""
-        grad = torch.bmm(values, context_grad[:, :, None])[:, :, 0]  # (B, S), of the weights
-        scores_grad = weights * (grad - (weights * grad).sum(1, keepdim=True))
-        bent = (query.to(keys.dtype)[:, None] + keys).tanh_()
-        v_rows.add_(torch.bmm(scores_grad[:, None], bent)[:, 0])
-        slope = bent.square_().neg_().add_(1).mul_(scores_grad[:, :, None])
-        keys_sum.add_(slope)
-        query_grad.copy_(slope.sum(1).mul_(v))
-
-    def gates(
-        self,
-        inputs: Tensor,
-        *,
-        contexts: Tensor | None,
-        state: Tensor,
-        bias_n: Tensor,
-        hidden: Tensor,
-        mask: Tensor | None,
-        gates: Tensor,
-        out: Tensor,
-        out_low: Tensor,
-    ) -> None:
-        """Take a step of the GRU, see `Elementwise`."""
         B, N = hidden.size()
         both = inputs.to(hidden.dtype)
         both = both if contexts is None else both + contexts
@@ -345,17 +162,12 @@ class PlainElementwise:
             out_low.copy_(out)
 
     def gates_backward(
-        self,
-        grad: Tensor,
-        *,
-        gates: Tensor,
-        hidden: Tensor,
-        mask: Tensor | None,
-        gates_grad: Tensor,
+        self, grad: Tensor, *, gates: Tensor, hidden: Tensor, mask: Tensor | None, out: Tensor
     ) -> None:
-        """Go back through `gates`."""
+        """Fill the gates' gradients, out (B, 4N), as n, r, z, n·r; turn grad (B, N) into the old
+        state's, but for what flows through the products."""
         reset, update, candidate, recurrent = gates.chunk(4, dim=1)
-        to_n, to_r, to_z, to_recurrent = gates_grad.chunk(4, dim=1)
+        to_n, to_r, to_z, to_recurrent = out.chunk(4, dim=1)
         flowing = grad if mask is None else grad * mask[:, None]
         n = flowing * (1 - update) * (1 - candidate * candidate)
         to_n.copy_(n)
@@ -364,13 +176,121 @@ class PlainElementwise:
         to_z.copy_(flowing * (hidden - candidate) * update * (1 - update))
         grad.mul_(update if mask is None else torch.where(mask[:, None], update, 1.0))
 
+    def softmax_grads(self, logits: Tensor, *, targets: Tensor, smoothing: float) -> Tensor:
+        """Write the gradient of the loss over the logits (M, V); return loss and nll (2,)."""
+        V = logits.size(1)
+        full = torch.promote_types(logits.dtype, torch.float32)
+        sums = logits.new_zeros(2, dtype=full)
+        for start in range(0, len(logits), ROWS):
+            part = logits[start : start + ROWS]
+            counted = targets[start : start + ROWS, None] != NO_WORD
+            wanted = targets[start : start + ROWS, None].clamp(min=0)
+            log_p = torch.log_softmax(part, dim=1, dtype=full) * counted
+            nll = -log_p.gather(1, wanted).sum()
+            uniform = -log_p.sum() / V
+            sums += torch.stack([(1 - smoothing) * nll + smoothing * uniform, nll])
+            grad = log_p.exp_().sub_(smoothing / V)
+            grad.scatter_add_(1, wanted, grad.new_full((1, 1), smoothing - 1).expand(len(part), 1))
+            part.copy_(grad.mul_(counted))
+        return sums
 
-def choose_elementwise(like: Tensor, *, low: torch.dtype) -> Elementwise:
-    """Return the compiled operations where there are any for such tensors, else the plain ones.
+    def add_columns(self, rows: Tensor, sums: Tensor) -> None:
+        """Add the sums of the columns of (M, V) to sums (V,)."""
+        sums += rows.sum(0, dtype=sums.dtype)
+
+
+class CompiledElementwise(Elementwise):
+    """The operations compiled, on float32 with float32 or bfloat16.
 
     Args:
-        like: a tensor in full precision.
+        library: `elementwise.cpp`.
         low: the precision of products.
     """
 
-    return native(like, low=low) or PlainElementwise()
+    def __init__(self, library: Library, *, low: torch.dtype) -> None:
+        self._library, self._low = library, int(low == torch.bfloat16)
+
+    def _call(self, name: str, *arguments: object) -> None:
+        self._library.call(name, self._low, torch.get_num_threads(), *arguments)
+
+    def bend(self, keys: Tensor) -> Tensor:
+        """Return e^2k: tanh(q + k) is 1 − 2 / (e^2q · e^2k + 1)."""
+        bent = keys.contiguous().clone()
+        self._call("dl_bend", bent.numel(), bent)
+        return bent
+
+    def attend(
+        self,
+        query: Tensor,
+        source: Source,
+        *,
+        weights: Tensor,
+        context: Tensor,
+        context_low: Tensor | None,
+        owner: Tensor | None = None,
+    ) -> None:
+        """See `Elementwise`; `owner` (N,) int64 says whose sentence each of N queries looks at."""
+        _, S, A = source.keys.size()
+        self._call(
+            "dl_attend",
+            *(len(query), S, A, source.values.size(2)),
+            *(query, query.stride(0), source.keys, source.v, source.values, source.mask, owner),
+            *(weights, context, context_low, 0 if context_low is None else context_low.stride(0)),
+        )
+
+    def attend_backward(
+        self,
+        query: Tensor,
+        source: Source,
+        *,
+        weights: Tensor,
+        context_grad: Tensor,
+        query_grad: Tensor,
+        keys_sum: Tensor,
+        v_rows: Tensor,
+    ) -> None:
+        """See `Elementwise`."""
+        self._call(
+            "dl_attend_backward",
+            *(*source.keys.size(), source.values.size(2)),
+            *(query, query.stride(0), source.keys, source.v, source.values, weights),
+            *(context_grad, query_grad, query_grad.stride(0), keys_sum, v_rows),
+        )
+
+    def gates(
+        self,
+        inputs: Tensor,
+        *,
+        contexts: Tensor | None,
+        state: Tensor,
+        bias_n: Tensor,
+        hidden: Tensor,
+        mask: Tensor | None,
+        gates: Tensor,
+        out: Tensor,
+        out_low: Tensor,
+    ) -> None:
+        """See `Elementwise`."""
+        self._call(
+            "dl_gates",
+            *(*hidden.size(), len(bias_n)),
+            *(inputs, inputs.stride(0), contexts, state, state.stride(0)),
+            *(bias_n, hidden, mask, gates, out, out_low),
+        )
+
+    def gates_backward(
+        self, grad: Tensor, *, gates: Tensor, hidden: Tensor, mask: Tensor | None, out: Tensor
+    ) -> None:
+        """See `Elementwise`."""
+        sizes = hidden.size()
+        self._call("dl_gates_backward", *sizes, grad, gates, hidden, mask, out, out.stride(0))
+
+    def softmax_grads(self, logits: Tensor, *, targets: Tensor, smoothing: float) -> Tensor:
+        """See `Elementwise`."""
+        sums, sizes = logits.new_empty(2, len(logits), dtype=torch.float32), logits.size()
+        self._call("dl_softmax_grads", *sizes, smoothing, logits, targets, sums[0], sums[1])
+        return sums.sum(1)
+
+    def add_columns(self, rows: Tensor, sums: Tensor) -> None:
+        """See `Elementwise`."""
+        self._call("dl_add_columns", *rows.size(), rows, sums)

@@ -1,19 +1,13 @@
-"""The decoder's recurrence with its attention as one function with a gradient of its own.
+"""The encoder's and the decoder's recurrences, each as one function with a gradient of its own.
 
-It computes what `Decoder.unroll` does with additive attention, and is held against it. It is faster
-since each step is two products, one of the state (recurrent gates and query together) and one of
-the context, with everything else elementwise; and since the gradient of every weight is one
-product over all steps after the loop. Products are bfloat16 under autocast; the state, the
-attention and all sums stay in the weights' precision.
+They compute what `Encoder` and `Decoder.unroll` of `dlcli.nmt.networks` do, and are held against
+them. They are faster since a step is one or two products with everything else elementwise, and
+since the gradient of every weight is one product over all steps after the loop. Products are
+bfloat16 under autocast; states, attention and all sums stay in the weights' own precision.
 
-Time comes first here, so that a step is contiguous. Of the gates' gradients one row holds
-
-    n | r | z | n·r | query        (4N + A)
-
-in which n, r, z face the inputs and r, z, n·r, query the state: both are slices of it.
-
-Legend: B batch, S source length, T target length, E embedding, C = 2H context,
-N decoder hidden, A attention size, I = E + C.
+Time comes before the batch here, so that a step is contiguous. Legend: B batch, S source length,
+T target length; D directions, I inputs, H hidden of an encoder's direction; E embedding,
+C = 2H context, N hidden of the decoder, A attention size.
 """
 
 from __future__ import annotations
@@ -23,16 +17,230 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from dlcli.nmt.fast.kernels import choose_elementwise, native
-from dlcli.nmt.gru import fold_biases, product_dtype
+from dlcli.nmt.fast.kernels import Source, choose_elementwise, fold_biases, product_dtype
+
+
+def run_directions(
+    inputs: Tensor, *, cells: Sequence[nn.GRUCell], mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Read sequences, from the front with the first of two cells and from the end with the second.
+
+    The backward direction is the forward one over the reversed sequence, so a step takes both as
+    one batch. Padding leaves a state as it is: reversed, it comes first and leaves zero, so that
+    direction begins at a sentence's real end, without any packing.
+
+    Args:
+        inputs: (S, B, I).
+        cells: forward and backward.
+        mask: (S, B) bool, True where there is a token.
+
+    Returns:
+        The states (S, B, 2H), zero on padding, and each direction's last state (B, 2H).
+    """
+    B, H = inputs.size(1), cells[0].hidden_size
+    ordered = [inputs, inputs.flip(0)]
+    biases = [fold_biases(cell.bias_ih, cell.bias_hh) for cell in cells]
+    projected = [
+        F.linear(one, cell.weight_ih, bias)
+        for one, cell, (bias, _) in zip(ordered, cells, biases, strict=True)
+    ]
+    states = masked_gru(
+        torch.stack(projected, dim=1),
+        initial=cells[0].weight_hh.new_zeros(2, B, H),
+        mask=torch.stack([mask, mask.flip(0)], dim=1),
+        weights=[cell.weight_hh for cell in cells],
+        bias_n=torch.stack([bias_n for _, bias_n in biases]),
+    )  # (S, 2, B, H)
+    last = torch.cat(list(states[-1]), dim=1)
+    both = torch.cat([states[:, 0], states[:, 1].flip(0)], dim=2)
+    return both * mask[:, :, None], last
+
+
+def masked_gru(
+    projected: Tensor, *, initial: Tensor, mask: Tensor, weights: Sequence[Tensor], bias_n: Tensor
+) -> Tensor:
+    """Return the states (S, D, B, H) after each step.
+
+    Args:
+        projected: W x with all biases but the state's of n (S, D, B, 3H).
+        initial: (D, B, H), in full precision.
+        mask: (S, D, B) bool; where False a state stays as it is.
+        weights: D of (3H, H).
+        bias_n: the state's bias of n (D, H).
+    """
+    apply: Any = _MaskedGru.apply
+    states: Tensor = apply(projected, initial, mask, bias_n, *weights)
+    return states
+
+
+class _MaskedGru(Function):
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> Tensor:
+        projected, initial, mask, bias_n, *parameters = arguments
+        low = product_dtype(initial)
+        S, (D, B, H) = len(projected), initial.size()
+        states = initial.new_empty(S + 1, D, B, H)
+        tape = MaskedTape(
+            states=states,
+            states_low=states if low == states.dtype else torch.empty_like(states, dtype=low),
+            gates=initial.new_empty(S, D * B, 4 * H),
+            mask=mask.reshape(S, D * B),
+            weights=[weight.to(low) for weight in parameters],
+        )
+        states[0] = initial
+        tape.states_low[0] = initial
+        with torch.autocast(initial.device.type, enabled=False):
+            _run(projected.contiguous(), tape=tape, bias_n=bias_n)
+        ctx.tape, ctx.input_dtype = tape, projected.dtype
+        made: Tensor = states[1:]
+        return made
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
+        tape: MaskedTape = ctx.tape
+        with torch.autocast(tape.states.device.type, enabled=False):
+            return _run_back(grads[0], tape=tape, input_dtype=ctx.input_dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskedTape:
+    """What the forward pass keeps for the backward one.
+
+    Attributes:
+        states: (S + 1, D, B, H).
+        states_low: the same in the precision of products; may be the same tensor.
+        gates: r, z, n, and the state's part of n (S, D·B, 4H).
+        mask: (S, D·B).
+        weights: D of (3H, H), in the precision of products.
+    """
+
+    states: Tensor
+    states_low: Tensor
+    gates: Tensor
+    mask: Tensor
+    weights: list[Tensor]
+
+
+def _run(projected: Tensor, *, tape: MaskedTape, bias_n: Tensor) -> None:
+    """Fill the tape."""
+    S, D, B, width = projected.size()
+    H = tape.states.size(3)
+    flat, flat_low = (x.view(S + 1, D * B, H) for x in (tape.states, tape.states_low))
+    from_state = tape.states_low.new_empty(D, B, width)
+    steps = choose_elementwise(tape.states, low=tape.states_low.dtype)
+    for t in range(S):
+        for d, weight in enumerate(tape.weights):
+            torch.mm(tape.states_low[t, d], weight.t(), out=from_state[d])
+        steps.gates(
+            projected[t].view(D * B, width),
+            contexts=None,
+            state=from_state.view(D * B, width),
+            bias_n=bias_n,
+            hidden=flat[t],
+            mask=tape.mask[t],
+            gates=tape.gates[t],
+            out=flat[t + 1],
+            out_low=flat_low[t + 1],
+        )
+
+
+def _run_back(
+    states_grad: Tensor, *, tape: MaskedTape, input_dtype: torch.dtype
+) -> tuple[Tensor | None, ...]:
+    """Return the gradients of all that `_MaskedGru.forward` was given, in its order."""
+    S, D, B, H = states_grad.size()
+    full, low = tape.states, tape.states_low.dtype
+    back = full.new_empty(S, D * B, 4 * H, dtype=low)  # n | r | z | n·r
+    grad = full.new_zeros(D, B, H)
+    from_state = grad.new_empty(D, B, H, dtype=low)
+    flat = full.view(S + 1, D * B, H)
+    steps = choose_elementwise(full, low=low)
+    for t in reversed(range(S)):
+        grad += states_grad[t]
+        steps.gates_backward(
+            grad.view(D * B, H),
+            gates=tape.gates[t],
+            hidden=flat[t],
+            mask=tape.mask[t],
+            out=back[t],
+        )
+        for d, weight in enumerate(tape.weights):
+            torch.mm(back[t, d * B : (d + 1) * B, H:], weight, out=from_state[d])
+        grad += from_state
+    by_direction = back.view(S, D, B, 4 * H).transpose(0, 1).reshape(D, S * B, 4 * H)
+    projected = torch.cat([by_direction[:, :, H : 3 * H], by_direction[:, :, :H]], dim=2)
+    before = tape.states_low[:S].transpose(0, 1).reshape(D, S * B, H)
+    weights = [torch.mm(by_direction[d, :, H:].t(), before[d]).to(full.dtype) for d in range(D)]
+    bias_n = by_direction[:, :, 3 * H :].sum(1, dtype=full.dtype)
+    projected = projected.view(D, S, B, 3 * H).transpose(0, 1).to(input_dtype)
+    return projected, grad, None, bias_n, *weights
+
+
+def attentive_gru(
+    embedded: Tensor,
+    *,
+    initial: Tensor,
+    source: Source,
+    cell: nn.GRUCell,
+    query: Tensor,
+    updated: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Consume given words.
+
+    Args:
+        embedded: (T, B, E).
+        initial: s_0 (B, N).
+        source: in full precision, its keys as they were projected.
+        cell: the GRU's parameters.
+        query: the attention's matrix (A, N).
+        updated: whether outputs see the attention after their step, or before it.
+
+    Returns:
+        Hidden states (T, B, N), contexts (T, B, C) and attention (T, B, S) that the outputs see;
+        no gradient flows into the attention as returned.
+    """
+    parameters = (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh, query)
+    seen = (source.keys, source.values, source.mask, source.v)
+    apply: Any = _AttentiveGru.apply
+    hidden, contexts, attention = apply(embedded, initial, *seen, *parameters, updated)
+    return hidden, contexts, attention
+
+
+class _AttentiveGru(Function):
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+        embedded, initial, keys, values, mask, v, *parameters, updated = arguments
+        low = product_dtype(initial)
+        with torch.autocast(initial.device.type, enabled=False):
+            weights = _arrange(parameters, low=low, words=embedded.size(2))
+            steps = choose_elementwise(initial, low=low)
+            source = Source(
+                keys=steps.bend(keys), values=values.contiguous(), mask=mask.contiguous(), v=v
+            )
+            tape = _tape_for(embedded, initial, source=source, weights=weights)
+            _attend_all(tape, source=source, weights=weights, updated=updated)
+        ctx.kept = (tape, source, weights, updated)
+        T, first = len(embedded), int(updated)
+        attention = tape.attention[first : T + first]
+        ctx.mark_non_differentiable(attention)
+        return tape.hidden[1:], tape.contexts[first : T + first], attention
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
+        tape, source, weights, updated = ctx.kept
+        with torch.autocast(tape.hidden.device.type, enabled=False):
+            return (
+                *_attend_back(grads, tape=tape, source=source, weights=weights, updated=updated),
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """The weights of the recurrence, in the precision of products.
+    """The weights of the decoder's recurrence, in the precision of products.
 
     Attributes:
         inputs: of word and context (3N, I); gates r, z, n.
@@ -40,7 +248,6 @@ class Weights:
         state: of the state, recurrent gates and query in one (3N + A, N).
         bias: of the word (3N,), with the state's for r and z.
         bias_n: of the state's part of the candidate (1, N), in full precision.
-        v: of the attention's scores (A,), in full precision.
     """
 
     inputs: Tensor
@@ -48,12 +255,14 @@ class Weights:
     state: Tensor
     bias: Tensor
     bias_n: Tensor
-    v: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tape:
+class AttentiveTape:
     """What the forward pass keeps for the backward one.
+
+    Of the gates' gradients one row holds n | r | z | n·r | query (4N + A), in which n, r, z face
+    the inputs and r, z, n·r, query the state: both are slices of it.
 
     Attributes:
         inputs: words and contexts (T, B, I), in the precision of products.
@@ -74,77 +283,9 @@ class Tape:
     from_state: Tensor
 
 
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """What is looked at: keys (B, S, A), values (B, S, C), mask (B, S)."""
-
-    keys: Tensor
-    values: Tensor
-    mask: Tensor
-
-
-def attentive_gru(
-    embedded: Tensor,
-    *,
-    initial: Tensor,
-    source: Source,
-    cell: nn.GRUCell,
-    query: Tensor,
-    v: Tensor,
-    updated: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Consume given words.
-
-    Args:
-        embedded: (T, B, E).
-        initial: s_0 (B, N).
-        source: in full precision.
-        cell: the GRU's parameters.
-        query: the attention's matrix (A, N).
-        v: (A,).
-        updated: whether outputs see the attention after their step, or before it.
-
-    Returns:
-        Hidden states (T, B, N), contexts (T, B, C) and attention (T, B, S) that the outputs see;
-        no gradient flows into the attention as returned.
-    """
-    parameters = (cell.weight_ih, cell.weight_hh, cell.bias_ih, cell.bias_hh, query, v)
-    apply: Any = _AttentiveGru.apply
-    hidden, contexts, attention = apply(
-        embedded, initial, source.keys, source.values, source.mask, *parameters, updated
-    )
-    return hidden, contexts, attention
-
-
-class _AttentiveGru(Function):
-    @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-        embedded, initial, keys, values, mask, *parameters, updated = arguments
-        low = product_dtype(initial)
-        with torch.autocast(initial.device.type, enabled=False):
-            weights = _prepare(parameters, low=low, words=embedded.size(2))
-            steps = choose_elementwise(initial, low=low)
-            source = Source(
-                keys=steps.bend(keys), values=values.contiguous(), mask=mask.contiguous()
-            )
-            tape = _start(embedded, initial, source=source, weights=weights)
-            _run(tape, source=source, weights=weights, updated=updated)
-        ctx.kept = (tape, source, weights, updated)
-        T, first = len(embedded), int(updated)
-        attention = tape.attention[first : T + first]
-        ctx.mark_non_differentiable(attention)
-        return tape.hidden[1:], tape.contexts[first : T + first], attention
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Any) -> tuple[Any, ...]:
-        tape, source, weights, updated = ctx.kept
-        with torch.autocast(tape.hidden.device.type, enabled=False):
-            return (*_run_back(grads, tape=tape, source=source, weights=weights, updated=updated),)
-
-
-def _prepare(parameters: Sequence[Tensor], *, low: torch.dtype, words: int) -> Weights:
-    """Arrange the cell's weights and biases, the query's weight and v for the loops."""
-    w_ih, w_hh, b_ih, b_hh, query, v = parameters
+def _arrange(parameters: Sequence[Tensor], *, low: torch.dtype, words: int) -> Weights:
+    """Arrange the cell's weights and biases, the query's weight for the loops."""
+    w_ih, w_hh, b_ih, b_hh, query = parameters
     inputs = w_ih.to(low)
     bias, bias_n = fold_biases(b_ih, b_hh)
     return Weights(
@@ -153,16 +294,17 @@ def _prepare(parameters: Sequence[Tensor], *, low: torch.dtype, words: int) -> W
         state=torch.cat([w_hh.to(low), query.to(low)]),
         bias=bias.to(low),
         bias_n=bias_n[None].contiguous(),
-        v=v,
     )
 
 
-def _start(embedded: Tensor, initial: Tensor, *, source: Source, weights: Weights) -> Tape:
+def _tape_for(
+    embedded: Tensor, initial: Tensor, *, source: Source, weights: Weights
+) -> AttentiveTape:
     """Make the tape's buffers, with the words and the first state in them."""
     T, B, E = embedded.size()
     N, low = initial.size(1), weights.inputs.dtype
     width, S, C = weights.inputs.size(1), source.keys.size(1), source.values.size(2)
-    tape = Tape(
+    tape = AttentiveTape(
         inputs=initial.new_empty(T, B, width, dtype=low),
         hidden=(hidden := initial.new_empty(T + 1, B, N)),
         hidden_low=hidden if low == hidden.dtype else hidden.new_empty(T + 1, B, N, dtype=low),
@@ -178,7 +320,7 @@ def _start(embedded: Tensor, initial: Tensor, *, source: Source, weights: Weight
     return tape
 
 
-def _run(tape: Tape, *, source: Source, weights: Weights, updated: bool) -> None:
+def _attend_all(tape: AttentiveTape, *, source: Source, weights: Weights, updated: bool) -> None:
     """Fill the tape."""
     T, B, width = tape.inputs.size()
     N, E = tape.hidden.size(2), width - tape.contexts.size(2)
@@ -191,10 +333,7 @@ def _run(tape: Tape, *, source: Source, weights: Weights, updated: bool) -> None
         torch.mm(tape.hidden_low[i], state_weight, out=tape.from_state[i])
         steps.attend(
             tape.from_state[i, :, 3 * N :],
-            keys=source.keys,
-            v=weights.v,
-            values=source.values,
-            mask=source.mask,
+            source,
             weights=tape.attention[i],
             context=tape.contexts[i],
             context_low=tape.inputs[i, :, E:] if i < T else None,
@@ -215,8 +354,8 @@ def _run(tape: Tape, *, source: Source, weights: Weights, updated: bool) -> None
         )
 
 
-def _run_back(
-    grads: Sequence[Tensor], *, tape: Tape, source: Source, weights: Weights, updated: bool
+def _attend_back(
+    grads: Sequence[Tensor], *, tape: AttentiveTape, source: Source, weights: Weights, updated: bool
 ) -> tuple[Tensor | None, ...]:
     """Return the gradients of all that `_AttentiveGru.forward` was given, in its order."""
     hidden_grads, context_grads, _ = grads
@@ -227,7 +366,7 @@ def _run_back(
     back[T].zero_()
     contexts = torch.zeros_like(tape.contexts)  # c_i's gradients, whole
     contexts[int(updated) : T + int(updated)] = context_grads
-    keys_sum, v_rows = torch.zeros_like(source.keys), source.keys.new_zeros(B, len(weights.v))
+    keys_sum, v_rows = torch.zeros_like(source.keys), source.keys.new_zeros(B, len(source.v))
     grad = tape.hidden.new_zeros(B, N)  # of the state at hand
     from_state, from_context = back.new_empty(B, N), back.new_empty(B, C)
     for i in reversed(range(T + updated)):
@@ -238,15 +377,13 @@ def _run_back(
                 gates=tape.gates[i],
                 hidden=tape.hidden[i],
                 mask=None,
-                gates_grad=back[i, :, : 4 * N],
+                out=back[i, :, : 4 * N],
             )
             torch.mm(back[i, :, : 3 * N], weights.contexts, out=from_context)
             contexts[i] += from_context
         steps.attend_backward(
             tape.from_state[i, :, 3 * N :],
-            keys=source.keys,
-            v=weights.v,
-            values=source.values,
+            source,
             weights=tape.attention[i],
             context_grad=contexts[i],
             query_grad=back[i, :, 4 * N :],
@@ -255,17 +392,17 @@ def _run_back(
         )
         torch.mm(back[i, :, N:], weights.state, out=from_state)
         grad += from_state
-    keys_grad = keys_sum.mul_(weights.v)
+    keys_grad = keys_sum.mul_(source.v)
     values_grad = torch.bmm(tape.attention.permute(1, 2, 0), contexts.transpose(0, 1))
     embedded_grad = torch.mm(
         back[:T].view(T * B, -1)[:, : 3 * N],
         weights.inputs[:, : width - C].roll(N, 0),
     ).view(T, B, width - C)
-    flowing = (embedded_grad, grad, keys_grad, values_grad, None)
-    return (*flowing, *_weight_grads(back, tape=tape, full=grad.dtype), v_rows.sum(0), None)
+    flowing = (embedded_grad, grad, keys_grad, values_grad, None, v_rows.sum(0))
+    return (*flowing, *_weight_grads(back, tape=tape, full=grad.dtype), None)
 
 
-def _weight_grads(back: Tensor, *, tape: Tape, full: torch.dtype) -> tuple[Tensor, ...]:
+def _weight_grads(back: Tensor, *, tape: AttentiveTape, full: torch.dtype) -> tuple[Tensor, ...]:
     """Return the gradients of the cell's weights and biases and of the query's weight."""
     T, B, width = tape.inputs.size()
     N = tape.hidden.size(2)
@@ -280,120 +417,3 @@ def _weight_grads(back: Tensor, *, tape: Tape, full: torch.dtype) -> tuple[Tenso
     sums = gates[:, : 4 * N].sum(0, dtype=full)
     b_ih = torch.cat([sums[N : 3 * N], sums[:N]])
     return w_ih.to(full), state[: 3 * N], b_ih, sums[N:], state[3 * N :]
-
-
-# -- The vocabulary's softmax and its loss in one: logits exist for some rows at a time only
-# The gradient of the logits, softmax minus smoothed target, is written over the logits in the
-# forward pass, and the three products it goes into are taken there and then; the backward pass
-# only scales them. What `smoothed_cross_entropy` of `F.linear` does, which it is held against.
-#
-# Legend: M target words, R features, V vocabulary.
-
-BLOCK_BYTES = 2**25
-"""Logits of so many rows are alive at once: most of a last-level cache."""
-ROWS = 64
-"""Rows whose softmax is computed at once in full precision. Callers fill up to a multiple of it:
-oneDNN compiles, and keeps, a product for every new number of rows."""
-NO_WORD = -1
-"""The target of a row that only fills up: it counts for nothing."""
-
-
-def softmax_loss(
-    features: Tensor,
-    *,
-    weight: Tensor,
-    bias: Tensor,
-    targets: Tensor,
-    label_smoothing: float = 0.0,
-) -> tuple[Tensor, Tensor]:
-    """Return the label-smoothed loss and the negative log-likelihood, summed over words, in nats.
-
-    Args:
-        features: (M, R).
-        weight: (V, R).
-        bias: (V,).
-        targets: (M,) int64; `NO_WORD` where a row is not to be counted.
-        label_smoothing: ε in [0, 1).
-
-    Returns:
-        The loss, and the likelihood's, into which no gradient flows.
-    """
-    apply: Any = _SoftmaxLoss.apply
-    loss, nll = apply(features, weight, bias, targets, label_smoothing)
-    return loss, nll
-
-
-class _SoftmaxLoss(Function):
-    @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
-        features, weight, bias, targets, smoothing = arguments
-        low, full = product_dtype(weight), weight.dtype
-        ctx.types = [argument.dtype for argument in arguments[:3]]
-        with torch.autocast(weight.device.type, enabled=False):
-            few, rows, columns = features.to(low), weight.to(low), bias.to(low)
-            sums = features.new_zeros(2, dtype=full)
-            compiled, wanted = native(weight, low=low), any(ctx.needs_input_grad)
-            turn = turn_to_grads if compiled is None else compiled.softmax_grads
-            grads = _Grads(few, rows=rows, full=full) if wanted else None
-            size = max(ROWS, BLOCK_BYTES // (rows.size(0) * rows.element_size()))
-            for start in range(0, len(few), size):
-                block = slice(start, start + size)
-                logits = torch.addmm(columns, few[block], rows.t())  # (≤ size, V)
-                sums += turn(logits, targets=targets[block], smoothing=smoothing)
-                if grads is not None:
-                    grads.add(logits, few=few, rows=rows, block=block)
-        ctx.grads = grads
-        loss, nll = sums.unbind()
-        ctx.mark_non_differentiable(nll)
-        return loss, nll
-
-    @staticmethod
-    def backward(ctx: Any, *output_grads: Any) -> tuple[Tensor | None, ...]:
-        scale, grads = output_grads[0], ctx.grads
-        found = (grads.features, grads.weight, grads.bias)
-        scaled = [grad.to(kind).mul_(scale) for grad, kind in zip(found, ctx.types, strict=True)]
-        ctx.grads = None
-        return (*scaled, None, None)
-
-
-class _Grads:
-    """Gradients of a sum of losses, block by block."""
-
-    def __init__(self, few: Tensor, *, rows: Tensor, full: torch.dtype) -> None:
-        self.features = torch.empty_like(few)
-        self.weight = torch.zeros_like(rows) if not len(few) else None
-        self.bias = rows.new_zeros(len(rows), dtype=full)
-        self._full = full
-
-    def add(self, logits_grad: Tensor, *, few: Tensor, rows: Tensor, block: slice) -> None:
-        """Take in one block's gradient of the logits."""
-        torch.mm(logits_grad, rows, out=self.features[block])
-        weight = torch.mm(logits_grad.t(), few[block])
-        whole = logits_grad.size(0) == len(few)
-        if self.weight is None:
-            self.weight = weight if whole else weight.to(self._full)
-        else:
-            self.weight += weight
-        if compiled := native(self.bias, low=few.dtype):
-            compiled.add_columns(logits_grad, self.bias)
-        else:
-            self.bias += logits_grad.sum(0, dtype=self._full)
-
-
-def turn_to_grads(logits: Tensor, *, targets: Tensor, smoothing: float) -> Tensor:
-    """Write the gradient of the loss over the logits (M, V); return loss and nll (2,), summed."""
-    V = logits.size(1)
-    full = torch.promote_types(logits.dtype, torch.float32)
-    sums = logits.new_zeros(2, dtype=full)
-    for start in range(0, len(logits), ROWS):
-        part = logits[start : start + ROWS]
-        counted = targets[start : start + ROWS, None] != NO_WORD
-        wanted = targets[start : start + ROWS, None].clamp(min=0)
-        log_p = torch.log_softmax(part, dim=1, dtype=full) * counted
-        nll = -log_p.gather(1, wanted).sum()
-        uniform = -log_p.sum() / V
-        sums += torch.stack([(1 - smoothing) * nll + smoothing * uniform, nll])
-        grad = log_p.exp_().sub_(smoothing / V)
-        grad.scatter_add_(1, wanted, grad.new_full((1, 1), smoothing - 1).expand(len(part), 1))
-        part.copy_(grad.mul_(counted))
-    return sums

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 from typing import Any
 
 import pytest
 import torch
 
-from dlcli.nmt.beam import Hypothesis
 from dlcli.nmt.fast.decoding import (
     KINDS,
     CompiledDecoder,
     Kind,
-    NativeDecoding,
     Panels,
     compile_decoder,
-    native_decoding,
+    decoding_library,
 )
-from dlcli.nmt.fast.products import quantise_weight
-from dlcli.nmt.model import Translation
-from dlcli.nmt.search import search
-from tests.nmt.tiny_model import padded, tiny_model
+from dlcli.nmt.networks import AttentionGru
+from dlcli.nmt.search import Hypothesis, search
+from tests.nmt.tiny_model import SENTENCES, padded, tiny_model
 
-SENTENCES = [[4, 5, 6], [7], [8, 9, 4, 10, 5], [5, 5], [6, 4, 9, 9]]
 MODELS = [
     {"attention_query": "updated"},
     {"attention_query": "previous"},
@@ -32,11 +29,11 @@ MODELS = [
 
 
 @pytest.fixture(params=MODELS, ids=lambda kind: "-".join(map(str, kind.values())))
-def model(request: pytest.FixtureRequest) -> Translation:
+def model(request: pytest.FixtureRequest) -> AttentionGru:
     return tiny_model(**request.param).float()
 
 
-def compiled(model: Translation, *, kind: Kind = "fp32") -> CompiledDecoder:
+def compiled(model: AttentionGru, *, kind: Kind = "fp32") -> CompiledDecoder:
     with torch.no_grad():
         found = compile_decoder(model, kind=kind)
     if found is None:
@@ -45,19 +42,17 @@ def compiled(model: Translation, *, kind: Kind = "fp32") -> CompiledDecoder:
 
 
 def found_by(
-    model: Translation, weights: CompiledDecoder | None, **options: Any
+    model: AttentionGru, weights: CompiledDecoder | None, **options: Any
 ) -> list[list[Hypothesis]]:
-    model.use_kernels(weights is not None)
-    found = search(model, *padded(*SENTENCES, width=8), weights=weights, **options)
-    model.use_kernels(True)
-    return found
+    model.fused = weights is not None
+    return search(model, *padded(*SENTENCES, width=8), fast=weights, **options)
 
 
 @pytest.mark.parametrize("beam", [1, 3, 5])
 @pytest.mark.parametrize("n_best", [1, 3])
 @pytest.mark.parametrize("penalty", [0.0, 0.6, 1.0])
 def test_it_finds_what_the_plain_search_finds(
-    model: Translation, beam: int, n_best: int, penalty: float
+    model: AttentionGru, beam: int, n_best: int, penalty: float
 ) -> None:
     options = {"beam_size": beam, "n_best": min(beam, n_best), "length_penalty": penalty}
     for max_length in (1, 6, None):
@@ -72,7 +67,7 @@ def test_it_finds_what_the_plain_search_finds(
 
 
 @pytest.mark.parametrize("kind", ["bf16", "int8"])
-def test_coarser_products_come_near(model: Translation, kind: Kind) -> None:
+def test_coarser_products_come_near(model: AttentionGru, kind: Kind) -> None:
     options: dict[str, Any] = {"beam_size": 1, "max_length": 1}
     many = found_by(model, compiled(model, kind=kind), **options)
     wanted = found_by(model, None, **options)
@@ -82,7 +77,7 @@ def test_coarser_products_come_near(model: Translation, kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_sentence_does_not_depend_on_its_batch_nor_on_what_came_before(
-    model: Translation, kind: Kind
+    model: AttentionGru, kind: Kind
 ) -> None:
     options: dict[str, Any] = {"beam_size": 3, "n_best": 3, "max_length": 9}
     weights = compiled(model, kind=kind)
@@ -92,7 +87,7 @@ def test_a_sentence_does_not_depend_on_its_batch_nor_on_what_came_before(
     for place in range(len(SENTENCES)):
         rows = torch.tensor([place] * 4)
         fresh = compiled(model, kind=kind)
-        alone = search(model, source[rows], mask[rows], weights=fresh, **options)
+        alone = search(model, source[rows], mask[rows], fast=fresh, **options)
         assert [one.ids for one in alone[0]] == [one.ids for one in whole[place]]
         scores = [one.score for one in whole[place]]
         assert [one.score for one in alone[0]] == pytest.approx(scores, rel=1e-6)
@@ -102,8 +97,8 @@ def test_a_beam_as_wide_as_the_vocabulary_holds_what_there_is() -> None:
     model = tiny_model(vocabulary=6).float()
     options: dict[str, Any] = {"beam_size": 60, "n_best": 60, "max_length": 3}
     weights = compiled(model)
-    many = search(model, *padded([4, 5], [5]), weights=weights, **options)
-    model.use_kernels(False)
+    many = search(model, *padded([4, 5], [5]), fast=weights, **options)
+    model.fused = False
     wanted = search(model, *padded([4, 5], [5]), **options)
     for one, other in zip(many, wanted, strict=True):
         assert {h.ids for h in one} == {h.ids for h in other}
@@ -133,28 +128,21 @@ def test_without_attention_or_in_float64_there_is_no_compiled_form() -> None:
     assert compile_decoder(tiny_model(), kind="fp32") is None
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_it_is_for_float32_on_the_cpu_only(kind: Kind) -> None:
-    assert native_decoding(torch.zeros(1, dtype=torch.float64), kind=kind) is None
-    assert native_decoding(torch.zeros(1, device="meta"), kind=kind) is None
-
-
-def test_without_a_library_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dlcli.nmt.fast.decoding.load_library", lambda *_: None)
-    assert native_decoding(torch.zeros(1), kind="fp32") is None
-
-
-# -- Products in panels against torch's, row by row
+# Products in panels against torch's, row by row
 
 GENERATOR = torch.Generator().manual_seed(0)
 NEAR = {"fp32": 1e-5, "bf16": 1e-2, "int8": 1e-2}
 
 
-def functions(kind: Kind) -> NativeDecoding:
-    found = native_decoding(torch.zeros(1), kind=kind)
-    if found is None:
+def multiply(panels: Panels, rows: torch.Tensor, *, kind: Kind) -> torch.Tensor:
+    """Map rows (N, K) to (N, M)."""
+    library = decoding_library(kind)
+    if library is None:
         pytest.skip("this machine has no C++ compiler or not the instructions")
-    return found
+    out, rows = rows.new_empty(len(rows), panels.shape[0]), rows.contiguous()
+    pointers = ctypes.byref(panels.pointers())
+    library.call("dl_multiply", KINDS.index(kind), 1, pointers, len(rows), rows, out)
+    return out
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -165,7 +153,7 @@ def test_a_product_is_torch_s(kind: Kind, outputs: int, inputs: int, biased: boo
     weight = torch.randn(outputs, inputs, generator=GENERATOR)
     bias = torch.randn(outputs, generator=GENERATOR) if biased else None
     rows = torch.randn(15, inputs, generator=GENERATOR)
-    found = functions(kind).multiply(Panels(weight, bias, kind=kind), rows)
+    found = multiply(Panels(weight, bias, kind=kind), rows, kind=kind)
     wanted = torch.nn.functional.linear(rows, weight, bias)
     scale = rows.norm(dim=1)[:, None] * weight.norm(dim=1) + 1
     assert ((found - wanted).abs() / scale).max() < NEAR[kind]
@@ -175,9 +163,9 @@ def test_a_product_is_torch_s(kind: Kind, outputs: int, inputs: int, biased: boo
 def test_a_row_does_not_depend_on_its_neighbours(kind: Kind) -> None:
     panels = Panels(torch.randn(70, 41, generator=GENERATOR), None, kind=kind)
     rows = torch.randn(200, 41, generator=GENERATOR)
-    whole = functions(kind).multiply(panels, rows)
+    whole = multiply(panels, rows, kind=kind)
     for first, count in ((0, 1), (3, 5), (95, 7), (100, 100)):
-        part = functions(kind).multiply(panels, rows[first : first + count])
+        part = multiply(panels, rows[first : first + count], kind=kind)
         assert torch.equal(part, whole[first : first + count])
 
 
@@ -185,7 +173,7 @@ def test_sums_of_the_largest_integers_are_exact() -> None:
     signs = torch.randint(2, (9 + 40, 640), generator=GENERATOR) * 2.0 - 1
     signs[0] = signs[9] = 1
     rows, weight = signs.split([9, 40])
-    found = functions("int8").multiply(Panels(weight, None, kind="int8"), rows)
+    found = multiply(Panels(weight, None, kind="int8"), rows, kind="int8")
     torch.testing.assert_close(found, rows @ weight.t(), rtol=1e-6, atol=1e-3)
 
 
@@ -194,13 +182,6 @@ def test_sums_of_the_largest_integers_are_exact() -> None:
 def test_what_is_no_number_stays_none(kind: Kind, bad: float) -> None:
     rows = torch.ones(2, 40)
     rows[1, 3] = bad
-    found = functions(kind).multiply(Panels(torch.ones(5, 40), None, kind=kind), rows)
+    found = multiply(Panels(torch.ones(5, 40), None, kind=kind), rows, kind=kind)
     assert found[0].isfinite().all()
     assert not found[1].isfinite().any()
-
-
-def test_integers_stand_for_their_weights() -> None:
-    weight = torch.randn(5, 40, generator=GENERATOR)
-    steps, columns = quantise_weight(weight)
-    assert steps.abs().amax(1).tolist() == [127] * 5
-    assert ((steps * columns[:, None] - weight).abs() <= 0.5001 * columns[:, None]).all()

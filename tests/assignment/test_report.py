@@ -1,42 +1,43 @@
-""""""
+"""The report: answers kept and found again, questions that fail, models and trainings at hand."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dlcli import pretrained
-from dlcli.assignment import evidence
-from dlcli.assignment import evidence as divergence
-from dlcli.assignment import evidence as sampling
-from dlcli.assignment import layernorm as norms
-from dlcli.assignment import vae as bounds
 from dlcli.assignment.lab import (
     FULL,
     QUICK,
     STAND_IN,
-    UNUSED_S,
-    Cache,
     Lab,
-    answered,
     digest_of_files,
     package_stamp,
     packaged,
-    settled,
     stored_loss,
     stored_result,
     stored_signature,
     stored_test,
 )
-from dlcli.assignment.question import Answer, Number, Question
+from dlcli.assignment.question import Answer, Figure, Number, Question, drawn, read_answer
+from dlcli.assignment.report import QUESTIONS, UNUSED_S, Cache, answered, select, settled
+from dlcli.display.console import to_json
+from dlcli.display.plots import Line, lines
+from dlcli.engine.config import merge
 from dlcli.engine.runs import RunFolder
-from dlcli.errors import ConfigError, DataError, Interrupted
+from dlcli.errors import ConfigError, DataError, Interrupted, UsageFault
+from dlcli.nmt.config import NmtTrainConfig
+from tests.assignment.conftest import TINY
+from tests.assignment.test_questions import numbers
 
 KEY = {"question": 1, "seed": 0}
 
@@ -169,19 +170,6 @@ def test_an_unknown_data_set_is_refused(lab: Lab) -> None:
         lab.has("mnits")
 
 
-@pytest.mark.parametrize(
-    "question",
-    [sampling.SAMPLING, divergence.DIVERGENCE, evidence.EVIDENCE, bounds.BOUNDS, norms.EQUATIONS],
-)
-def test_printed_commands_name_a_seed_that_is_not_the_usual_one(
-    question: Question, lab: Lab
-) -> None:
-    commands = question.answer(dataclasses.replace(lab, seed=7)).commands
-    assert commands
-    assert all(command.endswith(" --seed 7") for command in commands)
-    assert lab.and_seed == ""
-
-
 def test_full_is_nowhere_smaller_than_quick() -> None:
     for name in ("epochs", "eval_images", "eval_k", "grid_epochs", "gradient_samples"):
         assert getattr(FULL, name) > getattr(QUICK, name), name
@@ -261,3 +249,95 @@ def test_an_interruption_keeps_what_was_answered(
     with pytest.raises(Interrupted, match="1 of 2 sections"):
         list(answered(questions, lab, cache=Cache(tmp_path)))
     assert next(answered(questions[:1], lab, cache=Cache(tmp_path))).kept
+
+
+def test_an_answer_comes_back_from_json_as_it_was() -> None:
+    answer = Answer(
+        words=("One.", "Two."),
+        formula="a = b",
+        numbers=(
+            Number(name="a", value=1.5, error=0.1, signature="s"),
+            Number(name="b", value=None, ci95=(0.0, None), reference="r", signature="s"),
+        ),
+        figures=(Figure(svg="<svg/>", alt="a", caption="c", is_picture=True),),
+        commands=("dl env",),
+        notes=("n",),
+    )
+    assert read_answer(json.loads(to_json(answer))) == answer
+
+
+def test_the_same_figure_has_the_same_text() -> None:
+    def text() -> str:
+        line = Line(name="a", x=[1, 2], y=[1, 3])
+        return drawn(lambda path: lines(path, [line], x_label="x", y_label="y"))
+
+    assert "<svg" in text()
+    assert text() == text()
+
+
+def test_all_questions_where_none_is_named() -> None:
+    assert select(QUESTIONS, []) == list(QUESTIONS)
+
+
+def test_those_named_in_the_order_of_the_catalogue() -> None:
+    assert [question.number for question in select(QUESTIONS, [12, 2, 2])] == [2, 12]
+
+
+def test_an_unknown_section_names_those_there_are() -> None:
+    with pytest.raises(UsageFault, match="no section 17") as caught:
+        select(QUESTIONS, [17])
+    assert "1, 2, 3" in caught.value.hint
+
+
+def test_the_sixteen_questions_stand_in_order() -> None:
+    assert [question.number for question in QUESTIONS] == list(range(1, 17))
+
+
+def test_a_chapter_is_in_one_piece() -> None:
+    chapters = [name for name, _ in itertools.groupby(QUESTIONS, lambda question: question.chapter)]
+    assert len(chapters) == len(set(chapters)) == 3
+
+
+def test_every_question_asks_something() -> None:
+    assert all(question.asks.endswith("?") and question.title for question in QUESTIONS)
+
+
+SMALL = {
+    "data": {"train_pairs": 60, "vocabulary": 300, "validation": 12},
+    "model": {"embedding": 8, "encoder_hidden": 4, "hidden": 8, "attention_size": 4},
+    "loop": {"epochs": 1, "batch_size": 30},
+}
+
+
+@pytest.fixture
+def full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    """A lab that trains all it needs, in miniature."""
+    whole = Lab.translator_config
+
+    def small(self: Lab, changes: Mapping[str, Any]) -> NmtTrainConfig:
+        return whole(self, merge(SMALL, changes))
+
+    monkeypatch.setattr(Lab, "translator_config", small)
+    sizes = dataclasses.replace(
+        TINY, mode="full", trained_here=True, grid_images=40, beam_size=2, judge_images=20
+    )
+    return Lab(sizes=sizes, runs=tmp_path / "runs", data="glyphs:120", offline=True, threads=1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_every_question_is_answered_by_what_was_trained_for_it(full: Lab, tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    sections = list(answered(QUESTIONS, full, cache=cache))
+    assert [(section.question.number, section.failure) for section in sections] == [
+        (question.number, "") for question in QUESTIONS
+    ]
+    for section in sections:
+        answer = section.answer
+        assert answer is not None
+        assert numbers(answer), section.question.number
+        assert "pretrained:" not in " ".join(answer.commands), section.question.number
+    trained = {path.name.rsplit("-", 1)[0] for path in (tmp_path / "runs").iterdir()}
+    assert {"vae-mlp", "vae-conv", "nmt", "nmt-none"} <= trained
+    again = answered(QUESTIONS, full, cache=cache)
+    assert all(section.kept for section in again)

@@ -1,0 +1,32 @@
+"""How far a long estimate is, reported on the way to whoever shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+ProgressCallback = Callable[[str, float], object]
+"""Is called with what is being done, in a word, and what fraction of it is there, 0 to 1."""
+CountCallback = Callable[[int], object]
+"""Is called with how many samples or moves have been made since the last call."""
+
+
+def no_progress(*_anything: object) -> None:
+    """Stand for either callback where nobody listens."""
+
+
+def count_progress(total: int, *, stage: str, progress: ProgressCallback) -> CountCallback:
+    """Turn counts into a growing fraction of `total`; the stage begins with 0."""
+    done = 0
+
+    def add(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(stage, min(1.0, done / total))
+
+    add(0)
+    return add
+
+
+def part_of(progress: ProgressCallback, *, start: float, share: float) -> ProgressCallback:
+    """Report a part of a whole, which begins at `start` and is `share` of it."""
+    return lambda stage, done: progress(stage, start + done * share)

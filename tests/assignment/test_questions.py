@@ -1,0 +1,242 @@
+"""Every question of the assignment, asked in miniature: its numbers are of the right size."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+
+import pytest
+import torch
+
+from dlcli.assignment import evidence, layernorm, nmt, vae
+from dlcli.assignment.evidence import MU, SIGMA, by_hand
+from dlcli.assignment.lab import Lab
+from dlcli.assignment.nmt import interval_of_aer, uniform_attention
+from dlcli.assignment.question import Answer, Number, Question
+from dlcli.assignment.vae import workshop_command, workshop_run
+from dlcli.nmt.networks import AttentionGru
+
+
+def numbers(answer: Answer) -> dict[str, Number]:
+    """Return an answer's numbers by name, after looking at what every answer must have."""
+    assert answer.words
+    assert answer.commands
+    assert all(command.startswith(("dl ", "pytest ")) for command in answer.commands)
+    for one in answer.numbers:
+        assert "version:dlcli-" in one.signature, one.name
+    for figure in answer.figures:
+        assert figure.svg.lstrip().startswith("<?xml")
+        assert len(figure.alt) > 20
+        assert figure.caption
+    found = {one.name: one for one in answer.numbers}
+    assert len(found) == len(answer.numbers), "two numbers have one name"
+    return found
+
+
+def number(answer: Answer, beginning: str) -> Number:
+    """Return the number of this name, or the only one whose name begins so."""
+    named = numbers(answer)
+    if beginning in named:
+        return named[beginning]
+    (found,) = (one for name, one in named.items() if name.startswith(beginning))
+    return found
+
+
+def value_of(answer: Answer, beginning: str) -> float:
+    """Return the value of that number, which has to be there."""
+    found = number(answer, beginning).value
+    assert found is not None
+    return found
+
+
+def test_near_is_zero_and_far_is_half_a_square(lab: Lab) -> None:
+    found = numbers(evidence.divergence.answer(lab))
+    exact = [one.value for name, one in found.items() if name.endswith("closed form")]
+    assert exact == [0, pytest.approx(4.5)]
+
+
+def test_the_formula_by_hand_is_what_the_code_computes(lab: Lab) -> None:
+    answer = evidence.loss_terms.answer(lab)
+    assert number(answer, "KL(q ‖ p)").value == pytest.approx(by_hand(MU, SIGMA))
+    assert number(answer, "L_reg, `pretrained:vae-conv`").value == pytest.approx(22.88, abs=0.01)
+    assert number(answer, "L_reg, over draws, `pretrained:vae-best`").value is not None
+    assert len(answer.figures) == 2, "a learned prior has no shares"
+
+
+def test_importance_sampling_finds_the_exact_truth(lab: Lab) -> None:
+    answer = evidence.prior_average.answer(lab)
+    found = number(answer, "D = 2: log p̂(x), importance")
+    truth = float(re.sub(r"^exactly ", "", found.reference))
+    assert found.value is not None
+    assert abs(found.value - truth) < 0.2
+    assert number(answer, "D = 2: KL").reference.startswith("8.4")
+
+
+def test_the_draws_agree_with_what_is_known_exactly(lab: Lab) -> None:
+    answer = vae.sampling.answer(lab)
+    prior = number(answer, "log N(z; 0, I)")
+    assert prior.value is not None
+    assert prior.error is not None
+    exact = -10 * math.log(2 * math.pi * math.e)
+    assert abs(prior.value - exact) < 4 * prior.error
+    ink = number(answer, "share of white pixels")
+    assert ink.value is not None
+    assert ink.error is not None
+    assert abs(ink.value - float(ink.reference.split()[0])) < 4 * ink.error + 1e-3
+
+
+def test_the_gap_is_not_negative_and_the_signature_tells_the_data(lab: Lab) -> None:
+    answer = vae.bounds.answer(lab)
+    gap = number(answer, "gap between ELBO and IWAE-5")
+    assert gap.value is not None
+    assert gap.value > 0
+    assert "data:glyphs:70|" in gap.signature
+    assert "trained-on:mnist" in gap.signature
+    assert "away from home" in answer.notes[0]
+    best = number(answer, "−IWAE-5 of `pretrained:vae-best`")
+    assert best.name.endswith("with a learned prior")
+    assert "two stochastic layers" in best.reference
+    assert answer.commands[1].startswith("dl vae eval --run pretrained:vae-best ")
+
+
+def test_every_snapshot_has_its_bound_and_its_gap(lab: Lab) -> None:
+    answer = vae.bounds_in_training.answer(lab)
+    assert len(numbers(answer)) == 4
+    assert not answer.notes
+
+
+def test_the_score_function_scatters_more(lab: Lab) -> None:
+    ratio = number(vae.gradients.answer(lab), "variance, score function")
+    assert ratio.value is not None
+    assert ratio.value > 1
+    assert "trained-on" not in ratio.signature
+
+
+def test_three_networks_that_differ_in_one_setting_each(lab: Lab) -> None:
+    answer = vae.convolutions.answer(lab)
+    found = numbers(answer)
+    assert "skip:yes" in found["test −ELBO, with skips (cheating)"].signature
+    assert "norm:none" in found["test −ELBO, no batch norm"].signature
+    assert "norm:batch" in found["test −ELBO, with batch norm"].signature
+    assert [command.endswith("--skip") for command in answer.commands] == [False, False, True]
+
+
+def test_a_heavier_regulariser_leaves_less_divergence(lab: Lab) -> None:
+    answer = vae.objective.answer(lab)
+    free, dear = (number(answer, f"KL, β = {beta}").value for beta in ("0 ", "10"))
+    assert free is not None
+    assert dear is not None
+    assert free > dear
+    assert "beta:10" in number(answer, "KL, β = 10").signature
+
+
+def test_shows_its_own_training_and_every_packaged_model(lab: Lab) -> None:
+    answer = vae.pictures.answer(lab)
+    assert len(answer.figures) == 1 + len(lab.subjects)
+    assert all(figure.is_picture for figure in answer.figures)
+    assert "after 0, 1 epochs" in answer.figures[0].caption
+    stored = numbers(answer)["−ELBO on mnist, `pretrained:vae-conv`"]
+    assert stored.value is not None
+    assert 93 < stored.value < 94
+
+
+def test_a_grid_of_six_cells(lab: Lab) -> None:
+    answer = vae.optimisers.answer(lab)
+    names = [name for name in numbers(answer) if name.startswith("test −ELBO")]
+    assert len(names) == 6
+    assert "adam at 0.001" in names[1]
+    assert "optim.lr=1.0e-4,1.0e-3,1.0e-2" in answer.commands[0]
+    assert "glyphs:70" in answer.notes[0]
+
+
+def test_the_report_trains_what_its_command_says(lab: Lab) -> None:
+    assert workshop_command(lab) == "dl vae train --data glyphs:70 --epochs 1 --snapshots 0 1"
+    assert "train-images:70|epochs:1" in workshop_run(lab).signature
+
+
+def test_the_paper_s_example_runs_against_the_diagonal(lab: Lab) -> None:
+    answer = nmt.attention.answer(lab)
+    assert number(answer, "steps against the diagonal").value == 2
+    for kind in ("attention", "the posterior"):
+        rate = number(answer, f"alignment error rate of {kind}, 12 sentences")
+        assert rate.value is not None
+        assert rate.ci95 is not None
+        low, high = rate.ci95
+        assert low is not None
+        assert high is not None
+        assert 0 <= low <= rate.value <= high < 20
+        assert "task:align|data:grammar-test" in rate.signature
+        assert f"links-from:{kind.split()[-1]}|" in rate.signature
+
+
+def test_the_interval_of_a_rate_is_around_it() -> None:
+    known = [frozenset({(0, 0), (1, 1)})] * 100
+    half = [frozenset({(0, 0), (1, 0)}) if place % 2 else known[0] for place in range(100)]
+    low, high = interval_of_aer(half, known)
+    assert low < 0.25 < high
+    assert interval_of_aer(known, known) == (0, 0)
+    assert interval_of_aer(half, known) == pytest.approx((low, high))
+
+
+def test_the_stored_losses_give_the_exposure_gap(lab: Lab) -> None:
+    answer = nmt.forcing.answer(lab)
+    forced, free, gap = (
+        number(answer, beginning).value
+        for beginning in ("loss after the true", "loss after its own", "exposure gap")
+    )
+    assert forced is not None
+    assert free is not None
+    assert gap == pytest.approx(free - forced)
+    assert "compare-forcing" in answer.commands[1]
+
+
+def test_a_decoder_robbed_of_its_attention_is_worse(lab: Lab) -> None:
+    answer = nmt.memory.answer(lab)
+    with_it = number(answer, "BLEU with attention").value
+    without = number(answer, "BLEU with attention made uniform")
+    assert with_it is not None
+    assert without.value is not None
+    assert with_it > without.value + 10
+    assert "attention-weights:uniform" in without.signature
+    assert "does not train a second translator" in answer.notes[0]
+
+
+def test_uniform_attention_looks_at_all_words_alike(lab: Lab) -> None:
+    trained, _ = lab.translator
+    robbed = uniform_attention(trained)
+    source = torch.tensor([[5, 6, 7, 8]])
+    found = robbed.model.force(source, source > 0, torch.tensor([[1, 9, 10]])).attention
+    assert torch.allclose(found, torch.full_like(found, 0.25), atol=1e-3)
+    assert isinstance(trained.model, AttentionGru)
+    assert trained.model.decoder.attention is not None
+    assert trained.model.decoder.attention.v.abs().max() > 0
+
+
+def test_both_equations_agree_with_autograd(lab: Lab) -> None:
+    found = numbers(layernorm.equations.answer(lab))
+    assert len(found) == 2
+    assert all(one.value is not None and one.value < 1e-10 for one in found.values())
+
+
+def test_pre_norm_falls_with_depth_and_post_norm_does_not(lab: Lab) -> None:
+    answer = layernorm.depth.answer(lab)
+    post, pre = (number(answer, f"slope against depth, {name}").value for name in ("post", "pre"))
+    assert post is not None
+    assert pre is not None
+    assert pre < post
+    assert "Xiong" in number(answer, "slope against depth, pre").reference
+    assert len(answer.figures) == 2
+
+
+@pytest.mark.parametrize(
+    "question",
+    [vae.sampling, evidence.divergence, evidence.prior_average, vae.bounds, layernorm.equations],
+)
+def test_printed_commands_name_a_seed_that_is_not_the_usual_one(
+    question: Question, lab: Lab
+) -> None:
+    commands = question.answer(dataclasses.replace(lab, seed=7)).commands
+    assert commands
+    assert all(command.endswith(" --seed 7") for command in commands)
+    assert lab.and_seed == ""

@@ -1,0 +1,165 @@
+"""Fast forms decline a network that is not, to the last module, the one they were written for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dlcli.nmt.fast import paths as module
+from dlcli.nmt.fast.decoding import KINDS
+from dlcli.nmt.fast.paths import fast_paths
+from dlcli.nmt.model import TranslationModel
+from dlcli.nmt.networks import AdditiveAttention, AttentionGru, Encoder, Readout
+from dlcli.nmt.search import search
+from tests.nmt.tiny_model import SENTENCES, other_model, padded, pair, tiny_model
+
+KNOWN: list[dict[str, Any]] = [
+    {},
+    {"attention": "none"},
+    {"attention_query": "previous", "readout": "tanh"},
+    {"tie_embeddings": False, "encoder_layers": 3},
+]
+
+
+class OtherCell(nn.GRUCell):
+    """A cell of another kind, with the parameters of the one it is derived from."""
+
+
+class OtherAttention(AdditiveAttention):
+    """Attention that is sharper."""
+
+    def forward(self, *given: Any, **more: Any) -> tuple[Tensor, Tensor]:
+        context, weights = super().forward(*given, **more)
+        return 2 * context, weights
+
+
+def _other_cell(model: AttentionGru) -> None:
+    model.decoder.cell = OtherCell(6 + 10, 7)
+
+
+def _other_attention(model: AttentionGru) -> None:
+    model.decoder.attention = OtherAttention(query_size=7, value_size=10, size=3)
+
+
+def _other_encoder_cell(model: AttentionGru) -> None:
+    model.encoder.forwards[0] = OtherCell(6, 5)
+
+
+def _new_module(model: AttentionGru) -> None:
+    model.decoder.dropout = nn.Dropout(0.5)
+
+
+def _new_parameter(model: AttentionGru) -> None:
+    model.readout.temperature = nn.Parameter(torch.ones(1))
+
+
+def _new_buffer(model: AttentionGru) -> None:
+    model.encoder.register_buffer("scale", torch.ones(1))
+
+
+def _new_readout(model: AttentionGru) -> None:
+    model.readout = type("OtherReadout", (Readout,), {})(inputs=23, size=6, kind="maxout")
+
+
+def _new_encoder(model: AttentionGru) -> None:
+    model.encoder = type("OtherEncoder", (Encoder,), {})(inputs=6, hidden=5)
+
+
+def _limited_embedding(model: AttentionGru) -> None:
+    model.embedding.max_norm = 1.0
+
+
+def _no_bias(model: AttentionGru) -> None:
+    model.decoder.bridge.bias = None  # type: ignore[assignment]
+
+
+CHANGES = [
+    _other_cell,
+    _other_attention,
+    _other_encoder_cell,
+    _new_module,
+    _new_parameter,
+    _new_buffer,
+    _new_readout,
+    _new_encoder,
+    _limited_embedding,
+    _no_bias,
+]
+
+
+@pytest.mark.parametrize("kind", KNOWN, ids=str)
+def test_the_network_as_it_is_is_claimed(kind: dict[str, Any]) -> None:
+    assert fast_paths(tiny_model(**kind)) is not None
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_network_with_one_thing_unknown_is_declined(
+    change: Callable[[AttentionGru], None],
+) -> None:
+    model = tiny_model()
+    change(model)
+    assert fast_paths(model) is None
+
+
+def test_a_network_of_another_class_or_setting_is_declined() -> None:
+    assert fast_paths(other_model()) is None
+    derived = type("OtherGru", (AttentionGru,), {})
+    model = tiny_model()
+    assert fast_paths(derived(model.config, vocabulary=11)) is None
+    object.__setattr__(model.config, "attention_query", "both")
+    assert fast_paths(model) is None
+
+
+def _loss(model: TranslationModel) -> Tensor:
+    source, mask, target_in, target_out = pair()
+    return model.loss(source, mask, target_in=target_in, target_out=target_out)["loss"]
+
+
+@pytest.mark.parametrize("path", ["run_directions", "attentive_gru", "softmax_loss"])
+def test_no_fast_form_computes_a_network_it_does_not_know(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading, forcing and the loss of a network with an unknown module are the plain ones."""
+
+    def used(*_: object, **__: object) -> None:
+        raise AssertionError(f"{path} was used")
+
+    monkeypatch.setattr(module, path, used)
+    model = tiny_model()
+    with pytest.raises(AssertionError, match="was used"):
+        _loss(model)
+    _other_attention(model)
+    model = model.double()
+    torch.nn.init.normal_(model.decoder.attention.v)  # type: ignore[union-attr]
+    found = _loss(model)
+    model.fused = False
+    assert torch.equal(found, _loss(model))
+    model.posterior(*pair()[:2], target_in=pair()[2], target_out=pair()[3])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_search_with_another_step_is_not_compiled(kind: Any) -> None:
+    model = tiny_model().float()
+    paths = fast_paths(model)
+    assert paths is not None
+    if paths.search(kind=kind) is None:
+        pytest.skip("this machine has no C++ compiler or not the instructions")
+    _other_attention(model)
+    assert fast_paths(model) is None
+    assert len(search(model, *padded(*SENTENCES), beam_size=3)) == len(SENTENCES)
+
+
+def test_in_float64_and_without_a_compiler_no_search_is_compiled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    double, single = fast_paths(tiny_model()), fast_paths(tiny_model().float())
+    assert double is not None
+    assert single is not None
+    assert double.search() is None
+    for name in ("stepping", "decoding"):
+        monkeypatch.setattr(f"dlcli.nmt.fast.{name}.load_library", lambda _: None)
+    assert single.search() is None
