@@ -1,4 +1,4 @@
-"""The outcome of training VAEs, in words: one run, several seeds, or the cells of a grid."""
+"""What trainings and evaluations of VAEs found, as tables, words and figures."""
 
 from __future__ import annotations
 
@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from dlcli.vae.judge import Ambiguity
     from dlcli.vae.nll import Nll, SnapshotBounds, VaeEvaluation
     from dlcli.vae.trained import TrainResult
+
+
+FEW_EFFECTIVE = 5.0
+"""Effective samples an image below which an IWAE bound may still be far from log p(x)."""
+GREY = "grey pixels have no density under a Bernoulli likelihood"
 
 
 def trained_facts(result: TrainResult) -> ResultTable:
@@ -60,13 +65,6 @@ def trained_table(results: Mapping[str, TrainResult], *, what: str) -> ResultTab
     ]
     signatures = {label: result.signature for label, result in results.items()}
     return ResultTable(columns, rows, signatures=signatures)
-
-
-# -- A VAE's evaluation in words, and its snapshots in one figure
-
-FEW_EFFECTIVE = 5.0
-"""Effective samples an image below which an IWAE bound may still be far from log p(x)."""
-GREY = "grey pixels have no density under a Bernoulli likelihood"
 
 
 def evaluation_words(found: VaeEvaluation) -> list[RenderableType]:

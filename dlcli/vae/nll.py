@@ -442,9 +442,6 @@ def _judge_stage(
         yield dataclasses.replace(found, ambiguity=ambiguity, stage="judge", done=share)
 
 
-# -- The same images for `dl mc-estimate --run`
-
-
 def trained_cases(
     trained: Trained, config: EvidenceConfig, *, images: int, notice: Notice
 ) -> Iterator[Case]:
