@@ -9,10 +9,20 @@ from typing import TYPE_CHECKING
 from rich.console import RenderableType
 
 from dlcli.display.plots import Line, lines
-from dlcli.display.tables import ResultTable, count, duration, facts, number, out_of, with_error
+from dlcli.display.tables import (
+    ResultTable,
+    count,
+    duration,
+    facts,
+    interval,
+    number,
+    out_of,
+    with_error,
+)
 
 if TYPE_CHECKING:
     from dlcli.vae.bounds import AnnealedNll, Average
+    from dlcli.vae.gradients import GradientComparison, TargetComparison
     from dlcli.vae.judge import Ambiguity
     from dlcli.vae.nll import Nll, SnapshotBounds, VaeEvaluation
     from dlcli.vae.trained import TrainResult
@@ -209,3 +219,29 @@ def _ambiguity(found: Ambiguity) -> ResultTable:
         "judge": f"{100 * found.judge_accuracy:.2f} % of the {found.judge_data} test digits right",
     }
     return facts(shown, title="How ambiguous generated digits are")
+
+
+def gradients_table(found: GradientComparison, *, signature: str) -> ResultTable:
+    """Show how much each estimator of each gradient scatters."""
+    heads = ("gradient of", "estimator", "variance", "times pathwise", "95% interval", "agrees")
+    title = (
+        f"Gradient of the reconstruction term, {found.images} images, {found.samples} samples each"
+    )
+    rows = [*_gradient_rows(found.outputs), *_gradient_rows(found.parameters)]
+    return ResultTable(heads, rows, title=title, signatures=signature)
+
+
+def _gradient_rows(target: TargetComparison) -> list[tuple[object, ...]]:
+    """Return the table's rows about one gradient."""
+    rows: list[tuple[object, ...]] = [
+        (target.target, "pathwise (reparametrisation)", target.pathwise.variance, 1, None, None)
+    ]
+    for name, scatter, contrast in (
+        ("score function", target.score, target.against_score),
+        ("score function, best baseline", target.score_baseline, target.against_baseline),
+    ):
+        low, high = contrast.ratio_ci95
+        agrees = "yes" if contrast.agrees else "no"
+        ratio = (contrast.ratio, interval(low, high, digits=3))
+        rows.append(("", name, scatter.variance, *ratio, agrees))
+    return rows
