@@ -28,19 +28,6 @@ from dlcli.vae.nll import (
     with_true_data,
 )
 from dlcli.vae.trained import Trained
-from tests.vae.test_display import NLL, evaluation
-
-
-def test_a_result_is_complete_when_all_is_done() -> None:
-    assert evaluation(done=1.0).complete
-    assert not evaluation(done=0.99).complete
-
-
-def test_the_names_of_the_design_are_there() -> None:
-    names = {field.name for field in dataclasses.fields(VaeEvaluation)}
-    expected = {"run", "elbo", "nll", "gap", "active_units", "kl_per_dim", "signature"}
-    assert expected | {"nll_binarized"} <= names
-    assert {"value", "std_error", "estimator", "k"} <= {f.name for f in dataclasses.fields(NLL)}
 
 
 def results(trained: Trained, **settings: Any) -> list[VaeEvaluation]:
