@@ -51,7 +51,7 @@ from dlcli.nmt.config import (
 
 if TYPE_CHECKING:
     from dlcli.display.console import Consoles
-    from dlcli.nmt.attending import AttentionMap
+    from dlcli.nmt.attention import AttentionMap
     from dlcli.nmt.evaluation import NmtComparison, NmtEvaluation, Parallel
     from dlcli.nmt.translator import Translated, Translator
     from dlcli.nmt.validation import NmtResult
@@ -155,10 +155,10 @@ def compare_forcing(
     """Train with and without the teacher, and compare losses, BLEU, and BLEU by length."""
     _check_before_the_work(bins, plot)
     with training_listeners(show) as listeners:
-        from dlcli.nmt import forcing as nmt_forcing
+        from dlcli.nmt import forcing
 
-        cells = nmt_forcing.forcing_cells(config, ratios)
-        rows = nmt_forcing.compare_forcing(
+        cells = forcing.forcing_cells(config, ratios)
+        rows = forcing.compare_forcing(
             cells,
             location=run_location(show, out=out, resume=resume, force=force, several=True),
             bins=bins,
@@ -167,14 +167,14 @@ def compare_forcing(
             notice=show.consoles.notice,
         )
     if rows and is_main_process():
-        from dlcli.nmt.display import forcing_figure, forcing_table
+        from dlcli.nmt.display import forcing_figure, forcing_object, forcing_table
 
         base = Path(rows[0].trained.run).parent
         figure = forcing_figure((plot or base / "forcing.png").absolute(), rows)
         found = {
             "run": str(base),
             "data": rows[0].trained.data,
-            "results": nmt_forcing.forcing_object(rows),
+            "results": forcing_object(rows),
             "files": [str(figure)],
         }
         show.consoles.result(found, forcing_table(rows), f"figure {figure}")
@@ -339,7 +339,7 @@ def attend(
     out: AttentionFileFlag = None,
 ) -> None:
     """Show where the model looks while it writes: the attention matrix, words on both axes."""
-    from dlcli.nmt.heatmap import attention_fields, attention_words, check_format, save_attention
+    from dlcli.nmt.display import attention_fields, attention_words, check_format, save_attention
     from dlcli.nmt.translator import Translator
 
     if out is not None:
@@ -450,15 +450,16 @@ def evaluate(
     from dlcli.display.plots import picture_suffix
     from dlcli.display.progress import FractionProgress
     from dlcli.nmt.display import length_figure, translation_object, translation_words
-    from dlcli.nmt.evaluation import bins_of, check_same_direction, load_parallel, parallel_files
+    from dlcli.nmt.evaluation import check_same_direction, load_parallel, parallel_files
     from dlcli.nmt.evaluation import evaluate as evaluate_one
+    from dlcli.nmt.scoring import length_bins
     from dlcli.nmt.translator import Translator
 
     run = one_run(name, run)
     if plot is not None:
         picture_suffix(plot)
     sentences = parallel_files(source, reference)
-    bins_of([], edges=config.bins)
+    length_bins([], edges=config.bins)
     notice, search = show.consoles.notice, config.search
     translators = [Translator.load(run, checkpoint=checkpoint, config=search, notice=notice)]
     if against is not None:
@@ -473,7 +474,7 @@ def evaluate(
     difference = _difference(found, sentences, config, translators)
     files = []
     if plot is not None:
-        files.append(length_figure(found[0], plot, others=found[1:]))
+        files.append(length_figure(plot, found))
     if out is not None:
         text = "".join(f"{line}\n" for line in found[0].translations)
         files.append(write_file(out, text.encode()))
@@ -565,7 +566,7 @@ def align(
     """Align the words of translations: Pharaoh links, or their error rate."""
     from dlcli.display.console import write_file
     from dlcli.display.progress import FractionProgress
-    from dlcli.nmt import align as chapter
+    from dlcli.nmt import aligner
     from dlcli.nmt.display import alignment_object, alignment_words
     from dlcli.nmt.trained import find_trained
 
@@ -578,12 +579,13 @@ def align(
     notice = show.consoles.notice
     given = None
     if data is None:
-        given = chapter.pairs_of_files(source=source, target=target, pairs=pairs, gold=gold)
+        given = aligner.pairs_of_files(source=source, target=target, pairs=pairs, gold=gold)
     trained = find_trained(run, checkpoint=checkpoint, notice=notice)
     backward = None if symmetrize is None else find_trained(symmetrize, notice=notice)
+    aligner.check_directions(trained, backward)
     if given is None:
         config = dataclasses.replace(config, text="running", gold_index=0)
-        given = chapter.pairs_of_corpus(
+        given = aligner.pairs_of_corpus(
             data or "",
             split=split,
             count=n,
@@ -591,21 +593,9 @@ def align(
             offline=offline,
             notice=notice,
         )
-    chapter.check_directions(trained, backward)
-    prepared = chapter.prepare_pairs(given.lines, text=config.text, languages=trained.direction)
-    links = None
-    if given.gold is not None:
-        links = chapter.read_gold(given.gold, prepared, index=config.gold_index)
+    name, lines = given
     with FractionProgress(show.consoles, label="nmt align") as progress:
-        found = chapter.align(
-            trained,
-            prepared,
-            config,
-            data=given.name,
-            backward=backward,
-            gold=links,
-            at=progress,
-        )
+        found = aligner.align(trained, lines, config, data=name, backward=backward, at=progress)
     files = []
     if out is not None:
         text = "".join(f"{links}\n" for links in found.links)

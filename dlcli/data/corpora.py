@@ -374,6 +374,6 @@ def _here(data_set: DataSet, *, notice: Notice) -> tuple[DataSet, Path | None]:
 
 
 def _grammar(seed: int, most: int | None) -> Corpus:
-    from dlcli.data.grammar.corpus import TRAIN_PAIRS, load_grammar
+    from dlcli.data.grammar import TRAIN_PAIRS, load_grammar
 
     return load_grammar(seed=seed, train=TRAIN_PAIRS if most is None else min(most, TRAIN_PAIRS))

@@ -24,7 +24,7 @@ from dlcli.data.corpora import (
     read_multi30k,
     read_tatoeba,
 )
-from dlcli.data.grammar.corpus import load_grammar
+from dlcli.data.grammar import load_grammar
 from dlcli.data.sentences import Corpus, Pairs, Tally
 from dlcli.errors import ConfigError, DataError
 from tests.data.conftest import Site

@@ -6,10 +6,9 @@ from typing import Any, get_args
 
 import pytest
 
-from dlcli.engine.config import choices_of, keys, resolve
+from dlcli.engine.config import keys, resolve
 from dlcli.engine.settings import LoopConfig, OptimConfig, Precision
 from dlcli.errors import ConfigError
-from dlcli.nmt.alignment import COMBINATIONS, HEURISTICS, KINDS
 from dlcli.nmt.config import (
     NmtAlignConfig,
     NmtEvalConfig,
@@ -101,13 +100,6 @@ def test_what_has_no_meaning_is_refused(wrong: dict[str, int]) -> None:
 
 
 # -- The settings of an alignment, and the names they share with what does the work
-
-
-def test_choices_are_those_of_the_code() -> None:
-    found = {key.path: choices_of(key.type) for key in keys(NmtAlignConfig)}
-    assert found["heuristic"] == HEURISTICS
-    assert found["combine"] == COMBINATIONS
-    assert set(found["links_from"]) == {"auto", *KINDS}
 
 
 def test_only_attention_can_be_shifted() -> None:
