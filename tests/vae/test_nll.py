@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dlcli.errors import DataError, UsageFault
-from dlcli.evidence.config import AnnealingConfig, EvidenceConfig, PlaceConfig
+from dlcli.evidence.config import AnnealingConfig, EvidenceConfig, MachineConfig
 from dlcli.evidence.estimate import run
 from dlcli.vae import bounds as bounds_module
 from dlcli.vae import judge as judge_module
@@ -200,7 +200,7 @@ CONFIG = EvidenceConfig(
     samples=(200,),
     repeats=2,
     annealing=AnnealingConfig(chains=32, temperatures=50),
-    compute=PlaceConfig(device="cpu"),
+    compute=MachineConfig(device="cpu"),
 )
 
 
