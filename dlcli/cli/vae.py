@@ -39,9 +39,8 @@ from dlcli.vae.config import VaeEvalConfig, VaeTrainConfig
 if TYPE_CHECKING:
     from dlcli.engine.runs import RunFolder
     from dlcli.vae.generation import Gallery
-    from dlcli.vae.gradients import TargetComparison
+    from dlcli.vae.nll import VaeEvaluation
     from dlcli.vae.sampling import AncestralSample
-    from dlcli.vae.study import VaeEvaluation
     from dlcli.vae.trained import Trained, TrainResult
 
 
@@ -186,7 +185,7 @@ def evaluate(
     """Measure a trained VAE: ELBO, NLL by IWAE and AIS, the gap, active units, ambiguity."""
     from dlcli.display.progress import FractionProgress
     from dlcli.vae.display import evaluation_words, snapshots_figure
-    from dlcli.vae.study import run as evaluations
+    from dlcli.vae.nll import evaluate_run as evaluations
 
     trained = _find_trained(one_run(name, run), checkpoint, show)
     with FractionProgress(show.consoles, label="vae eval", by_note=True) as progress:
@@ -662,8 +661,7 @@ def gradients(
     offline: OfflineFlag = False,
 ) -> None:
     """Compare two estimators of the same gradient: reparametrisation and score function."""
-    from dlcli.display.console import to_plain
-    from dlcli.display.tables import ResultTable
+    from dlcli.vae.display import gradients_table
     from dlcli.vae.gradients import compare_on_test_images
 
     trained = _find_trained(run, checkpoint, show)
@@ -675,44 +673,11 @@ def gradients(
         offline=offline,
         notice=show.consoles.notice,
     )
-    plain_result = to_plain(result)
-    assert isinstance(plain_result, dict)
-    table = ResultTable(
-        columns=[
-            "gradient of",
-            "estimator",
-            "variance",
-            "times pathwise",
-            "95% interval",
-            "agrees",
-        ],
-        rows=[*_gradient_rows(result.outputs), *_gradient_rows(result.parameters)],
-        title=f"Gradient of the reconstruction term, {images} images, {samples} samples each",
-        signatures=signature,
-    )
     value = {
         "run": str(trained.run.path),
         "checkpoint": trained.checkpoint,
         "seed": seed,
-        **plain_result,
+        **vars(result),
         "signature": signature,
     }
-    show.consoles.result(value, table)
-
-
-def _gradient_rows(target: TargetComparison) -> list[tuple[object, ...]]:
-    """Return the table's rows about one gradient."""
-    from dlcli.display.tables import interval
-
-    rows: list[tuple[object, ...]] = [
-        (target.target, "pathwise (reparametrisation)", target.pathwise.variance, 1, None, None)
-    ]
-    for name, scatter, contrast in (
-        ("score function", target.score, target.against_score),
-        ("score function, best baseline", target.score_baseline, target.against_baseline),
-    ):
-        low, high = contrast.ratio_ci95
-        agrees = "yes" if contrast.agrees else "no"
-        ratio = (contrast.ratio, interval(low, high, digits=3))
-        rows.append(("", name, scatter.variance, *ratio, agrees))
-    return rows
+    show.consoles.result(value, gradients_table(result, signature=signature))

@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 from dlcli.cli.app import app
 from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dlcli.vae import bounds as bounds_module
-from dlcli.vae import study as vae_evaluation
+from dlcli.vae import nll as vae_evaluation
 from tests.cli import test_pictures
 from tests.cli.tiny import TRAIN, dl_json, same, weights_of
 from tests.cli.tiny import dl as dl_of_vae_train_flow
@@ -82,14 +82,14 @@ def test_words_name_every_number(tiny_run: Path, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_prints_what_there_is(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = vae_evaluation.run
+    whole = vae_evaluation.evaluate_run
 
     def stopped(*args: Any, **settings: Any) -> Iterator[Any]:
         yield next(whole(*args, **settings))
         raise KeyboardInterrupt
 
     monkeypatch.setattr(bounds_module, "ROWS_AT_ONCE", 40)
-    monkeypatch.setattr(vae_evaluation, "run", stopped)
+    monkeypatch.setattr(vae_evaluation, "evaluate_run", stopped)
     done = dl(str(tiny_run), *SMALL, "--json")
     assert done.exit_code == 130
     found = json.loads(done.stdout)
@@ -102,7 +102,7 @@ def test_ctrl_c_before_anything_says_so(tiny_run: Path, monkeypatch: pytest.Monk
         raise KeyboardInterrupt
         yield
 
-    monkeypatch.setattr(vae_evaluation, "run", stopped)
+    monkeypatch.setattr(vae_evaluation, "evaluate_run", stopped)
     done = dl(str(tiny_run), *SMALL, "--json")
     assert done.exit_code == 130
     assert json.loads(done.stdout)["error"]["kind"] == "interrupted"
