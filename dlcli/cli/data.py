@@ -14,8 +14,7 @@ from dlcli.display.tables import size
 from dlcli.errors import CheckFailed, ConfigError
 
 if TYPE_CHECKING:
-    from dlcli.data.obtain import Listing, SetState
-    from dlcli.data.storage import FileState
+    from dlcli.data.storage import FileState, Listing, SetState
 
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="A data set, as in `dl data list`.")
@@ -25,12 +24,12 @@ NameArgument = Annotated[
 @plain
 def list_(consoles: Consoles) -> None:
     """List the data sets: what each is, where it is on this machine, its licence."""
-    from dlcli.data.obtain import listing
+    from dlcli.data.storage import listing
 
     rows = listing()
     lines = []
     for row in rows:
-        octets = size(row.size) if row.size else ""
+        octets = size(row.data_set.size) if row.data_set.size else ""
         where = row.where or "not here"
         lines.append(f"{row.data_set.name:16} {where:12} {octets:>8}  {row.data_set.what}")
         lines.append(f"{'':39}licence: {row.data_set.licence}")
@@ -46,15 +45,14 @@ def fetch(
 ) -> None:
     """Fetch data sets into the cache, checked; what is here already stays as it is."""
     from dlcli.data.catalogue import named
-    from dlcli.data.obtain import fetch as obtain
-    from dlcli.data.obtain import files_folder
+    from dlcli.data.download import fetch as download
 
     fetched = []
     for data_set in [named(name) for name in names]:
         with DownloadProgress(consoles, label=data_set.name) as progress:
-            place = obtain(data_set, offline=offline, notice=consoles.notice, progress=progress)
-        folder = files_folder(data_set, place)
-        fetched.append({"name": data_set.name, "where": place.kind, "path": folder})
+            folder = download(data_set, offline=offline, notice=consoles.notice, progress=progress)
+        inside = folder.files_of(data_set)
+        fetched.append({"name": data_set.name, "where": folder.kind, "path": inside})
     lines = [f"{row['name']:16} {row['path']}" for row in fetched]
     consoles.result({"data_sets": fetched}, *lines)
 
@@ -69,7 +67,7 @@ def verify(
     ] = None,
 ) -> None:
     """Read every file of the data sets that are here and check it; exit code 3 if one is wrong."""
-    from dlcli.data.obtain import verify as check
+    from dlcli.data.storage import verify as check
 
     states = check(names or ())
     good = all(state.state == "ok" for state in states)
@@ -87,7 +85,7 @@ def verify(
 @plain
 def path(consoles: Consoles, *, name: NameArgument) -> None:
     """Print the folder that holds a data set's files, which are checked before."""
-    from dlcli.data.obtain import path as find
+    from dlcli.data.storage import path as find
 
     found = find(name)
     consoles.result({"name": name, "path": found}, str(found))
@@ -171,7 +169,7 @@ def _listed(row: Listing) -> dict[str, Any]:
         "kind": row.data_set.kind,
         "where": row.where or None,
         "path": row.folder,
-        "size_bytes": row.size,
+        "size_bytes": row.data_set.size,
         "download_bytes": row.data_set.download_bytes,
         "licence": row.data_set.licence,
         "sources": list(row.data_set.sources),
@@ -188,7 +186,7 @@ def _verified(state: SetState) -> dict[str, Any]:
         }
         for file in state.files
     ]
-    return {"name": state.name, "where": state.place.kind, "state": state.state, "files": files}
+    return {"name": state.name, "where": state.folder.kind, "state": state.state, "files": files}
 
 
 def _found(file: FileState) -> str:

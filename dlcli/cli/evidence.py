@@ -121,8 +121,8 @@ def _cases(
     """Return the test images of a run and their signature; nothing where no run is named."""
     if run is None:
         return None, None
-    from dlcli.vae.study import check_real, sign_trained, trained_cases
-    from dlcli.vae.trained import find_trained, with_true_data
+    from dlcli.vae.nll import check_real, sign_trained, trained_cases, with_true_data
+    from dlcli.vae.trained import find_trained
 
     check_real(config)
     notice = consoles.notice

@@ -34,7 +34,6 @@ from dlcli.cli.training import (
 from dlcli.display.console import Consoles, to_plain
 from dlcli.display.images import PictureRows, image_grid, save_npz
 from dlcli.display.progress import FractionProgress
-from dlcli.display.tables import ResultTable, interval
 from dlcli.engine.settings import seeds_of
 from dlcli.errors import UsageFault, nearest
 from dlcli.vae.config import VaeEvalConfig, VaeTrainConfig
@@ -42,9 +41,8 @@ from dlcli.vae.config import VaeEvalConfig, VaeTrainConfig
 if TYPE_CHECKING:
     from dlcli.engine.runs import RunFolder
     from dlcli.vae.generation import Gallery
-    from dlcli.vae.gradients import TargetComparison
+    from dlcli.vae.nll import VaeEvaluation
     from dlcli.vae.sampling import AncestralSample
-    from dlcli.vae.study import VaeEvaluation
     from dlcli.vae.trained import Trained, TrainResult
 
 
@@ -188,7 +186,7 @@ def evaluate(
 ) -> None:
     """Measure a trained VAE: ELBO, NLL by IWAE and AIS, the gap, active units, ambiguity."""
     from dlcli.vae.display import evaluation_words, snapshots_figure
-    from dlcli.vae.study import run as evaluations
+    from dlcli.vae.nll import evaluate_run as evaluations
 
     trained = _find_trained(one_run(name, run), checkpoint, consoles)
     with FractionProgress(consoles, label="vae eval", by_note=True) as progress:
@@ -661,6 +659,7 @@ def gradients(
     offline: OfflineFlag = False,
 ) -> None:
     """Compare two estimators of the same gradient: reparametrisation and score function."""
+    from dlcli.vae.display import gradients_table
     from dlcli.vae.gradients import compare_on_test_images
 
     trained = _find_trained(run, checkpoint, consoles)
@@ -672,43 +671,11 @@ def gradients(
         offline=offline,
         notice=consoles.notice,
     )
-    plain_result = to_plain(result)
-    assert isinstance(plain_result, dict)
-    table = ResultTable(
-        columns=[
-            "gradient of",
-            "estimator",
-            "variance",
-            "times pathwise",
-            "95% interval",
-            "agrees",
-        ],
-        rows=[*_gradient_rows(result.outputs), *_gradient_rows(result.parameters)],
-        title=f"Gradient of the reconstruction term, {images} images, {samples} samples each",
-        signatures=signature,
-    )
     value = {
         "run": str(trained.run.path),
         "checkpoint": trained.checkpoint,
         "seed": seed,
-        **plain_result,
+        **vars(result),
         "signature": signature,
     }
-    consoles.result(value, table)
-
-
-def _gradient_rows(target: TargetComparison) -> list[tuple[object, ...]]:
-    """Return the table's rows about one gradient."""
-
-    rows: list[tuple[object, ...]] = [
-        (target.target, "pathwise (reparametrisation)", target.pathwise.variance, 1, None, None)
-    ]
-    for name, scatter, contrast in (
-        ("score function", target.score, target.against_score),
-        ("score function, best baseline", target.score_baseline, target.against_baseline),
-    ):
-        low, high = contrast.ratio_ci95
-        agrees = "yes" if contrast.agrees else "no"
-        ratio = (contrast.ratio, interval(low, high, digits=3))
-        rows.append(("", name, scatter.variance, *ratio, agrees))
-    return rows
+    consoles.result(value, gradients_table(result, signature=signature))

@@ -16,7 +16,7 @@ import pytest
 from typer.testing import Result
 
 from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
-from dlcli.vae import bounds, study
+from dlcli.vae import bounds, nll
 from tests.cli.tiny import TRAIN, contents, dl, dl_json, error_of, same, weights_of
 
 SMALL = ("--k", "20", "--images", "5", "--threads", "1", "--device", "cpu")
@@ -69,7 +69,7 @@ def test_words_name_every_number(tiny_run: Path, tmp_path: Path) -> None:
 def test_ctrl_c_prints_what_there_is(
     tiny_run: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    whole = study.run
+    whole = nll.evaluate_run
 
     def stopped(*args: Any, **settings: Any) -> Iterator[Any]:
         results = whole(*args, **settings)
@@ -78,7 +78,7 @@ def test_ctrl_c_prints_what_there_is(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(bounds, "ROWS_AT_ONCE", 40)
-    monkeypatch.setattr(study, "run", stopped)
+    monkeypatch.setattr(nll, "evaluate_run", stopped)
     done = evaluate(str(tiny_run), *SMALL, "--json")
     assert done.exit_code == 130
     if after:
