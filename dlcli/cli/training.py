@@ -1,4 +1,9 @@
-"""What every `train` command shares: where a run goes, going on with one, who listens."""
+"""What commands that take long share.
+
+`run_trainings` is behind every `train` command: where a run goes, which one is resumed, and what
+shows its progress. `measured` runs a measurement to its end or to Ctrl-C, and there is a result
+either way.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +22,7 @@ from dlcli.engine.stopping import StopFlag
 from dlcli.errors import Interrupted, UsageFault
 
 if TYPE_CHECKING:
-    from dlcli.cli.options import Show
+    from dlcli.display.console import Consoles
     from dlcli.engine.events import Event
     from dlcli.engine.session import RunLocation
 
@@ -40,7 +45,7 @@ SeedsFlag = Annotated[
 
 
 def run_trainings(
-    show: Show,
+    consoles: Consoles,
     cells: Mapping[str, Any],
     *,
     chapter: str,
@@ -54,7 +59,7 @@ def run_trainings(
     """Train with one configuration, or with each of several into a folder of its own.
 
     Args:
-        show: shows how far it is.
+        consoles: shows how far it is.
         cells: label → settings.
         chapter: `vae` or `nmt`.
         title: see `dlcli.engine.trainer.train_all`.
@@ -68,11 +73,11 @@ def run_trainings(
         Label → result; nothing on processes other than the main one.
     """
     several = len(cells) > 1
-    with training_listeners(show) as listeners:
+    with training_listeners(consoles) as listeners:
         from dlcli.engine.trainer import train_all, train_once
 
         train = importlib.import_module(f"dlcli.{chapter}.training").train
-        location = run_location(show, out=out, resume=resume, force=force, several=several)
+        location = run_location(consoles, out=out, resume=resume, force=force, several=several)
         if several:
             results = train_all(
                 cells,
@@ -95,7 +100,7 @@ def run_trainings(
 def resumed_folder(resume: str | None, out: Path | None) -> Path | None:
     """Return the folder that `--resume [RUN]` and `--out RUN` name together, or None.
 
-    After an elastic restart by `torchrun`, a run that was started with `--out` is gone on with.
+    After an elastic restart by `torchrun`, a run that was started with `--out` is resumed.
     """
     if resume is None:
         restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
@@ -116,19 +121,19 @@ def resumed_folder(resume: str | None, out: Path | None) -> Path | None:
 
 
 def run_location(
-    show: Show, *, out: Path | None, resume: str | None, force: bool, several: bool = False
+    consoles: Consoles, *, out: Path | None, resume: str | None, force: bool, several: bool = False
 ) -> RunLocation:
     """Return where the training goes.
 
     Args:
-        show: told where a run that never got to its settings is started over.
+        consoles: takes a notice where a run that never got to its settings is started over.
         out: `--out`.
         resume: `--resume`, with or without a name.
         force: `--force`.
         several: whether the folder is to hold several runs: seeds, or a grid.
 
     Raises:
-        UsageFault: nothing can be gone on with there.
+        UsageFault: nothing can be resumed there.
     """
     from dlcli.engine.runs import is_blank
     from dlcli.engine.session import RunLocation
@@ -139,7 +144,7 @@ def run_location(
     if is_blank(folder):
         if is_main_process():
             words = f"{folder} holds no settings yet: starting over with those given now."
-            show.consoles.notice(words)
+            consoles.notice(words)
         return RunLocation(out=folder)
     cells = [] if several or (folder / "config.yaml").is_file() else _cells_in(folder)
     if cells:
@@ -174,7 +179,7 @@ def is_main_process() -> bool:
 
 
 @contextmanager
-def training_listeners(show: Show) -> Iterator[list[Callable[[Event], None]]]:
+def training_listeners(consoles: Consoles) -> Iterator[list[Callable[[Event], None]]]:
     """Attach the progress display and the figures of a run; nothing on other processes.
 
     Signals are watched from here on, so that one that comes before the first update ends the
@@ -188,8 +193,8 @@ def training_listeners(show: Show) -> Iterator[list[Callable[[Event], None]]]:
         from dlcli.display.progress import TrainingProgress
         from dlcli.display.runs import RunFigures
 
-        with TrainingProgress(show.consoles) as progress:
-            yield [_while_read(progress), _while_read(RunFigures(show.consoles))]
+        with TrainingProgress(consoles) as progress:
+            yield [_while_read(progress), _while_read(RunFigures(consoles))]
 
 
 @contextmanager
@@ -204,35 +209,34 @@ def _following_the_main_process() -> Iterator[None]:
 def _while_read(listener: Callable[[Event], None]) -> Callable[[Event], None]:
     """Let a training go on when whoever read its progress has left (`… 2>&1 | head -1`)."""
 
-    def tell(event: Event) -> None:
+    def listen(event: Event) -> None:
         try:
             listener(event)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
-    return tell
+    return listen
 
 
-# -- Measurements that grow: run to the end or to Ctrl-C, and show what there is either way
-
-
-class Growing(Protocol):
-    """A result of which more complete ones follow."""
+class PartialResult(Protocol):
+    """A result that may be followed by more complete ones."""
 
     @property
     def complete(self) -> bool:
         """Whether everything asked for is there."""
 
 
-ResultType = TypeVar("ResultType", bound=Growing)
+ResultType = TypeVar("ResultType", bound=PartialResult)
 
 
-def measured(results: Iterable[ResultType], *, told: Callable[[ResultType], object]) -> ResultType:
+def measured(
+    results: Iterable[ResultType], *, progress: Callable[[ResultType], object]
+) -> ResultType:
     """Run a measurement to the end or to Ctrl-C, and return the last result there was.
 
     Args:
         results: ever more complete; at least one if it is not interrupted.
-        told: hears of each, to show how far it is.
+        progress: takes each of them, to show how far it is.
 
     Raises:
         Interrupted: before there was any.
@@ -241,7 +245,7 @@ def measured(results: Iterable[ResultType], *, told: Callable[[ResultType], obje
     try:
         with StopFlag().watching():
             for latest in results:
-                told(latest)
+                progress(latest)
     except KeyboardInterrupt:
         if latest is None:
             raise Interrupted(
@@ -252,12 +256,12 @@ def measured(results: Iterable[ResultType], *, told: Callable[[ResultType], obje
     return latest
 
 
-def leave_if_partial(result: Growing, show: Show, *, during: str = "") -> None:
+def leave_if_partial(result: PartialResult, consoles: Consoles, *, during: str = "") -> None:
     """End with the exit code of an interruption where a result is not complete.
 
     Args:
         result: already shown.
-        show: takes the warning.
+        consoles: takes the warning.
         during: what was being done.
 
     Raises:
@@ -266,5 +270,5 @@ def leave_if_partial(result: Growing, show: Show, *, during: str = "") -> None:
     if result.complete:
         return
     where = f" during {during}" if during else ""
-    show.consoles.warning(f"Interrupted{where}: this result is partial.")
+    consoles.warning(f"Interrupted{where}: this result is partial.")
     raise typer.Exit(Interrupted.exit_code)

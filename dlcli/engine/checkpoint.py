@@ -1,12 +1,14 @@
-"""Checkpoints: written whole, checked before they are believed, loaded without running code.
+"""A run's weights: checkpoints, exported models, and how a network is built from either.
 
-A checkpoint is what `torch.save` writes, followed by a trailer:
+Checkpoints are written whole, checked before they are believed, and loaded without running code. A
+checkpoint is what `torch.save` writes, followed by a trailer:
 
     <zip file of torch.save> <JSON: format, kind, size, sha256> <its length, 4 bytes> DLCHKPT1
 
 A zip file is found from its end but tolerates a tail, so `torch.load(path, weights_only=True)`
 reads it directly; our reader looks at the trailer first and unpickles nothing before the checksum
-and the format version agree.
+and the format version agree. An exported run has `model.safetensors` beside its `config.yaml`
+instead of checkpoints: weights that carry no code, no optimiser and no way to resume.
 """
 
 from __future__ import annotations
@@ -14,10 +16,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 import stat
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,12 +32,44 @@ from torch import nn
 
 from dlcli.engine.config import load_yaml
 from dlcli.engine.files import write_whole
-from dlcli.engine.runs import RunFolder
-from dlcli.errors import CheckpointError
+from dlcli.engine.runs import RunFolder, create_run
+from dlcli.errors import CheckpointError, UsageFault
 
 FORMAT_VERSION = 1
 MAGIC = b"DLCHKPT1"
 MAX_TRAILER = 4096
+EXPORTED = "exported"
+"""The name under which an exported run gives its weights."""
+AVERAGE = "average"
+"""The checkpoint of averaged weights, which is kept only where it is a run's result."""
+EXPORT_FORMAT = "1"
+MACHINE_RECORD = (
+    "command",
+    "started",
+    "machine",
+    "git",
+    "device",
+    "precision",
+    "threads",
+    "processes",
+)
+EXPORTED_RECORD = (
+    "kind",
+    "title",
+    "status",
+    "seed",
+    "result",
+    "signature",
+    "metrics",
+    *MACHINE_RECORD,
+)
+"""What an export keeps of run.json."""
+FOLDER_FLAGS = ("--out", "-o", "--resume")
+"""Flags whose value is a folder of the machine that trained."""
+
+N = TypeVar("N", bound=nn.Module)
+
+_CHANGED = "The file was changed: use another checkpoint of the run, or train again."
 
 
 def save_checkpoint(path: Path, state: dict[str, Any], *, kind: str) -> None:
@@ -152,21 +187,6 @@ def _trailer(data: bytes) -> dict[str, Any] | None:
     return found
 
 
-# -- A run's trained weights, wherever they are: in its checkpoints, or in an exported file
-# An exported run has `model.safetensors` beside its `config.yaml` instead of checkpoints: weights
-# that carry no code, no optimiser and no way to go on training.
-
-EXPORTED = "exported"
-"""The name under which an exported run gives its weights."""
-AVERAGE = "average"
-"""The checkpoint of averaged weights, which is kept only where it is a run's result."""
-FORMAT = "1"
-
-N = TypeVar("N", bound=nn.Module)
-
-_CHANGED = "The file was changed: use another checkpoint of the run, or train again."
-
-
 @dataclass(frozen=True, kw_only=True)
 class SavedModel:
     """Settings and weights of a trained network."""
@@ -221,32 +241,6 @@ def snapshot_epochs(run: RunFolder) -> list[int]:
     """List the epochs whose checkpoints a run has kept, in order."""
     stems = (path.stem.removeprefix("epoch-") for path in run.checkpoints.glob("epoch-*.pt"))
     return sorted(int(stem) for stem in stems if stem.isdigit())
-
-
-def save_exported(
-    folder: RunFolder, weights: Mapping[str, torch.Tensor], *, kind: str, half: bool
-) -> None:
-    """Write `model.safetensors`, whole or not at all.
-
-    Args:
-        folder: where to.
-        weights: name → tensor.
-        kind: what the weights are of.
-        half: whether matrices and kernels are stored as float16. What has fewer than two
-            dimensions (biases, normalisation statistics) takes no room and keeps its precision.
-    """
-    stored = {
-        name: tensor.half() if half and tensor.is_floating_point() and tensor.dim() > 1 else tensor
-        for name, tensor in weights.items()
-    }
-    data = save(
-        {
-            name: tensor.clone(memory_format=torch.contiguous_format)
-            for name, tensor in stored.items()
-        },
-        metadata={"kind": kind, "format": FORMAT},
-    )
-    write_whole(folder.exported_file, data)
 
 
 def build_from(build: Callable[[], N], weights: Mapping[str, Any], *, source: str) -> N:
@@ -320,10 +314,10 @@ def _load_exported(run: RunFolder, *, kind: str) -> SavedModel:
             f"The weights {path} cannot be read: {error}.",
             hint="Export the run again, or reinstall the package if it came with it.",
         ) from None
-    if about.get("kind") != kind or about.get("format") != FORMAT:
+    if about.get("kind") != kind or about.get("format") != EXPORT_FORMAT:
         raise CheckpointError(
             f"The weights {path} are of kind '{about.get('kind')}', format {about.get('format')}; "
-            f"this needs '{kind}', format {FORMAT}.",
+            f"this needs '{kind}', format {EXPORT_FORMAT}.",
             hint="Choose another run, or update dlcli.",
         )
     whole = {
@@ -331,3 +325,141 @@ def _load_exported(run: RunFolder, *, kind: str) -> SavedModel:
         for name, tensor in weights.items()
     }
     return SavedModel(name=EXPORTED, path=path, config=load_yaml(run.config_file), weights=whole)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """What was written."""
+
+    folder: Path
+    files: tuple[Path, ...]
+    size: int
+    """Bytes of all files."""
+
+
+def export_run(
+    run: RunFolder,
+    *,
+    out: Path,
+    describe_data: Callable[[str], str],
+    half: bool = True,
+    checkpoint: str | None = None,
+) -> Export:
+    """Write a run's result as a folder that every `--run` takes, without optimiser or code.
+
+    Args:
+        run: a trained run.
+        out: the folder to make.
+        describe_data: says what a data set holds, by its name.
+        half: whether to store matrices and kernels as float16.
+        checkpoint: see `dlcli.engine.checkpoint.load_model`.
+
+    Raises:
+        UsageFault: the folder exists, or the run says of no kind what it is.
+        CheckpointError: the weights cannot be read.
+        RunFailed: the folder cannot be written.
+    """
+    record = run.record()
+    kind = record.get("kind")
+    if not isinstance(kind, str):
+        raise UsageFault(
+            f"{run.path} does not say what kind of run it is.", hint="Its run.json is damaged."
+        )
+    saved = load_model(run, kind=kind, checkpoint=checkpoint)
+    folder = create_run("export", out=out, force=False)
+    for empty in (folder.checkpoints, folder.figures):
+        empty.rmdir()
+    for file in [run.config_file, *sorted(run.path.glob("tokenizer*"))]:
+        shutil.copyfile(file, folder.path / file.name)
+    save_exported(folder, saved.weights, kind=kind, half=half)
+    kept = {name: record[name] for name in EXPORTED_RECORD if name in record}
+    if run.origin is not None:
+        kept["init_from"] = run.origin
+    if "command" in kept:
+        kept["command"] = _command(kept["command"])
+    if isinstance(kept.get("result"), Mapping):
+        kept["result"] = {k: v for k, v in kept["result"].items() if k != "run"}
+    folder.update_record(**kept, exported={"checkpoint": saved.name, "half": half})
+    write_whole(
+        folder.path / "README.md",
+        card(record=record, half=half, describe_data=describe_data).encode(),
+    )
+    files = tuple(sorted(path for path in folder.path.iterdir() if path.is_file()))
+    return Export(folder=folder.path, files=files, size=sum(file.stat().st_size for file in files))
+
+
+def save_exported(
+    folder: RunFolder, weights: Mapping[str, torch.Tensor], *, kind: str, half: bool
+) -> None:
+    """Write `model.safetensors`, whole or not at all.
+
+    Args:
+        folder: where to.
+        weights: name → tensor.
+        kind: what the weights are of.
+        half: whether matrices and kernels are stored as float16. What has fewer than two
+            dimensions (biases, normalisation statistics) takes no room and keeps its precision.
+    """
+    stored = {
+        name: tensor.half() if half and tensor.is_floating_point() and tensor.dim() > 1 else tensor
+        for name, tensor in weights.items()
+    }
+    data = save(
+        {
+            name: tensor.clone(memory_format=torch.contiguous_format)
+            for name, tensor in stored.items()
+        },
+        metadata={"kind": kind, "format": EXPORT_FORMAT},
+    )
+    write_whole(folder.exported_file, data)
+
+
+def card(*, record: Mapping[str, Any], half: bool, describe_data: Callable[[str], str]) -> str:
+    """Write a model card from a run's record: what it is, how it was trained, what it reaches."""
+    machine, result = record.get("machine", {}), record.get("result", {})
+    data = str(result.get("data", "unknown"))
+    place = f"{record.get('device')}, {machine.get('platform')}, {record.get('threads')} threads"
+    facts = {
+        "Data": describe_data(data),
+        "Command": f"`{' '.join(_command(record.get('command', [])))}`, settings in `config.yaml`",
+        **_resumed(record),
+        "Trained": f"{record.get('started')}, {result.get('train_s', 0) / 3600:.2f} hours of "
+        f"updates in {record.get('precision')} ({place}, torch {machine.get('torch')})",
+        "Weights": f"{'float16' if half else 'float32'} matrices, float32 elsewhere",
+        "Signature": f"`{record.get('signature')}`",
+    }
+    lines = [
+        f"# {record.get('title', record.get('kind'))}",
+        "",
+        *(f"- **{name}:** {fact}" for name, fact in facts.items()),
+        "",
+        "| measured | |",
+        "|---|---|",
+        *(f"| {name} | {_number(value)} |" for name, value in record.get("metrics", {}).items()),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _resumed(record: Mapping[str, Any]) -> dict[str, str]:
+    """Say with which commands a training was resumed, each of them once."""
+    parts = record.get("resumed")
+    known = [part for part in parts if isinstance(part, Mapping)] if isinstance(parts, list) else []
+    later = [" ".join([*_command(part.get("command", [])), "--resume RUN"]) for part in known]
+    said = "; ".join(f"`{command}`" for command in dict.fromkeys(later))
+    return {"Gone on with": said} if said else {}
+
+
+def _command(words: Sequence[object]) -> list[str]:
+    """Return a recorded command as anyone would type it: `dl …`, without this machine's folders."""
+    kept: list[str] = []
+    skip = True  # the first word is the program's path
+    for word in map(str, words):
+        if not skip and word not in FOLDER_FLAGS and not word.startswith("--out="):
+            kept.append(word)
+        skip = word in FOLDER_FLAGS
+    return ["dl", *kept]
+
+
+def _number(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

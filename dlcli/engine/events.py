@@ -99,7 +99,7 @@ class Finished(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StateDue(Event):
+class CheckpointDue(Event):
     """The moment for a checkpoint; a recorder saves `state` before it asks for the next event."""
 
     name: str

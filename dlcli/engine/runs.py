@@ -1,4 +1,7 @@
-"""Run folders: one training's configuration, record, metrics, checkpoints and figures."""
+"""Run folders: one training's configuration, record, metrics, checkpoints and figures.
+
+How a folder is made, found by what `--run` says, listed, compared with others, and removed.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,6 @@ import json
 import math
 import os
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,12 @@ from dlcli.engine.files import write_whole
 from dlcli.errors import DlError, RunFailed, UsageFault, nearest
 
 RUNS = Path("runs")
+WITH_RESULT = ("done", "stopped")
+"""How runs end that have a result; `stopped` is at the time limit."""
+Series = tuple[Sequence[float], Sequence[float]]
+
+CURVES = ("valid_loss", "train_loss", "valid_nll_per_token")
+"""What a learning curve shows, the first that a run has."""
 
 
 @dataclass(frozen=True)
@@ -174,175 +181,6 @@ class RunFolder:
             lock.release()
 
 
-def create_run(title: str, *, out: Path | None, force: bool) -> RunFolder:
-    """Make the folder of a new run.
-
-    Args:
-        title: what the run is, such as `vae-conv`; part of the default name.
-        out: the folder asked for, or None for `runs/<date>_<time>_<title>`.
-        force: empty an existing run folder instead of refusing it.
-
-    Raises:
-        UsageFault: the folder exists (and `force` is off, or it holds something else than a run).
-        RunFailed: it cannot be made.
-    """
-    path = out.absolute() if out is not None else claim_folder(title)
-    try:
-        if path.exists() and not is_blank(path):
-            _clear(path, force=force)
-        for folder in (path, path / "checkpoints", path / "figures"):
-            folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _unwritable(path, error) from None
-    return RunFolder(path)
-
-
-def open_run(path: Path) -> RunFolder:
-    """Return an existing run folder.
-
-    Raises:
-        UsageFault: there is none at `path`.
-    """
-    if not (path / "config.yaml").is_file():
-        raise UsageFault(
-            f"There is no run at {path}.", hint="`dl runs list` shows the runs there are."
-        )
-    return RunFolder(path.absolute())
-
-
-def open_unfinished(path: Path) -> RunFolder:
-    """Return an existing run folder that a training may go on in.
-
-    Raises:
-        UsageFault: there is none at `path`, or it was exported: what it would take to go on was
-            left out, and nothing is to be written over what was handed on.
-    """
-    folder = open_run(path)
-    if folder.exported_file.is_file() and not folder.checkpoint().is_file():
-        raise UsageFault(
-            f"{path} is an exported model: weights, and nothing to go on from.",
-            hint="Start a new run from it with --init-from, and the settings of its network.",
-        )
-    return folder
-
-
-def list_runs(root: Path = RUNS, *, kind: str | None = None) -> list[RunFolder]:
-    """List the runs under a folder, and those a level deeper (seeds, grids), oldest first."""
-    if not root.is_dir():
-        return []
-    configs = [*root.glob("*/config.yaml"), *root.glob("*/*/config.yaml")]
-    found = [RunFolder(config.parent.absolute()) for config in configs]
-    wanted = [run for run in found if kind is None or run.record().get("kind") == kind]
-    return sorted(wanted, key=lambda run: (run.touched_ns, run.path.name))
-
-
-def fresh_path(title: str) -> Path:
-    """Return a new name under `runs/`: date, time and title, numbered if that minute has one."""
-    base = RUNS / f"{time.strftime('%Y-%m-%d_%H-%M')}_{title}"
-    path, n = base, 2
-    while path.exists():
-        path, n = base.with_name(f"{base.name}-{n}"), n + 1
-    return path
-
-
-def claim_folder(title: str) -> Path:
-    """Make a folder under `runs/` with a name of its own; two that start together get one each.
-
-    Raises:
-        RunFailed: it cannot be made.
-    """
-    while True:
-        path = fresh_path(title).absolute()
-        try:
-            path.mkdir(parents=True)
-        except FileExistsError:
-            if not path.exists():  # a file stands where a folder above it should be
-                raise _unwritable(path, NotADirectoryError(20, "Not a directory")) from None
-        except OSError as error:
-            raise _unwritable(path, error) from None
-        else:
-            return path
-
-
-def finite(value: Any) -> Any:
-    """Replace what JSON cannot hold (NaN, infinities) by null."""
-    if isinstance(value, Mapping):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def is_blank(path: Path) -> bool:
-    """Say whether a folder holds nothing, or what a run left that never got to its settings."""
-    if not path.is_dir():
-        return False
-    remains = {".lock", "checkpoints", "figures"}
-    return all(
-        (child.name in remains or child.match(".config.yaml.*.tmp"))
-        and not (child.is_dir() and any(child.iterdir()))
-        for child in path.iterdir()
-    )
-
-
-def _clear(path: Path, *, force: bool) -> None:
-    is_run = path.is_dir() and (path / "config.yaml").is_file()
-    if not force:
-        hint = "Add --resume to go on with it, --force to replace it, or choose another --out."
-        raise UsageFault(f"{path} exists already.", hint=hint)
-    if not is_run:
-        raise UsageFault(
-            f"{path} exists and is not a run folder, so --force does not replace it.",
-            hint="Choose another folder with --out.",
-        )
-    with RunFolder(path).locked():
-        for child in path.iterdir():
-            if child.is_dir() and not child.is_symlink():
-                shutil.rmtree(child)
-            elif child.name != ".lock":
-                child.unlink()
-
-
-def _unwritable(path: Path, error: OSError) -> RunFailed:
-    return RunFailed(
-        f"The run folder {path} cannot be written: {error.strerror or error}.",
-        hint="Choose a folder you may write to with --out.",
-    )
-
-
-# -- Where a run came from: the command line, the versions, the machine, the commit
-
-
-def describe_start(
-    *, kind: str, title: str, seed: int, machine: Mapping[str, object]
-) -> dict[str, object]:
-    """Return what run.json says before training: the command line, versions, device, git commit."""
-    return {
-        "kind": kind,
-        "title": title,
-        "status": "running",
-        "command": sys.argv,
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "seed": seed,
-        "machine": dict(machine),
-        "git": _git_commit(),
-    }
-
-
-def _git_commit() -> str | None:
-    """Return the commit of the working folder, if it is a git checkout."""
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None if done.returncode == 0 else None
-
-
-# -- Finding the run that `--run` names: a folder, the newest, or a packaged model
-
-
 def find_run(text: str | None, *, kind: str | None = None) -> RunFolder:
     """Find the run that `--run` names: a folder, a name under `runs/`, `latest`, or a packaged one.
 
@@ -404,81 +242,131 @@ def _of_kind(run: RunFolder, text: str, *, kind: str | None) -> RunFolder:
     return run
 
 
-# -- Removing runs, or parts of them, that are no longer needed
-
-WITH_RESULT = ("done", "stopped")
-"""How runs end that have a result; `stopped` is at the time limit."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Removal:
-    """Something that can go: a whole run folder, or a checkpoint in one."""
-
-    path: Path
-    reason: str
-    size: int
-    """Bytes."""
+def list_runs(root: Path = RUNS, *, kind: str | None = None) -> list[RunFolder]:
+    """List the runs under a folder, and those a level deeper (seeds, grids), oldest first."""
+    if not root.is_dir():
+        return []
+    configs = [*root.glob("*/config.yaml"), *root.glob("*/*/config.yaml")]
+    found = [RunFolder(config.parent.absolute()) for config in configs]
+    wanted = [run for run in found if kind is None or run.record().get("kind") == kind]
+    return sorted(wanted, key=lambda run: (run.touched_ns, run.path.name))
 
 
-def plan_pruning(
-    runs: Sequence[RunFolder], *, keep: int | None, unfinished: bool, epochs: bool
-) -> list[Removal]:
-    """List what would be removed, without removing anything.
+def create_run(title: str, *, out: Path | None, force: bool) -> RunFolder:
+    """Make the folder of a new run.
 
     Args:
-        runs: all runs, oldest first.
-        keep: how many of the newest finished runs stay; None keeps them all.
-        unfinished: whether runs that failed, were interrupted or were killed go.
-        epochs: whether the `epoch-*.pt` snapshots of finished runs that stay go.
-    """
-    finished = [run for run in runs if run.status in WITH_RESULT]
-    surplus = finished[: max(0, len(finished) - keep)] if keep is not None else []
-    found = [_whole(run, f"beyond the newest {keep}") for run in surplus]
-    if unfinished:
-        others = [run for run in runs if run not in finished and not run.is_in_use]
-        found += [_whole(run, run.status) for run in others]
-    if epochs:
-        stays = [run for run in finished if run not in surplus]
-        snapshots = [path for run in stays for path in sorted(run.checkpoints.glob("epoch-*.pt"))]
-        found += [
-            Removal(path=path, reason="snapshot", size=path.stat().st_size) for path in snapshots
-        ]
-    return found
-
-
-def remove(removals: Sequence[Removal]) -> None:
-    """Remove what `plan_pruning` listed, and folders of several runs that are empty then.
+        title: what the run is, such as `vae-conv`; part of the default name.
+        out: the folder asked for, or None for `runs/<date>_<time>_<title>`.
+        force: empty an existing run folder instead of refusing it.
 
     Raises:
-        RunFailed: something could not be removed, or is being trained by now.
+        UsageFault: the folder exists (and `force` is off, or it holds something else than a run).
+        RunFailed: it cannot be made.
     """
-    for removal in removals:
+    path = out.absolute() if out is not None else claim_folder(title)
+    try:
+        if path.exists() and not is_blank(path):
+            _clear(path, force=force)
+        for folder in (path, path / "checkpoints", path / "figures"):
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    return RunFolder(path)
+
+
+def is_blank(path: Path) -> bool:
+    """Say whether a folder holds nothing, or what a run left that never got to its settings."""
+    if not path.is_dir():
+        return False
+    remains = {".lock", "checkpoints", "figures"}
+    return all(
+        (child.name in remains or child.match(".config.yaml.*.tmp"))
+        and not (child.is_dir() and any(child.iterdir()))
+        for child in path.iterdir()
+    )
+
+
+def _clear(path: Path, *, force: bool) -> None:
+    is_run = path.is_dir() and (path / "config.yaml").is_file()
+    if not force:
+        hint = "Add --resume to go on with it, --force to replace it, or choose another --out."
+        raise UsageFault(f"{path} exists already.", hint=hint)
+    if not is_run:
+        raise UsageFault(
+            f"{path} exists and is not a run folder, so --force does not replace it.",
+            hint="Choose another folder with --out.",
+        )
+    with RunFolder(path).locked():
+        for child in path.iterdir():
+            if child.is_dir() and not child.is_symlink():
+                shutil.rmtree(child)
+            elif child.name != ".lock":
+                child.unlink()
+
+
+def _unwritable(path: Path, error: OSError) -> RunFailed:
+    return RunFailed(
+        f"The run folder {path} cannot be written: {error.strerror or error}.",
+        hint="Choose a folder you may write to with --out.",
+    )
+
+
+def fresh_path(title: str) -> Path:
+    """Return a new name under `runs/`: date, time and title, numbered if that minute has one."""
+    base = RUNS / f"{time.strftime('%Y-%m-%d_%H-%M')}_{title}"
+    path, n = base, 2
+    while path.exists():
+        path, n = base.with_name(f"{base.name}-{n}"), n + 1
+    return path
+
+
+def claim_folder(title: str) -> Path:
+    """Make a folder under `runs/` with a name of its own; two that start together get one each.
+
+    Raises:
+        RunFailed: it cannot be made.
+    """
+    while True:
+        path = fresh_path(title).absolute()
         try:
-            if removal.path.is_dir():
-                with RunFolder(removal.path).locked():
-                    shutil.rmtree(removal.path)
-                with contextlib.suppress(OSError):  # it holds something else
-                    removal.path.parent.rmdir()
-            else:
-                removal.path.unlink(missing_ok=True)
+            path.mkdir(parents=True)
+        except FileExistsError:
+            if not path.exists():  # a file stands where a folder above it should be
+                raise _unwritable(path, NotADirectoryError(20, "Not a directory")) from None
         except OSError as error:
-            raise RunFailed(
-                f"{removal.path} could not be removed: {error.strerror or error}.",
-                hint="Check its permissions.",
-            ) from None
+            raise _unwritable(path, error) from None
+        else:
+            return path
 
 
-def _whole(run: RunFolder, reason: str) -> Removal:
-    size = sum(path.lstat().st_size for path in run.path.rglob("*") if path.is_file())
-    return Removal(path=run.path, reason=reason, size=size)
+def open_unfinished(path: Path) -> RunFolder:
+    """Return an existing run folder in which a training may be resumed.
+
+    Raises:
+        UsageFault: there is none at `path`, or it was exported: what it would take to resume was
+            left out, and nothing is to be written over what was handed on.
+    """
+    if not (path / "config.yaml").is_file():
+        raise UsageFault(
+            f"There is no run at {path}.", hint="`dl runs list` shows the runs there are."
+        )
+    folder = RunFolder(path.absolute())
+    if folder.exported_file.is_file() and not folder.checkpoint().is_file():
+        raise UsageFault(
+            f"{path} is an exported model: weights, and nothing to go on from.",
+            hint="Start a new run from it with --init-from, and the settings of its network.",
+        )
+    return folder
 
 
-# -- Runs beside one another: summaries, differing settings, learning curves
-
-Series = tuple[Sequence[float], Sequence[float]]
-
-CURVES = ("valid_loss", "train_loss", "valid_nll_per_token")
-"""What a learning curve shows, the first that a run has."""
+def finite(value: Any) -> Any:
+    """Replace what JSON cannot hold (NaN, infinities) by null."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def summarise(run: RunFolder) -> dict[str, Any]:
@@ -573,3 +461,66 @@ def _leaves(data: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
         else:
             found.append((prefix + key, value))
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Removal:
+    """Something that can go: a whole run folder, or a checkpoint in one."""
+
+    path: Path
+    reason: str
+    size: int
+    """Bytes."""
+
+
+def plan_pruning(
+    runs: Sequence[RunFolder], *, keep: int | None, unfinished: bool, epochs: bool
+) -> list[Removal]:
+    """List what would be removed, without removing anything.
+
+    Args:
+        runs: all runs, oldest first.
+        keep: how many of the newest finished runs stay; None keeps them all.
+        unfinished: whether runs that failed, were interrupted or were killed go.
+        epochs: whether the `epoch-*.pt` snapshots of finished runs that stay go.
+    """
+    finished = [run for run in runs if run.status in WITH_RESULT]
+    surplus = finished[: max(0, len(finished) - keep)] if keep is not None else []
+    found = [_whole(run, f"beyond the newest {keep}") for run in surplus]
+    if unfinished:
+        others = [run for run in runs if run not in finished and not run.is_in_use]
+        found += [_whole(run, run.status) for run in others]
+    if epochs:
+        stays = [run for run in finished if run not in surplus]
+        snapshots = [path for run in stays for path in sorted(run.checkpoints.glob("epoch-*.pt"))]
+        found += [
+            Removal(path=path, reason="snapshot", size=path.stat().st_size) for path in snapshots
+        ]
+    return found
+
+
+def remove(removals: Sequence[Removal]) -> None:
+    """Remove what `plan_pruning` listed, and folders of several runs that are empty then.
+
+    Raises:
+        RunFailed: something could not be removed, or is being trained by now.
+    """
+    for removal in removals:
+        try:
+            if removal.path.is_dir():
+                with RunFolder(removal.path).locked():
+                    shutil.rmtree(removal.path)
+                with contextlib.suppress(OSError):  # it holds something else
+                    removal.path.parent.rmdir()
+            else:
+                removal.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise RunFailed(
+                f"{removal.path} could not be removed: {error.strerror or error}.",
+                hint="Check its permissions.",
+            ) from None
+
+
+def _whole(run: RunFolder, reason: str) -> Removal:
+    size = sum(path.lstat().st_size for path in run.path.rglob("*") if path.is_file())
+    return Removal(path=run.path, reason=reason, size=size)

@@ -9,16 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-
-from dlcli.engine.distributed import World
-from dlcli.errors import CheckpointError
 
 
 def derive(seed: int, *names: object) -> int:
@@ -86,126 +80,3 @@ def restore_random_states(states: dict[str, Any]) -> None:
     cuda = states.get("cuda")
     if cuda is not None and torch.cuda.is_available() and len(cuda) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(cuda)
-
-
-# -- Where a training stands: everything a checkpoint holds beside its configuration
-
-
-@dataclass(kw_only=True)
-class Position:
-    """Progress of one training."""
-
-    epoch: int = 0
-    """Epochs that are done, their evaluation included."""
-    batch: int = 0
-    """Batches of the current epoch that are done; all of them: its evaluation is pending."""
-    step: int = 0
-    """Updates of the whole run."""
-    train_s: float = 0.0
-    """Seconds of training alone, over all sessions of the run."""
-    best: float | None = None
-    """Best value of what the best checkpoint is chosen by."""
-    stale: int = 0
-    """Evaluations since the best one."""
-    evaluated: int = -1
-    """Updates there were at the last evaluation."""
-    names: list[str] = field(default_factory=list)
-    """What `sums` holds after the weight."""
-    sums: Tensor | None = None
-    """Sums of this process since the last evaluation: the weight, then each loss part."""
-
-    def state(
-        self, *, network: nn.Module, optimizer: torch.optim.Optimizer, world: World
-    ) -> dict[str, Any]:
-        """Return a checkpoint's content; with several processes all must call it."""
-        sums = None if self.sums is None else world.gather(self.sums).cpu()
-        return {
-            "model": network.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "position": {
-                "epoch": self.epoch,
-                "batch": self.batch,
-                "step": self.step,
-                "train_s": self.train_s,
-                "best": self.best,
-                "stale": self.stale,
-                "evaluated": self.evaluated,
-                "names": list(self.names),
-                "sums": sums,
-            },
-            "random": random_states(),
-        }
-
-    @classmethod
-    def restore(
-        cls,
-        state: Mapping[str, Any],
-        *,
-        network: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        world: World,
-    ) -> Position:
-        """Load a checkpoint's content into a network and an optimiser and return the position.
-
-        Raises:
-            CheckpointError: the content fits another network, or parts of it are missing.
-        """
-        try:
-            network.load_state_dict(state["model"])
-            _restore_optimizer(optimizer, state["optimizer"])
-            restore_random_states(state["random"])
-            at = cls(**state["position"])
-            at.check()
-            if at.sums is not None:
-                at.sums = _own_sums(at.sums, world=world, device=next(network.parameters()).device)
-        except (LookupError, TypeError, ValueError, RuntimeError, AttributeError, ArithmeticError):
-            raise CheckpointError(
-                "The checkpoint does not fit this run's network and optimiser.",
-                hint="Resume with the configuration it was trained with, or use --init-from.",
-            ) from None
-        return at
-
-    def check(self) -> None:
-        """Make sure that this is a place where a training can stand.
-
-        Raises:
-            TypeError: something is of another kind than it must be.
-            ValueError: a number is negative, or the sums are not those of the names.
-        """
-        counts = (self.epoch, self.batch, self.step, self.stale, self.evaluated + 1)
-        whole = all(isinstance(count, int) for count in counts)
-        timed = isinstance(self.train_s, int | float) and isinstance(self.best, float | int | None)
-        named = isinstance(self.names, list) and all(isinstance(n, str) for n in self.names)
-        if not (whole and timed and named and isinstance(self.sums, Tensor | None)):
-            raise TypeError("the position holds something else than numbers")
-        columns = [None, len(self.names) + 1]
-        if (self.sums.shape[-1] if self.sums is not None else None) not in columns:
-            raise ValueError("the sums are not those of the names")
-        if min(*counts, self.train_s) < 0:
-            raise ValueError("the position lies before the beginning")
-
-
-def _restore_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Take over an optimiser's running means; but for the rate, its settings stay the config's.
-
-    Raises:
-        ValueError: the means are not those of these weights.
-    """
-    settings = [
-        {name: value for name, value in group.items() if name not in ("params", "lr")}
-        for group in optimizer.param_groups
-    ]
-    optimizer.load_state_dict(dict(state))
-    for group, own in zip(optimizer.param_groups, settings, strict=True):
-        group.update(own, lr=float(group["lr"]))
-    kept = [(weight, found) for weight, found in optimizer.state.items() if found]
-    for weight, found in kept:
-        shapes = {tuple(v.shape) for v in found.values() if v is not None}
-        if found.keys() != kept[0][1].keys() or not shapes <= {tuple(weight.shape), ()}:
-            raise ValueError("the means of another optimiser")
-
-
-def _own_sums(rows: Tensor, *, world: World, device: torch.device) -> Tensor:
-    """Give this process its row, or spread the total where the number of processes changed."""
-    mine = rows[world.rank] if rows.shape[0] == world.size else rows.sum(0) / world.size
-    return mine.to(device, torch.float32 if device.type == "mps" else mine.dtype)

@@ -11,22 +11,25 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dlcli.engine.config import DataclassType, dump_yaml, keys, load_yaml, to_dict
 from dlcli.engine.device import Compute, describe_machine, prepare
 from dlcli.engine.distributed import PeerLost, World, join_processes, launched_world
-from dlcli.engine.events import Evaluated, Event, RunStarted, Saved, StateDue
+from dlcli.engine.events import CheckpointDue, Evaluated, Event, RunStarted, Saved
 from dlcli.engine.files import write_whole
 from dlcli.engine.loop import Criterion, Learner, Plan, Training
-from dlcli.engine.runs import RunFolder, create_run, describe_start, finite, open_unfinished
+from dlcli.engine.runs import RunFolder, create_run, finite, open_unfinished
 from dlcli.engine.seed import seed_everything
-from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig
+from dlcli.engine.settings import RunConfig
 from dlcli.engine.stopping import StopFlag, ignore_signals
 from dlcli.errors import CheckpointError, ConfigError, RunFailed
 
@@ -41,25 +44,6 @@ MAY_CHANGE = (
     "snapshots",
 )
 """Settings that may change when a run is resumed; all others must be as they were."""
-
-
-class RunConfig(DataclassType, Protocol):
-    """The settings that the training loop needs, among all others of a run."""
-
-    @property
-    def optim(self) -> OptimConfig:
-        """Return the optimiser's settings."""
-        ...
-
-    @property
-    def loop(self) -> LoopConfig:
-        """Return the length of the training."""
-        ...
-
-    @property
-    def compute(self) -> ComputeConfig:
-        """Return device, precision and seed."""
-        ...
 
 
 C = TypeVar("C", bound=RunConfig)
@@ -110,7 +94,9 @@ class Session(Generic[C]):
         )
         training = Training(learner, plan=plan, stop=self.stop, state=self.state)
         if not self.world.is_main:
-            yield from (event for event in training.events() if not isinstance(event, StateDue))
+            yield from (
+                event for event in training.events() if not isinstance(event, CheckpointDue)
+            )
             return
         cut_metrics(self.folder, self.state)
         yield RunStarted(
@@ -305,12 +291,16 @@ def resume_state(run: RunFolder, *, kind: str) -> dict[str, Any] | None:
 
 def _record_start(session: Session[C]) -> None:
     """Write into run.json how the run began; each resumption is added to `resumed`."""
-    start = describe_start(
-        kind=session.kind,
-        title=session.title,
-        seed=session.config.compute.seed,
-        machine=describe_machine(),
-    )
+    start: dict[str, Any] = {
+        "kind": session.kind,
+        "title": session.title,
+        "status": "running",
+        "command": sys.argv,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "seed": session.config.compute.seed,
+        "machine": describe_machine(),
+        "git": git_commit(),
+    }
     before = session.folder.record()
     if "started" in before:
         again = {name: start.pop(name) for name in ("started", "command")}
@@ -323,6 +313,17 @@ def _record_start(session: Session[C]) -> None:
         processes=session.world.size,
         error=None,
     )
+
+
+def git_commit() -> str | None:
+    """Return the commit of the working folder, if it is a git checkout."""
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
 
 
 def _lost_peer(session: Session[C], error: BaseException) -> PeerLost | None:
@@ -364,16 +365,16 @@ def cut_metrics(run: RunFolder, state: Mapping[str, Any] | None) -> None:
 def record(
     events: Iterable[Event], *, run: RunFolder, kind: str, config: Mapping[str, Any], stop: StopFlag
 ) -> Iterator[Event]:
-    """Pass events on, saving each `StateDue` and writing each `Evaluated`.
+    """Pass events on, saving each `CheckpointDue` and writing each `Evaluated`.
 
     A checkpoint notes how long metrics.jsonl was when it was taken; `cut_metrics` cuts the file
     back to that, so no line appears twice.
 
     Yields:
-        every event, with a `Saved` in place of each `StateDue`.
+        every event, with a `Saved` in place of each `CheckpointDue`.
     """
     for event in events:
-        if isinstance(event, StateDue):
+        if isinstance(event, CheckpointDue):
             with stop.deferring():
                 path = run.checkpoint(event.name)
                 size = run.metrics_file.stat().st_size if run.metrics_file.exists() else 0

@@ -1,10 +1,29 @@
-"""Intervals for means and slopes of power laws: plain Python, no tensors."""
+"""Means with deviations or intervals, and slopes of power laws: plain Python, no tensors."""
 
 from __future__ import annotations
 
 import functools
 import math
+import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeanStd:
+    """A number over repetitions."""
+
+    mean: float
+    std: float | None
+    """Sample standard deviation; None for a single one."""
+
+
+def mean_std(values: Sequence[float]) -> MeanStd:
+    """Return mean and sample standard deviation of the finite values."""
+    finite = [value for value in values if math.isfinite(value)]
+    std = statistics.stdev(finite) if len(finite) > 1 else None
+    mean = statistics.fmean(finite) if finite else math.nan
+    return MeanStd(mean=mean, std=std)
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, tuple[float, float] | None]:

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import re
 import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -27,7 +25,9 @@ from dlcli.engine.distributed import PeerLost, launched_world
 from dlcli.engine.events import Event, Finished, Notice, RunStarted
 from dlcli.engine.loop import Criterion, Learner
 from dlcli.engine.runs import RunFolder, claim_folder, find_run, fresh_path, open_unfinished
-from dlcli.engine.session import RunConfig, RunLocation, Session, check_unchanged, open_session
+from dlcli.engine.session import RunLocation, Session, check_unchanged, open_session
+from dlcli.engine.settings import RunConfig
+from dlcli.engine.statistics import mean_std
 from dlcli.errors import CheckpointError, ConfigError, Interrupted, RunFailed
 
 OUT_OF_MEMORY = (
@@ -233,16 +233,17 @@ def train(
         location=location,
         bf16_pays=task.bf16_pays(config),
     ) as session:
+        starts_from = origin if session.state is None else None
         if session.world.is_main:
+            if starts_from is not None:
+                session.folder.update_record(init_from=str(starts_from.path))
             task.record_start(session, data)
             yield from (Notice(message=note) for note in notes)
         learner = task.build_learner(
             config, data, device=session.compute.device, processes=session.world.size
         )
-        if origin is not None and session.state is None:
-            load_origin(task, config, learner.network, origin)
-            if session.world.is_main:
-                session.folder.update_record(init_from=str(origin.path))
+        if starts_from is not None:
+            load_origin(task, config, learner.network, starts_from)
         end = yield from _follow(task, session, learner)
         if end.reason == "interrupted":
             session.finish(status="interrupted")
@@ -486,24 +487,6 @@ def _cell_location(folder: Path, location: RunLocation) -> RunLocation:
     return RunLocation(out=folder, force=location.force)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Spread:
-    """A number over repetitions."""
-
-    mean: float
-    std: float | None
-    """Sample standard deviation over the repetitions; None for a single one."""
-    values: tuple[float, ...]
-
-
-def spread(values: Sequence[float]) -> Spread:
-    """Return mean and sample standard deviation of the finite values."""
-    finite = [value for value in values if math.isfinite(value)]
-    std = statistics.stdev(finite) if len(finite) > 1 else None
-    mean = statistics.fmean(finite) if finite else math.nan
-    return Spread(mean=mean, std=std, values=tuple(values))
-
-
 def summarise_seeds(
     results: Mapping[str, R],
     *,
@@ -524,8 +507,8 @@ def summarise_seeds(
     first = next(iter(results.values()))
     found = [getattr(result, measured) for result in results.values()]
     found = [measurement for measurement in found if measurement is not None]
-    spreads = {
-        name: spread([float(getattr(measurement, name)) for measurement in found])
+    over_seeds = {
+        name: mean_std([float(getattr(measurement, name)) for measurement in found])
         for name in (names if found else ())
     }
     seeds = ",".join(label.removeprefix("seed-") for label in results)
@@ -533,8 +516,8 @@ def summarise_seeds(
         "run": str(Path(first.run).parent),
         **{name: getattr(first, name) for name in shared},
         rate: statistics.fmean(getattr(result, rate) for result in results.values()),
-        measured: {name: each.mean for name, each in spreads.items()} or None,
-        f"{measured}_std": {name: each.std for name, each in spreads.items()} or None,
+        measured: {name: each.mean for name, each in over_seeds.items()} or None,
+        f"{measured}_std": {name: each.std for name, each in over_seeds.items()} or None,
         "seeds": len(results),
         "signature": re.sub(r"\|seed:\d+", f"|seed:{seeds}", first.signature),
         "runs": [dataclasses.asdict(result) for result in results.values()],

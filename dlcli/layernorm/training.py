@@ -21,10 +21,11 @@ from torch.nn import functional as F
 
 from dlcli.engine.device import Compute
 from dlcli.engine.events import Evaluated
-from dlcli.engine.loop import Batch, Plan, Training
+from dlcli.engine.loop import Plan, Training
 from dlcli.engine.seed import generator
 from dlcli.engine.settings import LoopConfig, OptimConfig
 from dlcli.engine.statistics import mean_interval
+from dlcli.engine.step import Batch
 from dlcli.errors import RunFailed
 from dlcli.layernorm.config import LnGradientsConfig, Placement, StackConfig, Task, TrainConfig
 from dlcli.layernorm.stack import Stack, Xavier, build_stack, profile_admin

@@ -338,6 +338,13 @@ class NmtEvalConfig:
     search: SearchConfig = setting(SearchConfig(), help="how translations are looked for")
 
 
+LinkKind = Literal["attention", "posterior"]
+Heuristic = Literal[
+    "intersection", "union", "grow-diag", "grow-diag-final-and", "forward", "backward"
+]
+Combination = Literal["none", "average", "product"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class NmtAlignConfig:
     """Everything that `dl nmt align` can be told beside files and runs."""
@@ -363,16 +370,14 @@ class NmtAlignConfig:
         help="link a word by the row one step later, when it is the decoder's input",
         source="Chen et al. 2020",
     )
-    heuristic: Literal[
-        "intersection", "union", "grow-diag", "grow-diag-final-and", "forward", "backward"
-    ] = setting(
+    heuristic: Heuristic = setting(
         "intersection",
         flag="--heuristic",
         help="how --symmetrize joins the links of the two directions; grow-diag-final-and is usual "
         "without --combine",
         source="Koehn, Och & Marcu 2003",
     )
-    combine: Literal["none", "average", "product"] = setting(
+    combine: Combination = setting(
         "average",
         flag="--combine",
         help="with --symmetrize: mix the matrices of the two directions before links are taken; "
@@ -391,7 +396,7 @@ class NmtAlignConfig:
     threads: Annotated[int, Ge(0), Le(1024)] = setting_like(ComputeConfig, "threads")
 
     @property
-    def kind(self) -> Literal["posterior", "attention"]:
+    def kind(self) -> LinkKind:
         """What links are taken from."""
         if self.links_from == "auto":
             return "attention" if self.shift else "posterior"

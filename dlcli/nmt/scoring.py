@@ -1,4 +1,4 @@
-"""BLEU and chrF as sacreBLEU computes them, with bootstrap intervals, alone and in pairs.
+"""BLEU and chrF as sacreBLEU computes them: bootstrap intervals, differences, sentence lengths.
 
 Both scores are functions of counts summed over sentences (n-gram matches, lengths), so a corpus is
 counted once and a resample only sums other rows. Resamples are those that sacreBLEU itself draws
@@ -9,7 +9,8 @@ Legend: N sentences, K counts a sentence, R resamples.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,10 +25,10 @@ Counts = npt.NDArray[np.float64]
 """(N, K), or sums of it."""
 MetricName = Literal["bleu", "chrf"]
 
-RESAMPLES, SEED = 1000, 12345
-"""What sacreBLEU takes."""
+SEED = 12345
+"""Of sacreBLEU's resamples."""
 AT_ONCE = 500_000
-"""Rows that are gathered together, some tens of megabytes."""
+"""Sentences that are drawn together, some tens of megabytes of counts."""
 ORDER, CHARACTERS, BETA = 4, 6, 2
 
 
@@ -77,12 +78,10 @@ class Metric:
         """Turn summed counts (…, K) into scores (…)."""
         return bleu_scores(sums) if self.name == "bleu" else chrf_scores(sums)
 
-    def signature(self, *, resamples: int = RESAMPLES, seed: int = SEED) -> str:
-        """Return sacreBLEU's signature; resamples 0 leaves the bootstrap out."""
+    def signature(self, *, resamples: int) -> str:
+        """Return sacreBLEU's signature of a score with so many resamples."""
         metric = self._metric()
-        metric.num_refs = 1
-        if resamples:
-            metric.n_bootstrap, metric.seed = resamples, str(seed)
+        metric.num_refs, metric.n_bootstrap, metric.seed = 1, resamples, str(SEED)
         return str(metric.get_signature().format())
 
     def _metric(self) -> BLEU | CHRF:
@@ -91,26 +90,16 @@ class Metric:
         return BLEU(lowercase=self.lowercase, tokenize=self.tokenize, force=True)
 
 
-def score_corpus(
-    counts: Counts, metric: Metric, *, resamples: int = RESAMPLES, seed: int = SEED
-) -> Score:
+def score_corpus(counts: Counts, metric: Metric, *, resamples: int) -> Score:
     """Score counted sentences (N, K), N ≥ 1."""
-    drawn = metric.scores(resampled_sums(counts, resamples=resamples, seed=seed))
     return Score(
         score=float(metric.scores(counts.sum(axis=0))),
-        ci95=percentiles(drawn),
-        signature=metric.signature(resamples=resamples, seed=seed),
+        ci95=interval95(metric.scores(resampled_sums(counts, resamples=resamples))),
+        signature=metric.signature(resamples=resamples),
     )
 
 
-def compare(
-    counts: Counts,
-    baseline: Counts,
-    metric: Metric,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = SEED,
-) -> Difference:
+def compare(counts: Counts, baseline: Counts, metric: Metric, *, resamples: int) -> Difference:
     """Return score minus baseline; both (N, K), of the same N ≥ 1 sentences in the same order.
 
     Raises:
@@ -119,28 +108,32 @@ def compare(
     if counts.shape != baseline.shape:
         raise ValueError(f"{len(counts)} sentences against {len(baseline)}")
     first, second = (
-        metric.scores(resampled_sums(one, resamples=resamples, seed=seed))
-        for one in (counts, baseline)
+        metric.scores(resampled_sums(one, resamples=resamples)) for one in (counts, baseline)
     )
     value = float(metric.scores(counts.sum(axis=0)) - metric.scores(baseline.sum(axis=0)))
     differences = first - second
     sizes = np.abs(differences)
     beyond = int((sizes - sizes.mean() > abs(value)).sum())
     return Difference(
-        value=value, ci95=percentiles(differences), p_value=(beyond + 1) / (resamples + 1)
+        value=value, ci95=interval95(differences), p_value=(beyond + 1) / (resamples + 1)
     )
 
 
-def resampled_sums(counts: Counts, *, resamples: int = RESAMPLES, seed: int = SEED) -> Counts:
-    """Sum the counts (N, K) of N sentences drawn with replacement, R times: (R, K)."""
-    N = len(counts)
-    return np.concatenate(
-        [counts[rows].sum(axis=1) for rows in _draws(N, resamples=resamples, seed=seed)]
-    )
+def resampled_sums(counts: Counts, *, resamples: int) -> Counts:
+    """Sum the counts (N, K) of N sentences drawn with replacement, R times: (R, K).
+
+    The sentences are those that sacreBLEU draws, some resamples at a time.
+    """
+    N, rng, found = len(counts), np.random.default_rng(SEED), []
+    step = max(1, AT_ONCE // N)
+    for start in range(0, resamples, step):
+        rows = rng.choice(N, size=(min(step, resamples - start), N), replace=True)
+        found.append(counts[rows].sum(axis=1))
+    return np.concatenate(found)
 
 
-def percentiles(values: Counts) -> tuple[float, float]:
-    """Return the interval that holds 95% of R values, cut off as sacreBLEU does (1/40 a side)."""
+def interval95(values: Counts) -> tuple[float, float]:
+    """Return what holds 95% of R values, cut off as sacreBLEU does (1/40 a side)."""
     ordered = np.sort(values)
     outside = len(ordered) // 40
     return float(ordered[outside]), float(ordered[len(ordered) - outside - 1])
@@ -181,17 +174,6 @@ def chrf_scores(sums: Counts) -> Counts:
     return found
 
 
-def _draws(N: int, *, resamples: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
-    """Yield the row numbers of resamples, (some, N) at a time: the numbers that sacreBLEU draws."""
-    rng = np.random.default_rng(seed)
-    step = max(1, AT_ONCE // max(1, N))
-    for start in range(0, resamples, step):
-        yield rng.choice(N, size=(min(step, resamples - start), N), replace=True)
-
-
-# -- Sentences put into bins by their length: Question 13 asks how translation decays with it
-
-
 @dataclass(frozen=True, kw_only=True)
 class LengthBin:
     """Sentences of `low` to `high` words."""
@@ -208,42 +190,30 @@ class LengthBin:
         return f"{self.low}-{self.high}" if self.high is not None else f"> {self.low - 1}"
 
 
-def word_counts(sentences: Sequence[str]) -> list[int]:
-    """Count the words of each sentence: what stands between spaces."""
-    return [len(sentence.split()) for sentence in sentences]
+def length_bins(
+    sentences: Sequence[str], *, edges: Sequence[int]
+) -> tuple[list[LengthBin], list[LengthBin]]:
+    """Sort sentences by their number of words: what stands between spaces.
 
-
-def length_bins(lengths: Sequence[int], *, edges: Sequence[int]) -> list[LengthBin]:
-    """Sort sentences into bins that end at each edge, and one above the last; empty ones drop out.
+    Returns:
+        Bins that end at each edge, and one above the last; and all sentences above each edge (but
+        the last, which is a bin). Empty ones are left out.
 
     Raises:
         UsageFault: the edges do not rise.
     """
-    _check(edges)
-    ends = [*edges, None]
-    starts = [0, *(edge + 1 for edge in edges)]
-    found = [_between(lengths, low, high) for low, high in zip(starts, ends, strict=True)]
-    return [one for one in found if one.rows]
-
-
-def longer_than(lengths: Sequence[int], *, edges: Sequence[int]) -> list[LengthBin]:
-    """Return for each edge all sentences above it; the last edge's is a bin of `length_bins`."""
-    _check(edges)
-    found = [_between(lengths, edge + 1, None) for edge in edges[:-1]]
-    return [one for one in found if one.rows]
-
-
-def _between(lengths: Sequence[int], low: int, high: int | None) -> LengthBin:
-    rows = tuple(
-        row
-        for row, length in enumerate(lengths)
-        if length >= low and (high is None or length <= high)
-    )
-    return LengthBin(low=low, high=high, rows=rows)
-
-
-def _check(edges: Sequence[int]) -> None:
     if list(edges) != sorted(set(edges)) or any(edge < 1 for edge in edges):
         raise UsageFault(
             f"--bins {' '.join(map(str, edges))} do not rise.", hint="Write --bins 5 10 15 20."
         )
+    lengths = [len(sentence.split()) for sentence in sentences]
+
+    def between(low: int, high: int | None) -> LengthBin:
+        most = math.inf if high is None else high
+        rows = tuple(row for row, length in enumerate(lengths) if low <= length <= most)
+        return LengthBin(low=low, high=high, rows=rows)
+
+    starts = [0, *(edge + 1 for edge in edges)]
+    bins = [between(low, high) for low, high in zip(starts, [*edges, None], strict=True)]
+    above = [between(edge + 1, None) for edge in edges[:-1]]
+    return [one for one in bins if one.rows], [one for one in above if one.rows]

@@ -29,10 +29,11 @@ from dlcli.engine.checkpoint import (
     snapshot_name,
 )
 from dlcli.engine.events import Event, Finished
-from dlcli.engine.loop import Batch, Criterion
+from dlcli.engine.loop import Criterion
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator
 from dlcli.engine.session import RunLocation, Session
+from dlcli.engine.step import Batch, rows_of_process
 from dlcli.engine.trainer import ReadNotice, Task, items_per_s
 from dlcli.nmt.batching import (
     Bitext,
@@ -237,7 +238,7 @@ class NmtLearner:
         self, chosen: NDArray[np.int64], *, index: int, epoch: int, rank: int, world: int
     ) -> Batch:
         count = len(chosen)
-        begin, end = count * rank // world, count * (rank + 1) // world
+        begin, end = rows_of_process(count, rank=rank, world=world)
         idle = begin == end  # fewer sentences than processes: one of them, counting for nothing
         mine = self.train.batch(chosen[:1] if idle else chosen[begin:end])
         if idle:

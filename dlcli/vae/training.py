@@ -19,10 +19,10 @@ from dlcli.engine import trainer
 from dlcli.engine.checkpoint import load_checkpoint_into
 from dlcli.engine.distributed import launched_world
 from dlcli.engine.events import Evaluated, Event, Finished, Notice, Pictures, Saved
-from dlcli.engine.loop import Batch
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator
 from dlcli.engine.session import RunLocation, Session
+from dlcli.engine.step import Batch, rows_of_process
 from dlcli.engine.trainer import ReadNotice, Task, items_per_s
 from dlcli.errors import ConfigError
 from dlcli.vae.config import VaeTrainConfig, check
@@ -287,7 +287,7 @@ class VaeLearner:
         order = order.to(self.device)
         for index in range(start, len(self.plan)):
             first, last = self.plan[index]
-            begin, end = share(last - first, rank=rank, world=world)
+            begin, end = rows_of_process(last - first, rank=rank, world=world)
             rows = self.rows.index_select(0, order[first + begin : first + end])
             stream = generator(seed, "batch", epoch, index, device=self.device)
             eps = self._noise(last - first, stream)[..., begin:end, :]
@@ -386,8 +386,3 @@ def plan_batches(images: int, *, batch_size: int, least: int = 1) -> Bounds:
     if len(starts) > 1 and images - starts[-1] < least:
         starts.pop()
     return list(zip(starts, [*starts[1:], images], strict=True))
-
-
-def share(count: int, *, rank: int, world: int) -> tuple[int, int]:
-    """Return the rows (start, stop) of a global batch that belong to one process."""
-    return count * rank // world, count * (rank + 1) // world

@@ -1,4 +1,4 @@
-"""`dl nmt compare-forcing`: the same training with more and less of a teacher."""
+"""`dl nmt train` and `dl nmt compare-forcing`: what they say and write, refuse, and resume."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from dlcli.engine.config import load_yaml
 from dlcli.engine.runs import RunFolder
-from tests.cli.tiny import TRAIN, contents, dl, dl_json, error_of
+from tests.cli.tiny import contents, dl, dl_json, error_of
 from tests.cli.tiny_nmt import NMT_WHERE, nmt_train
 
 pytestmark = pytest.mark.usefixtures("no_figures")
@@ -75,8 +75,6 @@ def test_what_has_no_meaning_is_refused_before_any_training(
     assert not (tmp_path / "cmp").exists()
 
 
-# -- `dl nmt train`: what it says and writes, what it refuses, and how it goes on
-
 FIELDS = {"run", "data", "updates", "tokens_per_s", "valid", "signature"}
 
 
@@ -112,17 +110,6 @@ def test_what_goes_on_ends_like_what_was_never_stopped(tmp_path: Path) -> None:
     found = dl_json("nmt", "train", "--resume", "cut", "--max-minutes", "0")
     assert found["updates"] == 8
     assert found["valid"] == dl_json(*words, "--out", "whole", "--resume")["valid"]
-
-
-def test_a_finished_run_is_told_again_and_nothing_is_touched(tmp_path: Path) -> None:
-    words = nmt_train()
-    first = dl_json(*words, "--out", "run")
-    before = contents(tmp_path / "run")
-    assert dl_json(*words, "--out", "run", "--resume") == first
-    assert contents(tmp_path / "run") == before
-    done = dl(*words, "--out", "run", "--json")
-    assert done.exit_code == 2
-    assert "exists already" in error_of(done)["message"]
 
 
 def test_seeds_are_means_of_runs(tmp_path: Path) -> None:
@@ -175,14 +162,6 @@ def test_a_corpus_of_one_line_is_said_in_a_sentence() -> None:
     assert done.exit_code == 1
     assert error_of(done)["hint"]
     assert not Path("run").exists()
-
-
-def test_a_run_of_the_vae_gives_no_weights(tmp_path: Path) -> None:
-    dl_json(*TRAIN, "--out", "vae")
-    done = dl(*nmt_train(), "--init-from", "vae", "--out", "run", "--json")
-    assert done.exit_code == 2
-    assert "is a vae run" in error_of(done)["message"]
-    assert not (tmp_path / "run").exists()
 
 
 def test_a_vocabulary_beyond_the_corpus_is_shrunk_with_a_notice() -> None:

@@ -16,14 +16,13 @@ from dlcli import __version__
 from dlcli.engine.config import (
     MAX_SHOWN,
     STRICT,
+    DataclassType,
     bare,
     choices_of,
     dump_yaml,
     flags_of_difference,
     keys,
     load_yaml,
-    merge,
-    nest,
     resolve,
     setting,
     setting_like,
@@ -31,6 +30,7 @@ from dlcli.engine.config import (
     signature,
     to_dict,
 )
+from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig
 from dlcli.errors import ConfigError
 
 
@@ -72,12 +72,6 @@ def test_later_layers_win_key_by_key() -> None:
     flags = {"inner": {"lr": 0.125}}
     found = resolve(Toy, [advice, file, flags])
     assert found == Toy(epochs=6, inner=Inner(lr=0.125, dims=(7,)))
-
-
-def test_layers_are_left_as_they_were() -> None:
-    first: dict[str, Any] = {"inner": {"lr": 0.5}}
-    merge(first, {"inner": {"lr": 0.25}, "epochs": 2})
-    assert first == {"inner": {"lr": 0.5}}
 
 
 def test_a_list_replaces_a_list_and_becomes_a_tuple() -> None:
@@ -189,11 +183,6 @@ def test_keys_are_leaves_with_paths_types_and_words() -> None:
     assert found["inner.dims"].default == (2, 3)
     assert bare(found["inner.limit"].type) is float
     assert choices_of(int) == ()
-
-
-def test_nest_turns_a_path_into_groups() -> None:
-    assert nest("a.b.c", 3) == {"a": {"b": {"c": 3}}}
-    assert nest("a", None) == {"a": None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -371,3 +360,51 @@ def test_a_setting_may_be_declared_like_another() -> None:
 
     (copy,) = keys(Copy)
     assert (copy.default, copy.flag, copy.help, copy.source) == (0.5, "--lr", "step size", "seed")
+
+
+# -- The settings that all trainings share
+
+ALL: list[type[DataclassType]] = [ComputeConfig, OptimConfig, LoopConfig]
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_the_defaults_are_valid_by_their_own_rules(cls: type[DataclassType]) -> None:
+    given = {key.path: key.default for key in keys(cls)}
+    assert resolve(cls, [given]) == cls()
+
+
+def test_every_setting_has_a_flag_of_its_own_and_a_meaning() -> None:
+    found = [key for cls in ALL for key in keys(cls)]
+    flags = [key.flag for key in found]
+    assert all(flags)
+    assert len(set(flags)) == len(flags)
+    assert all(key.help and not key.help.endswith(".") for key in found)
+
+
+@pytest.mark.parametrize(
+    ("cls", "key", "value"),
+    [
+        (ComputeConfig, "seed", -1),
+        (ComputeConfig, "seed", 2**63),
+        (ComputeConfig, "threads", -1),
+        (ComputeConfig, "precision", "fp16"),
+        (OptimConfig, "lr", 0),
+        (OptimConfig, "lr", -1e-3),
+        (OptimConfig, "momentum", 1),
+        (OptimConfig, "final_lr", 1.5),
+        (OptimConfig, "warmup_steps", -1),
+        (OptimConfig, "weight_decay", -1),
+        (OptimConfig, "clip_norm", -1),
+        (OptimConfig, "accumulate", 0),
+        (OptimConfig, "optimizer", "adamw"),
+        (LoopConfig, "epochs", -1),
+        (LoopConfig, "batch_size", 0),
+        (LoopConfig, "evaluate_every", 0),
+        (LoopConfig, "patience", -1),
+        (LoopConfig, "max_minutes", -1),
+        (LoopConfig, "checkpoint_minutes", 0),
+    ],
+)
+def test_values_out_of_range_are_refused(cls: type[DataclassType], key: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"'{key}'"):
+        resolve(cls, [{key: value}])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -154,8 +153,3 @@ def test_the_machine_is_described_in_plain_values() -> None:
     assert json.loads(json.dumps(found)) == found
     assert {"dlcli", "python", "torch", "devices", "threads", "cpu_bf16"} <= set(found)
     assert "cpu" in str(found["devices"])
-
-
-def test_a_place_to_compute_can_be_sent_to_another_process() -> None:
-    compute = Compute(device=CPU, precision="fp32", threads=3)
-    assert pickle.loads(pickle.dumps(compute)) == compute

@@ -120,7 +120,7 @@ def test_one_process_evaluates_and_records(
     assert main["evaluations"] == [1, 2, 3]
     assert other["evaluations"] == []
     assert {"RunStarted", "Saved"} <= set(main["heard"])
-    assert not {"RunStarted", "Saved", "StateDue"} & set(other["heard"])
+    assert not {"RunStarted", "Saved", "CheckpointDue"} & set(other["heard"])
 
 
 @pytest.mark.parametrize("name", CONFIGS)

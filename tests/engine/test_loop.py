@@ -1,8 +1,7 @@
-"""The contract of a learner, shown on the tests' own."""
+"""The training loop: when it evaluates, saves and stops, and what one update does."""
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import itertools
 import math
@@ -16,21 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from dlcli.engine.distributed import World
-from dlcli.engine.events import Evaluated, Event, Finished, Progress, StateDue
-from dlcli.engine.loop import (
-    PROGRESS_EVERY_S,
-    Batch,
-    Criterion,
-    LeanAdam,
-    Learner,
-    Plan,
-    Stepper,
-    Training,
-    build_optimizer,
-    learning_rate,
-    set_learning_rate,
-)
+from dlcli.engine.events import CheckpointDue, Evaluated, Event, Finished, Progress
+from dlcli.engine.loop import PROGRESS_EVERY_S, Criterion, Plan, Training
 from dlcli.engine.settings import LoopConfig, OptimConfig
+from dlcli.engine.step import Batch, Stepper, build_optimizer, learning_rate
 from dlcli.engine.stopping import StopFlag
 from dlcli.errors import RunFailed
 from tests.engine.toy import (
@@ -44,36 +32,6 @@ from tests.engine.toy import (
     outcome,
     session,
 )
-
-
-def _rows(learner: Learner, *, start: int = 0, rank: int = 0, world: int = 1) -> list[Tensor]:
-    batches: list[Batch] = list(learner.batches(epoch=1, start=start, rank=rank, world=world))
-    return [torch.cat(batch.payload, 1) for batch in batches]
-
-
-def test_the_batches_of_an_epoch_are_every_item_once() -> None:
-    learner: Learner = Toy()
-    found = torch.cat(_rows(learner))[:, :3]
-    assert len(_rows(learner)) == learner.steps_per_epoch()
-    assert sorted(found.tolist()) == sorted(Toy().x.tolist())
-
-
-def test_starting_later_leaves_out_the_first_batches_and_changes_none() -> None:
-    whole = _rows(Toy())
-    for start in range(5):
-        rest = _rows(Toy(), start=start)
-        assert len(rest) == max(0, len(whole) - start)
-        assert all(map(torch.equal, rest, whole[start:]))
-
-
-def test_the_parts_of_all_processes_are_the_whole_batch() -> None:
-    whole = _rows(Toy())
-    parts = [_rows(Toy(), rank=rank, world=3) for rank in range(3)]
-    for number, batch in enumerate(whole):
-        together = torch.cat([part[number] for part in parts])
-        assert sorted(together.tolist()) == sorted(batch.tolist())
-    weights = [b.weight for b in Toy().batches(epoch=1, start=0, rank=2, world=3)]
-    assert sum(weights) == ITEMS
 
 
 @pytest.mark.parametrize(
@@ -125,21 +83,6 @@ def test_evaluates_when_asked_and_at_the_end(loop: LoopConfig, steps: list[int])
     assert [event.step for event in found] == steps
 
 
-def test_every_evaluation_follows_a_checkpoint_of_the_same_update() -> None:
-    loop = LoopConfig(epochs=2, evaluate_every=3, evaluate_unit="steps")
-    events = _events(Toy(), plan=make_plan(loop=loop, keep_epochs=(1,)))
-    for before, event in itertools.pairwise(events):
-        if isinstance(event, Evaluated):
-            assert isinstance(before, StateDue)
-            assert (before.name, before.step) == ("last", event.step)
-
-
-def test_without_epochs_the_untrained_network_is_saved() -> None:
-    events = _events(Toy(), plan=make_plan(loop=LoopConfig(epochs=0), keep_epochs=(0,)))
-    assert [event.name for event in events if isinstance(event, StateDue)] == ["epoch-0000", "last"]
-    assert events[-1] == Finished(reason="done", epoch=0, step=0, train_s=0.0, rate=0.0)
-
-
 def test_train_loss_is_the_mean_since_the_last_evaluation() -> None:
     """At a learning rate that changes nothing, every epoch's mean is that of the data."""
     learner = Toy()
@@ -153,14 +96,6 @@ def test_train_loss_is_the_mean_since_the_last_evaluation() -> None:
         assert event.metrics["train_half"] == pytest.approx(expected / 2, rel=1e-6)
 
 
-def test_the_best_checkpoint_is_chosen_by_validation_loss() -> None:
-    losses = [3.0, 2.0, 2.5, 1.0, 4.0]
-    learner = Toy(validation=lambda epoch: losses[epoch - 1])
-    events = _events(learner, plan=make_plan(loop=LoopConfig(epochs=5)))
-    best = [e.step // BATCHES for e in events if isinstance(e, StateDue) and e.name == "best"]
-    assert best == [1, 2, 4]
-
-
 def test_the_best_checkpoint_may_be_chosen_by_what_should_rise() -> None:
     scores = [float("nan"), 3.0, 2.0, 3.0, 4.0]
     learner = Toy(validation=lambda epoch: scores[epoch - 1])
@@ -168,15 +103,9 @@ def test_the_best_checkpoint_may_be_chosen_by_what_should_rise() -> None:
     plan = dataclasses.replace(plan, criterion=Criterion(higher_is_better=True))
     training = Training(learner, plan=plan)
     events = list(training.events())
-    best = [e.step // BATCHES for e in events if isinstance(e, StateDue) and e.name == "best"]
+    best = [e.step // BATCHES for e in events if isinstance(e, CheckpointDue) and e.name == "best"]
     assert best == [2, 5]
     assert training.position.best == 4.0
-
-
-def test_a_metric_that_is_not_measured_chooses_nothing() -> None:
-    plan = dataclasses.replace(make_plan(), criterion=Criterion(metric="valid_bleu"))
-    events = _events(Toy(), plan=plan)
-    assert not [e for e in events if isinstance(e, StateDue) and e.name == "best"]
 
 
 def test_a_validation_loss_that_is_no_number_is_never_the_best() -> None:
@@ -184,7 +113,7 @@ def test_a_validation_loss_that_is_no_number_is_never_the_best() -> None:
     learner = Toy(validation=lambda epoch: losses[epoch - 1])
     training = Training(learner, plan=make_plan(loop=LoopConfig(epochs=4)))
     events = list(training.events())
-    best = [e.step // BATCHES for e in events if isinstance(e, StateDue) and e.name == "best"]
+    best = [e.step // BATCHES for e in events if isinstance(e, CheckpointDue) and e.name == "best"]
     assert best == [2, 4]
     assert training.position.best == 1.5
 
@@ -202,16 +131,6 @@ def test_patience_within_an_epoch_stops_within_it() -> None:
     end = _events(Toy(validation=lambda _: 1.0), plan=make_plan(loop=loop))[-1]
     assert isinstance(end, Finished)
     assert (end.reason, end.step) == ("early-stop", 2)
-
-
-def test_more_patience_goes_on_where_less_had_stopped(tmp_path: Path) -> None:
-    run = make_run(tmp_path / "run")
-    for patience, last in ((1, 2), (3, 4)):
-        loop = LoopConfig(epochs=3, patience=patience, evaluate_every=1, evaluate_unit="steps")
-        learner = Toy(validation=lambda _: 1.0)
-        end = list(session(run, learner, plan=make_plan(loop=loop)))[-1]
-        assert isinstance(end, Finished)
-        assert (end.reason, end.step) == ("early-stop", last)
 
 
 class Clock:
@@ -239,7 +158,7 @@ def test_max_minutes_ends_cleanly_and_can_be_gone_on_with() -> None:
     events = list(training.events())
     end, saved = events[-1], events[-2]
     assert isinstance(end, Finished)
-    assert isinstance(saved, StateDue)
+    assert isinstance(saved, CheckpointDue)
     assert (end.reason, end.step, end.train_s) == ("max-minutes", 6, 360.0)
     assert (saved.name, saved.step) == ("last", 6)
 
@@ -247,7 +166,7 @@ def test_max_minutes_ends_cleanly_and_can_be_gone_on_with() -> None:
 def test_checkpoints_are_taken_within_an_epoch_after_some_minutes() -> None:
     clock, loop = Clock(), LoopConfig(epochs=2, checkpoint_minutes=1.5)
     events = _events(Toy(on_batch=_minute_a_batch(clock)), plan=make_plan(loop=loop), clock=clock)
-    due = [e.step for e in events if isinstance(e, StateDue) and e.name == "last"]
+    due = [e.step for e in events if isinstance(e, CheckpointDue) and e.name == "last"]
     assert due == [2, 4, 6, 8, 8]  # the last one says that the last evaluation is done
 
 
@@ -304,13 +223,6 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_last_good_checkpoin
     assert all(torch.isfinite(w).all() for w in state["last.pt"]["model"].values())
 
 
-def test_a_huge_learning_rate_is_a_clear_failure(tmp_path: Path) -> None:
-    plan = make_plan(optim=OptimConfig(optimizer="sgd", lr=1e6), loop=LoopConfig(epochs=50))
-    with pytest.raises(RunFailed, match="finite") as failure:
-        list(session(make_run(tmp_path / "run"), Toy(), plan=plan))
-    assert "--lr" in failure.value.hint
-
-
 def test_weights_that_are_no_numbers_are_never_saved() -> None:
     learner = Toy(dropout=0.5)
     learner.network.get_buffer("norm.running_mean").fill_(float("inf"))
@@ -324,7 +236,7 @@ def test_a_stop_asked_for_while_saving_comes_before_the_evaluation() -> None:
     events = []
     for event in Training(learner, plan=make_plan(), stop=stop).events():
         events.append(event)
-        stop.requested |= isinstance(event, StateDue)
+        stop.requested |= isinstance(event, CheckpointDue)
     end = events[-1]
     assert isinstance(end, Finished)
     assert (end.reason, end.step) == ("interrupted", BATCHES)
@@ -411,52 +323,8 @@ def test_the_fused_optimisers_take_the_steps_of_the_plain_ones(
     assert not torch.allclose(ours, start)
 
 
-def _adams() -> list[tuple[list[nn.Parameter], torch.optim.Optimizer]]:
-    """Build ours and torch's, each for the same two weights."""
-    found = []
-    for kind in (LeanAdam, torch.optim.Adam):
-        torch.manual_seed(0)
-        weights = [nn.Parameter(torch.randn(3, 5)), nn.Parameter(torch.randn(7))]
-        found.append((weights, kind(weights, 0.1, weight_decay=0.3, fused=True)))
-    return found
-
-
-def _train(weights: list[nn.Parameter], optimizer: torch.optim.Optimizer, steps: int) -> None:
-    for _ in range(steps):
-        for weight in weights:
-            weight.grad = weight.detach() ** 3
-        optimizer.step()
-
-
-def test_lean_adam_takes_torchs_steps_to_the_bit_also_after_loading() -> None:
-    (ours, lean), (theirs, plain) = _adams()
-    for optimizer, weights in ((lean, ours), (plain, theirs)):
-        _train(weights, optimizer, 3)
-        optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
-        _train(weights, optimizer, 3)
-        weights[1].grad = None
-        optimizer.step()
-        _train(weights, optimizer, 2)
-    for mine, other in zip(ours, theirs, strict=True):
-        assert torch.equal(mine, other)
-    state, expected = (o.state_dict()["state"] for o in (lean, plain))
-    for number in (0, 1):
-        for name, tensor in expected[number].items():
-            assert torch.equal(state[number][name], tensor)
-
-
-def test_weights_of_two_types_are_left_to_torch() -> None:
-    weights = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(2, dtype=torch.float64))]
-    assert type(build_optimizer(OptimConfig(), weights)) is torch.optim.Adam
-    assert type(build_optimizer(OptimConfig(), weights[:1])) is LeanAdam
-
-
 def _rates(config: OptimConfig, total: int) -> list[float]:
     return [learning_rate(config, step=step, total_steps=total) for step in range(total)]
-
-
-def test_constant_is_constant() -> None:
-    assert _rates(OptimConfig(lr=0.3), 4) == [0.3] * 4
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "linear"])
@@ -479,25 +347,12 @@ def test_decays_fall_from_the_peak_to_just_above_the_end(schedule: Schedule, war
     assert learning_rate(config, step=9999, total_steps=103) == pytest.approx(0.2)
 
 
-def test_half_way_every_decay_is_half_way() -> None:
-    for schedule in ("cosine", "linear"):
-        config = OptimConfig(lr=1.0, schedule=schedule, final_lr=0.5)
-        assert learning_rate(config, step=50, total_steps=100) == pytest.approx(0.75)
-
-
 @pytest.mark.parametrize("total", [0, 1, 3])
 def test_a_warm_up_longer_than_the_run_is_no_trouble(total: int) -> None:
     config = OptimConfig(lr=1.0, schedule="cosine", warmup_steps=10)
     rates = [learning_rate(config, step=step, total_steps=total) for step in range(12)]
     assert all(math.isfinite(rate) and rate >= 0 for rate in rates)
     assert rates[2] == pytest.approx(0.3)
-
-
-def test_every_group_gets_the_learning_rate() -> None:
-    groups = [{"params": [nn.Parameter(torch.zeros(2))]}, {"params": [nn.Parameter(torch.ones(2))]}]
-    optimizer = torch.optim.Adam(groups, 1.0)
-    set_learning_rate(optimizer, 0.25)
-    assert [group["lr"] for group in optimizer.param_groups] == [0.25, 0.25]
 
 
 # -- One update: its gradient is that of the mean over everything in it, however it was cut
@@ -559,12 +414,6 @@ def test_clipping_bounds_the_norm_of_the_whole_gradient(cuts: list[int]) -> None
         torch.testing.assert_close(a / free_norm, b / norm)
 
 
-def test_clipping_leaves_a_small_gradient_alone() -> None:
-    parts = [_batch(_step_rows(5))]
-    for a, b in zip(_moved(parts, SGD), _moved(parts, replace(SGD, clip_norm=1e6)), strict=True):
-        torch.testing.assert_close(a, b)
-
-
 def test_sums_are_of_everything_in_the_update() -> None:
     rows, network = _step_rows(12), _network()
     with torch.no_grad():
@@ -574,18 +423,6 @@ def test_sums_are_of_everything_in_the_update() -> None:
     assert stepper.names == ["loss", "half"]
     assert sums.dtype == torch.float64
     assert sums.tolist() == pytest.approx([12.0, *(float(v) for v in expected.values())])
-
-
-def test_gradients_of_the_update_before_are_forgotten() -> None:
-    rows, network = _step_rows(6), _network()
-    stepper = _stepper(network, replace(SGD, lr=1e-30))
-    for step in range(2):
-        stepper.update([_batch(rows)], step=step, total_steps=2)
-    gradients = [p.grad.clone() for p in network.parameters() if p.grad is not None]
-    loss = network(*_batch(rows).payload)["loss"] / 6
-    expected = torch.autograd.grad(loss, list(network.parameters()))
-    for ours, reference in zip(gradients, expected, strict=True):
-        torch.testing.assert_close(ours, reference)
 
 
 def test_dropout_depends_on_the_update_and_not_on_what_came_before() -> None:
@@ -599,13 +436,6 @@ def test_dropout_depends_on_the_update_and_not_on_what_came_before() -> None:
 
     assert loss(4) == loss(4)
     assert len({loss(4), loss(5), loss(4, rank=1)}) == 3
-
-
-def test_the_learning_rate_is_that_of_the_last_update() -> None:
-    stepper = _stepper(_network(), replace(SGD, schedule="linear"))
-    assert stepper.lr == 1.0
-    stepper.update([_batch(_step_rows(5))], step=3, total_steps=4)
-    assert stepper.lr == 0.25
 
 
 def test_frozen_parameters_stay() -> None:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
+from dlcli.engine.distributed import World
 from dlcli.engine.events import Finished
-from dlcli.engine.loop import Plan
+from dlcli.engine.loop import Plan, Position
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.settings import LoopConfig, OptimConfig
 from dlcli.engine.stopping import StopFlag
-from tests.engine.toy import Toy, differences, make_plan, make_run, outcome, session
+from dlcli.errors import CheckpointError
+from tests.engine.toy import Toy, ToyNetwork, differences, make_plan, make_run, outcome, session
 
 BATCHES = 4  # of 6 items, the last of 5
 
@@ -175,3 +179,131 @@ def test_a_finished_run_has_nothing_left_to_do(variant: dict[str, Any], tmp_path
     assert [type(event) for event in events] == [Finished]
     assert learner.evaluations == []
     assert (run.checkpoint().read_bytes(), run.metrics_file.read_bytes()) == before
+
+
+# -- What a checkpoint says of where a training stands, and what it is refused for
+
+
+def _trained_network() -> tuple[nn.Module, torch.optim.Optimizer]:
+    network = ToyNetwork(dropout=0.5)
+    optimizer = torch.optim.Adam(network.parameters(), 0.1, fused=True)
+    for _ in range(3):
+        optimizer.zero_grad()
+        network(torch.randn(5, 3), torch.randn(5, 1), torch.zeros(5, 3))["loss"].backward()
+        optimizer.step()
+    return network, optimizer
+
+
+def _position_state() -> dict[str, Any]:
+    network, optimizer = _trained_network()
+    at = Position(
+        epoch=3,
+        batch=2,
+        step=14,
+        train_s=1.5,
+        best=0.25,
+        stale=1,
+        evaluated=12,
+        names=["loss", "half"],
+        sums=torch.tensor([12.0, 3.0, 1.5], dtype=torch.float64),
+    )
+    return at.state(network=network, optimizer=optimizer, world=World())
+
+
+def _restore(state: dict[str, Any], network: nn.Module | None = None) -> Any:
+    network = network or ToyNetwork(dropout=0.5)
+    optimizer = torch.optim.Adam(network.parameters(), 0.9, fused=True)
+    at = Position.restore(state, network=network, optimizer=optimizer, world=World())
+    return at.state(network=network, optimizer=optimizer, world=World())
+
+
+def test_what_is_restored_is_what_was_there() -> None:
+    state = _position_state()
+    random.seed(99)
+    torch.manual_seed(99)
+    assert not differences(_restore(state), state)
+
+
+@pytest.mark.parametrize("key", ["model", "optimizer", "position", "random"])
+def test_a_checkpoint_that_lacks_something_is_refused(key: str) -> None:
+    state = _position_state()
+    del state[key]
+    with pytest.raises(CheckpointError, match="does not fit"):
+        _restore(state)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model", {}),
+        ("model", {"hidden.weight": torch.zeros(2)}),
+        ("model", 5),
+        ("optimizer", {}),
+        ("optimizer", {"state": {}, "param_groups": []}),
+        ("optimizer", "x"),
+        ("position", {"epoch": 1, "colour": "red"}),
+        ("position", {"sums": "x"}),
+        ("position", None),
+        ("random", {}),
+        ("random", {"python": [3, torch.zeros(2), None]}),
+        ("random", {"python": 5}),
+    ],
+)
+def test_a_checkpoint_of_something_else_is_refused(key: str, value: object) -> None:
+    with pytest.raises(CheckpointError, match="does not fit"):
+        _restore(_position_state() | {key: value})
+
+
+def test_a_checkpoint_of_another_network_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="does not fit"):
+        _restore(_position_state(), nn.Linear(3, 5))
+    with pytest.raises(CheckpointError, match="does not fit"):
+        _restore(_position_state(), ToyNetwork())
+
+
+def test_another_number_of_processes_shares_the_sums_out() -> None:
+    """Two processes saved; one goes on with all they had summed."""
+    state = _position_state()
+    state["position"]["sums"] = torch.tensor([[6.0, 2.0, 1.0], [5.0, 4.0, 2.0]])
+    assert _restore(state)["position"]["sums"].tolist() == [[11.0, 6.0, 3.0]]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("epoch", "3"), ("batch", None), ("step", [14]), ("stale", 0.5), ("evaluated", -7)],
+        *[("train_s", "1"), ("train_s", -1.0), ("best", [0.5]), ("names", "ab"), ("names", ["a"])],
+        *[("sums", [1.0]), ("sums", torch.ones(1, 7))],
+    ],
+)
+def test_a_position_that_cannot_be_is_refused(name: str, value: object) -> None:
+    state = _position_state()
+    state["position"][name] = value
+    with pytest.raises(CheckpointError, match="does not fit"):
+        _restore(state)
+
+
+def test_settings_of_the_optimiser_are_the_configurations_but_for_the_rate() -> None:
+    state = _position_state()
+    state["optimizer"]["param_groups"][0] |= {"betas": "fast", "eps": None, "weight_decay": 9}
+    network = ToyNetwork(dropout=0.5)
+    optimizer = torch.optim.Adam(network.parameters(), 0.9, fused=True)
+    Position.restore(state, network=network, optimizer=optimizer, world=World())
+    group = optimizer.param_groups[0]
+    assert (group["betas"], group["eps"], group["weight_decay"]) == ((0.9, 0.999), 1e-8, 0)
+    assert group["lr"] == 0.1
+    state["optimizer"]["param_groups"][0]["lr"] = "quick"
+    with pytest.raises(CheckpointError, match="does not fit"):
+        _restore(state)
+
+
+@pytest.mark.parametrize("change", ["shape", "lost"])
+def test_means_of_other_weights_are_refused(change: str) -> None:
+    state = _position_state()
+    means = state["optimizer"]["state"][0]
+    if change == "shape":
+        means["exp_avg"] = torch.zeros(2, 2, 2)
+    else:
+        del means["exp_avg"]
+    with pytest.raises(CheckpointError, match="does not fit"):
+        _restore(state)

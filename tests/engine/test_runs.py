@@ -1,39 +1,31 @@
-"""Runs are found by folder, by name, as the newest or as a packaged model, and listed."""
+"""Run folders: found, made, refused, read whatever is left of them, compared, and removed."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
-from datetime import datetime
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
 from dlcli.engine import runs as runs_of_runs
 from dlcli.engine.runs import (
     RUNS,
-    Removal,
     RunFolder,
     create_run,
     curve_of,
     curves_of,
-    describe_start,
     details,
     differences,
     find_run,
-    finite,
     fresh_path,
     list_runs,
-    open_run,
     open_unfinished,
     plan_pruning,
     remove,
     signature_warning,
-    summarise,
 )
 from dlcli.errors import ConfigError, DlError, RunFailed, UsageFault
 from tests.engine.trained_run import trained_run
@@ -75,12 +67,6 @@ def test_a_run_that_is_not_there_is_named_with_the_nearest() -> None:
     assert "dl runs list" in failure.value.hint
 
 
-@pytest.mark.parametrize("text", ["", ".", "..", "/", "nul\0byte", "a/../b", "*"])
-def test_odd_names_are_no_runs(text: str) -> None:
-    with _fault():
-        find_run(text)
-
-
 def test_a_run_of_another_kind_is_refused() -> None:
     trained_run(RUNS / "a", kind="nmt")
     with pytest.raises(UsageFault, match="is a nmt run, and this command needs a vae run"):
@@ -107,56 +93,7 @@ def test_runs_are_listed_oldest_first_whatever_their_names_say() -> None:
     assert found == ["2030-01-01", "seed-1", "2025-01-01", "2020-01-01"]
 
 
-def test_a_clock_that_goes_backwards_does_not_change_the_order() -> None:
-    ahead = 4_000_000_000
-    for name, at in (("first", ahead), ("second", 1000), ("third", 900)):
-        trained_run(RUNS / name, at=at).mark_newest()
-    assert [run.path.name for run in list_runs()] == ["first", "second", "third"]
-
-
-def test_a_run_removed_while_runs_are_listed_is_no_trouble(tmp_path: Path) -> None:
-    assert RunFolder(tmp_path / "gone").touched_ns == 0
-
-
 # -- Where a run came from
-
-
-def _described() -> dict[str, object]:
-    return describe_start(kind="vae", title="vae-conv", seed=3, machine={"torch": "2"})
-
-
-def test_it_says_what_was_run_where_and_when(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["dl", "vae", "train"])
-    found = _described()
-    assert found["command"] == ["dl", "vae", "train"]
-    assert (found["kind"], found["seed"], found["status"]) == ("vae", 3, "running")
-    started = datetime.fromisoformat(str(found["started"]))
-    assert abs((datetime.now(started.tzinfo) - started).total_seconds()) < 60
-    json.dumps(found)
-
-
-def test_outside_a_checkout_there_is_no_commit(tmp_path: Path) -> None:
-    assert _described()["git"] is None
-
-
-def test_in_a_checkout_the_commit_is_named(tmp_path: Path) -> None:
-    def git(*words: str) -> str:
-        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
-        done = subprocess.run(["git", *identity, *words], check=True, capture_output=True)
-        return done.stdout.decode().strip()
-
-    git("init", "-q")
-    assert _described()["git"] is None, "nothing is committed yet"
-    git("commit", "-q", "--allow-empty", "-m", "x")
-    assert _described()["git"] == git("rev-parse", "HEAD")
-
-
-def test_without_git_nothing_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*_args: object, **_more: object) -> NoReturn:
-        raise FileNotFoundError("git")
-
-    monkeypatch.setattr(subprocess, "run", missing)
-    assert _described()["git"] is None
 
 
 # -- Removing runs: planned first, carried out only where nobody is at work
@@ -195,10 +132,6 @@ def runs(tmp_path: Path) -> list[RunFolder]:
     ]
 
 
-def test_nothing_goes_that_was_not_asked_for(runs: list[RunFolder]) -> None:
-    assert _plan(runs) == []
-
-
 @pytest.mark.parametrize(("keep", "gone"), [(0, "ace"), (1, "ac"), (2, "a"), (3, ""), (9, "")])
 def test_the_newest_finished_runs_stay(runs: list[RunFolder], keep: int, gone: str) -> None:
     assert _plan(runs, keep=keep) == [(name, f"beyond the newest {keep}") for name in gone]
@@ -230,28 +163,10 @@ def test_the_folder_of_several_runs_goes_with_the_last_of_them(tmp_path: Path) -
     assert not (tmp_path / "seeds").exists()
 
 
-def test_snapshots_of_finished_runs_that_stay_go(runs: list[RunFolder]) -> None:
-    snapshots = [("epoch-0000.pt", "snapshot"), ("epoch-0010.pt", "snapshot")]
-    assert _plan(runs, epochs=True) == snapshots * 2
-    assert _plan(runs, keep=1, epochs=True)[2:] == snapshots
-
-
-def test_sizes_are_bytes(runs: list[RunFolder]) -> None:
-    (whole, *_) = plan_pruning(runs, keep=2, unfinished=False, epochs=False)
-    assert whole.size >= 10 + len("epochs: 1\n")
-    (snapshot, *_) = plan_pruning(runs, keep=None, unfinished=False, epochs=True)
-    assert snapshot.size == 5
-
-
 def test_what_was_planned_is_removed_and_nothing_else(runs: list[RunFolder]) -> None:
     remove(plan_pruning(runs, keep=1, unfinished=True, epochs=True))
     assert [run.path.exists() for run in runs] == [False, False, False, False, True]
     assert list(runs[4].checkpoints.iterdir()) == []
-
-
-def test_planning_removes_nothing(runs: list[RunFolder]) -> None:
-    plan_pruning(runs, keep=0, unfinished=True, epochs=True)
-    assert all(run.path.exists() for run in runs)
 
 
 def test_a_run_that_is_being_trained_stays(runs: list[RunFolder]) -> None:
@@ -261,17 +176,9 @@ def test_a_run_that_is_being_trained_stays(runs: list[RunFolder]) -> None:
     assert runs[0].checkpoint("epoch-0010").exists()
 
 
-def test_removing_what_is_gone_already_is_no_trouble(tmp_path: Path) -> None:
-    remove([Removal(path=tmp_path / "gone.pt", reason="snapshot", size=1)])
-
-
 # -- Run folders: made, refused, and read whatever is left of them
 
 NAMES = ["runs", "un été à Noël", "with spaces/and 'quotes'", "深い/フォルダ", "-dash"]
-
-
-def _runs_fault(kind: type[DlError] = UsageFault) -> pytest.RaisesExc[DlError]:
-    return pytest.raises(kind)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -282,15 +189,6 @@ def test_a_run_gets_the_folder_asked_for(name: str, tmp_path: Path) -> None:
     assert run.figures.is_dir()
     run.update_record(title="é")
     assert run.record() == {"title": "é"}
-
-
-def test_without_a_name_it_is_called_by_date_and_title() -> None:
-    run = create_run("vae-conv", out=None, force=False)
-    assert run.path.parent == RUNS.absolute()
-    assert len(run.path.name) == len("2026-11-23_05-01_vae-conv")
-    assert run.path.name.endswith("_vae-conv")
-    assert create_run("vae-conv", out=None, force=False).path != run.path
-    assert fresh_path("vae-conv").name.endswith("_vae-conv-3")
 
 
 def test_runs_that_start_together_get_a_folder_each(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,7 +219,7 @@ def test_an_empty_folder_may_be_used_and_any_other_is_refused(tmp_path: Path) ->
     (tmp_path / "empty").mkdir()
     create_run("toy", out=tmp_path / "empty", force=False)
     run = trained_run(tmp_path / "run")
-    with _runs_fault() as failure:
+    with _fault() as failure:
         create_run("toy", out=run.path, force=False)
     assert failure.value.message == f"{run.path} exists already."
     assert all(word in failure.value.hint for word in ("--resume", "--force", "--out"))
@@ -335,7 +233,7 @@ def test_what_was_killed_before_its_settings_were_written_is_empty(tmp_path: Pat
     (run.path / ".config.yaml.abcd.tmp").write_text("half")
     assert create_run("toy", out=run.path, force=False) == run
     (run.figures / "curves.png").write_bytes(b"")
-    with _runs_fault():
+    with _fault():
         create_run("toy", out=run.path, force=False)
 
 
@@ -362,13 +260,6 @@ def test_force_replaces_nothing_but_runs(tmp_path: Path) -> None:
     assert (tmp_path / "thesis" / "chapter.tex").exists()
 
 
-def test_force_does_not_pull_the_floor_from_under_a_training(tmp_path: Path) -> None:
-    run = trained_run(tmp_path / "run")
-    with run.locked(), pytest.raises(RunFailed, match="Another process is training"):
-        create_run("toy", out=run.path, force=True)
-    assert run.checkpoint().exists()
-
-
 def test_a_second_training_is_kept_out_and_the_lock_goes_with_its_process(tmp_path: Path) -> None:
     run = create_run("toy", out=tmp_path / "run", force=False)
     code = (
@@ -387,6 +278,9 @@ def test_a_second_training_is_kept_out_and_the_lock_goes_with_its_process(tmp_pa
         assert other.stdout.readline() == "in\n"
         with pytest.raises(RunFailed, match="Another process is training into"), run.locked():
             pass
+        run.config_file.write_text("{}")
+        with pytest.raises(RunFailed, match="Another process is training into"):
+            create_run("toy", out=run.path, force=True)
     finally:
         other.kill()
         other.communicate()
@@ -399,27 +293,6 @@ def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match=r"file/run cannot be written: Not a directory") as failure:
         create_run("toy", out=tmp_path / "file" / "run", force=False)
     assert "--out" in failure.value.hint
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind root")
-def test_a_read_only_folder_is_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "locked").mkdir(mode=0o500)
-    with pytest.raises(RunFailed, match="cannot be written: Permission denied"):
-        create_run("toy", out=tmp_path / "locked" / "run", force=False)
-
-
-def test_runs_is_a_file(tmp_path: Path) -> None:
-    RUNS.write_text("x")
-    with pytest.raises(RunFailed, match="cannot be written"):
-        create_run("toy", out=None, force=False)
-    assert list_runs() == []
-
-
-def test_open_run_wants_a_run(tmp_path: Path) -> None:
-    run = trained_run(tmp_path / "run")
-    assert open_run(run.path) == run
-    with pytest.raises(UsageFault, match="There is no run at"):
-        open_run(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b"null", b'"a"'])
@@ -462,20 +335,6 @@ def test_metrics_are_read_without_what_was_cut_off(tmp_path: Path) -> None:
     assert run.metrics() == [{"epoch": 1}, {"note": "a\u2028b"}]
 
 
-def test_sweeping_removes_what_a_killed_process_was_writing(tmp_path: Path) -> None:
-    run = trained_run(tmp_path / "run")
-    for left in (run.path / ".run.json.x1.tmp", run.checkpoints / ".last.pt.y2.tmp"):
-        left.write_bytes(b"half")
-    run.sweep()
-    assert not list(run.path.rglob("*.tmp"))
-    assert run.checkpoint().exists()
-
-
-def test_finite_leaves_everything_else_as_it_is() -> None:
-    value = {"a": [1, 2.5, True, None, "x", {"b": (float("-inf"),)}]}
-    assert finite(value) == {"a": [1, 2.5, True, None, "x", {"b": [None]}]}
-
-
 def test_nothing_goes_on_in_an_exported_model(tmp_path: Path) -> None:
     run = create_run("run", out=tmp_path / "run", force=False)
     run.config_file.write_text("{}")
@@ -499,35 +358,6 @@ def _runs_run(path: Path, *, settings: str = "optim:\n  lr: 1.0\n", **record: ob
 
 def _measure(run: RunFolder, *rows: dict[str, object]) -> None:
     run.metrics_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def test_a_summary_has_the_key_facts(tmp_path: Path) -> None:
-    run = _runs_run(
-        tmp_path / "runs" / "a", metrics={"elbo": -1.0}, signature="data:x", started="now"
-    )
-    _measure(run, {"epoch": 1}, {"epoch": 2})
-    assert summarise(run) == {
-        "run": str(run.path),
-        "name": "a",
-        "kind": "vae",
-        "title": "vae-mlp",
-        "status": "done",
-        "started": "now",
-        "epoch": 2,
-        "metrics": {"elbo": -1.0},
-        "signature": "data:x",
-    }
-
-
-def test_a_run_in_a_folder_of_several_is_named_with_it(tmp_path: Path) -> None:
-    assert summarise(_runs_run(tmp_path / "runs" / "grid" / "a"))["name"] == "grid/a"
-
-
-def test_a_run_of_which_little_is_left_still_has_a_summary(tmp_path: Path) -> None:
-    run = _runs_run(tmp_path / "runs" / "a")
-    run.record_file.write_text("[]")
-    found = summarise(run)
-    assert (found["status"], found["epoch"], found["metrics"]) == ("no record", 0, {})
 
 
 def test_details_have_settings_metrics_and_files(tmp_path: Path) -> None:

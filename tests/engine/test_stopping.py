@@ -37,15 +37,6 @@ def test_where_nothing_can_be_torn_a_signal_is_an_interrupt(number: int) -> None
     assert stop.requested
 
 
-def test_blocks_may_be_nested() -> None:
-    stop = StopFlag()
-    with stop.watching(), stop.deferring():
-        with stop.deferring():
-            pass
-        _send(signal.SIGTERM)
-    assert stop.requested
-
-
 def test_the_handlers_of_before_come_back_whatever_happens() -> None:
     before = [signal.getsignal(number) for number in SIGNALS]
 

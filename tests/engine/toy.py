@@ -19,12 +19,15 @@ from dlcli.engine.config import STRICT, setting
 from dlcli.engine.device import Compute
 from dlcli.engine.distributed import World
 from dlcli.engine.events import Event, Finished
-from dlcli.engine.loop import Batch, Plan, Training
+from dlcli.engine.loop import Plan, Training
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator
-from dlcli.engine.session import cut_metrics, record, resume_state
+from dlcli.engine.session import Session, cut_metrics, record, resume_state
 from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig
+from dlcli.engine.step import Batch
 from dlcli.engine.stopping import StopFlag
+from dlcli.engine.trainer import ReadNotice, Task, items_per_s
+from dlcli.errors import ConfigError
 
 ITEMS, FEATURES, HIDDEN = 23, 3, 5
 CPU = Compute(device=torch.device("cpu"), precision="fp32", threads=1)
@@ -36,12 +39,12 @@ OnBatch = Callable[[int], None]
 class ToyNetwork(nn.Module):
     """(B, 3), (B, 1), (B, 3) → the sums of the squared error and of one part of it."""
 
-    def __init__(self, *, dropout: float = 0.0) -> None:
+    def __init__(self, *, dropout: float = 0.0, hidden: int = HIDDEN) -> None:
         super().__init__()
-        self.hidden = nn.Linear(FEATURES, HIDDEN)
-        self.norm = nn.BatchNorm1d(HIDDEN) if dropout else nn.Identity()
+        self.hidden = nn.Linear(FEATURES, hidden)
+        self.norm = nn.BatchNorm1d(hidden) if dropout else nn.Identity()
         self.dropout = nn.Dropout(dropout)
-        self.out = nn.Linear(HIDDEN, 1)
+        self.out = nn.Linear(hidden, 1)
 
     def forward(self, x: Tensor, y: Tensor, noise: Tensor) -> dict[str, Tensor]:
         h = torch.tanh(self.norm(self.hidden(x + 0.1 * noise)))
@@ -101,17 +104,112 @@ class Toy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ToyConfig:
-    """The settings of a toy run, as a domain's train command has them."""
+class ToyDataConfig:
+    """Which data set: `auto` is `blots`."""
 
     __pydantic_config__ = STRICT
 
-    size: int = setting(3, flag="--size", help="a setting of the model")
-    optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=0.01))
-    loop: LoopConfig = field(default_factory=lambda: LoopConfig(epochs=3))
-    compute: ComputeConfig = field(
-        default_factory=lambda: ComputeConfig(device="cpu", precision="fp32", seed=3)
+    name: str = setting("auto", flag="--data", help="data set")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyModelConfig:
+    """How large the network is."""
+
+    __pydantic_config__ = STRICT
+
+    hidden: int = setting(HIDDEN, flag="--hidden", help="units")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyConfig:
+    """The settings of a toy run, as a chapter's train command has them."""
+
+    __pydantic_config__ = STRICT
+
+    data: ToyDataConfig = setting(ToyDataConfig(), help="data")
+    model: ToyModelConfig = setting(ToyModelConfig(), help="network")
+    optim: OptimConfig = setting(OptimConfig(lr=0.01), help="optimiser")
+    loop: LoopConfig = setting(LoopConfig(epochs=3), help="length")
+    compute: ComputeConfig = setting(
+        ComputeConfig(device="cpu", precision="fp32", seed=3), help="device"
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyData:
+    """Nothing but a name."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToyResult:
+    """What a toy training came to."""
+
+    run: str
+    data: str
+    epochs: int
+    reason: str
+    signature: str
+    loss: float
+    per_s: float
+
+    @property
+    def metrics(self) -> dict[str, object]:
+        return {"loss": self.loss}
+
+    @property
+    def test(self) -> ToyResult:
+        return self
+
+
+class ToyTask(Task[ToyConfig, ToyData, Toy, ToyResult]):
+    """How a toy is trained; `given` goes to its learner."""
+
+    kind = "toy"
+    weights_hint = "Use another toy."
+
+    def __init__(self, **given: Any) -> None:
+        self.given = given
+
+    def title(self, config: ToyConfig) -> str:
+        return "toy-net"
+
+    def check(self, config: ToyConfig, *, untrained: bool) -> None:
+        if config.model.hidden < 0:
+            raise ConfigError(f"A size of {config.model.hidden}, untrained: {untrained}.")
+
+    def load_data(self, config: ToyConfig, *, notice: ReadNotice, **_runs: object) -> ToyData:
+        name = config.data.name
+        notice("These are toys.")
+        return ToyData(name="blots" if name == "auto" else name)
+
+    def build_network(self, config: ToyConfig, data: ToyData) -> nn.Module:
+        return ToyNetwork(hidden=config.model.hidden)
+
+    def build_learner(
+        self, config: ToyConfig, data: ToyData, *, device: torch.device, processes: int
+    ) -> Toy:
+        learner = Toy(**self.given)
+        learner.network = self.build_network(config, data)
+        return learner
+
+    def read_result(self, fields: Mapping[str, Any]) -> ToyResult:
+        return ToyResult(**fields)
+
+    def result(
+        self, session: Session[ToyConfig], learner: Toy, *, data: ToyData, end: Finished
+    ) -> ToyResult:
+        return ToyResult(
+            run=str(session.folder.path),
+            data=data.name,
+            epochs=end.epoch,
+            reason=end.reason,
+            signature=f"data:{data.name}|seed:{session.config.compute.seed}|version:x",
+            loss=float(str(learner.evaluate(epoch=0)["valid_loss"])),
+            per_s=items_per_s(session, learner, items=ITEMS, end=end),
+        )
 
 
 def make_plan(

@@ -1,8 +1,7 @@
-""""""
+"""Training a translator: batches, teacher forcing, the choice of weights, and whole trainings."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -12,18 +11,17 @@ import pytest
 import torch
 
 from dlcli.engine.checkpoint import load_checkpoint, load_model, save_checkpoint
-from dlcli.engine.events import Evaluated, Notice, RunStarted
-from dlcli.engine.loop import Batch, Learner
+from dlcli.engine.events import RunStarted
+from dlcli.engine.loop import Learner
 from dlcli.engine.runs import RunFolder
-from dlcli.errors import ConfigError, DataError, RunFailed, UsageFault
+from dlcli.engine.step import Batch
+from dlcli.errors import ConfigError, DataError
 from dlcli.nmt.config import NmtLoopConfig
-from dlcli.nmt.model import NmtNetwork
 from dlcli.nmt.tokenizer import PAD
 from dlcli.nmt.trained import load_trained
 from dlcli.nmt.training import (
     choose,
     epochs_to_average,
-    train,
 )
 from dlcli.nmt.validation import Validation, ValidResult
 from tests.nmt.runs import make_config, make_learner, run_training, toy_file
@@ -111,13 +109,6 @@ def test_a_training_averages_its_last_epochs(tmp_path: Path) -> None:
     assert "|average:2|" in result.signature
     names = {path.stem for path in RunFolder(tmp_path / "run").checkpoints.iterdir()}
     assert names == {"last", "best"} | ({"average"} if result.checkpoint == "average" else set())
-
-
-def test_one_epoch_alone_is_not_averaged(tmp_path: Path) -> None:
-    config = make_config(data={"name": toy_file(tmp_path)}, loop={"epochs": 1, "average": 2})
-    result, _ = run_training(config, out=tmp_path / "run")
-    assert result is not None
-    assert result.checkpoint == "best"
 
 
 def _batches(learner: Learner, *, start: int = 0, rank: int = 0, world: int = 1) -> list[Batch]:
@@ -211,31 +202,6 @@ def test_an_evaluation_has_both_losses_and_both_scores() -> None:
     assert found == learner.evaluate(epoch=2)
 
 
-CPU_WORDS = "[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: can't allocate memory: you"
-
-
-def _small_memory(monkeypatch: pytest.MonkeyPatch, *, cells: int) -> None:
-    """Let the network run out of memory on targets of more than so many padded tokens."""
-    real = NmtNetwork.forward
-
-    def forward(self: NmtNetwork, *payload: Any) -> dict[str, torch.Tensor]:
-        if payload[0].target_out.numel() > cells:
-            raise RuntimeError(CPU_WORDS)
-        return real(self, *payload)
-
-    monkeypatch.setattr(NmtNetwork, "forward", forward)
-
-
-def test_an_exhausted_memory_is_a_sentence_that_names_the_batch_size(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _small_memory(monkeypatch, cells=140)
-    config = make_config(data={"name": toy_file(tmp_path)}, loop={"batch_size": 16})
-    with pytest.raises(RunFailed, match="does not fit into the memory of cpu") as caught:
-        run_training(config, out=tmp_path / "run")
-    assert "--batch-size 16" in caught.value.hint
-
-
 LEARNS: dict[str, Any] = {
     "model": {"embedding": 32, "encoder_hidden": 24, "hidden": 48, "attention_size": 24}
     | {f"dropout_{name}": 0.0 for name in ("embedding", "context", "readout")},
@@ -302,19 +268,6 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path: Path) 
     assert any(not torch.equal(weights[0][name], tensor) for name, tensor in weights[2].items())
 
 
-def test_a_finished_run_gives_its_result_again_and_a_longer_one_goes_on(tmp_path: Path) -> None:
-    config = make_config(data={"name": toy_file(tmp_path)})
-    first, _ = run_training(config, out=tmp_path / "run")
-    again, events = run_training(config, out=tmp_path / "run", resume=True)
-    assert again == first
-    assert not events
-    longer = dataclasses.replace(config, loop=dataclasses.replace(config.loop, epochs=3))
-    more, events = run_training(longer, out=tmp_path / "run", resume=True)
-    assert more is not None
-    assert more.updates == 12
-    assert [event.epoch for event in events if isinstance(event, Evaluated)] == [3]
-
-
 def test_weights_and_vocabulary_of_another_run(tmp_path: Path) -> None:
     config = make_config(data={"name": toy_file(tmp_path)})
     run_training(config, out=tmp_path / "first")
@@ -331,35 +284,6 @@ def test_weights_and_vocabulary_of_another_run(tmp_path: Path) -> None:
         assert torch.equal(tensor, theirs.model.state_dict()[name])
 
 
-def test_weights_of_another_shape_are_refused_before_a_folder_is_made(tmp_path: Path) -> None:
-    run_training(make_config(data={"name": toy_file(tmp_path)}), out=tmp_path / "first")
-    other = make_config(data={"name": toy_file(tmp_path)}, model={"hidden": 11})
-    with pytest.raises(ConfigError, match="of another network") as caught:
-        run_training(other, out=tmp_path / "second", init_from=str(tmp_path / "first"))
-    assert caught.value.hint.startswith("Add --hidden ")
-    assert not (tmp_path / "second").exists()
-
-
-def test_a_run_of_the_vae_is_refused(tmp_path: Path) -> None:
-    run = RunFolder(tmp_path / "vae")
-    run.path.mkdir()
-    run.config_file.write_text("model: {arch: mlp}\n")
-    run.update_record(kind="vae")
-    config = make_config(data={"name": toy_file(tmp_path)})
-    with pytest.raises(UsageFault, match="is a vae run"):
-        run_training(config, out=tmp_path / "run", init_from=str(run.path))
-
-
-def test_a_loss_that_is_no_number_ends_in_a_sentence(tmp_path: Path) -> None:
-    config = make_config(
-        data={"name": toy_file(tmp_path)},
-        optim={"lr": 1e6, "clip_norm": 0.0, "optimizer": "sgd"},
-        loop={"epochs": 30},
-    )
-    with pytest.raises(RunFailed, match="finite"):
-        run_training(config, out=tmp_path / "run")
-
-
 def test_contradictions_and_missing_files_are_refused_before_a_folder_is_made(
     tmp_path: Path,
 ) -> None:
@@ -368,10 +292,3 @@ def test_contradictions_and_missing_files_are_refused_before_a_folder_is_made(
     with pytest.raises(DataError):
         run_training(make_config(data={"name": "nowhere.tsv"}), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-def test_notices_come_once_the_run_has_begun(tmp_path: Path) -> None:
-    config = make_config(data={"name": toy_file(tmp_path), "vocabulary": 9000})
-    events = list(train(config, location=None))
-    notes = [event.message for event in events if isinstance(event, Notice)]
-    assert any("instead of 9000" in note for note in notes)

@@ -1,4 +1,4 @@
-"""The learner: every image once an epoch, the same draws however the batch is shared."""
+"""Training a VAE: batches and their draws, snapshots, results, starting weights, refusals."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from dlcli.data.images import load_images
-from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dlcli.engine.config import resolve
 from dlcli.engine.events import Evaluated, Event, Finished, Notice, Pictures, Saved
-from dlcli.engine.loop import Batch, Learner
+from dlcli.engine.loop import Learner
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.session import RunLocation
+from dlcli.engine.step import Batch
 from dlcli.engine.stopping import StopFlag
-from dlcli.errors import CheckpointError, ConfigError, Interrupted
+from dlcli.errors import ConfigError, Interrupted
 from dlcli.vae.config import VaeTrainConfig
 from dlcli.vae.generation import snapshots_of
 from dlcli.vae.images import flat, grey
@@ -27,11 +26,9 @@ from dlcli.vae.trained import TrainResult, load_trained
 from dlcli.vae.training import (
     FLOW,
     VaeLearner,
-    VaeTask,
     collapse_warning,
     plan_batches,
     plan_epoch,
-    share,
     train,
 )
 from tests.vae.conftest import MakeVae
@@ -59,15 +56,6 @@ def test_batches_are_whole_but_the_last(
     assert [stop - start for start, stop in plan] == sizes
     assert [start for start, _ in plan[1:]] == [stop for _, stop in plan[:-1]]
     assert (plan[0][0], plan[-1][1]) == (0, images)
-
-
-def test_shares_are_contiguous_and_nearly_equal() -> None:
-    for count in (0, 1, 7, 64):
-        parts = [share(count, rank=rank, world=3) for rank in range(3)]
-        assert parts[0][0] == 0
-        assert parts[-1][1] == count
-        assert [a for a, _ in parts[1:]] == [b for _, b in parts[:-1]]
-        assert max(b - a for a, b in parts) - min(b - a for a, b in parts) <= 1
 
 
 def learner(
@@ -219,8 +207,6 @@ def test_validation_is_the_same_at_each_epoch_and_bounds_agree(
     assert bound["valid_loss"] < -bound["valid_elbo"]  # type: ignore[operator]
 
 
-# -- Training end to end on a few glyphs: events, snapshots, results, resuming, refusals
-
 TINY: dict[str, Any] = {
     "data": {"name": "glyphs:40"},
     "model": {"latent_dim": 3, "hidden": [7]},
@@ -303,15 +289,6 @@ def test_snapshots_show_the_same_latents_and_can_be_drawn_again(tmp_path: Path) 
     assert not np.array_equal(shown[0].images, shown[1].images)
 
 
-def test_the_same_seed_takes_the_same_steps(tmp_path: Path) -> None:
-    results = [
-        follow(config(compute={"seed": seed}), RunLocation(out=tmp_path / name))[1]
-        for name, seed in (("a", 0), ("b", 0), ("c", 1))
-    ]
-    assert results[0].test == results[1].test != results[2].test
-    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
-
-
 def test_a_stopped_run_goes_on_to_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -330,33 +307,6 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     assert resumed.test == whole.test
     assert [event.epoch for event in of_kind(later, Pictures)] == []
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
-
-
-def test_a_finished_run_gives_its_result_again_and_longer_ones_go_on(tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    _, result = follow(config(), RunLocation(out=out))
-    events, again = follow(config(), RunLocation(resume=out))
-    assert (events, again) == ([], result)
-    longer, more = follow(config(loop={"epochs": 3}), RunLocation(resume=out))
-    assert more.epochs == 3
-    assert not same(weights(out), weights(out, "epoch-0001"))
-    assert of_kind(longer, Evaluated)[-1].epoch == 3
-    with pytest.raises(ConfigError, match="latent_dim"):
-        follow(config(model={"latent_dim": 4}), RunLocation(resume=out))
-
-
-def test_auto_is_saved_as_the_data_set_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = load_images
-    monkeypatch.setattr(
-        "dlcli.vae.images.load_images",
-        lambda name, **rest: real("glyphs:40" if name == "auto" else name, **rest),
-    )
-    auto = config(data={"name": "auto"})
-    _, result = follow(auto, RunLocation(out=tmp_path / "run"))
-    assert load_trained(RunFolder(tmp_path / "run")).config.data.name == "glyphs:40"
-    assert follow(auto, RunLocation(resume=tmp_path / "run")) == ([], result)
 
 
 def test_no_epochs_measure_the_untrained_network(tmp_path: Path) -> None:
@@ -399,25 +349,6 @@ def test_every_option_trains(tmp_path: Path, given: dict[str, Any]) -> None:
     given = {**given, "loop": {"epochs": 1, **given.get("loop", {})}}
     _, result = follow(config(**given), RunLocation(out=tmp_path / "run"))
     assert np.isfinite(result.test.elbo)
-
-
-def test_other_weights_can_be_started_from(tmp_path: Path) -> None:
-    follow(config(), RunLocation(out=tmp_path / "a"))
-    events = train(
-        config(compute={"seed": 9}, snapshots=[0]),
-        location=RunLocation(out=tmp_path / "b"),
-        init_from=str(tmp_path / "a"),
-    )
-    for _ in events:
-        pass
-    assert same(weights(tmp_path / "b", "epoch-0000"), weights(tmp_path / "a"))
-    changed = RunFolder(tmp_path / "b").checkpoint("last")
-    state = load_checkpoint(changed, kind="vae")
-    state["model"][7] = torch.zeros(1)
-    save_checkpoint(changed, state, kind="vae")
-    with pytest.raises(CheckpointError, match="not those of this network"):
-        follow(config(), RunLocation(out=tmp_path / "c"), init_from=str(tmp_path / "b"))
-    assert not (tmp_path / "c").exists()
 
 
 def test_frozen_statistics_come_from_the_weights_started_from(tmp_path: Path) -> None:
@@ -467,19 +398,6 @@ def test_collapse_is_warned_of_once(tmp_path: Path) -> None:
     assert collapse_warning({"train_loss": 1.0}, dims=2) == ""
     metrics = {"active_units": 0, "kl_per_dim": [], "train_kl": 0.2}  # of a learned prior
     assert "carry 0.20 nats" in collapse_warning(metrics, dims=2, objective="iwae")
-
-
-def test_build_is_the_seeds_network() -> None:
-    from dlcli.vae.images import load_splits
-
-    settings = config()
-    splits = load_splits(settings.data, notice=print)
-    torch.manual_seed(5)
-    made = VaeTask().build_learner(settings, splits, device=CPU)
-    torch.manual_seed(5)
-    twin = VaeTask().build_learner(settings, splits, device=CPU)
-    assert same(made.network.state_dict(), twin.network.state_dict())
-    assert made.steps_per_epoch() == 3
 
 
 def test_a_learned_prior_is_added_to_weights_that_have_none(tmp_path: Path) -> None:

@@ -1,0 +1,509 @@
+"""What `dl vae eval` measures on test images: bounds of log p(x), AIS, snapshots, ambiguity.
+
+Questions 4 to 6, 10 and 11. `evaluate_run` yields ever more complete results, so that one who stops
+it keeps what there was. `trained_cases` gives the same images to `dl mc-estimate --run`.
+
+The order of the test images is one random permutation for everybody, so that the first N are a fair
+sample whatever N is, and so is what an interrupted evaluation has seen. Each image's binarisation
+depends on the seed and its own position in the test set alone: different runs, and different N, are
+compared on the same black and white pixels.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dlcli.data.images import load_images
+from dlcli.engine.checkpoint import snapshot_epochs, snapshot_name
+from dlcli.engine.device import Compute, prepare
+from dlcli.engine.seed import generator
+from dlcli.engine.settings import compute_config
+from dlcli.errors import DataError, UsageFault
+from dlcli.evidence.cases import Case
+from dlcli.evidence.config import EvidenceConfig
+from dlcli.evidence.estimate import estimator_parts
+from dlcli.evidence.progress import ProgressCallback, no_progress, part_of
+from dlcli.vae.bounds import (
+    AIS_STAGE,
+    AnnealedNll,
+    Average,
+    Bounds,
+    average,
+    decoder_of,
+    encoded,
+    posterior_of,
+    stream_annealed,
+    stream_bounds,
+)
+from dlcli.vae.config import DEFAULT_IMAGES, VaeEvalConfig
+from dlcli.vae.images import DESCRIPTIONS, binarize, flat, grey, load_test_images, threshold_draws
+from dlcli.vae.judge import Ambiguity, find_judge, stream_ambiguity
+from dlcli.vae.trained import Trained, describe, load_trained
+
+Notice = Callable[[str], object]
+ORDER_SEED = 0
+GREY_SAMPLES = 16
+"""Noise samples for the ELBO of grey pixels, as at the end of training."""
+
+
+def evaluate_run(
+    trained: Trained,
+    config: VaeEvalConfig,
+    *,
+    notice: Notice,
+    progress: ProgressCallback = no_progress,
+) -> Iterator[VaeEvaluation]:
+    """Evaluate a trained VAE on test images of its own data set.
+
+    Args:
+        trained: from `find_trained`; its model is moved to the device.
+        config: what to measure.
+        notice: told one sentence where the user should know something.
+        progress: is told how far all of it is, where a result is long in coming.
+
+    Yields:
+        Results that are ever more complete; the last has `done` 1.
+
+    Raises:
+        UsageFault: more images than there are, or a model without p(x|z).
+        DataError: the run's data set cannot be had.
+        RunFailed: the encoder or the decoder returned NaN.
+    """
+    compute = prepare(compute_config(config))
+    trained = with_true_data(trained, notice=notice)
+    decoder_of(trained, compute=compute)  # a model that has none is refused at once
+    images = choose_images(trained, count=config.images, seed=config.seed, notice=notice)
+    trained.model.to(compute.device)
+    subject = _Subject(trained, config, compute, images.to(compute.device), notice=notice)
+    stages: list[_Stage] = []
+    if config.ais:
+        stages.append(_ais_stage)
+    if config.checkpoints == "all":
+        stages.append(_snapshots_stage)
+    if config.judge:
+        stages.append(_judge_stage)
+    total = 1 + len(stages)
+    for found, bounds in _bounds_stage(subject):  # noqa: B007  (the last ones are used below)
+        yield dataclasses.replace(found, done=found.done / total)
+    for finished, stage in enumerate(stages, start=1):
+        subject.progress = part_of(progress, start=finished / total, share=1 / total)
+        for found in stage(subject, found, bounds):  # noqa: B020  (each stage adds to the last)
+            yield dataclasses.replace(found, done=(finished + found.done) / total)
+    yield dataclasses.replace(found, done=1.0, stage="done")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VaeEvaluation:
+    """What is known of a run, at some point of its evaluation."""
+
+    run: str
+    checkpoint: str
+    data: str
+    arch: str
+    epochs: int
+    images: int
+    pixels: str
+    """What the model was trained on and `elbo` is of, such as "grey"."""
+    likelihood: str
+    elbo: float
+    """−(reconstruction + kl)."""
+    elbo_std_error: float | None
+    reconstruction: float
+    kl: float
+    nll: Nll | None
+    """None for grey pixels under a Bernoulli likelihood: they have no density."""
+    nll_binarized: Nll | None
+    """The same model on dynamically binarised pixels, where `nll` is None."""
+    gap: float | None
+    """−ELBO − NLL = KL(q(z|x) ‖ p(z|x)) as far as the bound tells: of `nll` or `nll_binarized`."""
+    gap_std_error: float | None
+    active_units: int
+    latent_dim: int
+    """D, of which the active units are some."""
+    kl_per_dim: tuple[float, ...]
+    """Nats; empty with a learned prior, to which the KL is no sum over dimensions."""
+    collapse: str
+    ais: AnnealedNll | None
+    checkpoints: tuple[SnapshotBounds, ...]
+    ambiguity: Ambiguity | None
+    evaluations: int
+    """Decoder evaluations for the bounds."""
+    evaluations_per_s: float
+    elapsed_s: float
+    precision: str
+    device: str
+    seed: int
+    signature: str
+    done: float
+    """0 to 1."""
+    stage: str
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything asked for is there."""
+        return self.done >= 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nll:
+    """−log p(x) in nats an image, from above: the bound is low on average."""
+
+    value: float
+    std_error: float | None
+    """Over images."""
+    estimator: str
+    k: int
+    elbo: float
+    """Of the same images and pixels."""
+    bounds: tuple[Bound, ...]
+    """From the ELBO up."""
+    rises: bool
+    """ELBO ≤ IWAE-5 ≤ … ≤ IWAE-k, each within 3 standard errors of the paired difference."""
+    ess: float
+    """Median over images of the effective samples among the k."""
+    dominated: float
+    """Share of images where one sample carries more than half of the weight."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """A lower bound of log p(x), nats an image; `samples` 1 is the ELBO."""
+
+    name: str
+    samples: int
+    value: float
+    std_error: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SnapshotBounds:
+    """ELBO, IWAE bound and gap of a run after some epochs: Question 5."""
+
+    epoch: int
+    checkpoint: str
+    elbo: Average
+    iwae: Average
+    gap: Average
+    """IWAE − ELBO: what is left of KL(q(z|x) ‖ p(z|x))."""
+    k: int
+
+
+def with_true_data(trained: Trained, *, notice: Callable[[str], object]) -> Trained:
+    """Name the data set that a run was trained on, where its settings say only `auto`.
+
+    Raises:
+        DataError: `auto` is another data set here than it was there, or none can be had.
+    """
+    data = trained.config.data
+    if data.name != "auto":
+        return trained
+    name = load_images("auto", offline=data.offline, notice=notice).name
+    result = trained.run.record().get("result")
+    recorded = result.get("data") if isinstance(result, dict) else None
+    if recorded not in (None, name):
+        raise DataError(
+            f"{trained.run.path} was trained on {recorded}, and what can be had here is {name}.",
+            hint=f"Fetch it with `dl data fetch {recorded}`.",
+        )
+    config = dataclasses.replace(trained.config, data=dataclasses.replace(data, name=name))
+    return dataclasses.replace(trained, config=config)
+
+
+@dataclass(eq=False)
+class _Subject:
+    """A run on its device, with the images to evaluate it on."""
+
+    trained: Trained
+    config: VaeEvalConfig
+    compute: Compute
+    images: TestImages
+    notice: Notice
+    progress: ProgressCallback = no_progress
+    """Is told how far the stage at work is."""
+
+
+_Stage = Callable[[_Subject, "VaeEvaluation", Bounds], Iterator["VaeEvaluation"]]
+"""Adds to a result; `done` counts from 0 to 1 within the stage."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TestImages:
+    """Some test images of a run's data set."""
+
+    __test__ = False  # not a test case, whatever its name says to pytest
+
+    numbers: Tensor
+    """(N,): which of the test set, in order."""
+    seen: Tensor
+    """Pixels (N, 784) in [0, 1], as the model is used to seeing them."""
+    dense: Tensor
+    """(N, 784): of which the model has a density; black and white where `seen` is grey."""
+
+    def to(self, device: torch.device) -> TestImages:
+        """Move the pixels."""
+        moved = {"seen": self.seen.to(device), "dense": self.dense.to(device)}
+        return dataclasses.replace(self, **moved)
+
+
+def choose_images(trained: Trained, *, count: int | None, seed: int, notice: Notice) -> TestImages:
+    """Choose test images of the run's own data set, and draw their pixels.
+
+    Args:
+        trained: the run.
+        count: how many, the first of the fixed order; none is 1,000, or all where there are fewer.
+        seed: of the pixels that are drawn.
+        notice: told one sentence where the user should know something.
+
+    Raises:
+        UsageFault: there are not so many.
+        DataError: the run's data set cannot be had.
+    """
+    data = trained.config.data
+    rows = flat(load_test_images(data, notice=notice))
+    wanted = min(DEFAULT_IMAGES, len(rows)) if count is None else count
+    if not 1 <= wanted <= len(rows):
+        raise UsageFault(
+            f"{data.name} has {len(rows):,} test images, not {wanted:,}.",
+            hint=f"Use --images 1 to {len(rows)}.",
+        )
+    order = torch.randperm(len(rows), generator=generator(ORDER_SEED, "evaluation order"))
+    numbers = order[:wanted]
+    draws = threshold_draws(len(rows), generator=generator(seed, "evaluation pixels"))
+    black = binarize(rows, draws=draws)[numbers]
+    seen = black if data.binarize == "dynamic" else grey(rows[numbers])
+    return TestImages(numbers=numbers, seen=seen, dense=black if trained.is_grey else seen)
+
+
+def _measure(subject: _Subject, pixels: Tensor, *, k: int, name: str) -> Iterator[Bounds]:
+    return stream_bounds(
+        subject.trained.model,
+        decoder_of(subject.trained, compute=subject.compute, of_encoded=True),
+        pixels,
+        k=k,
+        generator=generator(subject.config.seed, "evaluation noise", name),
+    )
+
+
+def _bounds_stage(subject: _Subject) -> Iterator[tuple[VaeEvaluation, Bounds]]:
+    grey: Bounds | None = None
+    images = subject.images
+    if subject.trained.is_grey:
+        *_, grey = _measure(subject, images.seen, k=GREY_SAMPLES, name="grey")
+    for bounds in _measure(subject, images.dense, k=subject.config.k, name="nll"):
+        yield _result(subject, bounds, grey=grey), bounds
+
+
+def _result(subject: _Subject, bounds: Bounds, *, grey: Bounds | None) -> VaeEvaluation:
+    trained, config = subject.trained, subject.config
+    shown = bounds if grey is None else grey
+    elbo, gap, nll = average(shown.elbo), average(bounds.best - bounds.elbo), _nll(bounds)
+    use = shown.latents
+    return VaeEvaluation(
+        run=str(trained.run.path),
+        checkpoint=trained.checkpoint,
+        data=trained.config.data.name,
+        arch=trained.config.model.arch,
+        epochs=trained.epochs,
+        images=bounds.images,
+        pixels=DESCRIPTIONS[trained.config.data.binarize],
+        likelihood=trained.config.objective.likelihood,
+        elbo=elbo.value,
+        elbo_std_error=elbo.std_error,
+        reconstruction=-float(shown.log_lik.mean()),
+        kl=float(shown.kl.mean()),
+        nll=nll if grey is None else None,
+        nll_binarized=None if grey is None else nll,
+        gap=gap.value,
+        gap_std_error=gap.std_error,
+        active_units=use.active_units,
+        latent_dim=len(use.mean_variance),
+        kl_per_dim=use.kl_per_dim,
+        collapse=use.collapse(objective=trained.config.objective.objective),
+        ais=None,
+        checkpoints=(),
+        ambiguity=None,
+        evaluations=bounds.evaluations,
+        evaluations_per_s=bounds.evaluations_per_s,
+        elapsed_s=bounds.elapsed_s,
+        precision=subject.compute.precision,
+        device=str(subject.compute.device),
+        seed=config.seed,
+        signature=_signature(subject, images=bounds.images),
+        done=bounds.images / bounds.total,
+        stage=f"IWAE-{config.k}",
+    )
+
+
+def _nll(bounds: Bounds) -> Nll:
+    best, elbo = average(bounds.best), average(bounds.elbo)
+    named = [("ELBO", 1, elbo)]
+    named += [(f"IWAE-{k}", k, average(values)) for k, values in bounds.iwae.items()]
+    return Nll(
+        value=-best.value,
+        std_error=best.std_error,
+        estimator="iwae",
+        k=bounds.k,
+        elbo=elbo.value,
+        bounds=tuple(
+            Bound(name=name, samples=k, value=found.value, std_error=found.std_error)
+            for name, k, found in named
+        ),
+        rises=bounds.rises(),
+        ess=float(bounds.ess.median()),
+        dominated=float((bounds.max_weight > 0.5).double().mean()),
+    )
+
+
+def _signature(subject: _Subject, *, images: int) -> str:
+    trained, config = subject.trained, subject.config
+    return describe(
+        trained.config,
+        data=trained.config.data.name,
+        split="test",
+        images=images,
+        checkpoint=trained.checkpoint,
+        estimator="iwae",
+        k=config.k,
+        nll_pixels=DESCRIPTIONS["dynamic"] if trained.is_grey else None,
+        ais_images=config.ais_images if config.ais else None,
+        ais_chains=config.ais_chains if config.ais else None,
+        ais_temperatures=(config.ais_temperatures or "auto") if config.ais else None,
+        judge_images=config.judge_images if config.judge else None,
+        epochs=trained.epochs,
+        init=trained.run.origin,
+        sampling_seed=config.seed,
+        precision=subject.compute.precision,
+    )
+
+
+def _ais_stage(subject: _Subject, found: VaeEvaluation, bounds: Bounds) -> Iterator[VaeEvaluation]:
+    config = subject.config
+    pixels = subject.images.dense[: config.ais_images]
+    yield dataclasses.replace(found, stage=AIS_STAGE, done=0.0)
+    for ais in stream_annealed(
+        decoder_of(subject.trained, compute=subject.compute),
+        pixels,
+        iwae=bounds.best,
+        chains=config.ais_chains,
+        temperatures=config.ais_temperatures,
+        generator=generator(config.seed, "evaluation ais"),
+        progress=subject.progress,
+    ):
+        share = ais.images / len(pixels)
+        yield dataclasses.replace(found, ais=ais, stage=AIS_STAGE, done=share)
+
+
+def _snapshots_stage(
+    subject: _Subject, found: VaeEvaluation, bounds: Bounds
+) -> Iterator[VaeEvaluation]:
+    del bounds
+    epochs, k = snapshot_epochs(subject.trained.run), subject.config.checkpoints_k
+    for index, epoch in enumerate(epochs):
+        name = snapshot_name(epoch)
+        trained = load_trained(subject.trained.run, checkpoint=name, device=subject.compute.device)
+        at = dataclasses.replace(subject, trained=trained)
+        # The same noise at every epoch: the curves differ by the weights alone.
+        for latest in _measure(at, subject.images.dense, k=k, name="checkpoints"):
+            share = (index + latest.images / latest.total) / len(epochs)
+            yield dataclasses.replace(found, stage=name, done=share)
+        row = SnapshotBounds(
+            epoch=epoch,
+            checkpoint=name,
+            elbo=average(latest.elbo),
+            iwae=average(latest.best),
+            gap=average(latest.best - latest.elbo),
+            k=latest.k,
+        )
+        found = dataclasses.replace(found, checkpoints=(*found.checkpoints, row), stage=name)
+    yield dataclasses.replace(found, done=1.0)
+
+
+def _judge_stage(
+    subject: _Subject, found: VaeEvaluation, bounds: Bounds
+) -> Iterator[VaeEvaluation]:
+    del bounds
+    config, data, notice = subject.config, subject.trained.config.data, subject.notice
+    judge = find_judge(data.name, offline=data.offline, notice=notice)
+    real = load_images(data.name, offline=data.offline, notice=notice).test
+    for ambiguity in stream_ambiguity(
+        subject.trained.model,
+        judge,
+        real=flat(real),
+        count=config.judge_images,
+        seed=config.seed,
+        likelihood=subject.trained.config.objective.likelihood,
+    ):
+        share = ambiguity.generated.images / config.judge_images
+        yield dataclasses.replace(found, ambiguity=ambiguity, stage="judge", done=share)
+
+
+def trained_cases(
+    trained: Trained, config: EvidenceConfig, *, images: int, notice: Notice
+) -> Iterator[Case]:
+    """Offer test images of the run's own data set, with the encoder's q(z|x) as the proposal.
+
+    A run trained on grey pixels has no density of them: its images are binarised dynamically.
+
+    Args:
+        trained: the run, after `with_true_data`.
+        config: device, threads and seed.
+        images: how many, the first of the evaluation's fixed order.
+        notice: called with sentences for the user.
+
+    Raises:
+        UsageFault: there are not so many images, or the run was trained with --skip.
+        DataError: the run's data set cannot be had.
+        RunFailed: the encoder returned NaN.
+    """
+    compute = prepare(config.compute.resolved())
+    chosen = choose_images(trained, count=images, seed=config.compute.seed, notice=notice)
+    model = trained.model.to(compute.device).eval()
+    decoder = decoder_of(trained, compute=compute)
+    rows = (chosen.numbers.tolist(), chosen.seen, chosen.dense)
+    for number, seen, dense in zip(*rows, strict=True):
+        with torch.no_grad():
+            mean, logvar = encoded(model, seen[None].to(compute.device))
+        yield Case(
+            model=decoder,
+            precise=decoder,
+            x=dense[None].to(compute.device),
+            proposal=posterior_of(model, mean, logvar=logvar),
+            name=f"test-{number}",
+        )
+
+
+def check_real(config: EvidenceConfig) -> None:
+    """Refuse what real images cannot be asked, before anything is measured.
+
+    Raises:
+        UsageFault: `bdmc` is among the estimators.
+    """
+    if "bdmc" in config.estimators:
+        raise UsageFault(
+            "`bdmc` needs an image drawn from the model, and those of a run are real ones.",
+            hint="Leave bdmc out of --estimators, or leave --run out.",
+        )
+
+
+def sign_trained(trained: Trained, config: EvidenceConfig, *, images: int) -> str:
+    """Say in one line what the numbers of a run's test images depend on."""
+    return describe(
+        trained.config,
+        measure="log-evidence",
+        unit="nats",
+        data=trained.config.data.name,
+        split="test",
+        images=images,
+        checkpoint=trained.checkpoint,
+        nll_pixels=DESCRIPTIONS["dynamic"] if trained.is_grey else None,
+        **estimator_parts(config),
+        epochs=trained.epochs,
+        init=trained.run.origin,
+        sampling_seed=config.compute.seed,
+        precision="fp32",
+    )
