@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dlcli.engine.runs import RunFolder
-from dlcli.nmt.alignment import forced_attention
+from dlcli.nmt.aligner import forced_attention
 from dlcli.nmt.config import NmtModelConfig, SearchConfig
 from dlcli.nmt.fast.paths import fast_paths
 from dlcli.nmt.trained import load_trained
