@@ -98,6 +98,8 @@ class Child:
         )
         env = {TRACE: str(self._trace), **env}
         files = {1: self._out, 2: self._err}
+        for path in files.values():
+            path.touch()  # a child may be killed before it has opened them
         self._process = FORKED.Process(target=_become, args=(words, stem.parent, files, env))
         self._process.start()
 
@@ -179,7 +181,7 @@ def kill_all(process: subprocess.Popen[str]) -> None:
 def _become(words: list[str], cwd: Path, files: dict[int, Path], env: dict[str, str]) -> None:
     """Turn this forked child into the command."""
     for number, path in files.items():
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666), number)
+        os.dup2(os.open(path, os.O_WRONLY), number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.environ.update(env)
     os.chdir(cwd)

@@ -179,7 +179,8 @@ def test_a_restart_goes_on_after_a_worker_died(
 
 
 @needs_proc
-@pytest.mark.parametrize("debug", [[], pytest.param(["--debug"], marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("debug", [[], ["--debug"]])
 def test_no_thread_of_the_group_outlives_a_failure(debug: list[str], tmp_path: Path) -> None:
     """Here what the failed training held lies in a traceback."""
     left = tmp_path / "left"
