@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
 
 from dlcli.data.sentences import Pairs
 from dlcli.engine.config import settings_signature
@@ -16,7 +18,6 @@ from dlcli.nmt.batching import Bitext
 from dlcli.nmt.config import NmtTrainConfig
 from dlcli.nmt.fast.paths import fast_paths
 from dlcli.nmt.model import TranslationModel, validation_sums
-from dlcli.nmt.scoring import Metric
 from dlcli.nmt.search import search
 from dlcli.nmt.tokenizer import Tokenizer
 
@@ -107,13 +108,9 @@ def corpus_scores(
     translations: Sequence[str], references: Sequence[str], *, lowercase: bool
 ) -> tuple[float, float]:
     """Return sacreBLEU's BLEU (13a) and chrF of a corpus."""
-    found = []
-    for metric in (
-        Metric(name="bleu", lowercase=lowercase),
-        Metric(name="chrf", lowercase=lowercase),
-    ):
-        counts = metric.count(translations, references)
-        found.append(float(metric.scores(counts.sum(axis=0))))
+    bleu, chrf = BLEU(lowercase=lowercase, force=True), CHRF(lowercase=lowercase)
+    scores = (metric.corpus_score(translations, [references]) for metric in (bleu, chrf))
+    found = [float(score.score) for score in scores]
     return found[0], found[1]
 
 
