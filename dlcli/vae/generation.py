@@ -237,9 +237,6 @@ def reconstruct(
     )
 
 
-# -- Paths through latent space
-
-
 def interpolate_images(
     trained: Trained,
     *,
@@ -410,9 +407,6 @@ def _posterior_means(
     with evaluating(model):
         means = (model.encode(part.to(device))[0] for part in torch.split(inputs, DECODED_AT_ONCE))
         return torch.cat([model.latents(mean)[0] for mean in means]).float().cpu()
-
-
-# -- Snapshots of a training: the same latents after several epochs (Questions 10 and 11)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -191,7 +191,7 @@ def untrained_model(arch: VaeModelConfig, *, seed: int) -> VAE:
     """Build a fresh random model; torch's global random state is left as it was.
 
     Raises:
-        ConfigError: see `dlcli.vae.networks.check_model`.
+        ConfigError: see `dlcli.vae.config.check_model`.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "untrained"))

@@ -1,4 +1,4 @@
-""""""
+"""Weights, their interval and tail, and the verdict that follows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlcli.engine.seed import generator
-from dlcli.evidence.config import AnnealingConfig, EvidenceConfig
 from dlcli.evidence.diagnostics import (
     MARKOV_NATS,
     RunningWeights,
@@ -29,9 +28,7 @@ from dlcli.evidence.diagnostics import (
     summarize,
     tail_length,
 )
-from dlcli.evidence.estimate import run
 from dlcli.evidence.estimators import prior_weights
-from dlcli.evidence.progress import count_progress
 from tests.evidence.calibration import linear_case, mixed_cases
 
 
@@ -98,7 +95,7 @@ def test_bounded_weights_worth_hundreds_are_trusted_whatever_the_textbook_k_says
 
 
 def test_a_given_spread_replaces_the_weights_own():
-    found = assess(summarize(lognormal(0.5, 2000)), name="t", spread=Spread(0.01, 0.0, 15))
+    found = assess(replace(summarize(lognormal(0.5, 2000)), spread=Spread(0.01, 0.0, 15)), name="t")
     assert 0.01 <= found.std_error < 0.012
 
 
@@ -391,57 +388,3 @@ def test_moments_follow_a_maximum_that_rises():
     w = (log_weight - 2).exp()
     expected = torch.stack([w.sum(0), (w**2).sum(0), (w**3).sum(0)])
     torch.testing.assert_close(running.summary().sums, expected)
-
-
-# -- How far an estimator is: every stage grows from 0, and ends with everything there
-
-SMALL = EvidenceConfig(
-    dims=(3,),
-    pixels=25,
-    samples=(64, 1024),
-    repeats=3,
-    annealing=AnnealingConfig(chains=32, temperatures=40),
-)
-
-
-def _told(config: EvidenceConfig) -> dict[str, list[float]]:
-    stages: dict[str, list[float]] = {}
-
-    def tell(stage: str, done: float) -> None:
-        stages.setdefault(stage, []).append(done)
-
-    *_, last = run(config, progress=tell)
-    assert last.complete
-    return stages
-
-
-@pytest.mark.parametrize(
-    ("name", "stage"),
-    [
-        ("prior", "prior"),
-        ("importance", "importance"),
-        ("control", "control"),
-        ("ais", "ais"),
-        ("bdmc", "bdmc"),
-    ],
-)
-def test_every_estimator_tells_how_far_it_is(name: str, stage: str) -> None:
-    stages = _told(replace(SMALL, estimators=(name,)))
-    done = stages.pop(f"D = 3: {stage}")
-    assert done[0] == 0
-    assert done == sorted(set(done)), "the total is not too small"
-    assert done[-1] == 1
-    assert len(done) > 3
-    assert stages == ({"D = 3: the pilot run": [0.0]} if name in ("ais", "bdmc") else {})
-
-
-def test_a_wish_for_a_standard_error_has_no_end_that_is_known() -> None:
-    assert _told(replace(SMALL, estimators=("prior",), target_se=0.1)) == {"D = 3: prior": [0.0]}
-
-
-def test_more_than_foreseen_is_everything() -> None:
-    heard = []
-    told = count_progress(4, stage="s", progress=lambda stage, done: heard.append((stage, done)))
-    told(3)
-    told(3)
-    assert heard == [("s", 0.0), ("s", 0.75), ("s", 1.0)]
