@@ -25,6 +25,7 @@ from torch import Tensor
 from dlcli.data.corpora import load_corpus
 from dlcli.data.sentences import Pairs, split_words
 from dlcli.data.storage import Notice
+from dlcli.data.text import read_sentences
 from dlcli.engine.device import prepare
 from dlcli.engine.settings import ComputeConfig
 from dlcli.errors import DataError, UsageFault
@@ -48,7 +49,6 @@ from dlcli.nmt.text import (
     Span,
     detokenize,
     read_joined,
-    read_sentences,
     read_two,
     require_lines,
 )

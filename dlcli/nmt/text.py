@@ -9,47 +9,17 @@ from __future__ import annotations
 
 import itertools
 import re
-import sys
 import unicodedata
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
-from typing import BinaryIO, cast
 
-from dlcli.data.sentences import Fault, Pairs, read_lines
+from dlcli.data.sentences import Pairs
+from dlcli.data.text import read_sentences
 from dlcli.errors import DataError, UsageFault
 
-STDIN = Path("-")
 SEPARATOR = "|||"
-
-
-def read_sentences(path: Path) -> list[str]:
-    """Read every line of a file, or of standard input (`-`), in NFC.
-
-    Line N of one file belongs to line N of another, so no line is left out; blank ones are kept.
-
-    Raises:
-        DataError: the file cannot be read, or a line of it is no text.
-    """
-    try:
-        with nullcontext(sys.stdin.buffer) if path == STDIN else path.open("rb") as file:
-            lines = list(read_lines(cast(BinaryIO, file), name=str(path)))
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be read: {error.strerror or error}.",
-            hint="Check the path and its permissions; two files have a flag each."
-            if "," in path.name
-            else "Check the path and its permissions.",
-        ) from None
-    for number, line in enumerate(lines, start=1):
-        if isinstance(line, Fault):
-            raise DataError(
-                f"Line {number:,} of {path} cannot be read: {line.reason} in {line.excerpt}.",
-                hint="Mend the line: leaving it out would shift all that follow.",
-            )
-    return [str(line) for line in lines]
 
 
 def read_two(source: Path, target: Path) -> Pairs:

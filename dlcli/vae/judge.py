@@ -221,7 +221,7 @@ def _keep(judge: Judge, path: Path, *, notice: Notice) -> None:
 def judge_file(name: str) -> Path:
     """Return where the judge of a data set is kept."""
     digest = hashlib.sha256(name.encode()).hexdigest()[:12]
-    return cache().folder.parent / "judges" / f"{digest}-v{VERSION}.pt"
+    return cache().path.parent / "judges" / f"{digest}-v{VERSION}.pt"
 
 
 def train_judge(data: ImageData, *, epochs: int = EPOCHS, seed: int = SEED) -> Judge:

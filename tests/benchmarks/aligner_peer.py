@@ -17,6 +17,7 @@ from pathlib import Path
 
 from dlcli.data.corpora import load_corpus
 from dlcli.data.sentences import split_words
+from dlcli.data.text import read_sentences
 from dlcli.nmt.alignment import (
     HEURISTICS,
     Links,
@@ -25,7 +26,7 @@ from dlcli.nmt.alignment import (
     score_alignments,
     symmetrize,
 )
-from dlcli.nmt.text import CONTRACTED, ELIDING, read_joined, read_sentences
+from dlcli.nmt.text import CONTRACTED, ELIDING, read_joined
 
 WHOLE = {short: word for word, short in ELIDING.items() if word != "la"} | {"c'": "ce"}
 PARTS = {form: list(words) for words, form in CONTRACTED.items()}

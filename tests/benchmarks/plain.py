@@ -96,7 +96,7 @@ class PlainConv(nn.Module):
 
 def examples_batches(root: str, *, images: int, batch_size: int) -> Iterable[Tensor]:
     """Read MNIST as pytorch/examples does: torchvision, `ToTensor` an image, a `DataLoader`."""
-    from dlcli.data.mnist import torchvision_module
+    from dlcli.data.vision import torchvision_module
 
     to_tensor = torchvision_module("torchvision.transforms").ToTensor()
     mnist = torchvision_module("torchvision.datasets.mnist").MNIST(root, transform=to_tensor)

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcli.data.sentences import Pairs
+from dlcli.data.text import STDIN
 from dlcli.errors import DataError
 from dlcli.nmt.text import (
-    STDIN,
     Detokenized,
     begins_with_vowel,
     contracted,
@@ -25,7 +25,6 @@ from dlcli.nmt.text import (
     moses_tokenized,
     one_line,
     read_joined,
-    read_sentences,
     read_two,
     tidy,
 )
@@ -39,37 +38,9 @@ def written(folder: Path, data: bytes, name: str = "file") -> Path:
     return folder / name
 
 
-@pytest.mark.parametrize(
-    ("data", "lines"),
-    [
-        (b"", []),
-        (b"one\n\ntwo", ["one", "", "two"]),
-        (b"\xef\xbb\xbfone\r\ntwo\r\n", ["one", "two"]),
-        ("e\u0301t\u00e9\n".encode(), ["été"]),
-        (b"\n", [""]),
-    ],
-)
-def test_every_line_is_kept(tmp_path: Path, data: bytes, lines: list[str]) -> None:
-    assert read_sentences(written(tmp_path, data)) == lines
-
-
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a ||| b\n")))
     assert read_joined(STDIN) == Pairs.of([("a", "b")])
-
-
-@pytest.mark.parametrize("data", [b"fine\nbad \xff\n", b"fine\nnul \x00 byte\n"])
-def test_a_line_that_is_no_text_is_named(tmp_path: Path, data: bytes) -> None:
-    with pytest.raises(DataError, match="Line 2 of") as caught:
-        read_sentences(written(tmp_path, data))
-    assert "shift" in caught.value.hint
-
-
-def test_files_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"nowhere cannot be read: No such file"):
-        read_sentences(tmp_path / "nowhere")
-    with pytest.raises(DataError, match="cannot be read"):
-        read_sentences(tmp_path)
 
 
 def test_two_files_go_line_by_line(tmp_path: Path) -> None:
