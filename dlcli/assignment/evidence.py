@@ -11,7 +11,7 @@ from pathlib import Path
 from dlcli.assignment.lab import Lab, Subject, stored_signature, stored_test
 from dlcli.assignment.question import Answer, Figure, Number, Text, question
 from dlcli.display.plots import colour, house_style, new_figure, save_figure
-from dlcli.evidence.config import EvidenceConfig, KlConfig, PlaceConfig
+from dlcli.evidence.config import EvidenceConfig, KlConfig, MachineConfig
 from dlcli.evidence.display import density_figure, error_figure
 from dlcli.evidence.estimate import DimResult, McEstimate
 from dlcli.evidence.estimate import run as estimates
@@ -27,7 +27,7 @@ MU, SIGMA = (0.5, -1.0, 0.0), (0.5, 1.0, 2.0)
 def prior_average(lab: Lab, text: Text) -> Answer:
     """Estimate log p(x) where it is known exactly, in three ways, at several dimensions."""
     config = EvidenceConfig(
-        dims=lab.sizes.dims, samples=lab.sizes.prior_samples, compute=PlaceConfig(**lab.compute)
+        dims=lab.sizes.dims, samples=lab.sizes.prior_samples, compute=MachineConfig(**lab.compute)
     )
     *_, found = estimates(config)
     misses = (
@@ -149,7 +149,7 @@ def _kl(
             sigma_q=tuple(sigma_q),
             mu_p=tuple(mu_p),
             samples=lab.sizes.kl_samples,
-            compute=PlaceConfig(**lab.compute),
+            compute=MachineConfig(**lab.compute),
         )
     )
 

@@ -15,13 +15,13 @@ from dlcli.assignment.lab import Lab, stored_result, stored_signature
 from dlcli.assignment.question import Answer, Number, Text, question
 from dlcli.data.catalogue import named
 from dlcli.data.grammar import load_grammar
-from dlcli.display.plots import Line, colour, house_style, label, lines, new_figure, save_figure
+from dlcli.display.plots import colour, house_style, label, new_figure, save_figure
 from dlcli.engine.session import RunLocation
-from dlcli.nmt.align import NmtAlignment, align, pairs_of_corpus, prepare_pairs, read_gold
-from dlcli.nmt.alignment import KINDS, GoldLinks, Links, parse_pharaoh, score_alignments
-from dlcli.nmt.attending import AttentionMap
+from dlcli.nmt.aligner import KINDS, NmtAlignment, align, pairs_of_corpus
+from dlcli.nmt.alignment import Links, parse_pharaoh
+from dlcli.nmt.attention import AttentionMap
 from dlcli.nmt.config import NmtAlignConfig, NmtEvalConfig, SearchConfig
-from dlcli.nmt.display import forcing_figure
+from dlcli.nmt.display import forcing_figure, lengths_figure, save_attention
 from dlcli.nmt.evaluation import (
     NmtEvaluation,
     Parallel,
@@ -30,7 +30,6 @@ from dlcli.nmt.evaluation import (
     load_parallel,
 )
 from dlcli.nmt.forcing import ForcingRow, compare_forcing, forcing_cells
-from dlcli.nmt.heatmap import save_attention
 from dlcli.nmt.networks import AttentionGru
 from dlcli.nmt.trained import Trained, load_trained
 from dlcli.nmt.translator import Translator
@@ -102,28 +101,27 @@ def _alignment(trained: Trained, lab: Lab, text: Text) -> list[Number]:
     """Score links between the words of the grammar's test sentences against the known ones."""
     if trained.config.data.direction != "en-fr":
         return []
-    given = pairs_of_corpus(
+    name, pairs = pairs_of_corpus(
         "grammar", count=lab.sizes.sentences, direction="en-fr", offline=True, notice=lab.notice
     )
-    pairs = prepare_pairs(given.lines, text="running", languages=trained.direction)
-    gold = read_gold(given.gold or (), pairs, index=0)
+    known = list(map(parse_pharaoh, pairs.links or ()))
     found = []
     for kind in KINDS:
         config = NmtAlignConfig(
             links_from=kind, text="running", device=lab.device, threads=lab.threads
         )
-        aligned = align(trained, pairs, config, data=given.name, gold=gold)
-        found.append(_error_rate(aligned, gold, reference=text.published("aer")))
+        aligned = align(trained, pairs, config, data=name)
+        found.append(_error_rate(aligned, known, reference=text.published("aer")))
     return found
 
 
-def _error_rate(found: NmtAlignment, gold: Sequence[GoldLinks], *, reference: str) -> Number:
-    predicted, known = list(map(parse_pharaoh, found.links)), [links.sure for links in gold]
-    low, high = interval_of_aer(predicted, known)
+def _error_rate(found: NmtAlignment, known: Sequence[Links], *, reference: str) -> Number:
+    low, high = interval_of_aer(list(map(parse_pharaoh, found.links)), known)
+    assert found.score is not None, "the links of the grammar are known"
     return Number(
-        name=f"alignment error rate {NAMES[found.links_from]}, {len(gold):,} sentences of the "
-        "grammar",
-        value=100 * score_alignments(predicted, gold).aer,
+        name=f"alignment error rate {NAMES[found.links_from]}, {found.sentences:,} sentences of "
+        "the grammar",
+        value=100 * found.score.aer,
         ci95=(100 * low, 100 * high),
         spread="95% interval over sentences",
         digits=2,
@@ -192,7 +190,7 @@ def memory(lab: Lab, text: Text) -> Answer:
         figures=[
             text.figure(
                 "lengths",
-                functools.partial(_lengths_figure, {"with attention": with_it, what: without}),
+                functools.partial(lengths_figure, {"with attention": with_it, what: without}),
                 data=with_it.data,
                 sentences=with_it.sentences,
             )
@@ -239,19 +237,15 @@ def sentences_of(trained: Trained, config: NmtEvalConfig, *, lab: Lab) -> Parall
         found = load_parallel(trained, config, notice=lab.notice)
     else:
         found = _of_the_grammar(trained)
-    count = lab.sizes.sentences or len(found)
-    return dataclasses.replace(
-        found, source=found.source[:count], reference=found.reference[:count]
-    )
+    count = lab.sizes.sentences or len(found.pairs)
+    return dataclasses.replace(found, pairs=found.pairs.first(count))
 
 
 def _of_the_grammar(trained: Trained) -> Parallel:
     """Return the grammar's test sentences in the model's direction, and draw no others."""
     pairs = load_grammar(train=1, valid=1).tests["test"]
     pairs = pairs if trained.direction[0] == "en" else pairs.swapped()
-    return Parallel(
-        data="grammar", split="test", source=tuple(pairs.source), reference=tuple(pairs.target)
-    )
+    return Parallel(data="grammar", split="test", pairs=pairs)
 
 
 def _uniform(signature: str) -> str:
@@ -279,26 +273,6 @@ def _commands(lab: Lab, *, name: str) -> tuple[str, ...]:
             f"dl nmt eval RUN --against RUN-WITHOUT --beam {beam} --plot lengths.svg",
         )
     return (f"dl nmt eval --run {name} --beam {beam}", f"dl report --only 13{lab.and_seed}")
-
-
-def _lengths_figure(evaluations: Mapping[str, NmtEvaluation], path: Path) -> None:
-    """Draw BLEU by the length of the source sentence, one line an evaluation."""
-    series = [
-        Line(
-            name=f"{name} ({found.bleu.score:.1f})",
-            x=[row.mean_words for row in found.by_length],
-            y=[row.bleu.score for row in found.by_length],
-            low=[row.bleu.ci95[0] for row in found.by_length],
-            high=[row.bleu.ci95[1] for row in found.by_length],
-        )
-        for name, found in evaluations.items()
-    ]
-    lines(
-        path,
-        series,
-        x_label="source length (words; mean of each bin)",
-        y_label="BLEU, with 95% intervals",
-    )
 
 
 @question(14, needs=("nmt",))

@@ -20,6 +20,8 @@ from dlcli.vae.config import VaeEvalConfig
 from dlcli.vae.display import snapshots_figure
 from dlcli.vae.generation import Array, generate, snapshots_of, take_snapshot
 from dlcli.vae.gradients import Contrast, compare_on_test_images
+from dlcli.vae.nll import Nll, SnapshotBounds, VaeEvaluation
+from dlcli.vae.nll import evaluate_run as evaluations
 from dlcli.vae.sampling import (
     AncestralSample,
     ancestral_sample,
@@ -27,8 +29,6 @@ from dlcli.vae.sampling import (
     of_run,
     untrained_model,
 )
-from dlcli.vae.study import Nll, SnapshotBounds, VaeEvaluation
-from dlcli.vae.study import run as evaluations
 from dlcli.vae.trained import TrainResult, load_trained
 
 COUNT, DRAWS, SHOWN = 200, 4, 10
@@ -535,7 +535,7 @@ def pictures(lab: Lab, text: Text) -> Answer:
 def _before_and_after(subject: Subject, text: Text) -> Figure:
     """Draw a packaged model beside the same network with random weights."""
     trained = subject.trained
-    seed, likelihood = trained.config.compute.seed, trained.config.objective.likelihood
+    seed, likelihood = trained.config.compute.seed, trained.likelihood
     epochs = trained.config.loop.epochs
     fresh = untrained_model(trained.config.model, seed=seed)
     panels = {

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from dlcli.cli.options import OfflineFlag, Show, plain
+from dlcli.cli.options import OfflineFlag, plain
+from dlcli.display.console import Consoles
+from dlcli.display.images import PictureRows
+from dlcli.display.progress import DownloadProgress
+from dlcli.display.tables import size
 from dlcli.errors import CheckFailed, ConfigError
 
 if TYPE_CHECKING:
-    from dlcli.data.obtain import Listing, SetState
-    from dlcli.data.storage import FileState
+    from dlcli.data.storage import FileState, Listing, SetState
 
 NameArgument = Annotated[
     str, typer.Argument(metavar="NAME", help="A data set, as in `dl data list`.")
@@ -19,48 +22,44 @@ NameArgument = Annotated[
 
 
 @plain
-def list_(show: Show) -> None:
+def list_(consoles: Consoles) -> None:
     """List the data sets: what each is, where it is on this machine, its licence."""
-    from dlcli.data.obtain import listing
-    from dlcli.display.tables import size
+    from dlcli.data.storage import listing
 
     rows = listing()
     lines = []
     for row in rows:
-        octets = size(row.size) if row.size else ""
+        octets = size(row.data_set.size) if row.data_set.size else ""
         where = row.where or "not here"
         lines.append(f"{row.data_set.name:16} {where:12} {octets:>8}  {row.data_set.what}")
         lines.append(f"{'':39}licence: {row.data_set.licence}")
-    show.consoles.result({"data_sets": [_listed(row) for row in rows]}, *lines)
+    consoles.result({"data_sets": [_listed(row) for row in rows]}, *lines)
 
 
 @plain
 def fetch(
-    show: Show,
+    consoles: Consoles,
     *,
     names: Annotated[list[str], typer.Argument(metavar="NAME", help="Which data sets.")],
     offline: OfflineFlag = False,
 ) -> None:
     """Fetch data sets into the cache, checked; what is here already stays as it is."""
     from dlcli.data.catalogue import named
-    from dlcli.data.obtain import fetch as obtain
-    from dlcli.data.obtain import files_folder
-    from dlcli.display.progress import DownloadProgress
+    from dlcli.data.download import fetch as download
 
-    consoles = show.consoles
     fetched = []
     for data_set in [named(name) for name in names]:
         with DownloadProgress(consoles, label=data_set.name) as progress:
-            place = obtain(data_set, offline=offline, notice=consoles.notice, progress=progress)
-        folder = files_folder(data_set, place)
-        fetched.append({"name": data_set.name, "where": place.kind, "path": folder})
+            folder = download(data_set, offline=offline, notice=consoles.notice, progress=progress)
+        inside = folder.files_of(data_set)
+        fetched.append({"name": data_set.name, "where": folder.kind, "path": inside})
     lines = [f"{row['name']:16} {row['path']}" for row in fetched]
     consoles.result({"data_sets": fetched}, *lines)
 
 
 @plain
 def verify(
-    show: Show,
+    consoles: Consoles,
     *,
     names: Annotated[
         list[str] | None,
@@ -68,33 +67,33 @@ def verify(
     ] = None,
 ) -> None:
     """Read every file of the data sets that are here and check it; exit code 3 if one is wrong."""
-    from dlcli.data.obtain import verify as check
+    from dlcli.data.storage import verify as check
 
     states = check(names or ())
     good = all(state.state == "ok" for state in states)
     lines = [f"{file.state:8} {file.path}{_found(file)}" for s in states for file in s.files]
     result = {"ok": good, "data_sets": [_verified(state) for state in states]}
-    show.consoles.result(result, *(lines or ["No data set with files is on this machine."]))
+    consoles.result(result, *(lines or ["No data set with files is on this machine."]))
     if not good:
         bad = sorted({state.name for state in states if state.state != "ok"})
-        show.consoles.warning(
+        consoles.warning(
             f"Not as it should be: {', '.join(bad)}. `dl data fetch` repairs the cache."
         )
         raise typer.Exit(CheckFailed.exit_code)
 
 
 @plain
-def path(show: Show, *, name: NameArgument) -> None:
+def path(consoles: Consoles, *, name: NameArgument) -> None:
     """Print the folder that holds a data set's files, which are checked before."""
-    from dlcli.data.obtain import path as find
+    from dlcli.data.storage import path as find
 
     found = find(name)
-    show.consoles.result({"name": name, "path": found}, str(found))
+    consoles.result({"name": name, "path": found}, str(found))
 
 
 @plain
 def show_(
-    show: Show,
+    consoles: Consoles,
     *,
     name: Annotated[
         str,
@@ -119,31 +118,30 @@ def show_(
     from dlcli.data.catalogue import holds_pairs
 
     if holds_pairs(name):
-        _show_pairs(show, name, n=n, split=split, direction=direction, offline=offline)
+        _show_pairs(consoles, name, n=n, split=split, direction=direction, offline=offline)
     else:
-        _show_images(show, name, n=n, split=split, offline=offline)
+        _show_images(consoles, name, n=n, split=split, offline=offline)
 
 
-def _show_images(show: Show, name: str, *, n: int, split: str, offline: bool) -> None:
+def _show_images(consoles: Consoles, name: str, *, n: int, split: str, offline: bool) -> None:
     from dlcli.data.images import load_images
-    from dlcli.display.images import PictureRows
 
     if split not in ("train", "test"):
         raise ConfigError(f"Images have no split '{split}'.", hint="They have train and test.")
-    data = load_images(name, offline=offline, notice=show.consoles.notice)
+    data = load_images(name, offline=offline, notice=consoles.notice)
     images = (data.train if split == "train" else data.test)[:n]
     labels = (data.train_labels if split == "train" else data.test_labels)[:n].tolist()
     result = {"data": data.name, "split": split, "count": len(images), "labels": labels}
     words = f"{data.name} {split}: {' '.join(map(str, labels))}"
-    show.consoles.result(result, PictureRows(images.numpy()), words)
+    consoles.result(result, PictureRows(images.numpy()), words)
 
 
 def _show_pairs(
-    show: Show, name: str, *, n: int, split: str, direction: str, offline: bool
+    consoles: Consoles, name: str, *, n: int, split: str, direction: str, offline: bool
 ) -> None:
     from dlcli.data.corpora import load_corpus
 
-    corpus = load_corpus(name, direction=direction, offline=offline, notice=show.consoles.notice)
+    corpus = load_corpus(name, direction=direction, offline=offline, notice=consoles.notice)
     whole = corpus.split(split)
     shown = whole.first(n)
     rows = [{"source": s, "target": t} for s, t in zip(shown.source, shown.target, strict=True)]
@@ -160,8 +158,8 @@ def _show_pairs(
         "dropped": corpus.dropped,
     }
     lines = ["\t".join(map(str, row.values())) for row in rows]
-    show.consoles.result(result, *lines)
-    show.consoles.notice(f"{corpus.name} {split}: {len(shown):,} of {len(whole):,} pairs.")
+    consoles.result(result, *lines)
+    consoles.notice(f"{corpus.name} {split}: {len(shown):,} of {len(whole):,} pairs.")
 
 
 def _listed(row: Listing) -> dict[str, Any]:
@@ -171,7 +169,7 @@ def _listed(row: Listing) -> dict[str, Any]:
         "kind": row.data_set.kind,
         "where": row.where or None,
         "path": row.folder,
-        "size_bytes": row.size,
+        "size_bytes": row.data_set.size,
         "download_bytes": row.data_set.download_bytes,
         "licence": row.data_set.licence,
         "sources": list(row.data_set.sources),
@@ -188,7 +186,7 @@ def _verified(state: SetState) -> dict[str, Any]:
         }
         for file in state.files
     ]
-    return {"name": state.name, "where": state.place.kind, "state": state.state, "files": files}
+    return {"name": state.name, "where": state.folder.kind, "state": state.state, "files": files}
 
 
 def _found(file: FileState) -> str:

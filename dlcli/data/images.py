@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
-from dlcli.data.catalogue import named
+from dlcli.data.catalogue import DataSet, named
+from dlcli.data.download import fetch
 from dlcli.data.glyphs import draw_glyphs
-from dlcli.data.mnist import read_mnist
-from dlcli.data.obtain import fetch
-from dlcli.data.storage import (
-    Notice,
-    find,
-    tell,
-)
+from dlcli.data.storage import Notice, find, to_stderr
+from dlcli.data.vision import torchvision_module
 from dlcli.engine.seed import generator
 from dlcli.errors import ConfigError, DataError
 
@@ -44,7 +41,9 @@ class ImageData:
     test_labels: Tensor
 
 
-def load_images(name: str = "auto", *, offline: bool = False, notice: Notice = tell) -> ImageData:
+def load_images(
+    name: str = "auto", *, offline: bool = False, notice: Notice = to_stderr
+) -> ImageData:
     """Load a data set of images by name.
 
     Args:
@@ -64,13 +63,13 @@ def load_images(name: str = "auto", *, offline: bool = False, notice: Notice = t
             f"The data set '{name}' holds {data_set.kind} of sentences, not images.",
             hint="Use 'mnist' or 'glyphs'.",
         )
-    if data_set.name == "glyphs":
-        return _glyphs(*_glyphs_asked_for(name))
-    place = find(data_set) or fetch(data_set, offline=offline, notice=notice)
-    return _mnist(place.folder)
+    if data_set.reader == "glyphs":
+        return _glyphs(*_count_and_seed(name))
+    folder = find(data_set) or fetch(data_set, offline=offline, notice=notice)
+    return READERS[data_set.reader](data_set, folder.files_of(data_set))
 
 
-def true_name(name: str, *, offline: bool = False, notice: Notice = tell) -> str:
+def true_name(name: str, *, offline: bool = False, notice: Notice = to_stderr) -> str:
     """Say what "auto" is here, fetching it if need be; any other name is its own.
 
     Args:
@@ -81,28 +80,35 @@ def true_name(name: str, *, offline: bool = False, notice: Notice = tell) -> str
     if name != "auto":
         return name
     mnist = named("mnist")
-    if find(mnist) is not None:
-        return mnist.name
-    try:
-        fetch(mnist, offline=offline, notice=notice)
-    except DataError as error:
-        notice(f"{error.message} Taking 'glyphs' in its place.")
-        return "glyphs"
+    if find(mnist) is None:
+        try:
+            fetch(mnist, offline=offline, notice=notice)
+        except DataError as error:
+            notice(f"{error.message} Taking 'glyphs' in its place.")
+            return "glyphs"
     return mnist.name
 
 
-def _mnist(folder: Path) -> ImageData:
-    train, test = (read_mnist(folder, train=train) for train in (True, False))
+def read_idx(data_set: DataSet, folder: Path) -> ImageData:
+    """Read four files in MNIST's form (IDX), which were checked, with torchvision."""
+    idx = torchvision_module("torchvision.datasets.mnist")
+    images = [idx.read_image_file(f"{folder}/{half}-images-idx3-ubyte") for half in _HALVES]
+    labels = [idx.read_label_file(f"{folder}/{half}-labels-idx1-ubyte") for half in _HALVES]
     return ImageData(
-        name="mnist",
-        train=train.images,
-        train_labels=train.labels,
-        test=test.images,
-        test_labels=test.labels,
+        name=data_set.name,
+        train=images[0],
+        train_labels=labels[0],
+        test=images[1],
+        test_labels=labels[1],
     )
 
 
-def _glyphs_asked_for(name: str) -> tuple[int, int]:
+_HALVES = ("train", "t10k")
+READERS: dict[str, Callable[[DataSet, Path], ImageData]] = {"idx": read_idx}
+"""How the files of a set become images, by the name that its catalogue entry gives."""
+
+
+def _count_and_seed(name: str) -> tuple[int, int]:
     """Read count and seed from "glyphs", "glyphs:N" or "glyphs:N:SEED"."""
     count, seed = [*name.split(":")[1:], "", ""][:2]
     well_formed = all(not text or text.isdecimal() for text in (count, seed))
@@ -117,21 +123,16 @@ def _glyphs_asked_for(name: str) -> tuple[int, int]:
 
 @functools.lru_cache(maxsize=1)
 def _glyphs(count: int, seed: int) -> ImageData:
+    """Draw the digits; their name has only what is not the default."""
+    name = "glyphs" if count == GLYPHS_TRAIN and not seed else f"glyphs:{count}"
     train, train_labels = draw_glyphs(count, generator=generator(seed, "glyphs", "train"))
     test, test_labels = draw_glyphs(
         -(-count // _TEST_SHARE), generator=generator(seed, "glyphs", "test")
     )
     return ImageData(
-        name=":".join(["glyphs", *map(str, _said(count, seed))]),
+        name=f"{name}:{seed}" if seed else name,
         train=train,
         train_labels=train_labels,
         test=test,
         test_labels=test_labels,
     )
-
-
-def _said(count: int, seed: int) -> tuple[int, ...]:
-    """Return what of a count and a seed belongs into the name: only what is not the default."""
-    if seed:
-        return count, seed
-    return () if count == GLYPHS_TRAIN else (count,)

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dlcli.engine.config import DataclassType, dump_yaml, keys, load_yaml, to_dict
@@ -29,7 +29,7 @@ from dlcli.engine.files import write_whole
 from dlcli.engine.loop import Criterion, Learner, Plan, Training
 from dlcli.engine.runs import RunFolder, create_run, finite, open_unfinished
 from dlcli.engine.seed import seed_everything
-from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig
+from dlcli.engine.settings import RunConfig
 from dlcli.engine.stopping import StopFlag, ignore_signals
 from dlcli.errors import CheckpointError, ConfigError, RunFailed
 
@@ -44,25 +44,6 @@ MAY_CHANGE = (
     "snapshots",
 )
 """Settings that may change when a run is resumed; all others must be as they were."""
-
-
-class RunConfig(DataclassType, Protocol):
-    """The settings that the training loop needs, among all others of a run."""
-
-    @property
-    def optim(self) -> OptimConfig:
-        """Return the optimiser's settings."""
-        ...
-
-    @property
-    def loop(self) -> LoopConfig:
-        """Return the length of the training."""
-        ...
-
-    @property
-    def compute(self) -> ComputeConfig:
-        """Return device, precision and seed."""
-        ...
 
 
 C = TypeVar("C", bound=RunConfig)

@@ -56,32 +56,13 @@ def compute_config(settings: object, **changes: Any) -> ComputeConfig:
     return ComputeConfig(**{**found, **changes})
 
 
-class Seeded(DataclassType, Protocol):
-    """The settings of anything that computes from a seed."""
-
-    @property
-    def compute(self) -> ComputeConfig:
-        """Return device, precision and seed."""
-        ...
-
-
-S = TypeVar("S", bound=Seeded)
-
-
-def seeds_of(config: S, count: int) -> dict[str, S]:
-    """Return the settings once for each of `count` seeds, counted on from their own."""
-    first = config.compute.seed
-    return {
-        f"seed-{seed}": dataclasses.replace(
-            config, compute=dataclasses.replace(config.compute, seed=seed)
-        )
-        for seed in range(first, first + count)
-    }
-
-
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
-    """The optimiser and its learning rate over time."""
+    """The optimiser and its learning rate over time.
+
+    A signature names the optimiser, the peak rate and the schedule. It has left the others out
+    since the first version, and stays so that signatures can be compared.
+    """
 
     __pydantic_config__ = STRICT
 
@@ -174,3 +155,36 @@ class LoopConfig:
         help="longest time in minutes between checkpoints within an epoch",
         signature=None,
     )
+
+
+class RunConfig(DataclassType, Protocol):
+    """The settings that the training loop needs, among all others of a run."""
+
+    @property
+    def optim(self) -> OptimConfig:
+        """Return the optimiser's settings."""
+        ...
+
+    @property
+    def loop(self) -> LoopConfig:
+        """Return the length of the training."""
+        ...
+
+    @property
+    def compute(self) -> ComputeConfig:
+        """Return device, precision and seed."""
+        ...
+
+
+C = TypeVar("C", bound=RunConfig)
+
+
+def seeds_of(config: C, count: int) -> dict[str, C]:
+    """Return the settings once for each of `count` seeds, counted on from their own."""
+    first = config.compute.seed
+    return {
+        f"seed-{seed}": dataclasses.replace(
+            config, compute=dataclasses.replace(config.compute, seed=seed)
+        )
+        for seed in range(first, first + count)
+    }

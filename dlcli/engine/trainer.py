@@ -25,7 +25,8 @@ from dlcli.engine.distributed import PeerLost, launched_world
 from dlcli.engine.events import Event, Finished, Notice, RunStarted
 from dlcli.engine.loop import Criterion, Learner
 from dlcli.engine.runs import RunFolder, claim_folder, find_run, fresh_path, open_unfinished
-from dlcli.engine.session import RunConfig, RunLocation, Session, check_unchanged, open_session
+from dlcli.engine.session import RunLocation, Session, check_unchanged, open_session
+from dlcli.engine.settings import RunConfig
 from dlcli.engine.statistics import mean_std
 from dlcli.errors import CheckpointError, ConfigError, Interrupted, RunFailed
 

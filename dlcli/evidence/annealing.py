@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from dlcli.evidence.diagnostics import Estimate, Verdict, assess, summarize
-from dlcli.evidence.hmc import Schedule, State, Turned, state_at, transition
+from dlcli.evidence.hmc import RotatedModel, Schedule, State, state_at, transition
 from dlcli.evidence.models import LatentModel, standard_normal
 from dlcli.evidence.progress import CountCallback, no_progress
 
@@ -70,12 +70,12 @@ def anneal(
     Raises:
         RunFailed: the decoder returned NaN.
     """
-    turned = Turned(model, schedule.reference)
+    rotated = RotatedModel(model, schedule.reference)
     shape = (chains, x.shape[0], model.latent_dim)
-    state = state_at(turned, x, standard_normal(model, shape, generator=generator))
+    state = state_at(rotated, x, standard_normal(model, shape, generator=generator))
     order = range(1, schedule.temperatures + 1)
-    return _walk(
-        turned, x, state, schedule=schedule, order=order, generator=generator, progress=progress
+    return _run_chains(
+        rotated, x, state, schedule=schedule, order=order, generator=generator, progress=progress
     )
 
 
@@ -103,12 +103,12 @@ def anneal_backwards(
     Raises:
         RunFailed: the decoder returned NaN.
     """
-    turned = Turned(model, schedule.reference)
+    rotated = RotatedModel(model, schedule.reference)
     start = z.to(model.dtype).expand(chains, *z.shape)
-    state = state_at(turned, x, schedule.reference.to_axes(start))
+    state = state_at(rotated, x, schedule.reference.to_axes(start))
     for _ in range(SETTLING_MOVES):
         state, _ = transition(
-            turned,
+            rotated,
             x,
             state,
             beta=1.0,
@@ -117,13 +117,13 @@ def anneal_backwards(
             generator=generator,
         )
     order = range(schedule.temperatures - 1, -1, -1)
-    return _walk(
-        turned, x, state, schedule=schedule, order=order, generator=generator, progress=progress
+    return _run_chains(
+        rotated, x, state, schedule=schedule, order=order, generator=generator, progress=progress
     )
 
 
-def _walk(
-    turned: Turned,
+def _run_chains(
+    rotated: RotatedModel,
     x: Tensor,
     state: State,
     *,
@@ -135,11 +135,11 @@ def _walk(
     """Visit the temperatures in `order`: weigh the state by the change of β, then move."""
     betas = schedule.betas.tolist()
     log_weight = torch.zeros_like(state.log_likelihood, dtype=torch.float64)
-    acceptance = torch.zeros(x.shape[0], dtype=torch.float64, device=turned.model.device)
+    acceptance = torch.zeros(x.shape[0], dtype=torch.float64, device=rotated.model.device)
     for t in order:
         log_weight += (betas[t] - betas[t - order.step]) * state.log_likelihood
         state, accepted = transition(
-            turned,
+            rotated,
             x,
             state,
             beta=betas[t],

@@ -27,7 +27,7 @@ Deviation = Annotated[float, Ge(1e-12), Le(1e6)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlaceConfig:
+class MachineConfig:
     """Where it is computed, and from which seed: the engine's settings that apply here."""
 
     __pydantic_config__ = STRICT
@@ -113,7 +113,7 @@ class EvidenceConfig:
         2.0, flag="--logit-scale", help="standard deviation of a pixel's logit in bernoulli"
     )
     annealing: AnnealingConfig = field(default_factory=AnnealingConfig)
-    compute: PlaceConfig = field(default_factory=PlaceConfig)
+    compute: MachineConfig = field(default_factory=MachineConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +133,7 @@ class KlConfig:
     samples: Annotated[int, Ge(2), Le(10**9)] = setting(
         100_000, flag="--samples", help="draws of the Monte Carlo estimate"
     )
-    compute: PlaceConfig = field(default_factory=PlaceConfig)
+    compute: MachineConfig = field(default_factory=MachineConfig)
 
 
 def validate(config: EvidenceConfig) -> None:

@@ -1,12 +1,15 @@
 """How far may an estimate of log p(x) be trusted? The numbers, and a verdict in words.
 
-The verdict rests on how many samples the weights are worth (ESS) and on the tail of *those that
-carry the sum*. The textbook k̂ looks at the 3√N largest of all N weights: with the prior's bounded
+`assess` turns a `WeightSummary`, what is known of a stream of weights, into an `Estimate`. The
+verdict rests on how many samples the weights are worth (ESS) and on the tail of *those that carry
+the sum*. The textbook k̂ looks at the 3√N largest of all N weights: with the prior's bounded
 weights most of these carry nothing while N/ρ is in the hundreds, and their spread over many orders
 of magnitude reads as k̂ ≫ 1 though the estimate is good to 10%. It is reported (and agrees with
 other tools), but the verdict fits the same distribution to at most ESS weights. Where N ≈ ESS the
 two are the same. Measured: bounded weights with N/ρ ≥ 100 then never show k̂ > 0.7 at D ≤ 6, and a
 Pareto tail of k = 0.9 does in 94% of sets of 20,000 (with 3√ESS weights only in half).
+
+Shapes: `B` columns (images, or replicates of one image), `K` samples of a chunk, `T` tail length.
 """
 
 from __future__ import annotations
@@ -19,16 +22,128 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-# -- Running statistics of a stream of log-weights whose memory does not grow with the stream
-# Kept per column: the largest weight, the first three moments relative to it, and the largest
-# weights themselves (the 3√N that the Pareto fit reads).
-#
-# Shapes: `B` columns (images, or replicates of one image), `K` samples of a chunk, `T` tail length.
+from dlcli.engine.statistics import NORMAL_QUANTILE, student_quantile
+
+Verdict = Literal["trust", "doubt", "reject"]
+
+ENOUGH_ESS = 60.0
+"""Effective samples for trust: cases with exact N/ρ ≥ 100 seldom show fewer."""
+TOO_LITTLE_ESS = 5.0
+"""Effective samples below which the weights say nothing about those not seen."""
+FEWEST_SAMPLES = 32
+HEAVY_K, HOPELESS_K = 0.7, 1.0
 
 
-def tail_length(samples: int) -> int:
-    """Return the size of the Pareto tail, min(N/5, 3√N) rounded up (Vehtari et al., PSIS)."""
-    return math.ceil(min(samples / 5, 3 * math.sqrt(samples)))
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """One estimate of log p(x), in nats, with what is needed to judge it.
+
+    Args:
+        name: of the estimator.
+        samples: weights averaged (chains, for annealing).
+        log_p: the estimate; low on average. -inf where every weight was zero.
+        std_error: on the log scale; inf where nothing bounds it.
+        ci95: a 95% interval for log p(x), honest for skewed weights.
+        ess: effective sample size, (Σw)²/Σw².
+        max_weight: the largest weight's share of the sum.
+        pareto_k: PSIS's k̂ of all weights; inf where too few differ.
+        tail_k: k̂ of the weights that carry the sum, on which the verdict rests.
+        verdict: trust, doubt or reject, and `reason` says why.
+        evaluations: decoder evaluations spent (a gradient counts as one).
+        details: what this estimator alone has to say, such as its schedule.
+    """
+
+    name: str
+    samples: int
+    log_p: float
+    std_error: float
+    ci95: tuple[float, float]
+    ess: float
+    max_weight: float
+    pareto_k: float
+    tail_k: float
+    verdict: Verdict
+    reason: str
+    evaluations: int = 0
+    details: dict[str, object] = field(default_factory=dict)
+
+
+def assess(
+    summary: WeightSummary,
+    *,
+    name: str,
+    ceiling: float = math.inf,
+    evaluations: int | None = None,
+) -> Estimate:
+    """Judge the weights of one image.
+
+    Args:
+        summary: of one column.
+        name: of the estimator.
+        ceiling: an upper bound on log p(x) that holds whatever the samples say, or inf. It ends
+            the interval of a rejected estimate: weights that missed the mass cannot bound it.
+        evaluations: decoder evaluations; one a sample if not given.
+    """
+    n, log_p = summary.samples, float(summary.log_mean[0])
+    ess, share = float(summary.ess[0]), float(summary.max_share[0])
+    k_all = pareto_k(summary.tail[: tail_length(n) + 1, 0])
+    k_mass = pareto_k(summary.tail[: min(int(ess), tail_length(n)) + 1, 0])
+    spread = summary.spread or _independent(summary)
+    even = spread.relative_error == 0.0
+    verdict, reason = _judge(n, ess=ess, share=share, k=k_mass, even=even)
+    if verdict == "trust" and HEAVY_K < k_all < math.inf:
+        reason += f"; k̂ {k_all:.1f} is of weights that carry nothing, k̂ of the rest {k_mass:.2f}"
+    interval = log_interval(spread.relative_error, spread.skewness, degrees=spread.degrees)
+    if verdict == "reject":
+        interval = _ceilinged(interval, room=max(ceiling - log_p, 0.0))
+    return Estimate(
+        name=name,
+        samples=n,
+        log_p=log_p,
+        std_error=interval.std_error,
+        ci95=(log_p + interval.low, log_p + interval.high),
+        ess=ess,
+        max_weight=share,
+        pareto_k=k_all,
+        tail_k=k_mass,
+        verdict=verdict,
+        reason=reason,
+        evaluations=n if evaluations is None else evaluations,
+    )
+
+
+def _independent(summary: WeightSummary) -> Spread:
+    first, second, third = (float(total) for total in summary.sums[:, 0])
+    if first == 0.0:
+        return Spread(math.inf, 0.0, 1.0)
+    error, skewness = relative_moments(summary.samples, (first, second, third))
+    return Spread(error, skewness, min(float(summary.ess[0]), summary.samples) - 1)
+
+
+def _ceilinged(interval: Interval, *, room: float) -> Interval:
+    low = interval.low if math.isfinite(interval.low) else -math.inf
+    return Interval(max(interval.std_error, (room - low) / 3.92), low, max(room, 0.0))
+
+
+def _judge(n: int, *, ess: float, share: float, k: float, even: bool) -> tuple[Verdict, str]:
+    worth = f"{n:,} samples are worth " + (f"{ess:,.0f}" if ess >= 10 else f"{ess:.1f}")
+    if math.isnan(ess) or ess == 0.0:
+        return "reject", f"none of {n:,} samples explains the image: every weight is zero"
+    if even and n > 1:
+        return "trust", f"all {n:,} weights are equal: the estimate is exact"
+    if share > 0.5:
+        return "reject", f"one of {n:,} samples carries {share:.0%} of the weight"
+    if ess < TOO_LITTLE_ESS:
+        return "reject", f"{worth}: those not drawn may weigh more than all that were"
+    if HOPELESS_K < k < math.inf:
+        return "reject", f"the tail is too heavy for the mean to settle (k̂ {k:.2f} > 1)"
+    if HEAVY_K <= k < math.inf:
+        return "doubt", f"the tail is heavy (k̂ {k:.2f} > 0.7): rare samples may still raise it"
+    if n < FEWEST_SAMPLES:
+        return "doubt", f"{n:,} samples are too few to know their spread"
+    if ess < min(ENOUGH_ESS, n / 2):
+        return "doubt", f"{worth}, with up to {share:.0%} of the weight on one"
+    return "trust", f"{worth} and none carries more than {share:.2g} of the weight"
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,17 +156,15 @@ class WeightSummary:
         sums: Σ (w/max w)^k for k = 1, 2, 3: (3, B).
         tail: the largest log-weights in falling order, (T, B), at least those that `pareto_k`
             reads.
+        spread: the mean's uncertainty where the weights depend on each other, as those of evenly
+            spread points do.
     """
 
     samples: int
     log_max: Tensor
     sums: Tensor
     tail: Tensor
-
-    @property
-    def columns(self) -> int:
-        """B."""
-        return self.log_max.shape[0]
+    spread: Spread | None = None
 
     @property
     def log_mean(self) -> Tensor:
@@ -78,15 +191,33 @@ class WeightSummary:
         top = self.log_max.max()
         ratio = (self.log_max - top).nan_to_num(-math.inf).exp()
         powers = torch.stack([ratio, ratio**2, ratio**3])
-        samples = self.samples * self.columns
+        samples = self.samples * self.log_max.shape[0]
         everything = self.tail.reshape(-1)
         length = min(tail_length(samples) + 1, everything.shape[0])
         tail = everything.topk(length).values[:, None]
         return WeightSummary(samples, top[None], (self.sums * powers).sum(1, keepdim=True), tail)
 
 
+@dataclass(frozen=True)
+class Spread:
+    """The mean weight's uncertainty, where it does not follow from independent weights.
+
+    Args:
+        relative_error: standard error of the mean over the mean.
+        skewness: of the mean.
+        degrees: of freedom in `relative_error`.
+    """
+
+    relative_error: float
+    skewness: float
+    degrees: float
+
+
 class RunningWeights:
     """Accumulates chunks of log-weights; `summary()` may be taken at any moment.
+
+    Memory does not grow with the stream. Kept per column: the largest weight, the first three
+    moments relative to it, and the largest weights themselves (the 3√N that the Pareto fit reads).
 
     Args:
         columns: B.
@@ -165,15 +296,12 @@ def chunks(checkpoints: Sequence[int], *, most: int) -> Iterator[tuple[int, bool
             yield size, done == goal
 
 
-# -- A standard error and a 95% interval for log p̂ from the moments of skewed weights
-# The mean of weights is unbiased and right-skewed; its logarithm is low on average. Hall's (1992)
-# cubic transformation removes the skewness from the t-statistic of the mean, and Markov's
-# inequality bounds the lower end whatever the weights: Pr(log p̂ > log p + b) ≤ e^−b (Burda et al.
-# 2016).
+def tail_length(samples: int) -> int:
+    """Return the size of the Pareto tail, min(N/5, 3√N) rounded up (Vehtari et al., PSIS)."""
+    return math.ceil(min(samples / 5, 3 * math.sqrt(samples)))
+
 
 LEVEL = 0.95
-Z = 1.959963984540054
-"""The normal quantile of a two-sided 95% interval."""
 MARKOV_NATS = -math.log((1 - LEVEL) / 2)
 """With probability 97.5% log p̂ lies at most this far (3.69 nats) above log p."""
 
@@ -216,6 +344,11 @@ def relative_moments(samples: int, sums: tuple[float, float, float]) -> tuple[fl
 def log_interval(relative_error: float, skewness: float, *, degrees: float) -> Interval:
     """Turn the mean's relative error and skewness into an interval for its logarithm.
 
+    The mean of weights is unbiased and right-skewed; its logarithm is low on average. Hall's (1992)
+    cubic transformation removes the skewness from the t-statistic of the mean, and Markov's
+    inequality bounds the lower end whatever the weights: Pr(log p̂ > log p + b) ≤ e^−b (Burda et al.
+    2016).
+
     Args:
         relative_error: standard error of the mean over the mean.
         skewness: of the mean, so third standardised moment of the weights over √N.
@@ -227,7 +360,7 @@ def log_interval(relative_error: float, skewness: float, *, degrees: float) -> I
     low = _log_or(1 - relative_error * _hall(skewness, y), otherwise=-math.inf)
     high = _log_or(1 - relative_error * _hall(skewness, -y), otherwise=math.inf)
     low = max(low, -MARKOV_NATS)
-    return Interval(max(relative_error, (high - low) / (2 * Z)), low, high)
+    return Interval(max(relative_error, (high - low) / (2 * NORMAL_QUANTILE)), low, high)
 
 
 def _hall(skewness: float, y: float) -> float:
@@ -245,38 +378,6 @@ def _log_or(value: float, *, otherwise: float) -> float:
     return math.log(value) if value > 0 else otherwise
 
 
-def student_quantile(degrees: float) -> float:
-    """Return the 97.5% quantile of Student's t (G. W. Hill 1970, algorithm 396), to 2e-3.
-
-    Args:
-        degrees: ≥ 2, not necessarily whole.
-    """
-    n, p = degrees, 1 - LEVEL
-    a = 1 / (n - 0.5)
-    b = (48 / a) / a
-    c = ((20700 * a / b - 98) * a - 16) * a + 96.36
-    d = ((94.5 / (b + c) - 3) / b + 1) * math.sqrt(a * math.pi / 2) * n
-    y = (d * p) ** (2 / n)
-    if y > 0.05 + a:
-        x = -Z
-        y = x * x
-        if n < 5:
-            c += 0.3 * (n - 4.5) * (x + 0.6)
-        c += (((0.05 * d * x - 5) * x - 7) * x - 2) * x + b
-        y = (((((0.4 * y + 6.3) * y + 36) * y + 94.5) / c - y - 3) / b + 1) * x
-        y = math.expm1(a * y * y)
-    else:
-        inner = (n + 6) / (n * y) - 0.089 * d - 0.822
-        y = ((1 / (inner * (n + 2) * 3) + 0.5 / (n + 4)) * y - 1) * (n + 1) / (n + 2) + 1 / y
-    return math.sqrt(n * y)
-
-
-# -- The Pareto k̂ diagnostic: how heavy is the tail of a set of weights?
-# Zhang & Stephens (2009), "A new and efficient estimation method for the generalized Pareto
-# distribution", with the weak prior of Pareto-smoothed importance sampling (Vehtari, Simpson,
-# Gelman, Yao & Gabry): 10 pseudo-observations at k = 0.5. k̂ < 0.5: finite variance; > 0.7: do not
-# trust; > 1: the mean itself does not settle.
-
 PRIOR_SHAPE = 3.0
 PRIOR_COUNT = 10
 PRIOR_K = 0.5
@@ -285,7 +386,12 @@ FEWEST = 5
 
 
 def pareto_k(tail: Tensor) -> float:
-    """Fit k̂ to the largest weights.
+    """Fit k̂ to the largest weights: how heavy is their tail?
+
+    Zhang & Stephens (2009), "A new and efficient estimation method for the generalized Pareto
+    distribution", with the weak prior of Pareto-smoothed importance sampling (Vehtari, Simpson,
+    Gelman, Yao & Gabry): 10 pseudo-observations at k = 0.5. k̂ < 0.5: finite variance; > 0.7: do
+    not trust; > 1: the mean itself does not settle.
 
     Args:
         tail: log-weights in falling order, (T + 1,): the first T are fitted as exceedances over
@@ -328,145 +434,3 @@ def fit_generalized_pareto(exceedances: Tensor) -> tuple[float, float]:
     k = float(torch.log1p(-best * exceedances).mean())
     shrunk = (n * k + PRIOR_COUNT * PRIOR_K) / (n + PRIOR_COUNT)
     return shrunk, -k / float(best)
-
-
-Verdict = Literal["trust", "doubt", "reject"]
-
-ENOUGH_ESS = 60.0
-"""Effective samples for trust: cases with exact N/ρ ≥ 100 seldom show fewer."""
-TOO_LITTLE_ESS = 5.0
-"""Effective samples below which the weights say nothing about those not seen."""
-FEWEST_SAMPLES = 32
-HEAVY_K, HOPELESS_K = 0.7, 1.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """One estimate of log p(x), in nats, with what is needed to judge it.
-
-    Args:
-        name: of the estimator.
-        samples: weights averaged (chains, for annealing).
-        log_p: the estimate; low on average. -inf where every weight was zero.
-        std_error: on the log scale; inf where nothing bounds it.
-        ci95: a 95% interval for log p(x), honest for skewed weights.
-        ess: effective sample size, (Σw)²/Σw².
-        max_weight: the largest weight's share of the sum.
-        pareto_k: PSIS's k̂ of all weights; inf where too few differ.
-        tail_k: k̂ of the weights that carry the sum, on which the verdict rests.
-        verdict: trust, doubt or reject, and `reason` says why.
-        evaluations: decoder evaluations spent (a gradient counts as one).
-        details: what this estimator alone has to say, such as its schedule.
-    """
-
-    name: str
-    samples: int
-    log_p: float
-    std_error: float
-    ci95: tuple[float, float]
-    ess: float
-    max_weight: float
-    pareto_k: float
-    tail_k: float
-    verdict: Verdict
-    reason: str
-    evaluations: int = 0
-    details: dict[str, object] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Spread:
-    """The mean weight's uncertainty, where it does not follow from independent weights.
-
-    Args:
-        relative_error: standard error of the mean over the mean.
-        skewness: of the mean.
-        degrees: of freedom in `relative_error`.
-    """
-
-    relative_error: float
-    skewness: float
-    degrees: float
-
-
-def assess(
-    summary: WeightSummary,
-    *,
-    name: str,
-    ceiling: float = math.inf,
-    evaluations: int | None = None,
-    spread: Spread | None = None,
-    details: dict[str, object] | None = None,
-) -> Estimate:
-    """Judge the weights of one image.
-
-    Args:
-        summary: of one column.
-        name: of the estimator.
-        ceiling: an upper bound on log p(x) that holds whatever the samples say, or inf. It ends
-            the interval of a rejected estimate: weights that missed the mass cannot bound it.
-        evaluations: decoder evaluations; one a sample if not given.
-        spread: the uncertainty where the samples depend on each other.
-        details: passed on.
-    """
-    n, log_p = summary.samples, float(summary.log_mean[0])
-    ess, share = float(summary.ess[0]), float(summary.max_share[0])
-    k_all = pareto_k(summary.tail[: tail_length(n) + 1, 0])
-    k_mass = pareto_k(summary.tail[: min(int(ess), tail_length(n)) + 1, 0])
-    spread = spread or _independent(summary)
-    even = spread.relative_error == 0.0
-    verdict, reason = _judge(n, ess=ess, share=share, k=k_mass, even=even)
-    if verdict == "trust" and HEAVY_K < k_all < math.inf:
-        reason += f"; k̂ {k_all:.1f} is of weights that carry nothing, k̂ of the rest {k_mass:.2f}"
-    interval = log_interval(spread.relative_error, spread.skewness, degrees=spread.degrees)
-    if verdict == "reject":
-        interval = _ceilinged(interval, room=max(ceiling - log_p, 0.0))
-    return Estimate(
-        name=name,
-        samples=n,
-        log_p=log_p,
-        std_error=interval.std_error,
-        ci95=(log_p + interval.low, log_p + interval.high),
-        ess=ess,
-        max_weight=share,
-        pareto_k=k_all,
-        tail_k=k_mass,
-        verdict=verdict,
-        reason=reason,
-        evaluations=n if evaluations is None else evaluations,
-        details=details or {},
-    )
-
-
-def _independent(summary: WeightSummary) -> Spread:
-    first, second, third = (float(total) for total in summary.sums[:, 0])
-    if first == 0.0:
-        return Spread(math.inf, 0.0, 1.0)
-    error, skewness = relative_moments(summary.samples, (first, second, third))
-    return Spread(error, skewness, min(float(summary.ess[0]), summary.samples) - 1)
-
-
-def _ceilinged(interval: Interval, *, room: float) -> Interval:
-    low = interval.low if math.isfinite(interval.low) else -math.inf
-    return Interval(max(interval.std_error, (room - low) / 3.92), low, max(room, 0.0))
-
-
-def _judge(n: int, *, ess: float, share: float, k: float, even: bool) -> tuple[Verdict, str]:
-    worth = f"{n:,} samples are worth " + (f"{ess:,.0f}" if ess >= 10 else f"{ess:.1f}")
-    if math.isnan(ess) or ess == 0.0:
-        return "reject", f"none of {n:,} samples explains the image: every weight is zero"
-    if even and n > 1:
-        return "trust", f"all {n:,} weights are equal: the estimate is exact"
-    if share > 0.5:
-        return "reject", f"one of {n:,} samples carries {share:.0%} of the weight"
-    if ess < TOO_LITTLE_ESS:
-        return "reject", f"{worth}: those not drawn may weigh more than all that were"
-    if HOPELESS_K < k < math.inf:
-        return "reject", f"the tail is too heavy for the mean to settle (k̂ {k:.2f} > 1)"
-    if HEAVY_K <= k < math.inf:
-        return "doubt", f"the tail is heavy (k̂ {k:.2f} > 0.7): rare samples may still raise it"
-    if n < FEWEST_SAMPLES:
-        return "doubt", f"{n:,} samples are too few to know their spread"
-    if ess < min(ENOUGH_ESS, n / 2):
-        return "doubt", f"{worth}, with up to {share:.0%} of the weight on one"
-    return "trust", f"{worth} and none carries more than {share:.2g} of the weight"

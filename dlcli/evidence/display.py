@@ -5,18 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import RenderableType
 
 from dlcli.display.plots import Line, Slope, lines
 from dlcli.display.tables import ResultTable, count, interval, number
 from dlcli.evidence.config import SIMULATED
-
-if TYPE_CHECKING:
-    from dlcli.evidence.bench import EstimatorResult
-    from dlcli.evidence.estimate import DimResult, McEstimate
-    from dlcli.evidence.gaussians import KlResult
+from dlcli.evidence.estimate import DimResult, EstimatorResult, McEstimate
+from dlcli.evidence.gaussians import KlResult
+from dlcli.evidence.sweep import SETTLED
 
 COLUMNS = (
     "D", "estimator", "samples", "log p (nats)", "std error", "95% interval", "bias", "ESS",
@@ -126,8 +123,6 @@ def _k(value: float) -> str | None:
 
 # -- Figures of `dl mc-estimate` (error against samples) and `dl kl` (both densities)
 
-SETTLED = 10.0
-"""Sample counts of this many ρ lie on the −1/2 line."""
 DENSITY_POINTS = 400
 
 

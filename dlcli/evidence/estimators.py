@@ -1,17 +1,20 @@
 """Estimates of log p(x) by averaging independent weights over a stream of chunks.
 
-`prior`: z ~ N(0, I), w = p(x | z): the assignment's Question 2. `importance`: z ~ q, w =
-p(x, z)/q(z): with the encoder's q this is the IWAE bound (Burda, Grosse & Salakhutdinov 2016). Both
-visit every sample count of a sweep in one pass, in memory that does not grow with it.
+`prior_weights`: z ~ N(0, I), w = p(x | z): the assignment's Question 2. `importance_weights`:
+z ~ q, w = p(x, z)/q(z): with the encoder's q this is the IWAE bound (Burda, Grosse & Salakhutdinov
+2016), without one q is a mixture of Gaussians around the posterior's modes (`laplace_proposal`).
+`quasi_weights`: the prior average with its points spread evenly instead of at random. All visit
+every sample count of a sweep in one pass, in memory that does not grow with it.
 
-Shapes: `B` images, `K` samples of a chunk, `D` latent dimensions, `M` pixels.
+Shapes: `B` images, `K` samples of a chunk, `R` replicates, `C` mixture components, starts or modes
+an image, `D` latent dimensions, `M` pixels.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
 import torch
@@ -36,8 +39,186 @@ from dlcli.evidence.models import (
 )
 from dlcli.evidence.progress import CountCallback, no_progress
 
-# -- Distributions over latents to sample from instead of the prior
-# Shapes: `B` images, `C` mixture components an image, `K` samples, `D` latent dimensions.
+CHUNK_NUMBERS = 2_000_000
+"""Latent coordinates drawn at once (16 MB in float64)."""
+CHUNK_SAMPLES = 32_768
+
+
+def prior_weights(
+    model: LatentModel,
+    x: Tensor,
+    *,
+    samples: Sequence[int],
+    generator: torch.Generator,
+    progress: CountCallback = no_progress,
+) -> Iterator[WeightSummary]:
+    """Average p(x | z) over the prior, all images sharing the same z.
+
+    Args:
+        model: any model.
+        x: images, (B, M).
+        samples: sample counts at which to report, rising.
+        generator: the only source of randomness.
+        progress: is called with the number of samples as they are drawn.
+
+    Yields:
+        A summary of B columns at every count.
+
+    Raises:
+        UsageFault: no sample count, or one below 1.
+        RunFailed: the decoder returned NaN.
+    """
+
+    def draw(count: int) -> Tensor:
+        z = standard_normal(model, (count, 1, model.latent_dim), generator=generator)
+        return log_likelihood(model, x, z)
+
+    width = model.latent_dim
+    yield from _stream(draw, columns=x.shape[0], width=width, samples=samples, progress=progress)
+
+
+def importance_weights(
+    model: LatentModel,
+    x: Tensor,
+    *,
+    proposal: Proposal,
+    samples: Sequence[int],
+    generator: torch.Generator,
+    progress: CountCallback = no_progress,
+) -> Iterator[WeightSummary]:
+    """Average p(x, z)/q(z) over a proposal q, each image with its own z.
+
+    Args:
+        model: any model.
+        x: images, (B, M).
+        proposal: q(z | x) for the same B images.
+        samples: sample counts at which to report, rising.
+        generator: the only source of randomness.
+        progress: is called with the number of samples as they are drawn.
+
+    Yields:
+        A summary of B columns at every count.
+
+    Raises:
+        UsageFault: no sample count, or one below 1.
+        RunFailed: the decoder returned NaN.
+    """
+
+    def draw(count: int) -> Tensor:
+        z = proposal.draw(count, generator=generator).to(model.dtype)
+        return log_likelihood(model, x, z) + log_prior(z) - proposal.log_density(z)
+
+    width = model.latent_dim * x.shape[0]
+    yield from _stream(draw, columns=x.shape[0], width=width, samples=samples, progress=progress)
+
+
+def _stream(
+    draw: Callable[[int], Tensor],
+    *,
+    columns: int,
+    width: int,
+    samples: Sequence[int],
+    progress: CountCallback,
+) -> Iterator[WeightSummary]:
+    checked = rising(samples)
+    running = RunningWeights(columns, capacity=checked[-1])
+    most = max(1, min(CHUNK_SAMPLES, CHUNK_NUMBERS // width))
+    for size, is_checkpoint in chunks(checked, most=most):
+        running.update(draw(size))
+        progress(size)
+        if is_checkpoint:
+            yield running.summary()
+
+
+def rising(samples: Sequence[int]) -> list[int]:
+    """Sort sample counts and drop repeated ones.
+
+    Raises:
+        UsageFault: there are none, or one is below 1.
+    """
+    ordered = sorted(set(samples))
+    if not ordered or ordered[0] < 1:
+        shown = ordered[0] if ordered else "none"
+        raise UsageFault(
+            f"The number of samples must be at least 1, not {shown}.",
+            hint="Give --samples one or more positive numbers.",
+        )
+    return ordered
+
+
+REPLICATES = 16
+MOST_DIMENSIONS = SobolEngine.MAXDIM
+
+
+def quasi_weights(
+    model: LatentModel,
+    x: Tensor,
+    *,
+    samples: Sequence[int],
+    generator: torch.Generator,
+    progress: CountCallback = no_progress,
+) -> Iterator[WeightSummary]:
+    """Average p(x | z) over 16 scrambled Sobol sequences: `control`.
+
+    Randomised quasi-Monte Carlo: independently scrambled sequences (Owen's scrambling as torch
+    offers it), mapped through the normal quantile. The mean over each is unbiased, and the spread
+    between the 16 gives the standard error. It helps where the integrand varies over few dimensions
+    and N is well above ρ: errors fall faster than N^−1/2 at D = 2. It cannot help where N ≪ ρ:
+    evenly spread points miss a region of 10^−26 of the volume as surely as random ones.
+
+    Args:
+        model: any model.
+        x: one image, (1, M).
+        samples: total counts at which to report; those below 32 are left out, and each is rounded
+            down to a multiple of 16.
+        generator: seeds the scramblings.
+        progress: is called with the number of samples as they are drawn.
+
+    Yields:
+        A summary of the pooled weights, its `spread` from the replicates.
+
+    Raises:
+        UsageFault: several images, or more dimensions than Sobol's tables hold.
+        RunFailed: the decoder returned NaN.
+    """
+    if x.shape[0] != 1 or model.latent_dim > MOST_DIMENSIONS:
+        raise UsageFault(
+            f"`control` takes one image of at most {MOST_DIMENSIONS} latent dimensions.",
+            hint="Leave it out of --estimators.",
+        )
+    counts = sorted({n // REPLICATES for n in rising(samples) if n >= 2 * REPLICATES})
+    if not counts:
+        return
+    seeds = torch.randint(2**31, (REPLICATES,), generator=generator).tolist()
+    make = cast("Callable[..., SobolEngine]", SobolEngine)
+    engines = [make(model.latent_dim, scramble=True, seed=seed) for seed in seeds]
+    running = RunningWeights(REPLICATES, capacity=counts[-1] * REPLICATES)
+    most = max(1, min(CHUNK_SAMPLES, CHUNK_NUMBERS // model.latent_dim) // REPLICATES)
+    for size, is_checkpoint in chunks(counts, most=most):
+        points = torch.stack([engine.draw(size, dtype=torch.float64) for engine in engines], 1)
+        z = _normal(points).to(model.device, model.dtype).flatten(0, 1)[:, None]  # (size·R, 1, D)
+        running.update(log_likelihood(model, x, z).view(size, REPLICATES))
+        progress(size * REPLICATES)
+        if is_checkpoint:
+            summary = running.summary()
+            yield replace(summary.pooled(), spread=replicate_spread(summary.log_mean))
+
+
+def replicate_spread(log_means: Tensor) -> Spread:
+    """Turn the log-means of independent replicates, (R,), into their mean's uncertainty."""
+    R = log_means.shape[0]
+    means = (log_means - log_means.max()).nan_to_num(0.0).exp()
+    sums = (float(means.sum()), float(means.square().sum()), float((means**3).sum()))
+    error, skewness = relative_moments(R, sums)
+    return Spread(error, skewness, R - 1)
+
+
+def _normal(points: Tensor) -> Tensor:
+    # Points at 0 would map to −inf; Sobol numbers are multiples of 2^−30.
+    edge = math.ldexp(1.0, -32)
+    normal: Tensor = torch.special.ndtri(points.clamp(edge, 1 - edge))
+    return normal
+
 
 WIDE_SCALE = 1.5
 NARROW_SHARE, WIDE_SHARE, PRIOR_SHARE = 0.75, 0.15, 0.10
@@ -134,16 +315,9 @@ def _rows_times(rows: Tensor, factor: Tensor) -> Tensor:
     """Return factor[b] @ rows[k, b]: (K, B, D), (B, D, D) → (K, B, D)."""
     if factor.shape[0] == 1:
         return rows @ factor[0].mT
-    turned: Tensor = torch.einsum("kbd,bed->kbe", rows, factor)
-    return turned
+    rotated: Tensor = torch.einsum("kbd,bed->kbe", rows, factor)
+    return rotated
 
-
-# -- Posterior modes and their curvature, for any model with a gradient in z
-# Several starts climb log p(x, z) with Adam, Newton steps polish them, and the curvature comes from
-# central differences of the gradient, all coordinates in one batch: no second derivative is asked
-# of the decoder.
-#
-# Shapes: `B` images, `C` starts or modes an image, `D` latent dimensions, `M` pixels.
 
 STARTS = 8
 ADAM_STEPS = 150
@@ -160,6 +334,10 @@ def laplace_proposal(
     model: LatentModel, x: Tensor, *, generator: torch.Generator, starts: int = STARTS
 ) -> DefensiveMixture:
     """Fit a defensive mixture of Gaussians to the posterior modes of each image.
+
+    Several starts climb log p(x, z) with Adam, Newton steps polish them, and the curvature comes
+    from central differences of the gradient, all coordinates in one batch: no second derivative is
+    asked of the decoder.
 
     Args:
         model: any model; its log-likelihood must be differentiable almost everywhere in z.
@@ -272,187 +450,3 @@ def _merge(z: Tensor, precision: Tensor, height: Tensor) -> tuple[Tensor, Tensor
         if bool(new.any()):
             kept.append(c)
     return z[kept], precision[kept], height[kept]
-
-
-CHUNK_NUMBERS = 2_000_000
-"""Latent coordinates drawn at once (16 MB in float64)."""
-CHUNK_SAMPLES = 32_768
-
-
-def prior_weights(
-    model: LatentModel,
-    x: Tensor,
-    *,
-    samples: Sequence[int],
-    generator: torch.Generator,
-    progress: CountCallback = no_progress,
-) -> Iterator[WeightSummary]:
-    """Average p(x | z) over the prior, all images sharing the same z.
-
-    Args:
-        model: any model.
-        x: images, (B, M).
-        samples: sample counts at which to report, rising.
-        generator: the only source of randomness.
-        progress: is called with the number of samples as they are drawn.
-
-    Yields:
-        A summary of B columns at every count.
-
-    Raises:
-        UsageFault: no sample count, or one below 1.
-        RunFailed: the decoder returned NaN.
-    """
-
-    def draw(count: int) -> Tensor:
-        z = standard_normal(model, (count, 1, model.latent_dim), generator=generator)
-        return log_likelihood(model, x, z)
-
-    width = model.latent_dim
-    yield from _stream(draw, columns=x.shape[0], width=width, samples=samples, progress=progress)
-
-
-def importance_weights(
-    model: LatentModel,
-    x: Tensor,
-    *,
-    proposal: Proposal,
-    samples: Sequence[int],
-    generator: torch.Generator,
-    progress: CountCallback = no_progress,
-) -> Iterator[WeightSummary]:
-    """Average p(x, z)/q(z) over a proposal q, each image with its own z.
-
-    Args:
-        model: any model.
-        x: images, (B, M).
-        proposal: q(z | x) for the same B images.
-        samples: sample counts at which to report, rising.
-        generator: the only source of randomness.
-        progress: is called with the number of samples as they are drawn.
-
-    Yields:
-        A summary of B columns at every count.
-
-    Raises:
-        UsageFault: no sample count, or one below 1.
-        RunFailed: the decoder returned NaN.
-    """
-
-    def draw(count: int) -> Tensor:
-        z = proposal.draw(count, generator=generator).to(model.dtype)
-        return log_likelihood(model, x, z) + log_prior(z) - proposal.log_density(z)
-
-    width = model.latent_dim * x.shape[0]
-    yield from _stream(draw, columns=x.shape[0], width=width, samples=samples, progress=progress)
-
-
-def _stream(
-    draw: Callable[[int], Tensor],
-    *,
-    columns: int,
-    width: int,
-    samples: Sequence[int],
-    progress: CountCallback,
-) -> Iterator[WeightSummary]:
-    checked = rising(samples)
-    running = RunningWeights(columns, capacity=checked[-1])
-    most = max(1, min(CHUNK_SAMPLES, CHUNK_NUMBERS // width))
-    for size, is_checkpoint in chunks(checked, most=most):
-        running.update(draw(size))
-        progress(size)
-        if is_checkpoint:
-            yield running.summary()
-
-
-def rising(samples: Sequence[int]) -> list[int]:
-    """Sort sample counts and drop repeated ones.
-
-    Raises:
-        UsageFault: there are none, or one is below 1.
-    """
-    ordered = sorted(set(samples))
-    if not ordered or ordered[0] < 1:
-        shown = ordered[0] if ordered else "none"
-        raise UsageFault(
-            f"The number of samples must be at least 1, not {shown}.",
-            hint="Give --samples one or more positive numbers.",
-        )
-    return ordered
-
-
-# -- `control`: the prior average with its points spread evenly instead of at random
-# Randomised quasi-Monte Carlo: 16 independently scrambled Sobol sequences (Owen's scrambling as
-# torch offers it), mapped through the normal quantile. The mean over each is unbiased, and the
-# spread between the 16 gives the standard error. It helps where the integrand varies over few
-# dimensions and N is well above ρ: errors fall faster than N^−1/2 at D = 2. It cannot help where N
-# ≪ ρ: evenly spread points miss a region of 10^−26 of the volume as surely as random ones.
-#
-# Shapes: `R` replicates, `B` images (1 here), `D` latent dimensions.
-
-REPLICATES = 16
-MOST_DIMENSIONS = SobolEngine.MAXDIM
-
-
-def quasi_weights(
-    model: LatentModel,
-    x: Tensor,
-    *,
-    samples: Sequence[int],
-    generator: torch.Generator,
-    progress: CountCallback = no_progress,
-) -> Iterator[tuple[WeightSummary, Spread]]:
-    """Average p(x | z) over 16 scrambled Sobol sequences.
-
-    Args:
-        model: any model.
-        x: one image, (1, M).
-        samples: total counts at which to report; those below 32 are left out, and each is rounded
-            down to a multiple of 16.
-        generator: seeds the scramblings.
-        progress: is called with the number of samples as they are drawn.
-
-    Yields:
-        The pooled weights, and the mean's uncertainty from the replicates.
-
-    Raises:
-        UsageFault: several images, or more dimensions than Sobol's tables hold.
-        RunFailed: the decoder returned NaN.
-    """
-    if x.shape[0] != 1 or model.latent_dim > MOST_DIMENSIONS:
-        raise UsageFault(
-            f"`control` takes one image of at most {MOST_DIMENSIONS} latent dimensions.",
-            hint="Leave it out of --estimators.",
-        )
-    counts = sorted({n // REPLICATES for n in rising(samples) if n >= 2 * REPLICATES})
-    if not counts:
-        return
-    seeds = torch.randint(2**31, (REPLICATES,), generator=generator).tolist()
-    make = cast("Callable[..., SobolEngine]", SobolEngine)
-    engines = [make(model.latent_dim, scramble=True, seed=seed) for seed in seeds]
-    running = RunningWeights(REPLICATES, capacity=counts[-1] * REPLICATES)
-    most = max(1, min(CHUNK_SAMPLES, CHUNK_NUMBERS // model.latent_dim) // REPLICATES)
-    for size, is_checkpoint in chunks(counts, most=most):
-        points = torch.stack([engine.draw(size, dtype=torch.float64) for engine in engines], 1)
-        z = _normal(points).to(model.device, model.dtype).flatten(0, 1)[:, None]  # (size·R, 1, D)
-        running.update(log_likelihood(model, x, z).view(size, REPLICATES))
-        progress(size * REPLICATES)
-        if is_checkpoint:
-            summary = running.summary()
-            yield summary.pooled(), replicate_spread(summary.log_mean)
-
-
-def replicate_spread(log_means: Tensor) -> Spread:
-    """Turn the log-means of independent replicates, (R,), into their mean's uncertainty."""
-    R = log_means.shape[0]
-    means = (log_means - log_means.max()).nan_to_num(0.0).exp()
-    sums = (float(means.sum()), float(means.square().sum()), float((means**3).sum()))
-    error, skewness = relative_moments(R, sums)
-    return Spread(error, skewness, R - 1)
-
-
-def _normal(points: Tensor) -> Tensor:
-    # Points at 0 would map to −inf; Sobol numbers are multiples of 2^−30.
-    edge = math.ldexp(1.0, -32)
-    normal: Tensor = torch.special.ndtri(points.clamp(edge, 1 - edge))
-    return normal

@@ -56,11 +56,11 @@ class Reference:
 
     def to_axes(self, z: Tensor) -> Tensor:
         """Return u = Vᵀz: (K, B, D) → (K, B, D)."""
-        return _turn(z, self.axes)
+        return _rotate(z, self.axes)
 
     def from_axes(self, u: Tensor) -> Tensor:
         """Return z = V u: (K, B, D) → (K, B, D)."""
-        return _turn(u, self.axes.mT)
+        return _rotate(u, self.axes.mT)
 
 
 def find_reference(model: LatentModel, x: Tensor, *, generator: torch.Generator) -> Reference:
@@ -81,7 +81,7 @@ def find_reference(model: LatentModel, x: Tensor, *, generator: torch.Generator)
 
 
 @dataclass(frozen=True, eq=False)
-class Turned:
+class RotatedModel:
     """A model seen in a reference's axes: same prior, same evidence."""
 
     model: LatentModel
@@ -98,7 +98,7 @@ class Turned:
         return value, self.reference.to_axes(gradient)
 
 
-def _turn(rows: Tensor, matrix: Tensor) -> Tensor:
+def _rotate(rows: Tensor, matrix: Tensor) -> Tensor:
     if matrix.shape[0] == 1:
         return rows @ matrix[0]
     return torch.einsum("kbd,bde->kbe", rows, matrix)
@@ -123,13 +123,13 @@ class State:
     gradient: Tensor
 
 
-def state_at(turned: Turned, x: Tensor, u: Tensor) -> State:
+def state_at(rotated: RotatedModel, x: Tensor, u: Tensor) -> State:
     """Evaluate the decoder at u, (K, B, D)."""
-    return State(u, *turned.log_likelihood_and_gradient(x, u))
+    return State(u, *rotated.log_likelihood_and_gradient(x, u))
 
 
 def transition(
-    turned: Turned,
+    rotated: RotatedModel,
     x: Tensor,
     state: State,
     *,
@@ -141,7 +141,7 @@ def transition(
     """Make one Metropolis-corrected move that leaves N(u; 0, I) p(x | V u)^β as it is.
 
     Args:
-        turned: any model, in a reference's axes.
+        rotated: any model, in a reference's axes.
         x: (B, M).
         state: where the chains are.
         beta: inverse temperature, 0 to 1.
@@ -153,23 +153,23 @@ def transition(
         The new state, and the acceptance probabilities, (K, B).
     """
     K, B, _ = state.u.shape
-    reference = turned.reference
+    reference = rotated.reference
     width = reference.widths(beta)
     center = beta * reference.slope * width.square()
-    momentum = standard_normal(turned.model, tuple(state.u.shape), generator=generator)
+    momentum = standard_normal(rotated.model, tuple(state.u.shape), generator=generator)
     uniform = torch.rand(2, K, B, generator=generator, dtype=momentum.dtype).to(momentum.device)
     turn = angle * (1 - JITTER + 2 * JITTER * uniform[0, ..., None])  # (K, B, 1)
     cosine, sine, kick = turn.cos(), turn.sin(), turn * (beta * width)
     u, value, gradient = state.u, state.log_likelihood, state.gradient
     start = momentum.square().sum(-1)
-    momentum = momentum.addcmul(kick, _residual(turned, u, gradient), value=0.5)
+    momentum = momentum.addcmul(kick, _residual(rotated, u, gradient), value=0.5)
     for i in range(steps):
         offset = (u - center) / width
         u = torch.addcmul(center, width, (cosine * offset).addcmul_(sine, momentum))
         momentum = (cosine * momentum).addcmul_(sine, offset, value=-1)
-        value, gradient = turned.log_likelihood_and_gradient(x, u)
+        value, gradient = rotated.log_likelihood_and_gradient(x, u)
         half = 0.5 if i == steps - 1 else 1.0
-        momentum = momentum.addcmul_(kick, _residual(turned, u, gradient), value=half)
+        momentum = momentum.addcmul_(kick, _residual(rotated, u, gradient), value=half)
     energy = start - momentum.square().sum(-1) + (state.u + u).mul_(state.u - u).sum(-1)
     gain = 0.5 * energy + beta * (value - state.log_likelihood)
     probability = gain.exp().clamp_max(1.0).nan_to_num(0.0)
@@ -182,9 +182,9 @@ def transition(
     return moved, probability
 
 
-def _residual(turned: Turned, u: Tensor, gradient: Tensor) -> Tensor:
+def _residual(rotated: RotatedModel, u: Tensor, gradient: Tensor) -> Tensor:
     """Return the likelihood's gradient beyond the reference's slope − λu."""
-    reference = turned.reference
+    reference = rotated.reference
     return torch.addcmul(gradient - reference.slope, reference.curvatures, u)
 
 
@@ -250,8 +250,8 @@ def run_pilot(
         RunFailed: the decoder returned NaN, or 2,000 stages do not reach β = 1.
     """
     B, D = x.shape[0], model.latent_dim
-    turned = Turned(model, reference)
-    state = state_at(turned, x, standard_normal(model, (CHAINS, B, D), generator=generator))
+    rotated = RotatedModel(model, reference)
+    state = state_at(rotated, x, standard_normal(model, (CHAINS, B, D), generator=generator))
     # A trajectory longer than a quarter of a period comes back towards where it started.
     longest = 0.5 * math.pi / steps
     angle = torch.full((B, 1), longest, dtype=model.dtype, device=model.device)
@@ -263,7 +263,7 @@ def run_pilot(
         for _ in range(MOVES):
             before = state.log_likelihood
             state, accepted = transition(
-                turned, x, state, beta=beta, angle=angle, steps=steps, generator=generator
+                rotated, x, state, beta=beta, angle=angle, steps=steps, generator=generator
             )
             angle = angle * torch.exp(0.5 * (accepted.mean(0)[:, None] - ACCEPTANCE))
             angle = angle.clamp_max(longest)

@@ -210,7 +210,7 @@ class EquationsConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlaceConfig:
+class MachineConfig:
     """Where it is computed, and from which seed: the engine's settings that apply here."""
 
     __pydantic_config__ = STRICT
@@ -250,7 +250,7 @@ class LnGradientsConfig:
     layers: LayersConfig = field(default_factory=LayersConfig)
     exact: EquationsConfig = field(default_factory=EquationsConfig)
     training: TrainConfig = field(default_factory=TrainConfig)
-    compute: PlaceConfig = field(default_factory=PlaceConfig)
+    compute: MachineConfig = field(default_factory=MachineConfig)
 
 
 def validate(config: LnGradientsConfig) -> None:

@@ -1,32 +1,31 @@
-"""Word alignments: links in Pharaoh format, links from attention, and the alignment error rate.
+"""Word alignments: links in Pharaoh format, their error rate, and links from attention.
 
 A link pairs a source word with a target word, both counted from 0 within the program. Attention
 matrices are (T, S): a row a target word, a column a source word, `</s>` on neither side.
-Sources: Och & Ney 2003 (sure and possible links, AER); Chen et al. 2020 (attention one step later).
+
+Sources: Och & Ney 2003 (sure and possible links, error rate, heuristics that join two directions);
+Koehn, Och & Marcu 2003 (grow-diag), as in Moses and fast_align.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from dlcli.errors import DataError, UsageFault
-from dlcli.nmt.batching import Bitext, SentenceBatch, cut
-from dlcli.nmt.model import TranslationModel
+from dlcli.errors import DataError
+from dlcli.nmt.config import Combination, Heuristic
 from dlcli.nmt.text import Span
-from dlcli.nmt.tokenizer import Piece, Tokenizer
 
 Link = tuple[int, int]
 """(source, target), from 0."""
 Links = frozenset[Link]
 
+HEURISTICS: tuple[Heuristic, ...] = get_args(Heuristic)
 _LINK = re.compile(r"(\d{1,9})([-p])(\d{1,9})")
 
 
@@ -60,19 +59,24 @@ class AlignmentScore:
     possible: int
 
 
-def parse_pharaoh(text: str, *, index: int = 0) -> Links:
-    """Read `0-0 1-2`: source-target pairs; words are counted from `index` in the text.
+def parse_pharaoh(text: str) -> Links:
+    """Read `0-0 1-2`: source-target pairs, words counted from 0.
 
     Raises:
-        DataError: something in it is no such pair, or counts from another number.
+        DataError: something in it is no such pair.
     """
-    gold = parse_gold(text, index=index)
+    gold = parse_gold(text)
     if gold.possible != gold.sure:
         raise DataError(
             f"'{_shortened(text)}' has possible links ('p'), which only gold files have.",
             hint="Write source-target pairs such as 0-0 1-2.",
         )
     return gold.sure
+
+
+def format_pharaoh(links: Iterable[Link]) -> str:
+    """Write links as `0-0 1-2`, sorted by source word, then by target word."""
+    return " ".join(f"{source}-{target}" for source, target in sorted(links))
 
 
 def parse_gold(text: str, *, index: int = 0) -> GoldLinks:
@@ -106,12 +110,11 @@ def parse_gold(text: str, *, index: int = 0) -> GoldLinks:
     return GoldLinks(sure=frozenset(sure), possible=frozenset(possible))
 
 
-def format_pharaoh(links: Iterable[Link], *, index: int = 0) -> str:
-    """Write links as `0-0 1-2`, sorted by source word, then by target word."""
-    return " ".join(f"{source + index}-{target + index}" for source, target in sorted(links))
+def _shortened(text: str, *, longest: int = 40) -> str:
+    return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def check_links(links: Collection[Link], *, source: int, target: int, index: int = 0) -> None:
+def check_links(links: Links, *, source: int, target: int, index: int) -> None:
     """Make sure that links stay within a pair of sentences.
 
     Args:
@@ -124,7 +127,7 @@ def check_links(links: Collection[Link], *, source: int, target: int, index: int
         DataError: a link points beyond the end of a sentence.
     """
     for i, j in sorted(links):
-        if not (0 <= i < source and 0 <= j < target):
+        if not (i < source and j < target):
             raise DataError(
                 f"The link {i + index}-{j + index} is out of range: "
                 f"the sentences have {source} and {target} words, counted from {index}.",
@@ -132,9 +135,26 @@ def check_links(links: Collection[Link], *, source: int, target: int, index: int
             )
 
 
-def swapped(links: Iterable[Link]) -> Links:
-    """Exchange source and target."""
-    return frozenset((target, source) for source, target in links)
+def score_alignments(predicted: Sequence[Links], gold: Sequence[GoldLinks]) -> AlignmentScore:
+    """Score a corpus: counts are summed over its sentences before they are divided.
+
+    Raises:
+        ValueError: the two have different numbers of sentences.
+    """
+    pairs = list(zip(predicted, gold, strict=True))
+    links = sum(map(len, predicted))
+    sure = sum(len(one.sure) for one in gold)
+    in_sure = sum(len(found & one.sure) for found, one in pairs)
+    in_possible = sum(len(found & one.possible) for found, one in pairs)
+    return AlignmentScore(
+        aer=1 - (in_sure + in_possible) / (links + sure) if links + sure else 0.0,
+        precision=in_possible / links if links else 1.0,
+        recall=in_sure / sure if sure else 1.0,
+        sentences=len(gold),
+        links=links,
+        sure=sure,
+        possible=sum(len(one.possible) for one in gold),
+    )
 
 
 def attention_links(matrix: Tensor) -> Links:
@@ -152,66 +172,6 @@ def attention_links(matrix: Tensor) -> Links:
     return frozenset((source, target) for target, (source, mass) in enumerate(pairs) if mass > 0)
 
 
-def shifted_rows(matrix: Tensor, *, shift: int) -> Tensor:
-    """Choose the attention rows of the target pieces y_1 … y_T.
-
-    Args:
-        matrix: (T + 1, S): row t was computed when y_t was the input (`<s>` first) and produced
-            y_{t+1} (`</s>` last).
-        shift: 0 takes the row that produced a piece, 1 the row in which it was the input.
-
-    Returns:
-        (T, S).
-
-    Raises:
-        ValueError: another shift.
-    """
-    if shift not in (0, 1):
-        raise ValueError(f"shift must be 0 or 1, not {shift}")
-    T = matrix.shape[0] - 1
-    return matrix[shift : T + shift]
-
-
-def score_alignments(predicted: Sequence[Links], gold: Sequence[GoldLinks]) -> AlignmentScore:
-    """Score a corpus: counts are summed over its sentences before they are divided.
-
-    Raises:
-        ValueError: the two have different numbers of sentences.
-    """
-    if len(predicted) != len(gold):
-        raise ValueError(f"{len(predicted)} predicted sentences for {len(gold)} gold ones")
-    links = sum(map(len, predicted))
-    sure = sum(len(one.sure) for one in gold)
-    pairs = list(zip(predicted, gold, strict=True))
-    in_sure = sum(len(found & one.sure) for found, one in pairs)
-    in_possible = sum(len(found & one.possible) for found, one in pairs)
-    return AlignmentScore(
-        aer=1 - (in_sure + in_possible) / (links + sure) if links + sure else 0.0,
-        precision=in_possible / links if links else 1.0,
-        recall=in_sure / sure if sure else 1.0,
-        sentences=len(gold),
-        links=links,
-        sure=sure,
-        possible=sum(len(one.possible) for one in gold),
-    )
-
-
-def aer(*, sure: Links, possible: Links, predicted: Links) -> float:
-    """Return the alignment error rate of one sentence; possible links need not repeat the sure."""
-    gold = GoldLinks(sure=sure, possible=possible | sure)
-    return score_alignments([predicted], [gold]).aer
-
-
-def _shortened(text: str, *, longest: int = 40) -> str:
-    return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
-# -- Links between tokens of which some were contracted, from attention that cannot tell them apart
-# French "de" "le" both became "du", so their attention is the same, and linking each to its maximum
-# would link both to one word. Those who align by hand link "de" to "of" and "le" to "the", or to
-# the noun where there is no article: the best words, one each, in order. With no contraction this
-# is `alignment.attention_links`. Legend: T target tokens, S source tokens.
-
 Group = list[int]
 """Tokens that share their characters, in order; most are alone."""
 
@@ -221,6 +181,11 @@ def token_links(
 ) -> Links:
     """Link each target token to where it looks most, contracted ones to different words.
 
+    French "de" "le" both became "du", so their attention is the same, and linking each to its
+    maximum would link both to one word. Those who align by hand link "de" to "of" and "le" to
+    "the", or to the noun where there is no article: the best words, one each, in order. With no
+    contraction this is `attention_links`.
+
     Args:
         matrix: (T, S) attention or anything like it, ≥ 0; tokens with the same span have the same
             rows or columns.
@@ -228,7 +193,7 @@ def token_links(
         target: the characters of each target token.
         least: links of no more mass than this are left out.
     """
-    if not len(source) or not len(target):
+    if not source or not target:
         return frozenset()
     columns, rows = groups(source), groups(target)
     masses = matrix[[group[0] for group in rows]][:, [group[0] for group in columns]]
@@ -263,45 +228,34 @@ def _paired(source: Group, target: Group) -> list[Link]:
     return [(source[rank * k // m], token) for rank, token in enumerate(target)]
 
 
-# -- Two alignments of opposite directions made into one
-# A model links each of its target words to one source word, so it can give one source word many
-# targets but no target two sources; the model of the other direction errs the other way. Heuristics
-# of Och & Ney 2003 and Koehn, Och & Marcu 2003, as in Moses and fast_align. All links here are
-# (source, target) of the forward direction.
+def symmetric_links(
+    forward: Tensor,
+    backward: Tensor,
+    *,
+    source: Sequence[Span],
+    target: Sequence[Span],
+    heuristic: Heuristic,
+    how: Combination,
+    least: float = 0.0,
+) -> Links:
+    """Link tokens by two attention matrices of opposite directions.
 
-Heuristic = Literal[
-    "intersection", "union", "grow-diag", "grow-diag-final-and", "forward", "backward"
-]
-Combination = Literal["none", "average", "product"]
-HEURISTICS: tuple[Heuristic, ...] = get_args(Heuristic)
-COMBINATIONS: tuple[Combination, ...] = get_args(Combination)
-
-NEIGHBOURS = ((-1, 0), (0, -1), (1, 0), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1))
-
-
-def symmetrize(forward: Links, backward: Links, *, heuristic: Heuristic) -> Links:
-    """Join the links of two directions.
+    A model links each of its target words to one source word, so it can give one source word many
+    targets but no target two sources; the model of the other direction errs the other way.
 
     Args:
-        forward: of the model that translates source to target.
-        backward: of the other model, already as (source, target): see `alignment.swapped`.
-        heuristic: `intersection`, `union`, `grow-diag` (the intersection, and neighbours from the
-            union where a word has no link yet), `grow-diag-final-and` (then links of either
-            between two words without any); `forward` and `backward` take one side alone.
+        forward: (T, S), rows of target tokens.
+        backward: (S, T), rows of source tokens.
+        source: the characters of each source token, see `token_links`.
+        target: the characters of each target token.
+        heuristic: see `symmetrize`.
+        how: see `combine`.
+        least: of the (mixed) matrices, see `token_links`.
     """
-    if heuristic == "forward":
-        return forward
-    if heuristic == "backward":
-        return backward
-    if heuristic == "intersection":
-        return forward & backward
-    if heuristic == "union":
-        return forward | backward
-    grown = _grow_diag(forward & backward, forward | backward)
-    if heuristic == "grow-diag-final-and":
-        for side in (forward, backward):
-            grown = _final_and(grown, side)
-    return grown
+    by_target, by_source = combine(forward, backward, how=how)
+    one = token_links(by_target, source=source, target=target, least=least)
+    other = swapped(token_links(by_source, source=target, target=source, least=least))
+    return symmetrize(one, other, heuristic=heuristic)
 
 
 def combine(forward: Tensor, backward: Tensor, *, how: Combination) -> tuple[Tensor, Tensor]:
@@ -321,53 +275,53 @@ def combine(forward: Tensor, backward: Tensor, *, how: Combination) -> tuple[Ten
     return mixed, mixed.T
 
 
-def symmetric_links(
-    forward: Tensor,
-    backward: Tensor,
-    *,
-    source: Sequence[Span],
-    target: Sequence[Span],
-    heuristic: Heuristic,
-    how: Combination = "none",
-    least: float = 0.0,
-) -> Links:
-    """Link tokens by two attention matrices of opposite directions.
+def swapped(links: Iterable[Link]) -> Links:
+    """Exchange source and target."""
+    return frozenset((target, source) for source, target in links)
+
+
+def symmetrize(forward: Links, backward: Links, *, heuristic: Heuristic) -> Links:
+    """Join the links of two directions.
 
     Args:
-        forward: (T, S), rows of target tokens.
-        backward: (S, T), rows of source tokens.
-        source: the characters of each source token, see `token_links`.
-        target: the characters of each target token.
-        heuristic: see `symmetrize`.
-        how: see `combine`.
-        least: of the (mixed) matrices, see `token_links`.
+        forward: of the model that translates source to target.
+        backward: of the other model, already as (source, target).
+        heuristic: `intersection`, `union`, `grow-diag` (the intersection, and neighbours from the
+            union where a word has no link yet), `grow-diag-final-and` (then links of either
+            between two words without any); `forward` and `backward` take one side alone.
     """
-    by_target, by_source = combine(forward, backward, how=how)
-    one = token_links(by_target, source=source, target=target, least=least)
-    other = swapped(token_links(by_source, source=target, target=source, least=least))
-    return symmetrize(one, other, heuristic=heuristic)
+    if heuristic == "forward":
+        return forward
+    if heuristic == "backward":
+        return backward
+    if heuristic == "intersection":
+        return forward & backward
+    if heuristic == "union":
+        return forward | backward
+    grown = _grow_diag(forward & backward, forward | backward)
+    if heuristic == "grow-diag-final-and":
+        for side in (forward, backward):
+            grown = _final_and(grown, side)
+    return grown
+
+
+NEIGHBOURS = ((-1, 0), (0, -1), (1, 0), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1))
 
 
 def _grow_diag(start: Links, union: Links) -> Links:
     """Add neighbours of links, from the union, until no word without a link can get one so."""
     found = set(start)
     sources, targets = {i for i, _ in found}, {j for _, j in found}
-    candidates = sorted(union)
     before = -1
     while len(found) > before:
         before = len(found)
-        for link in candidates:
-            if link not in found:
-                continue
-            for new in _neighbours(link):
-                if (
-                    new in union
-                    and new not in found
-                    and not (new[0] in sources and new[1] in targets)
-                ):
-                    found.add(new)
-                    sources.add(new[0])
-                    targets.add(new[1])
+        for link in sorted(union):
+            for down, right in NEIGHBOURS if link in found else ():
+                i, j = link[0] + down, link[1] + right
+                if (i, j) in union and not (i in sources and j in targets):
+                    found.add((i, j))
+                    sources.add(i)
+                    targets.add(j)
     return frozenset(found)
 
 
@@ -381,144 +335,3 @@ def _final_and(start: Links, side: Links) -> Links:
             sources.add(i)
             targets.add(j)
     return frozenset(found)
-
-
-def _neighbours(link: Link) -> list[Link]:
-    return [(link[0] + down, link[1] + right) for down, right in NEIGHBOURS]
-
-
-# -- Where a translator looks while it reads a translation that is given: forced decoding
-# Either what attention says before a word is known, or where the word came from once it is.
-#
-# Legend: S source pieces, T target pieces; matrices have a column and a row more, for `</s>`.
-
-Kind = Literal["attention", "posterior"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-
-AT_ONCE = 4096
-"""Pairs among which those alike in length are put together."""
-BATCH_TOKENS = 4096
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ForcedAttention:
-    """The attention of one pair, or the posterior that takes its place."""
-
-    rows: Tensor
-    """(T + 1, S + 1) float32 on the CPU: row t was computed when piece t was the input (`<s>`
-    first) and produced piece t + 1 (`</s>` last); each sums to one."""
-    source: tuple[Piece, ...]
-    target: tuple[Piece, ...]
-
-
-def forced_attention(
-    model: TranslationModel,
-    tokenizer: Tokenizer,
-    pairs: Iterable[tuple[str, str]],
-    *,
-    kind: Kind = "attention",
-) -> Iterator[ForcedAttention]:
-    """Read pairs of sentences and yield the attention of each, in order.
-
-    Args:
-        model: in evaluation mode, on its device.
-        tokenizer: the model's own.
-        pairs: running text, source first; either may be empty.
-        kind: `attention`, or `posterior`: where each piece came from once it is known, see
-            `dlcli.nmt.model`.
-
-    Raises:
-        UsageFault: the model has no attention.
-    """
-    if not model.has_attention:
-        raise UsageFault(
-            "This model was trained with --attention none, so it has no attention to look at.",
-            hint="Choose a run that was trained with --attention additive.",
-        )
-    stream = iter(pairs)
-    while chunk := list(itertools.islice(stream, AT_ONCE)):
-        yield from _together(model, tokenizer, chunk, kind=kind)
-
-
-def _together(
-    model: TranslationModel, tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]], *, kind: Kind
-) -> list[ForcedAttention]:
-    """Read a few thousand pairs in batches of like length."""
-    source = [tuple(tokenizer.pieces(text)) for text, _ in pairs]
-    target = [tuple(tokenizer.pieces(text)) for _, text in pairs]
-    device = model.device
-    bitext = Bitext(_ids(source), _ids(target), device=device)
-    order = np.argsort(bitext.longer, kind="stable")
-    found: list[Tensor] = [torch.empty(0)] * len(pairs)
-    for start, stop in cut(bitext.longer[order], size=BATCH_TOKENS, unit="tokens"):
-        batch = bitext.batch(order[start:stop])
-        with torch.inference_mode():
-            matrices = _matrices(model, batch, kind=kind)
-        for place, matrix in zip(order[start:stop].tolist(), matrices, strict=True):
-            rows = matrix[: len(target[place]) + 1, : len(source[place]) + 1]
-            found[place] = rows.float().cpu().clone()
-    return [
-        ForcedAttention(rows=rows, source=s, target=t)
-        for rows, s, t in zip(found, source, target, strict=True)
-    ]
-
-
-def _matrices(model: TranslationModel, batch: SentenceBatch, *, kind: Kind) -> Iterable[Tensor]:
-    """Return a matrix a sentence; there may be padding below and to the right."""
-    if kind == "attention":
-        return model.force(batch.source, batch.mask, batch.target_in).attention
-    return model.posterior(
-        batch.source, batch.mask, target_in=batch.target_in, target_out=batch.target_out
-    )
-
-
-def _ids(sentences: Sequence[Sequence[Piece]]) -> list[list[int]]:
-    return [[piece.id for piece in pieces] for pieces in sentences]
-
-
-# -- Attention between pieces turned into attention between any tokens of the two texts
-# Tokens are given as ranges of characters. A piece may be part of a token, or cover several, or
-# tokens may share their characters (French "de" "le" both became "du"): what overlaps belongs
-# together. Legend: T, S target and source pieces; J, I target and source tokens.
-
-
-def token_attention(
-    found: ForcedAttention, *, source: Sequence[Span], target: Sequence[Span], shift: int = 0
-) -> Tensor:
-    """Return how much each target token looks at each source token.
-
-    Args:
-        found: attention between pieces, of which the column of `</s>` is left out.
-        source: the characters of each source token.
-        target: the characters of each target token.
-        shift: see `alignment.shifted_rows`.
-
-    Returns:
-        (J, I) float32: sums over a source token's pieces, means over a target token's.
-    """
-    rows = shifted_rows(found.rows, shift=shift)[:, :-1]
-    columns = shares(found.source, spans=source)
-    per_token = (shares(found.target, spans=target) > 0).float()
-    pieces = per_token.sum(dim=0).clamp(min=1)
-    return (per_token.T / pieces[:, None]) @ rows @ columns
-
-
-def shares(pieces: Sequence[Piece], *, spans: Sequence[Span]) -> Tensor:
-    """Return which share of each piece lies in each span: (pieces, spans).
-
-    A piece is shared out by characters among the different spans that it overlaps; spans that are
-    the same get the same. A piece that overlaps none, such as a space, has no share in any.
-    """
-    overlaps = torch.zeros(len(pieces), len(spans))
-    distinct = torch.tensor([span not in spans[:index] for index, span in enumerate(spans)])
-    first = 0
-    for p, piece in enumerate(pieces):
-        while first < len(spans) and spans[first][1] <= piece.start:
-            first += 1
-        for s in range(first, len(spans)):
-            start, end = spans[s]
-            if start >= piece.end:
-                break
-            overlaps[p, s] = min(end, piece.end) - max(start, piece.start)
-    totals = overlaps[:, distinct].sum(dim=1) if len(spans) else overlaps.sum(dim=1)
-    return overlaps / totals.clamp(min=1)[:, None]

@@ -1,6 +1,7 @@
-"""The settings of the translator: network, sentences, objective, and all of a training.
+"""The settings of the translator: of a training, a search, an evaluation and an alignment.
 
-Reading this needs neither torch nor pydantic; `check` holds what ties one setting to another.
+Reading this needs neither torch nor pydantic; `check` and `check_align` hold what ties one setting
+to another.
 """
 
 from __future__ import annotations
@@ -271,10 +272,6 @@ def check(config: NmtTrainConfig) -> None:
         )
 
 
-# -- Settings of a search: `dl nmt translate`, `dl nmt attend`, and whoever translates a test set
-# Reading this module needs neither torch nor pydantic.
-
-
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig:
     """How translations are looked for, and where that is computed."""
@@ -305,9 +302,6 @@ class SearchConfig:
         "fp32 or bf16, whichever was measured to pay",
     )
     threads: Annotated[int, Ge(0), Le(1024)] = setting_like(ComputeConfig, "threads")
-
-
-# -- Settings of `dl nmt eval`; reading this needs neither torch nor pydantic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -344,7 +338,11 @@ class NmtEvalConfig:
     search: SearchConfig = setting(SearchConfig(), help="how translations are looked for")
 
 
-# -- Settings of `dl nmt align`; reading this needs neither torch nor pydantic
+LinkKind = Literal["attention", "posterior"]
+Heuristic = Literal[
+    "intersection", "union", "grow-diag", "grow-diag-final-and", "forward", "backward"
+]
+Combination = Literal["none", "average", "product"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -372,16 +370,14 @@ class NmtAlignConfig:
         help="link a word by the row one step later, when it is the decoder's input",
         source="Chen et al. 2020",
     )
-    heuristic: Literal[
-        "intersection", "union", "grow-diag", "grow-diag-final-and", "forward", "backward"
-    ] = setting(
+    heuristic: Heuristic = setting(
         "intersection",
         flag="--heuristic",
         help="how --symmetrize joins the links of the two directions; grow-diag-final-and is usual "
         "without --combine",
         source="Koehn, Och & Marcu 2003",
     )
-    combine: Literal["none", "average", "product"] = setting(
+    combine: Combination = setting(
         "average",
         flag="--combine",
         help="with --symmetrize: mix the matrices of the two directions before links are taken; "
@@ -400,7 +396,7 @@ class NmtAlignConfig:
     threads: Annotated[int, Ge(0), Le(1024)] = setting_like(ComputeConfig, "threads")
 
     @property
-    def kind(self) -> Literal["posterior", "attention"]:
+    def kind(self) -> LinkKind:
         """What links are taken from."""
         if self.links_from == "auto":
             return "attention" if self.shift else "posterior"

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlcli.engine.session import RunLocation
-from dlcli.engine.trainer import Listener, summarise_seeds, train_all
+from dlcli.engine.trainer import Listener, train_all
 from dlcli.errors import UsageFault
-from dlcli.nmt.config import NmtEvalConfig, NmtTrainConfig
+from dlcli.nmt.config import NmtEvalConfig, NmtTrainConfig, SearchConfig
 from dlcli.nmt.evaluation import NmtEvaluation, evaluate, load_parallel
 from dlcli.nmt.training import train
 from dlcli.nmt.translator import Translator
@@ -114,47 +114,13 @@ def _tested(
     beam_size: int,
     notice: Callable[[str], object],
 ) -> NmtEvaluation:
-    how = NmtEvalConfig(bins=tuple(bins), offline=config.data.offline)
-    how = dataclasses.replace(
-        how,
-        search=dataclasses.replace(
-            how.search,
-            beam_size=beam_size,
-            device=config.compute.device,
-            threads=config.compute.threads,
+    how = NmtEvalConfig(
+        bins=tuple(bins),
+        offline=config.data.offline,
+        search=SearchConfig(
+            beam_size=beam_size, device=config.compute.device, threads=config.compute.threads
         ),
     )
     translator = Translator.load(Path(result.run), config=how.search)
     sentences = load_parallel(translator.trained, how, notice=notice)
     return evaluate(translator, sentences, how)
-
-
-def forcing_object(rows: Sequence[ForcingRow]) -> list[dict[str, object]]:
-    """Return what `--json` says of each ratio."""
-    return [
-        {
-            "teacher_forcing": row.teacher_forcing,
-            "run": row.trained.run,
-            "updates": row.trained.updates,
-            "tokens_per_s": row.trained.tokens_per_s,
-            "valid": row.trained.valid,
-            "exposure_gap": row.exposure_gap,
-            "bleu": row.tested.bleu,
-            "chrf": row.tested.chrf,
-            "by_length": row.tested.by_length,
-            "sentences": row.tested.sentences,
-            "signature": row.tested.signature,
-        }
-        for row in rows
-    ]
-
-
-def summarise(results: Mapping[str, NmtResult]) -> dict[str, object]:
-    """Return what `--json` says of a translator's seeds."""
-    return summarise_seeds(
-        results,
-        shared=("data", "direction", "epochs", "updates"),
-        rate="tokens_per_s",
-        measured="valid",
-        names=("nll_per_token", "free_nll_per_token", "bleu", "chrf"),
-    )

@@ -1,4 +1,7 @@
-"""A matrix with words on both axes as a figure, like the assignment's Figure 3.
+"""A matrix with words on both axes: as a figure, as in the assignment, and in the terminal.
+
+In the terminal column names stand upright, one character a line, since a word is wider than its
+cell. Where the terminal is too narrow the matrix is cut into bands of columns, one under the other.
 
 Legend: T rows (target words), S columns (source words).
 """
@@ -14,34 +17,27 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
 from rich.color import Color
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import Segment
 from rich.style import Style
 
-from dlcli.display.console import to_json, write_file
-from dlcli.display.images import RAMP, has_colour, ramp_character, save_npz
+from dlcli.display.images import RAMP, has_colour, ramp_character
 from dlcli.display.plots import (
     FAINT,
     FONT_POINTS,
-    METADATA,
     house_style,
     label,
     new_figure,
-    place_title,
     quiet_axes,
     save_figure,
     text_size,
 )
 from dlcli.display.tables import number
-from dlcli.errors import UsageFault
 
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
-    from matplotlib.image import AxesImage
     from numpy.typing import NDArray
-
-    from dlcli.nmt.attending import AttentionMap
 
 CELL = 0.24
 """Inches."""
@@ -54,52 +50,27 @@ LARGEST = 30.0
 """Inches a figure may have at most; cells shrink to stay within."""
 
 
-def as_matrix(matrix: object, *, rows: int, columns: int) -> NDArray[np.float64]:
-    """Read a matrix (rows, columns) of finite numbers; NaN becomes 0.
-
-    Raises:
-        ValueError: its shape is not that of its labels, or it is empty.
-    """
-    import numpy as np
-
-    values = np.asarray(matrix, dtype=np.float64)
-    if values.shape != (rows, columns) or 0 in values.shape:
-        raise ValueError(f"a matrix of shape {values.shape} has {rows} × {columns} labels")
-    return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-
-
 def matrix_figure(
-    path: Path,
-    matrix: object,
-    *,
-    rows: Sequence[str],
-    columns: Sequence[str],
-    title: str = "",
-    unit: str = "attention weight",
+    path: Path, matrix: object, *, rows: Sequence[str], columns: Sequence[str]
 ) -> Figure:
     """Draw a matrix as shaded cells, white for 0 and dark for its largest value, and save it.
 
     Args:
         path: PNG, SVG or PDF.
-        matrix: (T, S), not negative.
+        matrix: (T, S) attention weights.
         rows: T names, at the left.
         columns: S names, on top, standing upright.
-        title: above everything.
-        unit: what the shades measure.
     """
     values = as_matrix(matrix, rows=len(rows), columns=len(columns))
     T, S = values.shape
     with house_style():
         figure = new_figure(1, 1, layout=None)
         names, heads = [label(name) for name in rows], [label(name) for name in columns]
-        shown = label(title, longest=200)
-        title_width, title_height = text_size(figure, shown, points=FONT_POINTS + 1)
         left = max(text_size(figure, name)[0] for name in names) + 2 * MARGIN
-        top = max(text_size(figure, head)[0] for head in heads) + 2 * (MARGIN + title_height)
+        top = max(text_size(figure, head)[0] for head in heads) + 2 * MARGIN
         cell = min(CELL, LARGEST / max(T, S))
         wide, high = S * cell, T * cell
-        width = max(left + wide + SIDE, title_width + 2 * MARGIN)
-        height = max(top + high + MARGIN, LEAST_HEIGHT)
+        width, height = left + wide + SIDE, max(top + high + MARGIN, LEAST_HEIGHT)
         figure.set_size_inches(width, height)
         low = (height - top - high) / height
         axes = figure.add_axes((left / width, low, wide / width, high / height))
@@ -111,27 +82,13 @@ def matrix_figure(
         axes.xaxis.tick_top()
         beside = (left + wide + MARGIN) / width
         place = (beside, low, BAR / width, min(high, LONGEST_BAR) / height)
-        _scale(figure, image, place=place, unit=unit)
-        middle = min(max((left + wide / 2) / width, title_width / 2 / width), 0.5)
-        place_title(figure, shown, x=middle, margin=MARGIN)
+        bar = figure.colorbar(image, cax=figure.add_axes(place))
+        bar.set_label("attention weight", fontsize=FONT_POINTS - 2)
+        bar.ax.tick_params(labelsize=FONT_POINTS - 2)
+        bar.outline.set_visible(False)
         save_figure(figure, path)
     return figure
 
-
-def _scale(
-    figure: Figure, image: AxesImage, *, place: tuple[float, float, float, float], unit: str
-) -> None:
-    """Draw what the shades mean."""
-    bar = figure.colorbar(image, cax=figure.add_axes(place))
-    bar.set_label(label(unit), fontsize=FONT_POINTS - 2)
-    bar.ax.tick_params(labelsize=FONT_POINTS - 2)
-    bar.outline.set_visible(False)
-
-
-# -- A matrix with words on both axes in the terminal: rows named at the left, columns from above
-# Column names stand upright, one character a line, since a word is wider than its cell. Where the
-# terminal is too narrow the matrix is cut into bands of columns, one under the other.
-# Legend: T rows (target words), S columns (source words).
 
 CELL_COLUMNS = 2
 """Characters a cell is wide: about a square."""
@@ -160,37 +117,48 @@ class HeatMap:
         values = as_matrix(self.matrix, rows=len(self.rows), columns=len(self.columns))
         largest = float(values.max())
         levels = (values / largest if largest > 0 else values).clip(0.0, 1.0)
-        names = [_cut(name, LONGEST_NAME, ellipsis=_ellipsis(options)) for name in self.rows]
+        ellipsis = "." if options.ascii_only else "…"
+        names = [_cut(name, LONGEST_NAME, ellipsis=ellipsis) for name in self.rows]
+        heads = [_cut(name, LONGEST_HEAD, ellipsis=ellipsis) for name in self.columns]
         margin = max(map(cell_len, names)) + 1
         fitting = max(1, (options.max_width - margin) // CELL_COLUMNS)
         colour = has_colour(console, options)
         for start in range(0, len(self.columns), fitting):
             band = slice(start, start + fitting)
-            yield from self._heads(band, margin=margin, options=options)
+            yield from _heads(heads[band], margin=margin)
             yield from _body(levels[:, band], names, margin=margin, colour=colour)
         shades = max(2, min(len(RAMP), (options.max_width - margin - SCALE_ENDS) // CELL_COLUMNS))
         yield from _colour_scale(largest, margin=margin, shades=shades, colour=colour)
 
-    def _heads(self, band: slice, *, margin: int, options: ConsoleOptions) -> Iterator[Segment]:
-        """Write the columns' names upright, all ending just above their cells."""
-        heads = [
-            _characters(_cut(name, LONGEST_HEAD, ellipsis=_ellipsis(options)))
-            for name in self.columns[band]
-        ]
-        height = max(map(len, heads))
-        for line in range(height):
-            cells = [
-                head[line - height + len(head)] if line >= height - len(head) else ""
-                for head in heads
-            ]
-            text = " " * margin + "".join(set_cell_size(cell, CELL_COLUMNS) for cell in cells)
-            yield Segment(text.rstrip())
-            yield Segment.line()
+
+def _cut(name: str, longest: int, *, ellipsis: str) -> str:
+    """Shorten a name to so many cells, on one line, without characters that move the cursor."""
+    line = "".join(character if character.isprintable() else " " for character in name)
+    if cell_len(line) <= longest:
+        return line
+    return set_cell_size(line, longest - len(ellipsis)).rstrip() + ellipsis
 
 
-def grey(level: float) -> int:
-    """Return the grey (0–255) of a level in [0, 1]; brighter for more, and visibly so near 0."""
-    return round(255 * math.pow(level, 0.7))
+def _heads(names: Sequence[str], *, margin: int) -> Iterator[Segment]:
+    """Write the columns' names upright, all ending just above their cells."""
+    heads = [_characters(name) for name in names]
+    height = max(map(len, heads))
+    for line in range(-height, 0):
+        cells = [head[line] if line >= -len(head) else "" for head in heads]
+        text = " " * margin + "".join(set_cell_size(cell, CELL_COLUMNS) for cell in cells)
+        yield Segment(text.rstrip())
+        yield Segment.line()
+
+
+def _characters(text: str) -> list[str]:
+    """Cut text into what takes a place of its own: accents stay with their letters."""
+    found: list[str] = []
+    for character in text:
+        if found and (unicodedata.combining(character) or not cell_len(character)):
+            found[-1] += character
+        else:
+            found.append(character)
+    return found or [""]
 
 
 def _body(
@@ -210,6 +178,11 @@ def _shaded(level: float, *, colour: bool) -> Segment:
     return Segment(" " * CELL_COLUMNS, Style(bgcolor=Color.from_rgb(value, value, value)))
 
 
+def grey(level: float) -> int:
+    """Return the grey (0–255) of a level in [0, 1]; brighter for more, and visibly so near 0."""
+    return round(255 * math.pow(level, 0.7))
+
+
 def _colour_scale(largest: float, *, margin: int, shades: int, colour: bool) -> Iterator[Segment]:
     """Show the shades from 0 to the largest value."""
     yield Segment(" " * max(0, margin - 2) + "0 ")
@@ -219,118 +192,15 @@ def _colour_scale(largest: float, *, margin: int, shades: int, colour: bool) -> 
     yield Segment.line()
 
 
-def _cut(name: str, longest: int, *, ellipsis: str) -> str:
-    """Shorten a name to so many cells, on one line, without characters that move the cursor."""
-    line = "".join(character if character.isprintable() else " " for character in name)
-    if cell_len(line) <= longest:
-        return line
-    return set_cell_size(line, longest - len(ellipsis)).rstrip() + ellipsis
-
-
-def _ellipsis(options: ConsoleOptions) -> str:
-    return "." if options.ascii_only else "…"
-
-
-def _characters(text: str) -> list[str]:
-    """Cut text into what takes a place of its own: accents stay with their letters."""
-    found: list[str] = []
-    for character in text:
-        if found and (unicodedata.combining(character) or not cell_len(character)):
-            found[-1] += character
-        else:
-            found.append(character)
-    return found or [""]
-
-
-# -- An attention map in the terminal, as a figure, and as numbers in a file
-
-FORMATS = (*METADATA, ".json", ".npz")
-"""Endings of the files that an attention map can be written to."""
-
-
-def attention_words(found: AttentionMap) -> list[RenderableType]:
-    """Return what the terminal shows: the translation, the matrix, and what it amounts to."""
-    back, steps = found.steps_back
-    looked = math.exp(found.entropy_nats)
-    return [
-        found.translation,
-        HeatMap(found.matrix, labels(found.target, unknown=found.unknown_target),
-                labels(found.source, unknown=found.unknown_source)),
-        f"links (source-target): {found.alignment}",
-        f"{back} of {steps} steps run against the diagonal; a word looks at {looked:.2f} "
-        f"{found.unit} (exp of {found.entropy_nats:.3f} nats); "
-        f"{found.nll_per_token:.3f} nats per token",
-        found.signature,
-    ]  # fmt: skip
-
-
-def attention_fields(found: AttentionMap, *, files: Sequence[Path]) -> dict[str, object]:
-    """Return the fields of `--json`."""
-    back, steps = found.steps_back
-    return {
-        "text": found.text,
-        "translation": found.translation,
-        "source": found.source,
-        "target": found.target,
-        "attention": found.matrix,
-        "alignment": found.alignment,
-        "unit": found.unit,
-        "forced": found.forced,
-        "unknown": {"source": found.unknown_source, "target": found.unknown_target},
-        "entropy_nats": found.entropy_nats,
-        "steps": steps,
-        "steps_back": back,
-        "nll_per_token": found.nll_per_token,
-        "files": files,
-        "signature": found.signature,
-    }
-
-
-def check_format(path: Path) -> None:
-    """Refuse an ending that no attention map can be written to.
+def as_matrix(matrix: object, *, rows: int, columns: int) -> NDArray[np.float64]:
+    """Read a matrix (rows, columns) of finite numbers; NaN becomes 0.
 
     Raises:
-        UsageFault: it lists those there are.
+        ValueError: its shape is not that of its labels, or it is empty.
     """
-    if path.suffix.lower() not in FORMATS:
-        raise UsageFault(
-            f"{path} does not say which form it wants.", hint=f"End it with {', '.join(FORMATS)}."
-        )
+    import numpy as np
 
-
-def save_attention(found: AttentionMap, path: Path) -> Path:
-    """Write a map in the form that the path's ending names; return the absolute path.
-
-    Raises:
-        UsageFault: another ending.
-        RunFailed: it cannot be written.
-    """
-    check_format(path)
-    ending = path.suffix.lower()
-    if ending == ".json":
-        text = to_json(attention_fields(found, files=[path]))
-        return write_file(path, text.encode() + b"\n")
-    if ending == ".npz":
-        return save_npz(
-            path,
-            attention=found.matrix,
-            source=found.source,
-            target=found.target,
-            alignment=found.alignment,
-            signature=found.signature,
-        )
-    matrix_figure(
-        path,
-        found.matrix,
-        rows=labels(found.target, unknown=found.unknown_target),
-        columns=labels(found.source, unknown=found.unknown_source),
-    )
-    return path.absolute()
-
-
-def labels(words: Sequence[str], *, unknown: Sequence[int]) -> list[str]:
-    """Return the names on an axis; what the model saw as `<unk>` is marked so."""
-    return [
-        f"{word} <unk>" if index in unknown and word != "<unk>" else word
-        for index, word in enumerate(words)
-    ]
+    values = np.asarray(matrix, dtype=np.float64)
+    if values.shape != (rows, columns) or 0 in values.shape:
+        raise ValueError(f"a matrix of shape {values.shape} has {rows} × {columns} labels")
+    return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)

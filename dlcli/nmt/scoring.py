@@ -1,15 +1,18 @@
-"""BLEU and chrF as sacreBLEU computes them, with bootstrap intervals, alone and in pairs.
+"""BLEU and chrF as sacreBLEU computes them: bootstrap intervals, differences, sentence lengths.
 
 Both scores are functions of counts summed over sentences (n-gram matches, lengths), so a corpus is
 counted once and a resample only sums other rows. Resamples are those that sacreBLEU itself draws
-(Koehn 2004; `SACREBLEU_SEED`'s default), computed for all of them together.
+(Koehn 2004; `SACREBLEU_SEED`'s default). Its own bootstrap says neither where an interval lies nor
+how sure a difference of two systems is, so that the two methods its tests are built on are called
+here; they are not public.
 
 Legend: N sentences, K counts a sentence, R resamples.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,11 +27,10 @@ Counts = npt.NDArray[np.float64]
 """(N, K), or sums of it."""
 MetricName = Literal["bleu", "chrf"]
 
-RESAMPLES, SEED = 1000, 12345
-"""What sacreBLEU takes."""
+SEED = 12345
+"""Of sacreBLEU's resamples."""
 AT_ONCE = 500_000
-"""Rows that are gathered together, some tens of megabytes."""
-ORDER, CHARACTERS, BETA = 4, 6, 2
+"""Sentences that are drawn together, some tens of megabytes of counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,22 +69,22 @@ class Metric:
         """
         if len(hypotheses) != len(references):
             raise ValueError(f"{len(hypotheses)} hypotheses for {len(references)} references")
-        if not hypotheses:
-            return np.zeros((0, 2 + 2 * ORDER if self.name == "bleu" else 3 * CHARACTERS))
-        # Not public, yet what sacreBLEU's own significance tests are built on.
         rows = self._metric()._extract_corpus_statistics(hypotheses, [references])
         return np.array(rows, dtype=np.float64)
 
-    def scores(self, sums: Counts) -> Counts:
-        """Turn summed counts (…, K) into scores (…)."""
-        return bleu_scores(sums) if self.name == "bleu" else chrf_scores(sums)
+    def score(self, sums: Counts) -> float:
+        """Turn counts (K,), summed over sentences, into a score."""
+        return float(self.scores(sums[None])[0])
 
-    def signature(self, *, resamples: int = RESAMPLES, seed: int = SEED) -> str:
-        """Return sacreBLEU's signature; resamples 0 leaves the bootstrap out."""
+    def scores(self, sums: Counts) -> Counts:
+        """Turn summed counts (R, K) into scores (R,)."""
+        score = self._metric()._compute_score_from_stats
+        return np.array([score(row).score for row in sums.tolist()])
+
+    def signature(self, *, resamples: int) -> str:
+        """Return sacreBLEU's signature of a score with so many resamples."""
         metric = self._metric()
-        metric.num_refs = 1
-        if resamples:
-            metric.n_bootstrap, metric.seed = resamples, str(seed)
+        metric.num_refs, metric.n_bootstrap, metric.seed = 1, resamples, str(SEED)
         return str(metric.get_signature().format())
 
     def _metric(self) -> BLEU | CHRF:
@@ -91,26 +93,16 @@ class Metric:
         return BLEU(lowercase=self.lowercase, tokenize=self.tokenize, force=True)
 
 
-def score_corpus(
-    counts: Counts, metric: Metric, *, resamples: int = RESAMPLES, seed: int = SEED
-) -> Score:
+def score_corpus(counts: Counts, metric: Metric, *, resamples: int) -> Score:
     """Score counted sentences (N, K), N ≥ 1."""
-    drawn = metric.scores(resampled_sums(counts, resamples=resamples, seed=seed))
     return Score(
-        score=float(metric.scores(counts.sum(axis=0))),
-        ci95=percentiles(drawn),
-        signature=metric.signature(resamples=resamples, seed=seed),
+        score=metric.score(counts.sum(axis=0)),
+        ci95=interval95(metric.scores(resampled_sums(counts, resamples=resamples))),
+        signature=metric.signature(resamples=resamples),
     )
 
 
-def compare(
-    counts: Counts,
-    baseline: Counts,
-    metric: Metric,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = SEED,
-) -> Difference:
+def compare(counts: Counts, baseline: Counts, metric: Metric, *, resamples: int) -> Difference:
     """Return score minus baseline; both (N, K), of the same N ≥ 1 sentences in the same order.
 
     Raises:
@@ -119,77 +111,35 @@ def compare(
     if counts.shape != baseline.shape:
         raise ValueError(f"{len(counts)} sentences against {len(baseline)}")
     first, second = (
-        metric.scores(resampled_sums(one, resamples=resamples, seed=seed))
-        for one in (counts, baseline)
+        metric.scores(resampled_sums(one, resamples=resamples)) for one in (counts, baseline)
     )
-    value = float(metric.scores(counts.sum(axis=0)) - metric.scores(baseline.sum(axis=0)))
+    value = metric.score(counts.sum(axis=0)) - metric.score(baseline.sum(axis=0))
     differences = first - second
     sizes = np.abs(differences)
     beyond = int((sizes - sizes.mean() > abs(value)).sum())
     return Difference(
-        value=value, ci95=percentiles(differences), p_value=(beyond + 1) / (resamples + 1)
+        value=value, ci95=interval95(differences), p_value=(beyond + 1) / (resamples + 1)
     )
 
 
-def resampled_sums(counts: Counts, *, resamples: int = RESAMPLES, seed: int = SEED) -> Counts:
-    """Sum the counts (N, K) of N sentences drawn with replacement, R times: (R, K)."""
-    N = len(counts)
-    return np.concatenate(
-        [counts[rows].sum(axis=1) for rows in _draws(N, resamples=resamples, seed=seed)]
-    )
+def resampled_sums(counts: Counts, *, resamples: int) -> Counts:
+    """Sum the counts (N, K) of N sentences drawn with replacement, R times: (R, K).
+
+    The sentences are those that sacreBLEU draws, some resamples at a time.
+    """
+    N, rng, found = len(counts), np.random.default_rng(SEED), []
+    step = max(1, AT_ONCE // N)
+    for start in range(0, resamples, step):
+        rows = rng.choice(N, size=(min(step, resamples - start), N), replace=True)
+        found.append(counts[rows].sum(axis=1))
+    return np.concatenate(found)
 
 
-def percentiles(values: Counts) -> tuple[float, float]:
-    """Return the interval that holds 95% of R values, cut off as sacreBLEU does (1/40 a side)."""
+def interval95(values: Counts) -> tuple[float, float]:
+    """Return what holds 95% of R values, cut off as sacreBLEU does (1/40 a side)."""
     ordered = np.sort(values)
     outside = len(ordered) // 40
     return float(ordered[outside]), float(ordered[len(ordered) - outside - 1])
-
-
-def bleu_scores(sums: Counts) -> Counts:
-    """Compute BLEU from (…, 10): hypothesis and reference length, then 4 matches, 4 totals.
-
-    Papineni et al. 2002, with the exponential smoothing of mteval-v13a: the k-th order without a
-    match counts as 2^-k matches.
-    """
-    hypothesis, reference = sums[..., 0], sums[..., 1]
-    correct, total = sums[..., 2 : 2 + ORDER], sums[..., 2 + ORDER :]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        brevity = np.where(hypothesis < reference, np.exp(1 - reference / hypothesis), 1.0)
-        zeros = np.cumsum((correct == 0) & (total > 0), axis=-1)
-        smoothed = np.where(correct == 0, 0.5**zeros, correct)
-        logs = np.where(total > 0, np.log(smoothed) - np.log(total), -np.inf)
-        scores = 100 * brevity * np.exp(logs.mean(axis=-1))
-    found: Counts = np.where((correct > 0).any(axis=-1) & (hypothesis > 0), scores, 0.0)
-    return found
-
-
-def chrf_scores(sums: Counts) -> Counts:
-    """Compute chrF2 from (…, 18): for each n-gram order, those of hypothesis, reference, both.
-
-    Popović 2015; orders that one side does not have are left out of the averages.
-    """
-    counts = sums.reshape(*sums.shape[:-1], CHARACTERS, 3)
-    hypothesis, reference, matches = counts[..., 0], counts[..., 1], counts[..., 2]
-    there = (hypothesis > 0) & (reference > 0)
-    orders = np.maximum(there.sum(axis=-1), 1)
-    precision = np.where(there, matches / np.maximum(hypothesis, 1), 0).sum(axis=-1) / orders
-    recall = np.where(there, matches / np.maximum(reference, 1), 0).sum(axis=-1) / orders
-    below = BETA**2 * precision + recall
-    above = 100 * (1 + BETA**2) * precision * recall
-    found: Counts = np.divide(above, below, out=np.zeros_like(above), where=below > 0)
-    return found
-
-
-def _draws(N: int, *, resamples: int, seed: int) -> Iterator[npt.NDArray[np.int64]]:
-    """Yield the row numbers of resamples, (some, N) at a time: the numbers that sacreBLEU draws."""
-    rng = np.random.default_rng(seed)
-    step = max(1, AT_ONCE // max(1, N))
-    for start in range(0, resamples, step):
-        yield rng.choice(N, size=(min(step, resamples - start), N), replace=True)
-
-
-# -- Sentences put into bins by their length: Question 13 asks how translation decays with it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,42 +158,30 @@ class LengthBin:
         return f"{self.low}-{self.high}" if self.high is not None else f"> {self.low - 1}"
 
 
-def word_counts(sentences: Sequence[str]) -> list[int]:
-    """Count the words of each sentence: what stands between spaces."""
-    return [len(sentence.split()) for sentence in sentences]
+def length_bins(
+    sentences: Sequence[str], *, edges: Sequence[int]
+) -> tuple[list[LengthBin], list[LengthBin]]:
+    """Sort sentences by their number of words: what stands between spaces.
 
-
-def length_bins(lengths: Sequence[int], *, edges: Sequence[int]) -> list[LengthBin]:
-    """Sort sentences into bins that end at each edge, and one above the last; empty ones drop out.
+    Returns:
+        Bins that end at each edge, and one above the last; and all sentences above each edge (but
+        the last, which is a bin). Empty ones are left out.
 
     Raises:
         UsageFault: the edges do not rise.
     """
-    _check(edges)
-    ends = [*edges, None]
-    starts = [0, *(edge + 1 for edge in edges)]
-    found = [_between(lengths, low, high) for low, high in zip(starts, ends, strict=True)]
-    return [one for one in found if one.rows]
-
-
-def longer_than(lengths: Sequence[int], *, edges: Sequence[int]) -> list[LengthBin]:
-    """Return for each edge all sentences above it; the last edge's is a bin of `length_bins`."""
-    _check(edges)
-    found = [_between(lengths, edge + 1, None) for edge in edges[:-1]]
-    return [one for one in found if one.rows]
-
-
-def _between(lengths: Sequence[int], low: int, high: int | None) -> LengthBin:
-    rows = tuple(
-        row
-        for row, length in enumerate(lengths)
-        if length >= low and (high is None or length <= high)
-    )
-    return LengthBin(low=low, high=high, rows=rows)
-
-
-def _check(edges: Sequence[int]) -> None:
     if list(edges) != sorted(set(edges)) or any(edge < 1 for edge in edges):
         raise UsageFault(
             f"--bins {' '.join(map(str, edges))} do not rise.", hint="Write --bins 5 10 15 20."
         )
+    lengths = [len(sentence.split()) for sentence in sentences]
+
+    def between(low: int, high: int | None) -> LengthBin:
+        most = math.inf if high is None else high
+        rows = tuple(row for row, length in enumerate(lengths) if low <= length <= most)
+        return LengthBin(low=low, high=high, rows=rows)
+
+    starts = [0, *(edge + 1 for edge in edges)]
+    bins = [between(low, high) for low, high in zip(starts, [*edges, None], strict=True)]
+    above = [between(edge + 1, None) for edge in edges[:-1]]
+    return [one for one in bins if one.rows], [one for one in above if one.rows]

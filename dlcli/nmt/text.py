@@ -1,6 +1,8 @@
-"""What French does to two words that meet: elision (l'État) and contraction (du, aux).
+"""Text on its way to a translator and back.
 
-Rules for text in which both were undone. A vowel or a mute h elides; an h aspiré does not.
+In this order: files of sentences; lines as people type them, made like those of a corpus, and cut
+where they are longer than what a model was trained on; Moses's tokens, which older papers score;
+and tokens put together into running text, with what French does where two words meet.
 """
 
 from __future__ import annotations
@@ -11,96 +13,154 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata, util
+from pathlib import Path
 
-ELIDING = {
-    "le": "l'", "la": "l'", "de": "d'", "je": "j'", "me": "m'", "te": "t'", "se": "s'", "ne": "n'",
-    "que": "qu'", "jusque": "jusqu'", "lorsque": "lorsqu'", "puisque": "puisqu'",
-    "quoique": "quoiqu'",
-}  # fmt: skip
-"""Words that lose their vowel before another."""
-CONTRACTED = {
-    ("de", "le"): "du", ("de", "les"): "des", ("à", "le"): "au", ("à", "les"): "aux",
-}  # fmt: skip
-BEFORE_FEW = {
-    "lorsque": ("il", "elle", "on", "en", "un"),
-    "puisque": ("il", "elle", "on", "en", "un"),
-    "quoique": ("il", "elle", "on", "en", "un"),
-}
-"""Words that elide only before words that begin so."""
-OF_ETRE = ("est", "étai", "étant", "eût")
-"""Forms before which "ce" elides."""
-_INFINITIVES = """
-connaître convaincre croire dire faire lire mettre permettre prendre remettre rendre suivre tenir
-vaincre voir
-"""
-INFINITIVES = frozenset(_INFINITIVES.split())
-"""Verbs before which "de le" is a pronoun: "afin de le faire"."""
-_ASPIRATED = """
-hach haie haillon hain haï hallali halle halt hamac hameau hamster hanche hand hangar hanneton hant
-haran harass harcel harcèl hard harem hareng hargn haricot harnach harnais harp hasard hât hausse
-haussi haut havre heaume heurt hibou hideu hiérarch hiss hoch hockey hold holland homard hong honni
-hont hoquet hors hotte houbl houe houill houle houp housse houx hublot huche huée huguenot huit hurl
-huron husky hussard hutte hérisson hernie héron héros herse hêtre
-"""
-ASPIRATED = tuple(_ASPIRATED.split())
-"""Beginnings of words with an h aspiré."""
-NOT_ELIDED_BEFORE = ("onz", "oui", "ouistiti", "uhlan", "ululer")
-VOWELS = frozenset("aeiouœæ")
+from dlcli.data.sentences import Pairs
+from dlcli.data.text import read_sentences
+from dlcli.errors import DataError, UsageFault
+
+SEPARATOR = "|||"
 
 
-def elided(word: str, *, before: str) -> str:
-    """Return `word` as it stands before another (`l'`), or nothing where it stays."""
-    low = word.lower()
-    if low == "ce":
-        return word[:-1] + "'" if before.lower().startswith(OF_ETRE) else ""
-    if low == "si":
-        return word[:-1] + "'" if before.lower() in ("il", "ils") else ""
-    if low not in ELIDING or not begins_with_vowel(before):
-        return ""
-    few = BEFORE_FEW.get(low)
-    if few and not before.lower().startswith(few):
-        return ""
-    return word[:1] + ELIDING[low][1:]
+def read_two(source: Path, target: Path) -> Pairs:
+    """Read two files line by line.
+
+    Raises:
+        DataError: they differ in length, or see `read_sentences`.
+        UsageFault: they have no lines.
+    """
+    first, second = read_sentences(source), read_sentences(target)
+    if len(first) != len(second):
+        raise DataError(
+            f"{source} has {len(first):,} lines and {target} has {len(second):,}.",
+            hint="Line N of one must belong to line N of the other.",
+        )
+    require_lines(len(first), name=str(source))
+    return Pairs(source=first, target=second)
 
 
-def contracted(first: str, second: str, *, then: str) -> str:
-    """Return `du` for "de" "le", and so on; nothing where the two stay apart.
+def read_joined(path: Path) -> Pairs:
+    """Read lines of the form `source ||| target`.
+
+    Raises:
+        DataError: a line has not two sides, or see `read_sentences`.
+        UsageFault: there are no lines.
+    """
+    found = []
+    for number, line in enumerate(read_sentences(path), start=1):
+        sides = line.split(SEPARATOR)
+        if len(sides) != 2:
+            raise DataError(
+                f"Line {number:,} of {path} has {len(sides) - 1} '{SEPARATOR}', not one.",
+                hint=f"Write each pair as: source {SEPARATOR} target.",
+            )
+        found.append((sides[0].strip(), sides[1].strip()))
+    require_lines(len(found), name=str(path))
+    return Pairs.of(found)
+
+
+def require_lines(count: int, *, name: str) -> None:
+    """Make sure that there is something to work on.
+
+    Raises:
+        UsageFault: there are no lines.
+    """
+    if not count:
+        raise UsageFault(f"{name} has no lines.", hint="Give a file with sentences in it.")
+
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]+")
+
+
+def tidy(line: str) -> str:
+    """Return a line in NFC, without control characters and with single spaces between words."""
+    return " ".join(unicodedata.normalize("NFC", _CONTROL.sub(" ", line)).split())
+
+
+def one_line(text: str) -> str:
+    """Return what a model wrote on one line: spelt in bytes, it may hold line ends."""
+    return _CONTROL.sub(" ", text).strip()
+
+
+SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’»)\]]*\s+")
+PLACES = (re.compile(r"(?<=[;:])\s+"), re.compile(r"(?<=,)\s+"), re.compile(r"\s+"))
+"""Where a sentence may be cut, the best kind of place first."""
+
+
+def cut_passage(text: str, *, fits: Callable[[str], bool]) -> list[str]:
+    """Cut a text into parts that fit: at the ends of sentences, and only then within them.
 
     Args:
-        first: a preposition.
-        second: an article.
-        then: the word that follows: "de l'État" and "afin de le faire" are not contracted.
+        text: one line.
+        fits: whether a part is short enough; a single character always is.
+
+    Returns:
+        One text, if it fits as it is; joined by spaces, parts give the text back, except where a
+        word was too long.
     """
-    form = CONTRACTED.get((first.lower(), second))
-    if form is None or not then or then.lower() in INFINITIVES:
-        return ""
-    if second == "le" and begins_with_vowel(then):
-        return ""
-    return form[0].upper() + form[1:] if first[0].isupper() else form
+    if fits(text):
+        return [text]
+    ends = [match.end() for match in SENTENCE_END.finditer(text)]
+    bounds = [0, *ends, len(text)]
+    sentences = [text[a:b].strip() for a, b in itertools.pairwise(bounds)]
+    return [part for one in sentences if one for part in _halves(one, fits=fits)]
 
 
-def begins_with_vowel(word: str) -> bool:
-    """Say whether words elide before this one."""
-    low = word.lower()
-    if not low or low.startswith(NOT_ELIDED_BEFORE):
-        return False
-    letter = _plain(low[0])
-    if letter == "h":
-        return len(low) > 1 and not low.startswith(ASPIRATED)
-    if letter == "y":  # "l'y", "d'Yves", but "le yen"
-        return len(low) == 1 or _plain(low[1]) not in VOWELS
-    return letter in VOWELS
+def _halves(text: str, *, fits: Callable[[str], bool]) -> list[str]:
+    """Cut a sentence near its middle until its parts fit."""
+    waiting, found = [text], []
+    while waiting:
+        part = waiting.pop()
+        if len(part) < 2 or fits(part):
+            found.append(part)
+            continue
+        middle = len(part) // 2
+        start, end = next(
+            (
+                min(spans, key=lambda span: abs(span[0] - middle))
+                for place in PLACES
+                if (spans := [match.span() for match in place.finditer(part)])
+            ),
+            (middle, middle),
+        )
+        waiting += [part[end:], part[:start]]
+    return found
 
 
-def _plain(letter: str) -> str:
-    """Take the accent off a letter."""
-    return unicodedata.normalize("NFD", letter)[0]
+def moses_available() -> bool:
+    """Say whether sacremoses is installed."""
+    return util.find_spec("sacremoses") is not None
 
 
-# -- Tokens put together into running text, with the characters that each token became
-# Alignment corpora come tokenised, some with French elisions and contractions undone ("de le" for
-# "du", "le État" for "l'État"). A translator wants running text; links are wanted between the
-# tokens as given. So every token keeps a span of the text; tokens that were contracted share one.
+def moses_tokenized(lines: Sequence[str], *, language: str, lowercase: bool = False) -> list[str]:
+    """Cut lines into tokens as Moses does, a space between each two.
+
+    Scores of tokenised text are only comparable among themselves: in French "l' homme" counts as
+    two tokens here and as one in sacreBLEU's 13a. sacremoses is no dependency of this package:
+    without it there is no tokenised BLEU.
+
+    Args:
+        lines: running text.
+        language: `en` or `fr`.
+        lowercase: before it is cut, as usual.
+
+    Raises:
+        ModuleNotFoundError: sacremoses is not installed.
+    """
+    from sacremoses import MosesPunctNormalizer, MosesTokenizer
+
+    normalizer, tokenizer = MosesPunctNormalizer(lang=language), MosesTokenizer(lang=language)
+    found = []
+    for line in lines:
+        text = normalizer.normalize(line.lower() if lowercase else line)
+        found.append(str(tokenizer.tokenize(text, escape=False, return_str=True)))
+    return found
+
+
+def moses_version() -> str:
+    """Return the version of sacremoses, for signatures."""
+    return metadata.version("sacremoses")
+
 
 Span = tuple[int, int]
 
@@ -133,6 +193,10 @@ class _Unit:
 def detokenize(tokens: Sequence[str], *, language: str, capitalize: bool = True) -> Detokenized:
     """Put tokens together as they would stand in a printed text.
 
+    Alignment corpora come tokenised, some with French elisions and contractions undone ("de le"
+    for "du", "le État" for "l'État"). A translator wants running text; links are wanted between
+    the tokens as given. So every token keeps a span of the text; contracted tokens share one.
+
     Args:
         tokens: words and punctuation marks, none empty, without whitespace.
         language: `fr` contracts and elides; another only places the spaces.
@@ -148,11 +212,6 @@ def detokenize(tokens: Sequence[str], *, language: str, capitalize: bool = True)
         spans += [(len(text), len(text) + len(unit.text))] * unit.tokens
         text += unit.text
     return Detokenized(text=text, spans=tuple(spans))
-
-
-def as_given(text: str, *, words: Sequence[Span]) -> Detokenized:
-    """Take running text as it is, with the spans of its words."""
-    return Detokenized(text=text, spans=tuple(words))
 
 
 def _french(tokens: Sequence[str]) -> list[_Unit]:
@@ -201,100 +260,84 @@ def _capitalized(tokens: Sequence[str]) -> list[str]:
     return found
 
 
-# -- Text cut into tokens as Moses's tokenizer does, to compare with older papers' BLEU
-# The tokenizer comes from sacremoses, which is no dependency of this package: without it there is
-# no tokenised BLEU. Scores of tokenised text depend on the tokenizer and are only comparable among
-# themselves: in French "l' homme" counts as two tokens here and as one in sacreBLEU's 13a.
+# What French does to two words that meet: elision (l'État) and contraction (du, aux). A vowel or a
+# mute h elides; an h aspiré does not.
+
+ELIDING = {
+    "le": "l'", "la": "l'", "de": "d'", "je": "j'", "me": "m'", "te": "t'", "se": "s'", "ne": "n'",
+    "que": "qu'", "jusque": "jusqu'", "lorsque": "lorsqu'", "puisque": "puisqu'",
+    "quoique": "quoiqu'",
+}  # fmt: skip
+"""Words that lose their vowel before another."""
+CONTRACTED = {
+    ("de", "le"): "du", ("de", "les"): "des", ("à", "le"): "au", ("à", "les"): "aux",
+}  # fmt: skip
+BEFORE_FEW, FEW = ("lorsque", "puisque", "quoique"), ("il", "elle", "on", "en", "un")
+"""Words that elide only before words that begin so."""
+OF_ETRE = ("est", "étai", "étant", "eût")
+"""Forms before which "ce" elides."""
+_INFINITIVES = """
+connaître convaincre croire dire faire lire mettre permettre prendre remettre rendre suivre tenir
+vaincre voir
+"""
+INFINITIVES = frozenset(_INFINITIVES.split())
+"""Verbs before which "de le" is a pronoun: "afin de le faire"."""
+_ASPIRATED = """
+hach haie haillon hain haï hallali halle halt hamac hameau hamster hanche hand hangar hanneton hant
+haran harass harcel harcèl hard harem hareng hargn haricot harnach harnais harp hasard hât hausse
+haussi haut havre heaume heurt hibou hideu hiérarch hiss hoch hockey hold holland homard hong honni
+hont hoquet hors hotte houbl houe houill houle houp housse houx hublot huche huée huguenot huit hurl
+huron husky hussard hutte hérisson hernie héron héros herse hêtre
+"""
+ASPIRATED = tuple(_ASPIRATED.split())
+"""Beginnings of words with an h aspiré."""
+NOT_ELIDED_BEFORE = ("onz", "oui", "ouistiti", "uhlan", "ululer")
+VOWELS = frozenset("aeiouœæ")
 
 
-def moses_available() -> bool:
-    """Say whether sacremoses is installed."""
-    return util.find_spec("sacremoses") is not None
+def elided(word: str, *, before: str) -> str:
+    """Return `word` as it stands before another (`l'`), or nothing where it stays."""
+    low = word.lower()
+    if low == "ce":
+        return word[:-1] + "'" if before.lower().startswith(OF_ETRE) else ""
+    if low == "si":
+        return word[:-1] + "'" if before.lower() in ("il", "ils") else ""
+    if low not in ELIDING or not begins_with_vowel(before):
+        return ""
+    if low in BEFORE_FEW and not before.lower().startswith(FEW):
+        return ""
+    return word[:1] + ELIDING[low][1:]
 
 
-def moses_tokenized(lines: Sequence[str], *, language: str, lowercase: bool = False) -> list[str]:
-    """Cut lines into tokens, a space between each two.
-
-    Args:
-        lines: running text.
-        language: `en` or `fr`.
-        lowercase: before it is cut, as usual.
-
-    Raises:
-        ModuleNotFoundError: sacremoses is not installed.
-    """
-    from sacremoses import MosesPunctNormalizer, MosesTokenizer
-
-    normalizer, tokenizer = MosesPunctNormalizer(lang=language), MosesTokenizer(lang=language)
-    found = []
-    for line in lines:
-        text = normalizer.normalize(line.lower() if lowercase else line)
-        found.append(str(tokenizer.tokenize(text, escape=False, return_str=True)))
-    return found
-
-
-def moses_version() -> str:
-    """Return the version of sacremoses, for signatures."""
-    return metadata.version("sacremoses")
-
-
-# -- Lines as people type them, made like those that a model was trained on; and back
-
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]+")
-
-
-def tidy(line: str) -> str:
-    """Return a line in NFC, without control characters and with single spaces between words."""
-    return " ".join(unicodedata.normalize("NFC", _CONTROL.sub(" ", line)).split())
-
-
-def one_line(text: str) -> str:
-    """Return what a model wrote on one line: spelt in bytes, it may hold line ends."""
-    return _CONTROL.sub(" ", text).strip()
-
-
-# -- Lines that are longer than what the model was trained on: cut into parts it can translate
-
-SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’»)\]]*\s+")
-PLACES = (re.compile(r"(?<=[;:])\s+"), re.compile(r"(?<=,)\s+"), re.compile(r"\s+"))
-"""Where a sentence may be cut, the best kind of place first."""
-
-
-def cut_passage(text: str, *, fits: Callable[[str], bool]) -> list[str]:
-    """Cut a text into parts that fit: at the ends of sentences, and only then within them.
+def contracted(first: str, second: str, *, then: str) -> str:
+    """Return `du` for "de" "le", and so on; nothing where the two stay apart.
 
     Args:
-        text: one line.
-        fits: whether a part is short enough; a single character always is.
-
-    Returns:
-        One text, if it fits as it is; joined by spaces, parts give the text back, except where a
-        word was too long.
+        first: a preposition.
+        second: an article.
+        then: the word that follows: "de l'État" and "afin de le faire" are not contracted.
     """
-    if fits(text):
-        return [text]
-    ends = [match.end() for match in SENTENCE_END.finditer(text)]
-    bounds = [0, *ends, len(text)]
-    sentences = [text[a:b].strip() for a, b in itertools.pairwise(bounds)]
-    return [part for one in sentences if one for part in _halves(one, fits=fits)]
+    form = CONTRACTED.get((first.lower(), second))
+    if form is None or not then or then.lower() in INFINITIVES:
+        return ""
+    if second == "le" and begins_with_vowel(then):
+        return ""
+    return form[0].upper() + form[1:] if first[0].isupper() else form
 
 
-def _halves(text: str, *, fits: Callable[[str], bool]) -> list[str]:
-    """Cut a sentence near its middle until its parts fit."""
-    waiting, found = [text], []
-    while waiting:
-        part = waiting.pop()
-        if len(part) < 2 or fits(part):
-            found.append(part)
-            continue
-        middle = len(part) // 2
-        start, end = next(
-            (
-                min(spans, key=lambda span: abs(span[0] - middle))
-                for place in PLACES
-                if (spans := [match.span() for match in place.finditer(part)])
-            ),
-            (middle, middle),
-        )
-        waiting += [part[end:], part[:start]]
-    return found
+def begins_with_vowel(word: str) -> bool:
+    """Say whether words elide before this one."""
+    low = word.lower()
+    if not low or low.startswith(NOT_ELIDED_BEFORE):
+        return False
+    letter = _plain(low[0])
+    if letter == "h":
+        return len(low) > 1 and not low.startswith(ASPIRATED)
+    if letter == "y":  # "l'y", "d'Yves", but "le yen"
+        return len(low) == 1 or _plain(low[1]) not in VOWELS
+    return letter in VOWELS
+
+
+def _plain(letter: str) -> str:
+    """Take the accent off a letter."""
+    return unicodedata.normalize("NFD", letter)[0]

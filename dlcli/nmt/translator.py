@@ -2,7 +2,8 @@
 
 Lines are put into batches by length and answered in order. What a line becomes does not depend on
 its neighbours: each is padded to a width of its own, and products never have so few rows that they
-would be summed in another order.
+would be summed in another order. Where the search is compiled as a whole, each thread works on
+batches of its own, so that none waits for another at every step.
 
 Legend: B sentences, S source length.
 """
@@ -23,7 +24,7 @@ from torch import Tensor
 from dlcli.engine.device import Compute, prepare
 from dlcli.engine.settings import ComputeConfig
 from dlcli.errors import RunFailed, UsageFault
-from dlcli.nmt.attending import AttentionMap, attention_map
+from dlcli.nmt.attention import AttentionMap, attention_map
 from dlcli.nmt.config import SearchConfig
 from dlcli.nmt.fast.paths import fast_paths
 from dlcli.nmt.search import LEAST_ROWS, Hypothesis, check_search, search
@@ -31,67 +32,14 @@ from dlcli.nmt.text import cut_passage, one_line, tidy
 from dlcli.nmt.tokenizer import EOS, PAD, UNK
 from dlcli.nmt.trained import Trained, find_trained
 
-# -- Batches shared out among threads: each is worked on by one, so that nothing waits at every step
-# What compiled functions do takes no lock of Python's. torch's own products run on one thread in
-# each worker, which leaves the number of threads elsewhere as it is.
-
-Task = TypeVar("Task")
-Made = TypeVar("Made")
-
-
-class Stopped(Exception):
-    """Another thread has failed, or the user has had enough: this one's work is not wanted."""
-
-
-def share(
-    work: Callable[[Task, Callable[[], None]], Made], tasks: Sequence[Task], *, threads: int
-) -> list[Made]:
-    """Return what `work` makes of each task, in order.
-
-    Args:
-        work: given a task, and a function that it calls now and then, which raises `Stopped`.
-        tasks: to be begun in this order.
-        threads: how many work at a time; with one task or one thread it is the caller's.
-    """
-    if threads == 1 or len(tasks) < 2:
-        return [work(task, lambda: None) for task in tasks]
-    stop, before = threading.Event(), torch.get_num_threads()
-
-    def look() -> None:
-        if stop.is_set():
-            raise Stopped
-
-    def one(task: Task) -> Made:
-        look()
-        return work(task, look)
-
-    try:
-        with ThreadPoolExecutor(
-            min(threads, len(tasks)), "dl", initializer=torch.set_num_threads, initargs=(1,)
-        ) as pool:
-            try:
-                futures = [pool.submit(one, task) for task in tasks]
-                wait(futures, return_when=FIRST_EXCEPTION)
-            finally:
-                stop.set()  # also where Ctrl-C comes while this thread waits
-                pool.shutdown(wait=False, cancel_futures=True)
-    finally:
-        torch.set_num_threads(before)
-    for future in futures:
-        error = None if future.cancelled() else future.exception()
-        if error is not None and not isinstance(error, Stopped):
-            raise error
-    return [future.result() for future in futures]
-
-
 WIDTH = 8
 """Sources are padded to a multiple of it, whatever batch they are in."""
 USUAL_TOKENS = 128
 """A batch has room for its number of sentences of this length, and for fewer longer ones."""
-LIVE = 4096
-"""Hypotheses of all sentences of a batch at most, so that a wide beam does not take all memory."""
-PORTIONS = 4
-"""Into how many batches a thread's share is cut at least, so that all end at the same time."""
+MOST_HYPOTHESES = 4096
+"""Of all sentences of a batch, so that a wide beam does not take all memory."""
+BATCHES_A_THREAD = 4
+"""At least, so that all threads end at about the same time."""
 BF16_PAYS = True
 """Measured on Multi30k with a beam of 5: 1.45 times as fast by processor time, 283 of 300 captions
 translated alike, BLEU 52.1 against 51.9 of a model after a few epochs."""
@@ -153,8 +101,8 @@ class Translator:
         plain = self.compute.precision
         self.precision = f"int8+{plain}" if int8 else plain
         """What the decoder multiplies in, and then what the encoder does where it is another."""
-        paths, kind = fast_paths(self.model), "int8" if int8 else self.compute.precision
-        self._fast = None if paths is None else paths.search(kind=kind)
+        paths = fast_paths(self.model)
+        self._fast = None if paths is None else paths.search(kind="int8" if int8 else plain)
         if int8 and self._fast is None:
             raise UsageFault(
                 "Translating in int8 takes a CPU with VNNI instructions and a C++ compiler.",
@@ -268,17 +216,19 @@ class Translator:
         )
         # What is compiled as a whole takes one thread a batch; else torch shares out each product.
         threads = self.compute.threads if self._fast and self._fast.one_thread else 1
-        size = min(config.batch_size, max(1, LIVE // config.beam_size))
+        size = min(config.batch_size, max(1, MOST_HYPOTHESES // config.beam_size))
         if threads > 1:
-            size = max(LEAST_ROWS, min(size, -(-len(sentences) // (PORTIONS * threads))))
-        batches = [*_batches([len(ids) for ids in sentences], size=size)][::-1]
+            size = max(LEAST_ROWS, min(size, -(-len(sentences) // (BATCHES_A_THREAD * threads))))
+        batches = [*batches_of([len(ids) for ids in sentences], size=size)][::-1]
 
-        def work(chosen: list[int], between: Callable[[], None]) -> list[list[Hypothesis]]:
+        def work(chosen: list[int], check: Callable[[], None]) -> list[list[Hypothesis]]:
             rows = [sentences[place] for place in chosen]
-            return self._search(rows, config=config, n_best=n_best, between=between)
+            return self._search(rows, config=config, n_best=n_best, between=check)
 
         found: list[list[Hypothesis]] = [[] for _ in sentences]
-        for chosen, made in zip(batches, share(work, batches, threads=threads), strict=True):
+        for chosen, made in zip(
+            batches, run_in_threads(work, batches, threads=threads), strict=True
+        ):
             for place, hypotheses in zip(chosen, made, strict=False):
                 found[place] = hypotheses
         if not all(many and math.isfinite(many[0].score) for many in found):
@@ -314,7 +264,7 @@ class Translator:
     def _padded(self, sentences: list[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """Return ids (B, S) and mask (B, S); B is at least LEAST_ROWS, the last one repeated."""
         rows = sentences + sentences[-1:] * (LEAST_ROWS - len(sentences))
-        S = _width(max(map(len, rows)))
+        S = width_of(max(map(len, rows)))
         padded = [[*ids, EOS, *[PAD] * (S - len(ids) - 1)] for ids in rows]
         source = torch.tensor(padded, device=self.compute.device)
         return source, source != PAD
@@ -344,21 +294,73 @@ class Translator:
         )
 
 
-def _width(tokens: int) -> int:
-    """Return how wide a sentence is padded, `</s>` counted."""
-    return -(-(tokens + 1) // WIDTH) * WIDTH
-
-
-def _batches(lengths: Sequence[int], *, size: int) -> Iterator[list[int]]:
+def batches_of(lengths: Sequence[int], *, size: int) -> Iterator[list[int]]:
     """Yield the places of sentences of the same width, the shortest first."""
     order = sorted(range(len(lengths)), key=lambda place: lengths[place])
     batch: list[int] = []
     for place in order:
-        width = _width(lengths[place])
+        width = width_of(lengths[place])
         room = max(1, min(size, size * USUAL_TOKENS // width))
-        if batch and (len(batch) >= room or _width(lengths[batch[0]]) != width):
+        if batch and (len(batch) >= room or width_of(lengths[batch[0]]) != width):
             yield batch
             batch = []
         batch.append(place)
     if batch:
         yield batch
+
+
+def width_of(tokens: int) -> int:
+    """Return how wide a sentence is padded, `</s>` counted."""
+    return -(-(tokens + 1) // WIDTH) * WIDTH
+
+
+Task = TypeVar("Task")
+Made = TypeVar("Made")
+
+
+class Cancelled(Exception):
+    """Another thread has failed, or the user has interrupted: this one's work is not wanted."""
+
+
+def run_in_threads(
+    work: Callable[[Task, Callable[[], None]], Made], tasks: Sequence[Task], *, threads: int
+) -> list[Made]:
+    """Return what `work` makes of each task, in order; the first failure ends the others.
+
+    What compiled functions do takes no lock of Python's. torch's own products run on one thread in
+    each worker, which leaves the number of threads elsewhere as it is.
+
+    Args:
+        work: given a task, and a function that it calls now and then, which raises `Cancelled`.
+        tasks: to be begun in this order.
+        threads: how many work at a time; with one task or one thread it is the caller's.
+    """
+    if threads == 1 or len(tasks) < 2:
+        return [work(task, lambda: None) for task in tasks]
+    cancelled, before = threading.Event(), torch.get_num_threads()
+
+    def check() -> None:
+        if cancelled.is_set():
+            raise Cancelled
+
+    def one(task: Task) -> Made:
+        check()
+        return work(task, check)
+
+    try:
+        with ThreadPoolExecutor(
+            min(threads, len(tasks)), "dl", initializer=torch.set_num_threads, initargs=(1,)
+        ) as pool:
+            try:
+                futures = [pool.submit(one, task) for task in tasks]
+                wait(futures, return_when=FIRST_EXCEPTION)
+            finally:
+                cancelled.set()  # also where Ctrl-C comes while this thread waits
+                pool.shutdown(wait=False, cancel_futures=True)
+    finally:
+        torch.set_num_threads(before)
+    for future in futures:
+        error = None if future.cancelled() else future.exception()
+        if error is not None and not isinstance(error, Cancelled):
+            raise error
+    return [future.result() for future in futures]

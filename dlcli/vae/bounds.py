@@ -1,4 +1,18 @@
-"""A trained VAE as the evidence estimators want it: its decoder, and its encoder's q(z|x)."""
+"""Estimates of log p(x) under a trained VAE: ELBO and IWAE bounds, and AIS to hold them against.
+
+`stream_bounds` takes all bounds of an image from the same K log-weights: the IWAE bound with k
+samples is averaged over the K/k groups of k. By Jensen's inequality they then rise with k for every
+image, not just on average. Blocks of images stream through; memory grows with K, and with N only by
+a few numbers an image.
+
+`stream_annealed` runs annealed importance sampling. It is low on average, as the bounds are, so the
+higher of two trusted ones is the better. AIS knows nothing of the encoder: where it is below the
+IWAE bound of the same images, its chains have not found the mass that the encoder points at.
+
+`decoder_of` and `posterior_of` show the VAE to the estimators of `dlcli.evidence`.
+
+Legend: N images, B of a block, K samples or chains an image, D latent dimensions.
+"""
 
 from __future__ import annotations
 
@@ -25,120 +39,19 @@ from dlcli.vae.networks import VAE, Flow
 from dlcli.vae.objective import kl_standard_normal, log_weights
 from dlcli.vae.trained import Trained
 
-GPU_ROWS = 65_536
-ENCODED_AT_ONCE = 500
-CONV_ROWS = 128
-"""Rows of a convolutional decoder that are decoded at once on a CPU."""
-
-
-def decoder_of(trained: Trained, *, compute: Compute, of_encoded: bool = False) -> BernoulliDecoder:
-    """Offer the decoder of a run, on the device its model is on.
-
-    Args:
-        trained: the run.
-        compute: precision.
-        of_encoded: of v, where the encoder's Gaussian is, instead of the latents z: what is the
-            same but for a learned prior. Such v have no standard normal prior.
-
-    Raises:
-        UsageFault: with skip connections the decoder is shown x itself, and has no p(x|z).
-    """
-    config = trained.config
-    if config.model.skip:
-        raise UsageFault(
-            f"The decoder of {trained.run.path} sees the encoder's feature maps (--skip), so it is "
-            "no p(x|z) and nothing can be said of p(x).",
-            hint="Choose a run that was trained without --skip.",
-        )
-    device = next(trained.model.parameters()).device
-    rows = CONV_ROWS if config.model.arch == "conv" else BernoulliDecoder.block_rows
-    return BernoulliDecoder(
-        decode=_Decoding(trained.model, compute, of_encoded),
-        latent_dim=trained.model.latent_dim,
-        name=trained.run.path.name,
-        device=device,
-        likelihood=config.objective.likelihood,
-        block_rows=rows if device.type == "cpu" else GPU_ROWS,
-    )
-
-
-def encoded(model: VAE, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and logvar of what the encoder says, (N, D) in float32, of pixels (N, 784).
-
-    Raises:
-        RunFailed: the encoder returned NaN.
-    """
-    parts = [model.encode(rows) for rows in torch.split(pixels, ENCODED_AT_ONCE)]
-    mean, logvar = (torch.cat(part).float() for part in zip(*parts, strict=True))
-    bad = int((~(mean + logvar).isfinite()).any(1).sum())
-    if bad:
-        raise RunFailed(
-            f"The encoder returned NaN or infinity for {bad} of {len(pixels)} images.",
-            hint="Check its weights for NaN; an earlier --checkpoint may be sound.",
-        )
-    return mean, logvar
-
-
-def posterior_of(model: VAE, mean: Tensor, *, logvar: Tensor) -> Proposal:
-    """Offer q(z|x) of images, from what the encoder says of them, both (B, D)."""
-    gaussian = DiagonalGaussian(mean, logvar)
-    return gaussian if model.flow is None else FlowedGaussian(gaussian, model.flow)
-
-
-@dataclass(frozen=True, eq=False)
-class FlowedGaussian:
-    """q(z|x) of a VAE with a learned prior: its encoder's Gaussian, carried along by the flow."""
-
-    gaussian: DiagonalGaussian
-    flow: Flow
-
-    @torch.no_grad()
-    def draw(self, count: int, *, generator: torch.Generator) -> Tensor:
-        """Draw (count, B, D)."""
-        z: Tensor = self.flow(self.gaussian.draw(count, generator=generator))[0]
-        return z
-
-    @torch.no_grad()
-    def log_density(self, z: Tensor) -> Tensor:
-        """Return log q(z): (K, B, D) → (K, B)."""
-        v, log_det = self.flow.inverse(z)
-        return self.gaussian.log_density(v) - log_det
-
-
-class _Decoding:
-    """A decoder in the precision asked for; logits are always float32."""
-
-    def __init__(self, model: VAE, compute: Compute, of_encoded: bool) -> None:
-        self._decode = model.decode_encoded if of_encoded else model.decode
-        self._compute = compute
-
-    def __call__(self, z: Tensor) -> Tensor:
-        with self._compute.autocast():
-            return self._decode(z).to(torch.float32)
-
-
-# -- Lower bounds of log p(x) from posterior samples, image by image: ELBO and IWAE bounds, paired
-# All bounds of an image come from the same K log-weights: the IWAE bound with k samples is averaged
-# over the K/k groups of k. By Jensen's inequality they then rise with k for every image, not just
-# on average. Blocks of images stream through; memory grows with K and with N only by a few numbers
-# an image.
-#
-# Legend: N images, B of a block, K samples an image, D latent dimensions.
-
 ROWS_AT_ONCE = 100_000
 """Latents of a block, 8 MB for 20 dimensions; a GPU takes more at once."""
 GPU_ROWS_AT_ONCE = 2_000_000
 LATENTS_AT_ONCE = 4096
 """That a flow is given at once: its hidden units are twice the numbers of a latent."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Average:
-    """A mean over images."""
-
-    value: float
-    std_error: float | None
-    """Over images; None for a single one."""
+ENCODED_AT_ONCE = 500
+CONV_ROWS = 128
+"""Rows of a convolutional decoder that are decoded at once on a CPU."""
+GPU_ROWS = 65_536
+IMAGES_AT_ONCE = 16
+"""That AIS anneals by one schedule."""
+AIS_STAGE = "AIS"
+"""What a line of progress calls it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -192,17 +105,20 @@ class Bounds:
         return True
 
 
+@dataclass(frozen=True, kw_only=True)
+class Average:
+    """A mean over images."""
+
+    value: float
+    std_error: float | None
+    """Over images; None for a single one."""
+
+
 def average(values: Tensor) -> Average:
     """Average over images, (N,), with its standard error."""
     count = len(values)
     spread = values.std().item() / math.sqrt(count) if count > 1 else None
     return Average(value=values.mean().item(), std_error=spread)
-
-
-def group_sizes(k: int) -> list[int]:
-    """Return the sample counts to report: 5, 50, 500, … below k, and k itself."""
-    sizes = [5 * 10**power for power in range(7) if 5 * 10**power < k]
-    return [*sizes, k]
 
 
 @torch.inference_mode()
@@ -300,17 +216,10 @@ def grouped_bound(log_w: Tensor, *, size: int) -> Tensor:
     return torch.logsumexp(groups, dim=1).mean(0) - math.log(size)
 
 
-# -- log p(x) of a trained VAE by annealed importance sampling, beside the IWAE bound it must beat
-# Both are low on average, so the higher of two trusted ones is the better. AIS knows nothing of the
-# encoder: where it is below the IWAE bound of the same images its chains have not found the mass
-# that the encoder points at, and it is doubtful.
-#
-# Legend: N images, K chains an image.
-
-IMAGES_AT_ONCE = 16
-"""They share a schedule."""
-STAGE = "AIS"
-"""What a line of progress calls it."""
+def group_sizes(k: int) -> list[int]:
+    """Return the sample counts to report: 5, 50, 500, … below k, and k itself."""
+    sizes = [5 * 10**power for power in range(7) if 5 * 10**power < k]
+    return [*sizes, k]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -350,17 +259,6 @@ class AnnealedNll:
         return "above the IWAE bound of the same images, as it should be"
 
 
-@dataclass(frozen=True, eq=False)
-class _Batch:
-    estimates: list[Estimate]
-    schedule: Schedule
-    annealed: Annealed
-
-    @property
-    def evaluations(self) -> int:
-        return (self.schedule.evaluations + self.annealed.evaluations) * len(self.estimates)
-
-
 def stream_annealed(
     decoder: LatentModel,
     pixels: Tensor,
@@ -393,40 +291,133 @@ def stream_annealed(
     done = 0
     for x in torch.split(pixels, IMAGES_AT_ONCE):
         of_batch = part_of(progress, start=done / len(pixels), share=len(x) / len(pixels))
-        of_batch(STAGE, 0.0)  # a pilot takes a while
+        of_batch(AIS_STAGE, 0.0)  # a pilot takes a while
         schedule = choose_schedule(decoder, x, generator=generator, temperatures=temperatures)
-        count = count_progress(schedule.temperatures, stage=STAGE, progress=of_batch)
+        count = count_progress(schedule.temperatures, stage=AIS_STAGE, progress=of_batch)
         done += len(x)
         found = anneal(
             decoder, x, schedule=schedule, chains=chains, generator=generator, progress=count
         )
         summary = summarize(found.log_weight)
         estimates = [assess(summary.column(b), name="ais") for b in range(len(x))]
-        batches.append(_Batch(estimates, schedule, found))
-        yield _summary(batches, iwae=iwae, chains=chains, elapsed_s=time.monotonic() - began)
+        batches.append((estimates, schedule, found))
+        yield _annealed_nll(batches, iwae=iwae, chains=chains, elapsed_s=time.monotonic() - began)
 
 
-def _summary(batches: list[_Batch], *, iwae: Tensor, chains: int, elapsed_s: float) -> AnnealedNll:
-    every = [estimate for batch in batches for estimate in batch.estimates]
+_Batch = tuple[list[Estimate], Schedule, Annealed]
+
+
+def _annealed_nll(
+    batches: list[_Batch], *, iwae: Tensor, chains: int, elapsed_s: float
+) -> AnnealedNll:
+    every = [estimate for estimates, _, _ in batches for estimate in estimates]
     log_p = torch.tensor([estimate.log_p for estimate in every], dtype=torch.float64)
     errors = torch.tensor([estimate.std_error for estimate in every], dtype=torch.float64)
-    difference = log_p - iwae[: len(every)]
-    above, mean = average(difference), average(log_p)
+    iwae = iwae[: len(every)]
+    above, mean = average(log_p - iwae), average(log_p)
     words = [estimate.verdict for estimate in every]
-    acceptance = torch.cat([batch.annealed.acceptance for batch in batches])
     return AnnealedNll(
         images=len(every),
         chains=chains,
-        temperatures=tuple(batch.schedule.temperatures for batch in batches),
+        temperatures=tuple(schedule.temperatures for _, schedule, _ in batches),
         value=-mean.value,
         std_error=mean.std_error,
         monte_carlo_error=float(errors.square().sum().sqrt()) / len(every),
-        iwae=-float(iwae[: len(every)].mean()),
+        iwae=-float(iwae.mean()),
         above_iwae=above,
         doubtful=above.value < 0,
-        images_below=int((difference < 0).sum()),
+        images_below=int((log_p < iwae).sum()),
         verdicts={word: words.count(word) for word in ("trust", "doubt", "reject")},
-        acceptance=float(acceptance.mean()),
-        evaluations=sum(batch.evaluations for batch in batches),
+        acceptance=float(torch.cat([found.acceptance for _, _, found in batches]).mean()),
+        evaluations=sum(
+            (schedule.evaluations + found.evaluations) * len(estimates)
+            for estimates, schedule, found in batches
+        ),
         elapsed_s=elapsed_s,
     )
+
+
+def decoder_of(trained: Trained, *, compute: Compute, of_encoded: bool = False) -> BernoulliDecoder:
+    """Offer the decoder of a run, on the device its model is on.
+
+    Args:
+        trained: the run.
+        compute: precision.
+        of_encoded: of v, where the encoder's Gaussian is, instead of the latents z: what is the
+            same but for a learned prior. Such v have no standard normal prior.
+
+    Raises:
+        UsageFault: with skip connections the decoder is shown x itself, and has no p(x|z).
+    """
+    config = trained.config
+    if config.model.skip:
+        raise UsageFault(
+            f"The decoder of {trained.run.path} sees the encoder's feature maps (--skip), so it is "
+            "no p(x|z) and nothing can be said of p(x).",
+            hint="Choose a run that was trained without --skip.",
+        )
+    device = next(trained.model.parameters()).device
+    rows = CONV_ROWS if config.model.arch == "conv" else BernoulliDecoder.block_rows
+    return BernoulliDecoder(
+        decode=_Decoding(trained.model, compute, of_encoded),
+        latent_dim=trained.model.latent_dim,
+        name=trained.run.path.name,
+        device=device,
+        likelihood=config.objective.likelihood,
+        block_rows=rows if device.type == "cpu" else GPU_ROWS,
+    )
+
+
+class _Decoding:
+    """A decoder in the precision asked for; logits are always float32."""
+
+    def __init__(self, model: VAE, compute: Compute, of_encoded: bool) -> None:
+        self._decode = model.decode_encoded if of_encoded else model.decode
+        self._compute = compute
+
+    def __call__(self, z: Tensor) -> Tensor:
+        with self._compute.autocast():
+            return self._decode(z).to(torch.float32)
+
+
+def encoded(model: VAE, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and logvar of what the encoder says, (N, D) in float32, of pixels (N, 784).
+
+    Raises:
+        RunFailed: the encoder returned NaN.
+    """
+    parts = [model.encode(rows) for rows in torch.split(pixels, ENCODED_AT_ONCE)]
+    mean, logvar = (torch.cat(part).float() for part in zip(*parts, strict=True))
+    bad = int((~(mean + logvar).isfinite()).any(1).sum())
+    if bad:
+        raise RunFailed(
+            f"The encoder returned NaN or infinity for {bad} of {len(pixels)} images.",
+            hint="Check its weights for NaN; an earlier --checkpoint may be sound.",
+        )
+    return mean, logvar
+
+
+def posterior_of(model: VAE, mean: Tensor, *, logvar: Tensor) -> Proposal:
+    """Offer q(z|x) of images, from what the encoder says of them, both (B, D)."""
+    gaussian = DiagonalGaussian(mean, logvar)
+    return gaussian if model.flow is None else FlowedGaussian(gaussian, model.flow)
+
+
+@dataclass(frozen=True, eq=False)
+class FlowedGaussian:
+    """q(z|x) of a VAE with a learned prior: its encoder's Gaussian, carried along by the flow."""
+
+    gaussian: DiagonalGaussian
+    flow: Flow
+
+    @torch.no_grad()
+    def draw(self, count: int, *, generator: torch.Generator) -> Tensor:
+        """Draw (count, B, D)."""
+        z: Tensor = self.flow(self.gaussian.draw(count, generator=generator))[0]
+        return z
+
+    @torch.no_grad()
+    def log_density(self, z: Tensor) -> Tensor:
+        """Return log q(z): (K, B, D) → (K, B)."""
+        v, log_det = self.flow.inverse(z)
+        return self.gaussian.log_density(v) - log_det

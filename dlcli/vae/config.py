@@ -1,4 +1,4 @@
-"""The settings of the variational auto-encoder: network, pixels, objective, and all of a training.
+"""The settings of the variational auto-encoder: network, pixels, objective, training, evaluation.
 
 Reading this needs neither torch nor pydantic; `check` holds what ties one setting to another.
 """
@@ -13,6 +13,9 @@ from annotated_types import Ge, Le, Lt
 from dlcli.engine.config import STRICT, setting, setting_like
 from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig, Precision
 from dlcli.errors import ConfigError
+
+DEFAULT_IMAGES = 1000
+"""Test images that `dl vae eval` takes unless it is told."""
 
 Width = Annotated[int, Ge(1), Le(65_536)]
 
@@ -115,7 +118,6 @@ class VaeDataConfig:
         0,
         flag="--validation",
         help="images taken from the end of the training set to validate on",
-        source="seed: none",
         signature=None,
     )
     train_images: Annotated[int, Ge(0)] = setting(
@@ -197,8 +199,72 @@ class VaeTrainConfig:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class VaeEvalConfig:
+    """Everything that `dl vae eval` can be told."""
+
+    __pydantic_config__ = STRICT
+
+    k: Annotated[int, Ge(1), Le(1_000_000)] = setting(
+        5000,
+        flag="--k",
+        help="posterior samples an image in the IWAE bound",
+        source="Burda et al. 2016, section 5",
+    )
+    images: Annotated[int, Ge(1)] | None = setting(
+        None,
+        flag="--images",
+        help=f"test images, drawn once and for all; none is {DEFAULT_IMAGES:,}, or all where there "
+        "are fewer",
+    )
+    ais: bool = setting(
+        False,
+        flag="--ais/--no-ais",
+        help="also estimate by annealed importance sampling, on some of the images",
+        source="Wu et al. 2017",
+    )
+    ais_images: Annotated[int, Ge(1)] = setting(
+        16, flag="--ais-images", help="images to anneal, the first of those evaluated"
+    )
+    ais_chains: Annotated[int, Ge(2), Le(10_000)] = setting(
+        64, flag="--ais-chains", help="annealing chains an image; fewer than 32 are never trusted"
+    )
+    ais_temperatures: Annotated[int, Ge(0), Le(100_000)] = setting(
+        0, flag="--ais-temperatures", help="steps from prior to posterior; 0 lets a pilot choose"
+    )
+    checkpoints: Literal["none", "all"] = setting(
+        "none",
+        flag="--checkpoints",
+        help="all: ELBO, IWAE bound and their gap at every snapshot the run kept, in one figure",
+        source="assignment, Question 5",
+    )
+    checkpoints_k: Annotated[int, Ge(1), Le(1_000_000)] = setting(
+        500, flag="--checkpoints-k", help="posterior samples an image at a snapshot"
+    )
+    judge: bool = setting(
+        False,
+        flag="--judge/--no-judge",
+        help="let a digit classifier read generated images and say how ambiguous they are",
+        source="assignment, Questions 10 and 11",
+    )
+    judge_images: Annotated[int, Ge(1), Le(1_000_000)] = setting(
+        10_000, flag="--judge-images", help="generated images that the judge reads"
+    )
+    device: str = setting_like(ComputeConfig, "device")
+    precision: Precision = setting_like(
+        ComputeConfig,
+        "precision",
+        default="fp32",
+        help="of the decoder: fp32, bf16 (autocast), or auto, which is fp32",
+    )
+    seed: Annotated[int, Ge(0), Lt(2**63)] = setting_like(
+        ComputeConfig, "seed", help="of noise and pixels: one number for every random choice"
+    )
+    threads: Annotated[int, Ge(0), Le(1024)] = setting_like(ComputeConfig, "threads")
+
+
 def check(config: VaeTrainConfig) -> None:
-    """Hold settings against one another.
+    """Hold the settings of a training against one another.
 
     Raises:
         ConfigError: two of them contradict each other, or one has no effect beside the other.
@@ -319,73 +385,3 @@ def check_model(config: VaeModelConfig) -> None:
                 f"{most if least == most else f'{least} to {most}'}.",
                 hint=f"Name the numbers of feature maps at {where} pixels.",
             )
-
-
-# -- Settings of `dl vae eval`: how hard to look, at how many images, by which estimators
-# Reading this module needs neither torch nor pydantic.
-
-DEFAULT_IMAGES = 1000
-
-
-@dataclass(frozen=True, kw_only=True)
-class VaeEvalConfig:
-    """Everything that `dl vae eval` can be told."""
-
-    __pydantic_config__ = STRICT
-
-    k: Annotated[int, Ge(1), Le(1_000_000)] = setting(
-        5000,
-        flag="--k",
-        help="posterior samples an image in the IWAE bound",
-        source="Burda et al. 2016, section 5",
-    )
-    images: Annotated[int, Ge(1)] | None = setting(
-        None,
-        flag="--images",
-        help=f"test images, drawn once and for all; none is {DEFAULT_IMAGES:,}, or all where there "
-        "are fewer",
-    )
-    ais: bool = setting(
-        False,
-        flag="--ais/--no-ais",
-        help="also estimate by annealed importance sampling, on some of the images",
-        source="Wu et al. 2017",
-    )
-    ais_images: Annotated[int, Ge(1)] = setting(
-        16, flag="--ais-images", help="images to anneal, the first of those evaluated"
-    )
-    ais_chains: Annotated[int, Ge(2), Le(10_000)] = setting(
-        64, flag="--ais-chains", help="annealing chains an image; fewer than 32 are never trusted"
-    )
-    ais_temperatures: Annotated[int, Ge(0), Le(100_000)] = setting(
-        0, flag="--ais-temperatures", help="steps from prior to posterior; 0 lets a pilot choose"
-    )
-    checkpoints: Literal["none", "all"] = setting(
-        "none",
-        flag="--checkpoints",
-        help="all: ELBO, IWAE bound and their gap at every snapshot the run kept, in one figure",
-        source="assignment, Question 5",
-    )
-    checkpoints_k: Annotated[int, Ge(1), Le(1_000_000)] = setting(
-        500, flag="--checkpoints-k", help="posterior samples an image at a snapshot"
-    )
-    judge: bool = setting(
-        False,
-        flag="--judge/--no-judge",
-        help="let a digit classifier read generated images and say how ambiguous they are",
-        source="assignment, Questions 10 and 11",
-    )
-    judge_images: Annotated[int, Ge(1), Le(1_000_000)] = setting(
-        10_000, flag="--judge-images", help="generated images that the judge reads"
-    )
-    device: str = setting_like(ComputeConfig, "device")
-    precision: Precision = setting_like(
-        ComputeConfig,
-        "precision",
-        default="fp32",
-        help="of the decoder: fp32, bf16 (autocast), or auto, which is fp32",
-    )
-    seed: Annotated[int, Ge(0), Lt(2**63)] = setting_like(
-        ComputeConfig, "seed", help="of noise and pixels: one number for every random choice"
-    )
-    threads: Annotated[int, Ge(0), Le(1024)] = setting_like(ComputeConfig, "threads")

@@ -1,4 +1,4 @@
-"""The outcome of training VAEs, in words: one run, several seeds, or the cells of a grid."""
+"""What trainings and evaluations of VAEs found, as tables, words and figures."""
 
 from __future__ import annotations
 
@@ -9,13 +9,28 @@ from typing import TYPE_CHECKING
 from rich.console import RenderableType
 
 from dlcli.display.plots import Line, lines
-from dlcli.display.tables import ResultTable, count, duration, facts, number, out_of, with_error
+from dlcli.display.tables import (
+    ResultTable,
+    count,
+    duration,
+    facts,
+    interval,
+    number,
+    out_of,
+    with_error,
+)
 
 if TYPE_CHECKING:
     from dlcli.vae.bounds import AnnealedNll, Average
+    from dlcli.vae.gradients import GradientComparison, TargetComparison
     from dlcli.vae.judge import Ambiguity
-    from dlcli.vae.study import Nll, SnapshotBounds, VaeEvaluation
+    from dlcli.vae.nll import Nll, SnapshotBounds, VaeEvaluation
     from dlcli.vae.trained import TrainResult
+
+
+FEW_EFFECTIVE = 5.0
+"""Effective samples an image below which an IWAE bound may still be far from log p(x)."""
+GREY = "grey pixels have no density under a Bernoulli likelihood"
 
 
 def trained_facts(result: TrainResult) -> ResultTable:
@@ -60,13 +75,6 @@ def trained_table(results: Mapping[str, TrainResult], *, what: str) -> ResultTab
     ]
     signatures = {label: result.signature for label, result in results.items()}
     return ResultTable(columns, rows, signatures=signatures)
-
-
-# -- A VAE's evaluation in words, and its snapshots in one figure
-
-FEW_EFFECTIVE = 5.0
-"""Effective samples an image below which an IWAE bound may still be far from log p(x)."""
-GREY = "grey pixels have no density under a Bernoulli likelihood"
 
 
 def evaluation_words(found: VaeEvaluation) -> list[RenderableType]:
@@ -211,3 +219,29 @@ def _ambiguity(found: Ambiguity) -> ResultTable:
         "judge": f"{100 * found.judge_accuracy:.2f} % of the {found.judge_data} test digits right",
     }
     return facts(shown, title="How ambiguous generated digits are")
+
+
+def gradients_table(found: GradientComparison, *, signature: str) -> ResultTable:
+    """Show how much each estimator of each gradient scatters."""
+    heads = ("gradient of", "estimator", "variance", "times pathwise", "95% interval", "agrees")
+    title = (
+        f"Gradient of the reconstruction term, {found.images} images, {found.samples} samples each"
+    )
+    rows = [*_gradient_rows(found.outputs), *_gradient_rows(found.parameters)]
+    return ResultTable(heads, rows, title=title, signatures=signature)
+
+
+def _gradient_rows(target: TargetComparison) -> list[tuple[object, ...]]:
+    """Return the table's rows about one gradient."""
+    rows: list[tuple[object, ...]] = [
+        (target.target, "pathwise (reparametrisation)", target.pathwise.variance, 1, None, None)
+    ]
+    for name, scatter, contrast in (
+        ("score function", target.score, target.against_score),
+        ("score function, best baseline", target.score_baseline, target.against_baseline),
+    ):
+        low, high = contrast.ratio_ci95
+        agrees = "yes" if contrast.agrees else "no"
+        ratio = (contrast.ratio, interval(low, high, digits=3))
+        rows.append(("", name, scatter.variance, *ratio, agrees))
+    return rows

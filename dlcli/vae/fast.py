@@ -68,9 +68,12 @@ def takes_negative_elbo(vae: VAE, objective: VaeObjectiveConfig, pixels: Tensor)
         return False
     if not claims(vae, _MLP) or vae.flow is not None:
         return False
-    halves = [type(layer) for half in (vae.encoder, vae.decoder) for layer in _leaves(half)]
-    # Both halves alternate, and the encoder ends on a ReLU: so does the sequence of both.
-    return halves == ([nn.Linear, nn.ReLU] * len(halves))[: len(halves)]
+    encoder, decoder = (
+        [type(layer) for layer in _leaves(half)] for half in (vae.encoder, vae.decoder)
+    )
+    pair = [nn.Linear, nn.ReLU]
+    deep, high = len(encoder) // 2, len(decoder) // 2
+    return encoder == pair * deep and decoder == [*pair * high, nn.Linear]
 
 
 def _leaves(module: nn.Module) -> list[nn.Module]:

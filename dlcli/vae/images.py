@@ -1,7 +1,9 @@
-"""Pixels: from bytes 0 to 255 to the numbers in [0, 1] that a VAE sees.
+"""The images of a VAE: what is trained on and tested on, and the pixels in [0, 1] that it sees.
 
-- `none`: the grey value itself, x/255. A Bernoulli cross-entropy against it is what the seed trains
-  on, but it is not the likelihood of anything.
+`load_splits` cuts a data set, `model_input` turns bytes 0 to 255 into pixels in one of three ways:
+
+- `none`: the grey value itself, x/255. A Bernoulli cross-entropy against it is what the assignment
+  trains on, but it is not the likelihood of anything.
 - `dynamic`: a Bernoulli draw with mean x/255, made anew each time an image is used (Salakhutdinov &
   Murray 2008; Burda et al. 2016).
 - `fixed`: one such draw for the whole set. It is our own, by the published seed `FIXED_SEED`; it is
@@ -34,76 +36,6 @@ DESCRIPTIONS = {
     "fixed": f"binarized-once-by-dlcli-seed-{FIXED_SEED}",
 }
 """What a signature says of each way."""
-
-
-def flat(images: Tensor) -> Tensor:
-    """View images (N, 28, 28) as rows (N, 784).
-
-    Raises:
-        ValueError: they are not uint8 or not of 784 pixels.
-    """
-    if images.dtype != torch.uint8:
-        raise ValueError(f"pixels must be uint8 in 0 to 255, not {images.dtype}")
-    rows = images.flatten(1)
-    if rows.shape[1] != PIXELS:
-        raise ValueError(f"images must have {PIXELS} pixels, not {rows.shape[1]}")
-    return rows
-
-
-def grey(rows: Tensor) -> Tensor:
-    """Scale bytes to float32 in [0, 1]."""
-    return rows.to(torch.float32).div_(255)
-
-
-def threshold_draws(count: int, *, generator: torch.Generator) -> Tensor:
-    """Draw uint8 (count, 784), uniform on 0 to 254, on the generator's device.
-
-    A byte x exceeds its draw with probability exactly x/255.
-    """
-    draws = torch.empty(count, PIXELS, dtype=torch.uint8, device=generator.device)
-    return draws.random_(0, 255, generator=generator)
-
-
-def binarize(rows: Tensor, *, draws: Tensor) -> Tensor:
-    """Compare bytes with their draws: float32, 1 with probability x/255 and else 0."""
-    return (rows > draws).to(torch.float32)
-
-
-def fixed_draw(images: Tensor, *, split: str) -> Tensor:
-    """Binarise a whole set once: bytes 0 and 255, the same on every machine and in every run.
-
-    Args:
-        images: (N, 28, 28) or (N, 784) uint8, on the CPU, the split in its published order.
-        split: "train" or "test"; each has its own draw.
-
-    Returns:
-        uint8 of the same shape.
-    """
-    rows = flat(images)
-    stream = named_generator(FIXED_SEED, "fixed binarization", split)
-    out = torch.empty_like(rows)
-    for start in range(0, len(rows), 1000):
-        part = rows[start : start + 1000]
-        out[start : start + 1000] = (part > threshold_draws(len(part), generator=stream)) * 255
-    return out.view_as(images)
-
-
-def model_input(rows: Tensor, *, way: str, generator: torch.Generator | None = None) -> Tensor:
-    """Turn bytes (B, 784) into the pixels of one use.
-
-    Args:
-        rows: uint8; for `fixed`, what `fixed_draw` made.
-        way: `none`, `dynamic` or `fixed`.
-        generator: on the device of `rows`; needed for `dynamic` only.
-    """
-    if way != "dynamic":
-        return grey(rows)
-    if generator is None:
-        raise ValueError("dynamic binarisation needs a generator")
-    return binarize(rows, draws=threshold_draws(len(rows), generator=generator))
-
-
-# -- The images of a training: what is trained on, validated on, and read once at the end
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -196,3 +128,70 @@ def pick_test_images(
                 hint=f"Test images are numbered 0 to {len(images) - 1}.",
             )
     return images[list(numbers)]
+
+
+def flat(images: Tensor) -> Tensor:
+    """View images (N, 28, 28) as rows (N, 784).
+
+    Raises:
+        ValueError: they are not uint8 or not of 784 pixels.
+    """
+    if images.dtype != torch.uint8:
+        raise ValueError(f"pixels must be uint8 in 0 to 255, not {images.dtype}")
+    rows = images.flatten(1)
+    if rows.shape[1] != PIXELS:
+        raise ValueError(f"images must have {PIXELS} pixels, not {rows.shape[1]}")
+    return rows
+
+
+def grey(rows: Tensor) -> Tensor:
+    """Scale bytes to float32 in [0, 1]."""
+    return rows.to(torch.float32).div_(255)
+
+
+def threshold_draws(count: int, *, generator: torch.Generator) -> Tensor:
+    """Draw uint8 (count, 784), uniform on 0 to 254, on the generator's device.
+
+    A byte x exceeds its draw with probability exactly x/255.
+    """
+    draws = torch.empty(count, PIXELS, dtype=torch.uint8, device=generator.device)
+    return draws.random_(0, 255, generator=generator)
+
+
+def binarize(rows: Tensor, *, draws: Tensor) -> Tensor:
+    """Compare bytes with their draws: float32, 1 with probability x/255 and else 0."""
+    return (rows > draws).to(torch.float32)
+
+
+def fixed_draw(images: Tensor, *, split: str) -> Tensor:
+    """Binarise a whole set once: bytes 0 and 255, the same on every machine and in every run.
+
+    Args:
+        images: (N, 28, 28) or (N, 784) uint8, on the CPU, the split in its published order.
+        split: "train" or "test"; each has its own draw.
+
+    Returns:
+        uint8 of the same shape.
+    """
+    rows = flat(images)
+    stream = named_generator(FIXED_SEED, "fixed binarization", split)
+    out = torch.empty_like(rows)
+    for start in range(0, len(rows), 1000):
+        part = rows[start : start + 1000]
+        out[start : start + 1000] = (part > threshold_draws(len(part), generator=stream)) * 255
+    return out.view_as(images)
+
+
+def model_input(rows: Tensor, *, way: str, generator: torch.Generator | None = None) -> Tensor:
+    """Turn bytes (B, 784) into the pixels of one use.
+
+    Args:
+        rows: uint8; for `fixed`, what `fixed_draw` made.
+        way: `none`, `dynamic` or `fixed`.
+        generator: on the device of `rows`; needed for `dynamic` only.
+    """
+    if way != "dynamic":
+        return grey(rows)
+    if generator is None:
+        raise ValueError("dynamic binarisation needs a generator")
+    return binarize(rows, draws=threshold_draws(len(rows), generator=generator))

@@ -1,7 +1,8 @@
-"""A judge of digits: a small classifier, trained once on real ones, that reads generated ones.
+"""How ambiguous generated digits are (Questions 10 and 11), by a classifier.
 
-Three convolutions with batch normalisation, 784 pixels → 10 logits. It never sees a generated
-image in training. On MNIST it errs on fewer than 0.8% of the test digits.
+`find_judge` trains the classifier once, on real digits alone, and keeps it: three convolutions with
+batch normalisation, 784 pixels → 10 logits, which err on fewer than 0.8% of MNIST's test digits.
+`stream_ambiguity` lets it read real digits and generated ones.
 
 Legend: N images, B of a batch.
 """
@@ -26,8 +27,13 @@ from dlcli.errors import CheckpointError, RunFailed
 from dlcli.vae.networks import VAE
 from dlcli.vae.objective import pixel_values
 
-KIND = "judge"
+SURE = 0.9
+"""A digit whose largest class probability is below this is ambiguous."""
+DECODED_AT_ONCE = 1000
+READ_AT_ONCE = 500
 CLASSES = 10
+
+KIND = "judge"
 VERSION = 1
 """Of recipe and network: raised where either changes, so that no old judge is taken for a new."""
 SEED = 0
@@ -36,165 +42,24 @@ BATCH = 100
 PEAK_LR = 6e-3
 SHIFT = 2
 """Training digits are moved by up to this many pixels."""
-READ_AT_ONCE = 500
 UPDATES_OF_SMALL_SETS = 400
 """Small data sets are gone through more often."""
 
 Notice = Callable[[str], object]
 
 
-class JudgeNetwork(nn.Sequential):
-    """Pixels (B, 1, 28, 28) in [0, 1] → logits (B, 10)."""
+@dataclass(frozen=True, kw_only=True)
+class Ambiguity:
+    """Generated digits as a judge reads them."""
 
-    def __init__(self) -> None:
-        super().__init__(*_block(1, 16), *_block(16, 32), *_block(32, 64), nn.Flatten())
-        self.append(nn.Linear(64 * 3 * 3, CLASSES))
-
-
-def _block(inputs: int, outputs: int) -> list[nn.Module]:
-    return [
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
-        nn.MaxPool2d(2),
-        nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
-    ]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Judge:
-    """A trained judge."""
-
-    network: nn.Module
-    data: str
-    accuracy: float
-    """On the data set's test digits, 0 to 1."""
-    least_ink: float
-    """The 0.5th percentile of ink (sum of the pixels) among training digits."""
-
-    @torch.inference_mode()
-    def read(self, pixels: Tensor) -> Tensor:
-        """Return log class probabilities (N, 10) of pixels (N, 784) in [0, 1]."""
-        parts = torch.split(pixels.view(-1, 1, 28, 28), READ_AT_ONCE)
-        return torch.cat([F.log_softmax(self.network(part), dim=1) for part in parts])
-
-
-def find_judge(name: str, *, offline: bool = False, notice: Notice) -> Judge:
-    """Return the judge of a data set: from the cache, or trained now and kept there.
-
-    Args:
-        name: the data set's true name, such as `mnist`.
-        offline: never ask the network for the data.
-        notice: told one sentence where training begins.
-
-    Raises:
-        DataError: the data set cannot be had.
-    """
-    path = judge_file(name)
-    try:
-        return _read(path, name=name)
-    except CheckpointError:
-        data = load_images(name, offline=offline, notice=notice)
-        notice(f"Training a judge of {name} digits, once: a minute or two on a CPU.")
-        judge = train_judge(data)
-        _keep(judge, path, notice=notice)
-        return judge
-
-
-def judge_file(name: str) -> Path:
-    """Return where the judge of a data set is kept."""
-    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
-    return cache().folder.parent / "judges" / f"{digest}-v{VERSION}.pt"
-
-
-def train_judge(data: ImageData, *, epochs: int = EPOCHS, seed: int = SEED) -> Judge:
-    """Train a judge; torch's global random state is left as it was.
-
-    Args:
-        data: training digits with labels, and test digits to measure the accuracy on.
-        epochs: passes over the training digits; more where they are few.
-        seed: of weights, order and shifts.
-
-    Raises:
-        RunFailed: there are fewer than two training digits.
-    """
-    if len(data.train) < 2:
-        raise RunFailed(
-            f"{data.name} has too few digits to train a judge.", hint="Use a larger data set."
-        )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = JudgeNetwork()
-    _fit(network, data, epochs=epochs, seed=seed)
-    network.eval()
-    judge = Judge(network=network, data=data.name, accuracy=0.0, least_ink=_least_ink(data.train))
-    found = judge.read(data.test.flatten(1).float() / 255).argmax(1)
-    accuracy = float((found == data.test_labels).double().mean())
-    return Judge(network=network, data=data.name, accuracy=accuracy, least_ink=judge.least_ink)
-
-
-def _fit(network: nn.Module, data: ImageData, *, epochs: int, seed: int) -> None:
-    """Run one cycle of learning rates (Smith & Topin 2019), every batch shifted as a whole."""
-    N = len(data.train)
-    per_epoch = max(1, N // BATCH)
-    epochs = max(epochs, -(-UPDATES_OF_SMALL_SETS // per_epoch))
-    optimizer = torch.optim.Adam(network.parameters())
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, max_lr=PEAK_LR, total_steps=epochs * per_epoch
-    )
-    network.train()
-    for epoch in range(epochs):
-        stream = generator(seed, "judge", epoch)
-        order = torch.randperm(N, generator=stream)
-        shifts = torch.randint(-SHIFT, SHIFT + 1, (per_epoch, 2), generator=stream).tolist()
-        for step, shift in enumerate(shifts):
-            rows = order[step * BATCH : (step + 1) * BATCH]
-            x = torch.roll(data.train[rows], shift, dims=(1, 2))[:, None].float() / 255
-            loss = F.cross_entropy(network(x), data.train_labels[rows])
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            optimizer.step()
-            schedule.step()
-
-
-def _least_ink(images: Tensor) -> float:
-    ink = images.flatten(1).sum(1, dtype=torch.float64) / 255
-    return float(ink.quantile(0.005))
-
-
-def _read(path: Path, *, name: str) -> Judge:
-    state = load_checkpoint(path, kind=KIND)
-    network = JudgeNetwork()
-    try:
-        network.load_state_dict(state["model"])
-        accuracy, least_ink = float(state["accuracy"]), float(state["least_ink"])
-        known = state["data"] == name
-    except (KeyError, RuntimeError, TypeError, ValueError, AttributeError):
-        known = False
-    if not known:
-        raise CheckpointError(f"{path} is no judge of {name}.", hint="It will be trained again.")
-    return Judge(network=network.eval(), data=name, accuracy=accuracy, least_ink=least_ink)
-
-
-def _keep(judge: Judge, path: Path, *, notice: Notice) -> None:
-    state = {
-        "model": judge.network.state_dict(),
-        "data": judge.data,
-        "accuracy": judge.accuracy,
-        "least_ink": judge.least_ink,
-    }
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_checkpoint(path, state, kind=KIND)
-    except (OSError, RunFailed) as error:
-        notice(f"The judge could not be kept at {path}: {error}")
-
-
-# -- The seed's eye test made a number: how ambiguous are generated digits (Questions 10 and 11)?
-# Legend: N images.
-
-SURE = 0.9
-"""A digit whose largest class probability is below this is ambiguous."""
-DECODED_AT_ONCE = 1000
+    generated: Reading
+    real: Reading
+    """Of the data set's test digits, grey: what is ambiguous about digits as such."""
+    pixels: str
+    """What was read: means of p(x|z), z from the prior."""
+    judge_accuracy: float
+    """On the data set's test digits."""
+    judge_data: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,20 +82,6 @@ class Reading:
         """Entropy of the class shares over log 10: 1 where all digits are equally frequent."""
         terms = [share * math.log(share) for share in self.class_shares if share > 0]
         return -math.fsum(terms) / math.log(CLASSES)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ambiguity:
-    """Generated digits as a judge reads them."""
-
-    generated: Reading
-    real: Reading
-    """Of the data set's test digits, grey: what is ambiguous about digits as such."""
-    pixels: str
-    """What was read: means of p(x|z), z from the prior."""
-    judge_accuracy: float
-    """On the data set's test digits."""
-    judge_data: str
 
 
 @torch.inference_mode()
@@ -297,3 +148,149 @@ def summarize_reading(log_probs: Tensor, *, ink: Tensor, least_ink: float) -> Re
         nearly_empty=float((ink < least_ink).double().mean()),
         class_shares=tuple(shares.tolist()),
     )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Judge:
+    """A trained judge."""
+
+    network: nn.Module
+    data: str
+    accuracy: float
+    """On the data set's test digits, 0 to 1."""
+    least_ink: float
+    """The 0.5th percentile of ink (sum of the pixels) among training digits."""
+
+    @torch.inference_mode()
+    def read(self, pixels: Tensor) -> Tensor:
+        """Return log class probabilities (N, 10) of pixels (N, 784) in [0, 1]."""
+        parts = torch.split(pixels.view(-1, 1, 28, 28), READ_AT_ONCE)
+        return torch.cat([F.log_softmax(self.network(part), dim=1) for part in parts])
+
+
+def find_judge(name: str, *, offline: bool = False, notice: Notice) -> Judge:
+    """Return the judge of a data set: from the cache, or trained now and kept there.
+
+    Args:
+        name: the data set's true name, such as `mnist`.
+        offline: never ask the network for the data.
+        notice: told one sentence where training begins.
+
+    Raises:
+        DataError: the data set cannot be had.
+    """
+    path = judge_file(name)
+    try:
+        return _read(path, name=name)
+    except CheckpointError:
+        data = load_images(name, offline=offline, notice=notice)
+        notice(f"Training a judge of {name} digits, once: a minute or two on a CPU.")
+        judge = train_judge(data)
+        _keep(judge, path, notice=notice)
+        return judge
+
+
+def _read(path: Path, *, name: str) -> Judge:
+    state = load_checkpoint(path, kind=KIND)
+    network = JudgeNetwork()
+    try:
+        network.load_state_dict(state["model"])
+        accuracy, least_ink = float(state["accuracy"]), float(state["least_ink"])
+        known = state["data"] == name
+    except (KeyError, RuntimeError, TypeError, ValueError, AttributeError):
+        known = False
+    if not known:
+        raise CheckpointError(f"{path} is no judge of {name}.", hint="It will be trained again.")
+    return Judge(network=network.eval(), data=name, accuracy=accuracy, least_ink=least_ink)
+
+
+def _keep(judge: Judge, path: Path, *, notice: Notice) -> None:
+    state = {
+        "model": judge.network.state_dict(),
+        "data": judge.data,
+        "accuracy": judge.accuracy,
+        "least_ink": judge.least_ink,
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_checkpoint(path, state, kind=KIND)
+    except (OSError, RunFailed) as error:
+        notice(f"The judge could not be kept at {path}: {error}")
+
+
+def judge_file(name: str) -> Path:
+    """Return where the judge of a data set is kept."""
+    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+    return cache().path.parent / "judges" / f"{digest}-v{VERSION}.pt"
+
+
+def train_judge(data: ImageData, *, epochs: int = EPOCHS, seed: int = SEED) -> Judge:
+    """Train a judge; torch's global random state is left as it was.
+
+    Args:
+        data: training digits with labels, and test digits to measure the accuracy on.
+        epochs: passes over the training digits; more where they are few.
+        seed: of weights, order and shifts.
+
+    Raises:
+        RunFailed: there are fewer than two training digits.
+    """
+    if len(data.train) < 2:
+        raise RunFailed(
+            f"{data.name} has too few digits to train a judge.", hint="Use a larger data set."
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = JudgeNetwork()
+    _fit(network, data, epochs=epochs, seed=seed)
+    network.eval()
+    judge = Judge(network=network, data=data.name, accuracy=0.0, least_ink=_least_ink(data.train))
+    found = judge.read(data.test.flatten(1).float() / 255).argmax(1)
+    accuracy = float((found == data.test_labels).double().mean())
+    return Judge(network=network, data=data.name, accuracy=accuracy, least_ink=judge.least_ink)
+
+
+class JudgeNetwork(nn.Sequential):
+    """Pixels (B, 1, 28, 28) in [0, 1] → logits (B, 10)."""
+
+    def __init__(self) -> None:
+        super().__init__(*_block(1, 16), *_block(16, 32), *_block(32, 64), nn.Flatten())
+        self.append(nn.Linear(64 * 3 * 3, CLASSES))
+
+
+def _block(inputs: int, outputs: int) -> list[nn.Module]:
+    return [
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.MaxPool2d(2),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    ]
+
+
+def _fit(network: nn.Module, data: ImageData, *, epochs: int, seed: int) -> None:
+    """Run one cycle of learning rates (Smith & Topin 2019), every batch shifted as a whole."""
+    N = len(data.train)
+    per_epoch = max(1, N // BATCH)
+    epochs = max(epochs, -(-UPDATES_OF_SMALL_SETS // per_epoch))
+    optimizer = torch.optim.Adam(network.parameters())
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=PEAK_LR, total_steps=epochs * per_epoch
+    )
+    network.train()
+    for epoch in range(epochs):
+        stream = generator(seed, "judge", epoch)
+        order = torch.randperm(N, generator=stream)
+        shifts = torch.randint(-SHIFT, SHIFT + 1, (per_epoch, 2), generator=stream).tolist()
+        for step, shift in enumerate(shifts):
+            rows = order[step * BATCH : (step + 1) * BATCH]
+            x = torch.roll(data.train[rows], shift, dims=(1, 2))[:, None].float() / 255
+            loss = F.cross_entropy(network(x), data.train_labels[rows])
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+            optimizer.step()
+            schedule.step()
+
+
+def _least_ink(images: Tensor) -> float:
+    ink = images.flatten(1).sum(1, dtype=torch.float64) / 255
+    return float(ink.quantile(0.005))

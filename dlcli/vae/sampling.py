@@ -30,7 +30,6 @@ from dlcli.vae.generation import (
     as_pictures,
     decoded,
     label_of,
-    likelihood_of,
     prior_latents,
 )
 from dlcli.vae.networks import VAE, build_model
@@ -172,7 +171,7 @@ def of_run(trained: Trained) -> Source:
     """Sample from a trained run, by the likelihood it was trained with."""
     return Source(
         model=trained.model,
-        likelihood=likelihood_of(trained),
+        likelihood=trained.likelihood,
         name=trained.run.path.name,
         trained=trained,
         arch=trained.config.model.arch,
@@ -191,7 +190,7 @@ def untrained_model(arch: VaeModelConfig, *, seed: int) -> VAE:
     """Build a fresh random model; torch's global random state is left as it was.
 
     Raises:
-        ConfigError: see `dlcli.vae.networks.check_model`.
+        ConfigError: see `dlcli.vae.config.check_model`.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "untrained"))

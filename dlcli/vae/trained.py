@@ -1,10 +1,4 @@
-"""A trained VAE: its model loaded from a run folder, its result, and the images it is tested on.
-
-The order of the test images is one random permutation for everybody, so that the first N are a fair
-sample whatever N is, and so is what an interrupted evaluation has seen. Each image's binarisation
-depends on the seed and its own position in the test set alone: different runs, and different N, are
-compared on the same black and white pixels.
-"""
+"""A trained VAE: its model loaded from a run folder, its result, and its signature."""
 
 from __future__ import annotations
 
@@ -14,17 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from dlcli.data.images import load_images
 from dlcli.engine.checkpoint import build_from, load_model
 from dlcli.engine.config import resolve, settings_signature
 from dlcli.engine.runs import RunFolder, find_run, using
-from dlcli.engine.seed import generator
 from dlcli.engine.trainer import summarise_seeds
-from dlcli.errors import DataError, UsageFault
-from dlcli.vae.config import DEFAULT_IMAGES, VaeTrainConfig
-from dlcli.vae.images import DESCRIPTIONS, binarize, flat, grey, load_test_images, threshold_draws
+from dlcli.vae.config import VaeTrainConfig
+from dlcli.vae.images import DESCRIPTIONS
 from dlcli.vae.networks import VAE, build_model
 from dlcli.vae.objective import VaeNetwork
 
@@ -33,7 +23,6 @@ SIGNATURE_ORDER = (
     *("prior", "skip", "objective", "backward", "beta", "beta_warmup", "free_bits", "batch"),
     *("optimizer", "seed"),
 )
-ORDER_SEED = 0
 KIND = "vae"
 """What run.json and checkpoints call a VAE."""
 
@@ -48,6 +37,22 @@ class Trained:
     run: RunFolder
     checkpoint: str
     """`last`, `best`, `epoch-0010`, or `exported`."""
+
+    @property
+    def epochs(self) -> int:
+        """Epochs after which the checkpoint was kept."""
+        kept = self.checkpoint.removeprefix("epoch-")
+        return int(kept) if kept.isdigit() else self.config.loop.epochs
+
+    @property
+    def likelihood(self) -> str:
+        """`bernoulli` or `continuous-bernoulli`, that it was trained with."""
+        return self.config.objective.likelihood
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether it was trained by a cross-entropy on grey pixels, which is no density of them."""
+        return self.likelihood == "bernoulli" and self.config.data.binarize == "none"
 
 
 def find_trained(
@@ -186,65 +191,3 @@ def summarise(results: Mapping[str, TrainResult]) -> dict[str, object]:
         measured="test",
         names=("elbo", "reconstruction", "kl"),
     )
-
-
-def with_true_data(trained: Trained, *, notice: Callable[[str], object]) -> Trained:
-    """Name the data set that a run was trained on, where its settings say only `auto`.
-
-    Raises:
-        DataError: `auto` is another data set here than it was there, or none can be had.
-    """
-    data = trained.config.data
-    if data.name != "auto":
-        return trained
-    name = load_images("auto", offline=data.offline, notice=notice).name
-    result = trained.run.record().get("result")
-    recorded = result.get("data") if isinstance(result, dict) else None
-    if recorded not in (None, name):
-        raise DataError(
-            f"{trained.run.path} was trained on {recorded}, and what can be had here is {name}.",
-            hint=f"Fetch it with `dl data fetch {recorded}`.",
-        )
-    config = dataclasses.replace(trained.config, data=dataclasses.replace(data, name=name))
-    return dataclasses.replace(trained, config=config)
-
-
-def chosen_images(
-    trained: Trained, *, count: int | None, notice: Callable[[str], object]
-) -> tuple[Tensor, Tensor]:
-    """Choose test images of the run's own data set.
-
-    Returns:
-        all of them as rows (M, 784) uint8, and the numbers (N,) of those chosen, in order.
-
-    Raises:
-        UsageFault: there are not so many.
-        DataError: the run's data set cannot be had.
-    """
-    rows = flat(load_test_images(trained.config.data, notice=notice))
-    wanted = min(DEFAULT_IMAGES, len(rows)) if count is None else count
-    if not 1 <= wanted <= len(rows):
-        raise UsageFault(
-            f"{trained.config.data.name} has {len(rows):,} test images, not {wanted:,}.",
-            hint=f"Use --images 1 to {len(rows)}.",
-        )
-    order = torch.randperm(len(rows), generator=generator(ORDER_SEED, "evaluation order"))
-    return rows, order[:wanted]
-
-
-def seen_pixels(rows: Tensor, numbers: Tensor, *, way: str, seed: int) -> Tensor:
-    """Return the pixels of some images as the model is used to seeing them: (N, 784) in [0, 1].
-
-    Args:
-        rows: the whole test set.
-        numbers: which of it.
-        way: `none`, `dynamic` or `fixed`, see `dlcli.vae.images`.
-        seed: of `dynamic`.
-    """
-    return binarized(rows, numbers, seed=seed) if way == "dynamic" else grey(rows[numbers])
-
-
-def binarized(rows: Tensor, numbers: Tensor, *, seed: int) -> Tensor:
-    """Draw black and white pixels of some images: (N, 784)."""
-    stream = generator(seed, "evaluation pixels")
-    return binarize(rows, draws=threshold_draws(len(rows), generator=stream))[numbers]

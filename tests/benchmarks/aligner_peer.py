@@ -17,6 +17,7 @@ from pathlib import Path
 
 from dlcli.data.corpora import load_corpus
 from dlcli.data.sentences import split_words
+from dlcli.data.text import read_sentences
 from dlcli.nmt.alignment import (
     HEURISTICS,
     Links,
@@ -25,8 +26,7 @@ from dlcli.nmt.alignment import (
     score_alignments,
     symmetrize,
 )
-from dlcli.nmt.evaluation import read_joined, read_sentences
-from dlcli.nmt.text import CONTRACTED, ELIDING
+from dlcli.nmt.text import CONTRACTED, ELIDING, read_joined
 
 WHOLE = {short: word for word, short in ELIDING.items() if word != "la"} | {"c'": "ce"}
 PARTS = {form: list(words) for words, form in CONTRACTED.items()}
@@ -67,9 +67,10 @@ def main() -> None:
     parser.add_argument("--data", default="europarl", help="training lines (europarl)")
     parser.add_argument("--pairs", type=int, default=260_000, help="of them (260,000)")
     args = parser.parse_args()
+    read = read_joined(args.alignment / "hansards_dev100.src-tgt")
     scored = [
         (source.lower().split(), target.lower().split())
-        for source, target in read_joined(args.alignment / "hansards_dev100.src-tgt")
+        for source, target in zip(read.source, read.target, strict=True)
     ]
     gold_lines = read_sentences(args.alignment / "hansards_dev100.gold")
     gold = [parse_gold(line, index=1) for line in gold_lines]

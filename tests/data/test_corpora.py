@@ -1,9 +1,10 @@
-""""""
+"""Parallel corpora by name, by path, and several at once."""
 
 from __future__ import annotations
 
 import gzip
 import io
+import os
 import tarfile
 import threading
 from collections.abc import Sequence
@@ -11,80 +12,57 @@ from pathlib import Path
 
 import pytest
 
-from dlcli.data import corpora as tatoeba
-from dlcli.data.catalogue import DataSet, is_joined, parts_of
-from dlcli.data.corpora import JOINED_HELD_OUT as HELD_OUT
-from dlcli.data.corpora import (
-    join,
-    load_corpus,
-    pair_hash,
-    read_europarl,
-    read_europarl_dev,
-    read_gzipped,
-    read_multi30k,
-    read_tatoeba,
-)
+from dlcli.data import corpora
+from dlcli.data.catalogue import DATA_SETS, EUROPARL
+from dlcli.data.corpora import HELD_OUT_ELSEWHERE, join, load_corpus, read_europarl
 from dlcli.data.grammar import load_grammar
-from dlcli.data.sentences import Corpus, Pairs, Tally
+from dlcli.data.sentences import Corpus, Pairs, stable_hash
 from dlcli.errors import ConfigError, DataError
-from tests.data.conftest import Site
-from tests.data.corpus_files import ROWS, corpus_files, lay_out, small_catalogue, zipped
-
-Catalogue = dict[str, DataSet]
+from tests.data.conftest import FILES, ROWS, Site, Tiny, lay_out, zipped
 
 
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> Catalogue:
-    """Small corpora that nobody serves."""
-    return small_catalogue(monkeypatch, "http://127.0.0.1:9")
-
-
-@pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("DL_DATA_DIR", str(tmp_path))
-    return tmp_path
-
-
-@pytest.fixture
-def no_grammar(monkeypatch: pytest.MonkeyPatch) -> None:
-    def stand_in(seed: int, most: int | None) -> Corpus:
-        assert most is None
-        raise LookupError(f"grammar {seed}")
-
-    monkeypatch.setattr("dlcli.data.corpora._grammar", stand_in)
-
-
-def _load(name: str, **options: object) -> tuple[Corpus, list[str]]:
+def _load(name: str | Path, **options: object) -> tuple[Corpus, list[str]]:
     said: list[str] = []
-    return load_corpus(name, notice=said.append, **options), said  # type: ignore[arg-type]
+    return load_corpus(str(name), notice=said.append, **options), said  # type: ignore[arg-type]
+
+
+def test_every_entry_names_a_reader() -> None:
+    for data_set in DATA_SETS:
+        if data_set.kind == "pairs":
+            assert data_set.embedded or data_set.reader in corpora.READERS
 
 
 @pytest.mark.parametrize("name", ["auto", "tatoeba"])
-def test_tatoeba_is_read_from_the_users_folder(name: str, small: Catalogue, own: Path) -> None:
-    lay_out(own, corpus_files("tatoeba"))
+def test_tatoeba_is_read_from_the_users_folder(name: str, tiny: Tiny, own: Path) -> None:
+    lay_out(own, FILES["tatoeba"])
     corpus, said = _load(name, offline=True)
     assert (corpus.name, corpus.languages, said) == ("tatoeba", ("en", "fr"), [])
     assert [len(corpus.train), len(corpus.valid), len(corpus.tests["test"])] == [24, 3, 3]
-
-
-def test_the_other_direction_has_the_same_splits(small: Catalogue, own: Path) -> None:
-    lay_out(own, corpus_files("tatoeba"))
-    one, _ = _load("tatoeba")
     other, _ = _load("tatoeba", direction="fr-en")
     assert other.languages == ("fr", "en")
-    assert other == one.swapped()
+    assert other == corpus.swapped()
 
 
-def test_multi30k_has_its_own_splits(small: Catalogue, own: Path) -> None:
-    lay_out(own, corpus_files("multi30k"))
+def test_translations_of_one_sentence_stay_together(tiny: Tiny, own: Path) -> None:
+    text = "".join(f"Go {n // 3}!\tVa {n} !\n" for n in range(60))
+    lay_out(own, {"tatoeba/fra-eng.zip": zipped(text)})
+    corpus = corpora.read_tsv(tiny["tatoeba"], own)
+    parts = [corpus.train, corpus.valid, corpus.tests["test"]]
+    assert [len(set(part.source)) for part in parts] == [14, 3, 3]
+    assert [len(part) for part in parts] == [42, 9, 9]
+
+
+def test_multi30k_has_its_own_splits_and_its_text_as_it_is(tiny: Tiny, own: Path) -> None:
+    lay_out(own, FILES["multi30k"])
     corpus, _ = _load("multi30k")
     assert list(corpus.tests) == ["test_2016_flickr", "test_2017_flickr"]
-    assert corpus.valid.source[0] == "val sentence 0."
-    assert corpus.split("test").target[2] == "test_2016_flickr phrase 2."
+    for name, part in {"train": corpus.train, "val": corpus.valid, **corpus.tests}.items():
+        assert part.source == tuple(f"{name} {english}" for english, _ in ROWS[:3])
+        assert part.target == tuple(f"{name} {french}" for _, french in ROWS[:3])
 
 
-def test_europarl_may_be_here_as_its_development_cut(small: Catalogue, own: Path) -> None:
-    lay_out(own, corpus_files("europarl"))
+def test_europarl_may_be_here_as_its_development_cut(tiny: Tiny, own: Path) -> None:
+    lay_out(own, FILES["europarl-dev500k"])
     corpus, said = _load("europarl", offline=True)
     assert corpus.name == "europarl-dev500k"
     assert said == [
@@ -95,10 +73,14 @@ def test_europarl_may_be_here_as_its_development_cut(small: Catalogue, own: Path
 
 
 def test_auto_without_tatoeba_is_the_grammar_with_a_notice(
-    small: Catalogue, no_grammar: None
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def stand_in(seed: int, most: int | None) -> Corpus:
+        raise LookupError(f"grammar {seed} {most}")
+
+    monkeypatch.setattr(corpora, "_grammar", stand_in)
     said: list[str] = []
-    with pytest.raises(LookupError, match="grammar 3"):
+    with pytest.raises(LookupError, match="grammar 3 None"):
         load_corpus("auto", offline=True, notice=said.append, seed=3)
     assert len(said) == 1
     assert "--offline forbids" in said[0]
@@ -113,37 +95,26 @@ def test_the_grammar_makes_no_more_training_pairs_than_are_asked_for() -> None:
     assert few.train == load_grammar(train=7, valid=1, test=1).train.first(3).swapped()
 
 
-def test_a_damaged_tatoeba_is_not_passed_over(small: Catalogue, own: Path) -> None:
+def test_a_damaged_tatoeba_is_not_passed_over(tiny: Tiny, own: Path) -> None:
     lay_out(own, {"tatoeba/fra-eng.zip": b"no archive"})
     with pytest.raises(DataError, match=r"fra-eng\.zip is not the file of 'tatoeba'"):
         load_corpus("auto", offline=True)
 
 
 @pytest.mark.parametrize("name", ["tatoeba", "multi30k", "europarl", "europarl-dev500k"])
-def test_offline_is_an_error_with_the_ways_out(name: str, small: Catalogue) -> None:
+def test_offline_is_an_error_with_the_ways_out(name: str, tiny: Tiny) -> None:
     with pytest.raises(DataError, match="--offline forbids fetching it") as caught:
         load_corpus(name, offline=True)
     assert "--data grammar" in caught.value.hint
 
 
-@pytest.mark.parametrize("name", ["tatoeba", "multi30k", "europarl"])
-def test_a_silent_host_is_named(name: str, small: Catalogue) -> None:
-    with pytest.raises(DataError, match=r"127\.0\.0\.1 does not answer"):
-        load_corpus(name, notice=lambda _: None)
-
-
-def test_the_development_cut_is_not_published(small: Catalogue) -> None:
-    with pytest.raises(DataError, match="it is not published"):
-        load_corpus("europarl-dev500k", notice=lambda _: None)
-
-
 @pytest.mark.parametrize("name", ["glyphs", "grammar:3", "tatoeba:5"])
-def test_what_is_no_corpus_is_refused(name: str, small: Catalogue) -> None:
+def test_what_is_no_corpus_is_refused(name: str, tiny: Tiny) -> None:
     with pytest.raises(ConfigError, match="is no parallel corpus"):
         load_corpus(name)
 
 
-def test_unknown_names_and_directions_are_refused(small: Catalogue) -> None:
+def test_unknown_names_and_directions_are_refused() -> None:
     with pytest.raises(ConfigError, match="no data set named 'tatoebe'") as caught:
         load_corpus("tatoebe")
     assert "did you mean 'tatoeba'" in caught.value.hint
@@ -151,17 +122,8 @@ def test_unknown_names_and_directions_are_refused(small: Catalogue) -> None:
         load_corpus("tatoeba", direction="en-de")
 
 
-def test_a_path_is_a_users_corpus(tmp_path: Path) -> None:
-    (tmp_path / "x.tsv").write_text("".join(f"{a}\t{b}\n" for a, b in ROWS))
-    corpus, _ = _load(str(tmp_path / "x.tsv"), direction="fr-en")
-    assert corpus.train.source[0].startswith("phrase")
-
-
-def test_two_loads_at_once_fetch_once(
-    site: Site, cache_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small_catalogue(monkeypatch, site.url)
-    site.files = {f"/{name}": data for name, data in corpus_files("multi30k").items()}
+def test_two_loads_at_once_fetch_once(site: Site, tiny: Tiny, cache_folder: Path) -> None:
+    site.serve("multi30k")
     found: list[Corpus] = []
     threads = [
         threading.Thread(target=lambda: found.append(_load("multi30k")[0])) for _ in range(2)
@@ -176,11 +138,8 @@ def test_two_loads_at_once_fetch_once(
     assert (cache_folder / "multi30k/val.fr.gz").is_file()
 
 
-def test_tatoeba_is_fetched_and_its_text_checked(
-    site: Site, cache_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small_catalogue(monkeypatch, site.url)
-    site.files = {f"/{name}": data for name, data in corpus_files("tatoeba").items()}
+def test_auto_fetches_tatoeba(site: Site, tiny: Tiny) -> None:
+    site.serve("tatoeba")
     corpus, said = _load("auto")
     assert corpus.name == "tatoeba"
     assert said == [
@@ -216,6 +175,11 @@ def _archive(folder: Path, english: Sequence[str], french: Sequence[str], **name
     return folder
 
 
+def _europarl(folder: Path, rows: list[tuple[str, str]], *, held_out: int) -> Corpus:
+    folder = _archive(folder, *zip(*rows, strict=True))
+    return read_europarl(EUROPARL, folder, held_out=held_out)
+
+
 def _parts(corpus: Corpus) -> list[Pairs]:
     return [corpus.valid, corpus.tests["test"], corpus.train]
 
@@ -231,7 +195,7 @@ def test_the_rule_leaves_out_what_it_says(tmp_path: Path) -> None:
         ("one", "un deux trois"),
         ("bad\x00", "mauvais"),
     ]
-    corpus = read_europarl(_archive(tmp_path, *zip(*rows, strict=True)), held_out=3)
+    corpus = _europarl(tmp_path, rows, held_out=3)
     assert corpus.dropped == {
         "duplicate pair": 1,
         "empty side": 1,
@@ -245,17 +209,17 @@ def test_the_rule_leaves_out_what_it_says(tmp_path: Path) -> None:
 
 def test_the_smallest_hashes_are_held_out(tmp_path: Path) -> None:
     rows = [(f"the sentence {n}", f"la phrase {n}") for n in range(20)]
-    corpus = read_europarl(_archive(tmp_path, *zip(*rows, strict=True)), held_out=2)
-    order = sorted(rows, key=lambda row: pair_hash(*row))
+    corpus = _europarl(tmp_path, rows, held_out=2)
+    order = sorted(rows, key=lambda row: stable_hash("\t".join(row)))
     for part, wanted in zip(_parts(corpus), (order[:2], order[2:4], order[4:]), strict=True):
         assert set(zip(part.source, part.target, strict=True)) == set(wanted)
-    assert pair_hash("the sentence 0", "la phrase 0") == 2854538949716674772
+    assert stable_hash("the sentence 0\tla phrase 0") == 2854538949716674772
     assert corpus.valid.source == ("the sentence 2", "the sentence 13")
 
 
 def test_no_sentence_of_either_language_is_in_two_splits(tmp_path: Path) -> None:
     rows = [(f"the sentence {n % 40}", f"la phrase {n % 50}") for n in range(200)]
-    corpus = read_europarl(_archive(tmp_path, *zip(*rows, strict=True)), held_out=15)
+    corpus = _europarl(tmp_path, rows, held_out=15)
     valid, test, train = _parts(corpus)
     for one, other in ((valid, test), (valid, train), (test, train)):
         assert not set(one.source) & set(other.source)
@@ -264,59 +228,30 @@ def test_no_sentence_of_either_language_is_in_two_splits(tmp_path: Path) -> None
     assert corpus.dropped == {"shared with valid or test": 200 - kept}
 
 
-def test_an_archive_without_a_language_is_an_error(tmp_path: Path) -> None:
-    folder = _archive(tmp_path, ["a"], ["b"], fr="other.fr")
-    with pytest.raises(DataError, match=r"it has no europarl-v7\.fr-en\.fr"):
-        read_europarl(folder)
-
-
-def test_a_cut_archive_is_an_error(tmp_path: Path) -> None:
-    path = _archive(tmp_path, ["a b c"] * 99, ["d e f"] * 99) / "europarl/fr-en.tgz"
-    path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(DataError, match=r"fr-en\.tgz cannot be read"):
-        read_europarl(tmp_path)
-
-
-def test_sides_of_different_length_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="differ in length"):
-        read_europarl(_archive(tmp_path, ["a", "b"], ["c"]))
+@pytest.mark.parametrize("damage", ["a language", "its end", "a line"])
+def test_a_wrong_archive_is_an_error(damage: str, tmp_path: Path) -> None:
+    names = {"fr": "other.fr"} if damage == "a language" else {}
+    french = ["d e f"] * (98 if damage == "a line" else 99)
+    path = _archive(tmp_path, ["a b c"] * 99, french, **names) / "europarl/fr-en.tgz"
+    if damage == "its end":
+        path.write_bytes(path.read_bytes()[:-40])
+    message = {
+        "a language": r"it has no europarl-v7\.fr-en\.fr",
+        "its end": r"fr-en\.tgz cannot be read",
+        "a line": "differ in length",
+    }
+    with pytest.raises(DataError, match=message[damage]):
+        read_europarl(EUROPARL, tmp_path)
 
 
 @pytest.mark.slow
-def test_the_development_cut_is_read(real_data_dir: Path) -> None:
+def test_the_development_cut_is_read(real_data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not (real_data_dir / "europarl").is_dir():
         pytest.skip(f"no Europarl at {real_data_dir}")
-    corpus = read_europarl_dev(real_data_dir)
-    assert corpus.name == "europarl-dev500k"
+    monkeypatch.setenv("DL_DATA_DIR", str(real_data_dir))
+    corpus, _ = _load("europarl-dev500k", offline=True)
     assert [len(part) for part in _parts(corpus)] == [2_000, 2_000, 500_000]
     assert corpus.dropped == {}
-
-
-def _write(folder: Path, english: bytes, french: bytes) -> Path:
-    (folder / "x.en.gz").write_bytes(english)
-    (folder / "x.fr.gz").write_bytes(french)
-    return folder / "x"
-
-
-def test_two_files_are_one_split(tmp_path: Path) -> None:
-    stem = _write(tmp_path, gzip.compress(b"a\n\nc\n"), gzip.compress(b"x\ny\nz\n"))
-    tally = Tally()
-    pairs = read_gzipped(stem, tally=tally)
-    assert (pairs.source, pairs.target) == (("a", "c"), ("x", "z"))
-    assert dict(tally.dropped) == {"empty side": 1}
-
-
-@pytest.mark.parametrize("french", [b"not packed", gzip.compress(b"x\n" * 99)[:-9]])
-def test_what_cannot_be_unpacked_is_named(french: bytes, tmp_path: Path) -> None:
-    stem = _write(tmp_path, gzip.compress(b"a\n" * 99), french)
-    with pytest.raises(DataError, match=r"x\.\{en,fr\}\.gz cannot be read"):
-        read_gzipped(stem, tally=Tally())
-
-
-def test_files_of_different_length_are_an_error(tmp_path: Path) -> None:
-    stem = _write(tmp_path, gzip.compress(b"a\nb\n"), gzip.compress(b"x\n"))
-    with pytest.raises(DataError, match="differ in length"):
-        read_gzipped(stem, tally=Tally())
 
 
 def _corpus(name: str, *, train: str, valid: str = "", test: str = "") -> Corpus:
@@ -347,7 +282,7 @@ def test_what_another_holds_out_is_not_trained_on() -> None:
     one, two = _corpus("a", train="ag", valid="c", test="d"), _corpus("b", train="cdef", test="g")
     joined = join([one, two])
     assert joined.train.source == ("a.", "e.", "f.")
-    assert joined.dropped[HELD_OUT] == 3
+    assert joined.dropped[HELD_OUT_ELSEWHERE] == 3
 
 
 def test_a_sentence_held_out_on_the_other_side_counts_without_case_and_marks() -> None:
@@ -369,61 +304,143 @@ def test_an_own_repetition_stays() -> None:
 
 
 @pytest.fixture
-def joining_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    small_catalogue(monkeypatch, "http://127.0.0.1:9")
-    monkeypatch.setenv("DL_DATA_DIR", str(tmp_path))
-    for name in ("europarl", "tatoeba"):
-        lay_out(tmp_path, corpus_files(name))
-    return tmp_path
+def two_corpora(tiny: Tiny, own: Path) -> None:
+    lay_out(own, {**FILES["europarl-dev500k"], **FILES["tatoeba"]})
 
 
-def test_they_are_joined_by_name(joining_own: Path) -> None:
-    said: list[str] = []
-    corpus = load_corpus("europarl+tatoeba", direction="fr-en", notice=said.append)
-    parts = [load_corpus(name, notice=lambda _: None) for name in ("europarl", "tatoeba")]
+def test_corpora_are_joined_by_name(two_corpora: None) -> None:
+    corpus, said = _load("europarl+tatoeba", direction="fr-en")
+    parts = [_load(name)[0] for name in ("europarl", "tatoeba")]
     assert corpus.name == "europarl-dev500k+tatoeba"
     assert corpus.languages == ("fr", "en")
     assert corpus == join(parts).swapped()
     assert any("another cut" in line for line in said)
 
 
-def test_a_path_with_the_mark_in_it_is_a_path() -> None:
-    assert parts_of("europarl+tatoeba") == ["europarl", "tatoeba"]
-    for name in ("tatoeba", "c++.tsv", "a+b.en,a+b.fr", "/home/a+b/c.tsv#1f2e3d4c"):
-        assert not is_joined(name)
-        assert parts_of(name) == [name]
-
-
-@pytest.mark.parametrize("name", ["tatoeba+tatoeba", "tatoeba+auto"])
-def test_what_makes_no_sense_is_refused(name: str, joining_own: Path) -> None:
-    with pytest.raises(ConfigError, match="does not name different corpora"):
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tatoeba+tatoeba", "does not name different corpora"),
+        ("tatoeba+auto", "does not name different corpora"),
+        ("tatoeba+", "There is no data set named"),
+        ("+tatoeba", "There is no data set named"),
+        ("tatoeba+tatobea", "There is no data set named"),
+    ],
+)
+def test_what_cannot_be_joined_is_refused(name: str, message: str, two_corpora: None) -> None:
+    with pytest.raises(ConfigError, match=message):
         load_corpus(name)
 
 
-@pytest.mark.parametrize("name", ["tatoeba+", "+tatoeba", "tatoeba+tatobea"])
-def test_a_part_that_is_not_known_is_named(name: str, joining_own: Path) -> None:
-    with pytest.raises(ConfigError, match="There is no data set named"):
-        load_corpus(name)
+LINES = [(f"sentence {n}", f"phrase {n}") for n in range(40)]
 
 
-def test_captions_keep_their_case_and_their_splits(tmp_path: Path) -> None:
-    lay_out(tmp_path, corpus_files("multi30k"))
-    corpus = read_multi30k(tmp_path)
-    assert list(corpus.tests) == ["test_2016_flickr", "test_2017_flickr"]
-    for name, part in {"train": corpus.train, "val": corpus.valid, **corpus.tests}.items():
-        assert part.source == tuple(f"{name} {english}" for english, _ in ROWS[:3])
-        assert part.target == tuple(f"{name} {french}" for _, french in ROWS[:3])
+def _tsv(rows: list[tuple[str, str]], end: str = "\n") -> bytes:
+    return "".join(f"{a}\t{b}{end}" for a, b in rows).encode()
 
 
-def test_translations_of_one_sentence_stay_together(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rows = [(f"Go {n // 3}!", f"Va {n} !") for n in range(60)]
-    text = "".join(f"{a}\t{b}\n" for a, b in rows)
-    lay_out(tmp_path, {"tatoeba/fra-eng.zip": zipped(text)})
-    monkeypatch.setattr(tatoeba, "TATOEBA_HELD_OUT", 4)
-    corpus = read_tatoeba(tmp_path)
-    parts = [corpus.train, corpus.valid, corpus.tests["test"]]
-    assert [len(set(part.source)) for part in parts] == [12, 4, 4]
-    assert [len(part) for part in parts] == [36, 12, 12]
-    assert corpus.name == "tatoeba"
+def _pairs(corpus: Corpus) -> set[tuple[str, str]]:
+    parts = [corpus.train, corpus.valid, *corpus.tests.values()]
+    return {pair for part in parts for pair in zip(part.source, part.target, strict=True)}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        _tsv(LINES),
+        _tsv(LINES, "\r\n"),
+        b"\xef\xbb\xbf" + _tsv(LINES),
+        _tsv(LINES).rstrip(b"\n"),
+        _tsv([(a, f"{b}\tCC-BY") for a, b in LINES]),
+    ],
+    ids=["unix", "windows", "byte order mark", "no last line end", "third column"],
+)
+def test_a_tsv_is_read_and_split(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.tsv").write_bytes(data)
+    corpus, said = _load(tmp_path / "x.tsv")
+    assert _pairs(corpus) == set(LINES)
+    assert [len(corpus.train), len(corpus.valid), len(corpus.tests["test"])] == [32, 4, 4]
+    assert corpus.valid.source[0] == "sentence 8"  # the same hash on every machine
+    assert said == []
+
+
+def test_two_files_and_their_packed_forms_give_the_same(tmp_path: Path) -> None:
+    for column, language in enumerate(("en", "fr")):
+        text = "".join(f"{row[column]}\n" for row in LINES).encode()
+        (tmp_path / f"a.{language}").write_bytes(text)
+        (tmp_path / f"b.{language}.gz").write_bytes(gzip.compress(text))
+    plain, _ = _load(f"{tmp_path}/a.en,{tmp_path}/a.fr")
+    packed, _ = _load(f"{tmp_path}/b.en.gz,{tmp_path}/b.fr.gz")
+    turned, _ = _load(f"{tmp_path}/a.fr,{tmp_path}/a.en")
+    assert plain.languages == packed.languages == turned.languages == ("en", "fr")
+    assert plain.train == packed.train == turned.train
+    assert plain.name == turned.name != packed.name
+
+
+def test_suffixes_name_other_languages(tmp_path: Path) -> None:
+    (tmp_path / "a.de").write_text("".join(f"Satz {n}\n" for n in range(5)))
+    (tmp_path / "a.en").write_text("".join(f"sentence {n}\n" for n in range(5)))
+    corpus, _ = _load(f"{tmp_path}/a.de,{tmp_path}/a.en")
+    assert corpus.languages == ("de", "en")
+    assert corpus.train.source[0].startswith("Satz")
+
+
+def test_the_name_tells_a_changed_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.tsv"
+    path.write_bytes(_tsv(LINES))
+    monkeypatch.chdir(tmp_path)
+    corpus, _ = _load("x.tsv")
+    assert corpus.name.startswith(f"{path}#")
+    assert _load(corpus.name)[0] == corpus
+    path.write_bytes(_tsv(LINES[1:]))
+    with pytest.raises(DataError, match=r"x\.tsv has changed"):
+        _load(corpus.name)
+
+
+def test_bad_lines_are_counted_and_said(tmp_path: Path) -> None:
+    bad = [b"no tab\n", b"a\xff\tb\n", b"a\x00\tb\n", b"x" * 100_000 + b"\ty\n"]
+    (tmp_path / "x.tsv").write_bytes(b"".join(bad) + _tsv(LINES))
+    corpus, said = _load(tmp_path / "x.tsv")
+    assert _pairs(corpus) == set(LINES)
+    assert corpus.dropped == {
+        "no tab": 1,
+        "invalid UTF-8": 1,
+        "control characters": 1,
+        "too long": 1,
+    }
+    (sentence,) = said
+    assert "4 of 44 lines left out: line 1 (no tab): 'no tab'; line 2 (invalid UTF-8)" in sentence
+
+
+def test_too_many_bad_lines_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.tsv").write_bytes(_tsv(LINES) + b"no tab\n" * 5)
+    with pytest.raises(DataError, match=r"5 of 45 lines .*line 41 \(no tab\)"):
+        _load(tmp_path / "x.tsv")
+
+
+@pytest.mark.parametrize("data", [b"", b"one\tun\n", b"one\tun\ntwo\tdeux\n"])
+def test_what_is_too_small_to_split_is_a_clear_error(data: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.tsv").write_bytes(data)
+    with pytest.raises(DataError, match="too few or too much alike") as caught:
+        _load(tmp_path / "x.tsv")
+    assert "Three pairs" in caught.value.hint
+
+
+def test_files_that_are_not_there_or_no_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.tsv does not exist"):
+        _load(tmp_path / "none.tsv")
+    (tmp_path / "folder.tsv").mkdir()
+    with pytest.raises(DataError, match="is not a regular file"):
+        _load(tmp_path / "folder.tsv")
+    os.mkfifo(tmp_path / "pipe.tsv")
+    with pytest.raises(DataError, match="is not a regular file"):
+        _load(tmp_path / "pipe.tsv")
+    (tmp_path / "broken.tsv.gz").write_bytes(gzip.compress(_tsv(LINES))[:50])
+    with pytest.raises(DataError, match=r"broken\.tsv\.gz cannot be read"):
+        _load(tmp_path / "broken.tsv.gz")
+
+
+@pytest.mark.parametrize("name", ["a,b,c", "a,", ",b"])
+def test_other_numbers_of_files_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"names [23] files"):
+        _load(name)

@@ -1,4 +1,4 @@
-""""""
+"""The digits that the package draws: their faces, and what a hand makes of them."""
 
 from __future__ import annotations
 
@@ -157,8 +157,6 @@ def test_a_steady_hand_writes_the_same_digit_again() -> None:
         noise=0,
     )
     images, _ = _draw(400, hand=steady)
-    from dlcli.data.glyphs import FACES
-
     assert len(torch.unique(images.flatten(1), dim=0)) == len(FACES)
 
 

@@ -12,14 +12,8 @@ from typer.testing import CliRunner
 from dlcli.cli.app import app
 from dlcli.data.grammar import load_grammar, words
 from dlcli.data.sentences import Pairs, split_words
-from dlcli.nmt.alignment import (
-    GoldLinks,
-    attention_links,
-    forced_attention,
-    parse_pharaoh,
-    score_alignments,
-    token_attention,
-)
+from dlcli.nmt.aligner import forced_attention, token_attention
+from dlcli.nmt.alignment import GoldLinks, attention_links, parse_pharaoh, score_alignments
 from dlcli.nmt.config import SearchConfig
 from dlcli.nmt.trained import Trained, find_trained
 from dlcli.nmt.translator import Translator

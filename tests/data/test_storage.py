@@ -1,34 +1,36 @@
-""""""
+"""Where data sets are kept, and the checks of their files."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from dlcli.data.catalogue import DataSet, FileCheck
+from dlcli.data.catalogue import MNIST, FileCheck
 from dlcli.data.storage import (
+    DataFolder,
     cache,
     check_file,
     check_set,
-    data_dir,
+    data_folders,
     find,
-    locked,
-    move_into_place,
-    open_checked,
-    places,
-    size_of,
-    tell,
+    listing,
+    path,
+    to_stderr,
+    user_folder,
+    verify,
 )
-from dlcli.errors import DataError
-from tests.data.conftest import write_files
+from dlcli.errors import ConfigError, DataError, UsageFault
+from tests.data.conftest import FILES, Tiny, lay_out
 
 CHECK = FileCheck(name="a/b", size=5, digest="md5:5d41402abc4b2a76b9719d911017c592")  # "hello"
+
+
+IN_ARCHIVE = dataclasses.replace(CHECK, member="inner/text")
 
 
 def _write(folder: Path, data: bytes) -> Path:
@@ -88,66 +90,61 @@ def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
     assert check_file(tmp_path, CHECK).state == "wrong"
 
 
-def test_a_file_found_right_is_read_once_unless_asked_again(
+def test_a_file_found_right_is_read_once_unless_asked_again(tmp_path: Path) -> None:
+    path = _write(tmp_path, b"hello")
+    os.utime(path, ns=(1, 1))
+    assert check_file(tmp_path, CHECK, read="never").state == "ok"
+    assert check_file(tmp_path, CHECK).state == "ok"
+    path.write_bytes(b"jello")
+    os.utime(path, ns=(1, 1))
+    assert check_file(tmp_path, CHECK).state == "ok"
+    assert check_file(tmp_path, CHECK, read="again").state == "wrong"
+
+
+def test_a_file_that_cannot_be_read_is_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _write(tmp_path, b"hello")
-    check_file(tmp_path, CHECK)
 
     def refuse(file: object, algorithm: str) -> str:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("dlcli.data.storage._digest", refuse)
-    assert check_file(tmp_path, CHECK).state == "ok"
-    again = check_file(tmp_path, CHECK, again=True)
-    assert (again.state, again.found) == ("wrong", "it cannot be read (Input/output error)")
+    monkeypatch.setattr("dlcli.data.storage.file_digest", refuse)
+    state = check_file(tmp_path, CHECK)
+    assert (state.state, state.found) == ("wrong", "it cannot be read (Input/output error)")
 
 
-def test_find_takes_the_first_place_that_has_everything(
-    tmp_path: Path,
-    cache_folder: Path,
-    tiny_mnist: DataSet,
-    tiny_files: dict[str, bytes],
-    monkeypatch: pytest.MonkeyPatch,
+def test_find_takes_the_first_folder_that_has_everything(
+    tiny: Tiny, own: Path, cache_folder: Path
 ) -> None:
-    monkeypatch.setenv("DL_DATA_DIR", str(tmp_path / "own"))
-    assert find(tiny_mnist) is None
-    write_files(cache_folder, tiny_files)
-    assert find(tiny_mnist).kind == "cache"
-    write_files(tmp_path / "own", tiny_files)
-    assert find(tiny_mnist).kind == "$DL_DATA_DIR"
-    (tmp_path / "own/MNIST/raw/t10k-labels-idx1-ubyte").unlink()
-    assert find(tiny_mnist).kind == "cache"
+    mnist = tiny["mnist"]
+    assert find(mnist) is None
+    lay_out(cache_folder, FILES["mnist"])
+    assert find(mnist).kind == "cache"
+    lay_out(own, FILES["mnist"])
+    assert find(mnist).kind == "$DL_DATA_DIR"
+    (own / "MNIST/raw/t10k-labels-idx1-ubyte").unlink()
+    assert find(mnist).kind == "cache"
 
 
-@pytest.mark.parametrize(("own", "way_out"), [(True, "unset $DL_DATA_DIR"), (False, "fetch mnist")])
+@pytest.mark.parametrize("way_out", ["unset $DL_DATA_DIR", "fetch mnist"])
 def test_find_names_a_wrong_file_and_the_way_out(
-    own: bool,
-    way_out: str,
-    tmp_path: Path,
-    cache_folder: Path,
-    tiny_mnist: DataSet,
-    tiny_files: dict[str, bytes],
-    monkeypatch: pytest.MonkeyPatch,
+    way_out: str, tiny: Tiny, own: Path, cache_folder: Path
 ) -> None:
-    folder = tmp_path / "own" if own else cache_folder
-    if own:
-        monkeypatch.setenv("DL_DATA_DIR", str(folder))
-        write_files(cache_folder, tiny_files)
-    write_files(folder, tiny_files)
+    folder = lay_out(own if "unset" in way_out else cache_folder, FILES["mnist"])
+    lay_out(cache_folder, FILES["mnist"])
     wrong = folder / "MNIST/raw/train-images-idx3-ubyte"
     wrong.write_bytes(wrong.read_bytes()[:-100])
     with pytest.raises(DataError, match="train-images-idx3-ubyte is not") as caught:
-        find(tiny_mnist)
+        find(tiny["mnist"])
     assert str(wrong) in caught.value.message
     assert "found 3,836 bytes" in caught.value.message
     assert way_out in caught.value.hint
 
 
 def test_the_real_files_are_what_the_catalogue_says(real_data_dir: Path) -> None:
-    from dlcli.data.catalogue import MNIST
-
-    assert {state.state for state in check_set(real_data_dir, MNIST)} == {"ok"}
+    folder = DataFolder(kind="cache", path=real_data_dir)
+    assert {state.state for state in check_set(folder, MNIST)} == {"ok"}
 
 
 def _archive(folder: Path, members: dict[str, str]) -> Path:
@@ -158,15 +155,10 @@ def _archive(folder: Path, members: dict[str, str]) -> Path:
     return folder / "a" / "b"
 
 
-IN_ARCHIVE = dataclasses.replace(CHECK, member="inner/text")
-
-
 def test_a_check_may_be_of_what_an_archive_holds_however_it_is_packed(tmp_path: Path) -> None:
     _archive(tmp_path, {"about": "other", "inner/text": "hello"})
     assert check_file(tmp_path, IN_ARCHIVE).state == "ok"
-    assert size_of(tmp_path, IN_ARCHIVE) == 5
-    with open_checked(tmp_path, IN_ARCHIVE) as file:
-        assert file.read() == b"hello"
+    assert check_file(tmp_path, IN_ARCHIVE, read="never").state == "ok"
 
 
 @pytest.mark.parametrize(
@@ -206,33 +198,23 @@ def test_a_size_need_not_be_known(tmp_path: Path) -> None:
     assert (state.state, state.expected) == ("wrong", CHECK.digest)
 
 
-def test_the_users_folder_comes_before_the_cache(
+def test_folders_are_absolute_and_the_users_comes_first(
     tmp_path: Path, cache_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DL_DATA_DIR", str(tmp_path / "données"))
-    assert [(p.kind, p.folder, p.ours) for p in places()] == [
-        ("$DL_DATA_DIR", tmp_path / "données", False),
-        ("cache", cache_folder, True),
-    ]
-
-
-@pytest.mark.parametrize("value", [None, ""])
-def test_an_unset_or_empty_variable_names_no_folder(
-    value: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if value is not None:
+    for value, folder in (
+        ("here", tmp_path / "here"),
+        ("~/there", Path.home() / "there"),
+        (str(tmp_path / "données"), tmp_path / "données"),
+    ):
         monkeypatch.setenv("DL_DATA_DIR", value)
-    assert data_dir() is None
-    assert len(places()) == 1
-
-
-def test_relative_and_home_paths_become_absolute(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DL_DATA_DIR", "here")
-    assert data_dir().folder == tmp_path / "here"
-    monkeypatch.setenv("DL_DATA_DIR", "~/there")
-    assert data_dir().folder == Path.home() / "there"
+        assert [(f.kind, f.path, f.ours) for f in data_folders()] == [
+            ("$DL_DATA_DIR", folder, False),
+            ("cache", cache_folder, True),
+        ]
+    monkeypatch.setenv("DL_DATA_DIR", "")
+    assert [f.kind for f in data_folders()] == ["cache"]
+    monkeypatch.delenv("DL_DATA_DIR")
+    assert user_folder() is None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the variable is the Linux way")
@@ -241,72 +223,61 @@ def test_the_cache_follows_the_systems_variable(
 ) -> None:
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache().folder == tmp_path / "dl" / "data"
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    return tmp_path / "cache" / "file.tgz"
-
-
-def test_the_lock_is_given_back_when_the_block_fails(target: Path) -> None:
-    said: list[str] = []
-    for _ in range(2):
-        with pytest.raises(ZeroDivisionError), locked(target, notice=said.append):
-            raise ZeroDivisionError
-    assert said == []
-
-
-def test_a_lock_where_no_folder_can_be_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "cache").write_text("a file")
-    with (
-        pytest.raises(DataError, match="could not be written") as caught,
-        locked(tmp_path / "cache" / "file", notice=tell),
-    ):
-        pass
-    assert "XDG_CACHE_HOME" in caught.value.hint
-
-
-def test_a_finished_file_replaces_what_was_there(tmp_path: Path, target: Path) -> None:
-    for text in ("old", "new"):
-        (tmp_path / "part").write_text(text)
-        move_into_place(tmp_path / "part", target)
-    assert target.read_text() == "new"
-    assert not (tmp_path / "part").exists()
-
-
-def test_a_folder_is_not_replaced(tmp_path: Path, target: Path) -> None:
-    target.mkdir(parents=True)
-    (tmp_path / "part").write_text("new")
-    with pytest.raises(DataError, match="could not be written"):
-        move_into_place(tmp_path / "part", target)
-    assert (tmp_path / "part").exists()
+    assert cache().path == tmp_path / "dl" / "data"
 
 
 def test_notices_of_library_users_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    tell("Something.")
+    to_stderr("Something.")
     assert capsys.readouterr() == ("", "Something.\n")
 
 
-def test_waiting_for_another_process_is_said(target: Path) -> None:
-    said: list[str] = []
-    code = (
-        "import pathlib, sys\n"
-        "from dlcli.data.storage import locked\n"
-        f"with locked(pathlib.Path({str(target)!r}), notice=print):\n"
-        "    print('held', flush=True)\n"
-        "    sys.stdin.readline()"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as other:
+def test_the_list_says_where_each_set_is(tiny: Tiny, own: Path, cache_folder: Path) -> None:
+    def where() -> dict[str, tuple[str, Path | None]]:
+        return {row.data_set.name: (row.where, row.folder) for row in listing()}
 
-        def hear(sentence: str) -> None:
-            said.append(sentence)
-            other.communicate(b"let go\n")
+    assert list(where()) == list(tiny)
+    assert (where()["mnist"], where()["glyphs"]) == (("", None), ("embedded", None))
+    lay_out(cache_folder, {**FILES["mnist"], **FILES["tatoeba"]})
+    assert where()["mnist"] == ("cache", cache_folder / "MNIST/raw")
+    assert where()["tatoeba"] == ("cache", cache_folder / "tatoeba")
+    lay_out(own, FILES["mnist"])
+    assert where()["mnist"] == ("$DL_DATA_DIR", own / "MNIST/raw")
+    (own / "MNIST/raw/t10k-labels-idx1-ubyte").write_bytes(b"")
+    assert where()["mnist"][0] == "cache"
 
-        assert other.stdout is not None
-        assert other.stdout.readline() == b"held\n"
-        with locked(target, notice=hear):
-            pass
-    assert said == ["Waiting for another process that is fetching file.tgz."]
+
+def test_verify_reports_every_file_of_every_folder_that_has_any(
+    tiny: Tiny, own: Path, cache_folder: Path
+) -> None:
+    assert verify() == ()
+    lay_out(cache_folder, FILES["mnist"])
+    lay_out(own, FILES["mnist"])
+    (own / "MNIST/raw/train-images-idx3-ubyte").write_bytes(b"")
+    (own / "MNIST/raw/t10k-labels-idx1-ubyte").unlink()
+    first, second = verify()
+    assert (first.name, first.folder.kind, first.state) == ("mnist", "$DL_DATA_DIR", "wrong")
+    assert [file.state for file in first.files] == ["wrong", "ok", "ok", "missing"]
+    assert (second.folder.kind, second.state) == ("cache", "ok")
+    assert verify(["mnist"]) == (first, second)
+    (own / "MNIST/raw/train-images-idx3-ubyte").unlink()
+    assert [report.state for report in verify()] == ["missing", "ok"]
+
+
+def test_a_set_that_was_asked_for_and_is_nowhere_is_missing(tiny: Tiny, own: Path) -> None:
+    (report,) = verify(["mnist"])
+    assert (report.state, report.folder.kind) == ("missing", "cache")
+
+
+def test_the_path_is_the_folder_with_the_files(tiny: Tiny, own: Path) -> None:
+    with pytest.raises(DataError, match="`path` fetches nothing"):
+        path("mnist")
+    lay_out(own, FILES["mnist"])
+    assert path("mnist") == own / "MNIST/raw"
+
+
+@pytest.mark.parametrize("ask", [path, lambda name: verify([name])])
+def test_embedded_sets_have_no_files_and_unknown_ones_no_name(ask) -> None:
+    with pytest.raises(UsageFault, match="has no files"):
+        ask("glyphs")
+    with pytest.raises(ConfigError, match="no data set"):
+        ask("mnits")

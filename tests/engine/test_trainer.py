@@ -111,7 +111,9 @@ def test_a_stopped_training_says_how_to_resume_it(tmp_path: Path) -> None:
         _train(RunLocation(out=run.path), toy={"on_batch": interrupt})
     assert f"--resume {run.path}" in stopped.value.hint
     assert run.record()["status"] == "interrupted"
+    (run.checkpoints / ".last.pt.ab12.tmp").write_bytes(b"half, by a process that was killed")
     result, _ = _train(RunLocation(resume=run.path))
+    assert not list(run.path.rglob("*.tmp"))
     whole, _ = _train(RunLocation(out=tmp_path / "whole"))
     assert result.loss == whole.loss
 

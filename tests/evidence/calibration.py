@@ -124,7 +124,7 @@ def _decoder(seed: int, kind: str, *, dim: int, samples: int) -> Calibrated:
     found = integrate_evidence(model, x, generator=generator(seed, "quadrature"))
     estimate = _estimate(model, x, kind, samples=samples, seed=seed)
     log_ratio = math.log(samples) - found.log_rho if kind == "prior" else None
-    return Calibrated(f"{kind} bernoulli", dim, samples, estimate, found.log_evidence, log_ratio)
+    return Calibrated(f"{kind} bernoulli", dim, samples, estimate, found.log_p, log_ratio)
 
 
 def _estimate(model: LatentModel, x: Tensor, kind: str, *, samples: int, seed: int) -> Estimate:
@@ -137,8 +137,8 @@ def _estimate(model: LatentModel, x: Tensor, kind: str, *, samples: int, seed: i
         *_, last = importance_weights(model, x, proposal=q, samples=[samples], generator=stream)
         return assess(last, name=kind, ceiling=ceiling)
     if kind == "control":
-        *_, (last, spread) = quasi_weights(model, x, samples=[max(samples, 100)], generator=stream)
-        return assess(last, name=kind, ceiling=ceiling, spread=spread)
+        *_, last = quasi_weights(model, x, samples=[max(samples, 100)], generator=stream)
+        return assess(last, name=kind, ceiling=ceiling)
     schedule = choose_schedule(
         model, x, generator=generator(seed, "pilot"), temperatures=50 + samples % 397
     )

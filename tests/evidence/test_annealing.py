@@ -1,4 +1,4 @@
-""""""
+"""Annealed importance sampling in both directions, and the sandwich they make."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_decoder_agrees_with_quadrature():
     schedule = choose_schedule(model, x, generator=generator(7), temperatures=200)
     found = anneal(model, x, schedule=schedule, chains=64, generator=generator(8))
     estimate = assess(summarize(found.log_weight), name="ais")
-    exact = integrate_evidence(model, x, generator=generator(9)).log_evidence
+    exact = integrate_evidence(model, x, generator=generator(9)).log_p
     assert abs(estimate.log_p - exact) < 4 * estimate.std_error
     assert estimate.std_error < 0.2
     assert found.evaluations == 64 * (200 * schedule.steps + 1)
@@ -109,9 +109,6 @@ def test_the_posteriors_likelihood_is_averaged_with_the_chains_weights():
     torch.testing.assert_close(
         found.posterior_log_likelihood(), torch.tensor([4.0, 7.0], dtype=torch.float64)
     )
-
-
-# -- Backward chains begin at the sample they were given, in the reference's axes
 
 
 def test_one_over_p_is_unbiased_without_settling(monkeypatch: pytest.MonkeyPatch):
@@ -190,9 +187,6 @@ def test_the_sandwich_of_a_decoder_holds_every_trusted_estimate():
             slack = 2 * (found.std_error + other.std_error)
             assert found.lower.log_p - slack <= other.log_p <= found.upper.log_p + slack
     assert torch.is_tensor(x)
-
-
-# -- How two bounds become one verdict, whatever chance gave them
 
 
 def bound(log_p: float, verdict: Verdict = "trust") -> Estimate:

@@ -1,4 +1,4 @@
-""""""
+"""Averages of weights over the prior, a proposal, and evenly spread points."""
 
 from __future__ import annotations
 
@@ -268,7 +268,7 @@ def rms(seeds: int, dim: int, *, quasi: bool) -> float:
         model, x, _ = linear_case(seed, dim=dim, pixels=20, noise=1.0)
         truth, stream = float(model.log_evidence(x)), generator(seed)
         if quasi:
-            *_, (found, _) = quasi_weights(model, x, samples=[32_768], generator=stream)
+            *_, found = quasi_weights(model, x, samples=[32_768], generator=stream)
         else:
             *_, found = prior_weights(model, x, samples=[32_768], generator=stream)
         total += (float(found.log_mean) - truth) ** 2
@@ -283,8 +283,8 @@ def test_helps_in_two_dimensions():
 def test_does_not_help_where_the_mass_is_missed():
     """D = 20 with 784 pixels: hundreds of nats low, and rejected like the plain prior."""
     model, x, _ = linear_case(0, dim=20)
-    for found, spread in quasi_weights(model, x, samples=[4096, 16_384], generator=generator(0)):
-        estimate = assess(found, name="control", spread=spread, ceiling=float(model.ceiling(x)))
+    for found in quasi_weights(model, x, samples=[4096, 16_384], generator=generator(0)):
+        estimate = assess(found, name="control", ceiling=float(model.ceiling(x)))
         assert estimate.verdict == "reject"
         assert estimate.log_p < float(model.log_evidence(x)) - 50
 
@@ -293,15 +293,15 @@ def test_errors_are_within_the_replicates_spread():
     for seed in range(6):
         model, x, _ = linear_case(seed, dim=2, pixels=20, noise=1.0)
         stream = generator(seed)
-        for found, spread in quasi_weights(model, x, samples=[1000, 8192], generator=stream):
-            estimate = assess(found, name="control", spread=spread)
+        for found in quasi_weights(model, x, samples=[1000, 8192], generator=stream):
+            estimate = assess(found, name="control")
             assert abs(estimate.log_p - float(model.log_evidence(x))) < 5 * estimate.std_error
 
 
 def test_counts_are_multiples_of_the_replicates():
     model, x, _ = linear_case(0, dim=2)
     found = list(quasi_weights(model, x, samples=[10, 40, 1000], generator=generator(0)))
-    assert [summary.samples for summary, _ in found] == [32, 992]
+    assert [summary.samples for summary in found] == [32, 992]
 
 
 def test_several_images_are_refused():

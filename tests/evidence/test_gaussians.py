@@ -1,4 +1,4 @@
-""""""
+"""KL between Gaussians: closed form, samples, gradients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-""""""
+"""The moves, the pilot run, and the schedule that follows from it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ import torch
 
 from dlcli.engine.seed import generator
 from dlcli.errors import RunFailed
-from dlcli.evidence import hmc as pilot_module
-from dlcli.evidence import hmc as schedule_module
+from dlcli.evidence import hmc
 from dlcli.evidence.annealing import anneal
 from dlcli.evidence.cases import integrate_evidence
 from dlcli.evidence.hmc import (
     FEWEST_TEMPERATURES,
     Pilot,
     Reference,
-    Turned,
+    RotatedModel,
     choose_schedule,
     find_reference,
     interpolate,
@@ -29,15 +28,17 @@ from dlcli.evidence.models import draw_pairs, random_decoder
 from tests.evidence.calibration import linear_case
 
 
-def walk(turned: Turned, x: torch.Tensor, *, beta: float, moves: int, angle: float, steps: int):
+def walk(
+    model: RotatedModel, x: torch.Tensor, *, beta: float, moves: int, angle: float, steps: int
+):
     stream = generator(5)
-    D = turned.model.latent_dim
-    state = state_at(turned, x, torch.randn(64, 1, D, generator=stream, dtype=torch.float64))
+    D = model.model.latent_dim
+    state = state_at(model, x, torch.randn(64, 1, D, generator=stream, dtype=torch.float64))
     angles = torch.full((1, 1), angle, dtype=torch.float64)
     kept, accepted = [], []
     for move in range(moves):
         state, probability = transition(
-            turned, x, state, beta=beta, angle=angles, steps=steps, generator=stream
+            model, x, state, beta=beta, angle=angles, steps=steps, generator=stream
         )
         accepted.append(probability.mean())
         if move >= moves // 4:
@@ -49,10 +50,10 @@ def walk(turned: Turned, x: torch.Tensor, *, beta: float, moves: int, angle: flo
 @pytest.mark.parametrize("steps", [1, 3])
 def test_leaves_a_tempered_gaussian_as_it_is(beta: float, steps: int):
     model, x, _ = linear_case(0, dim=2, pixels=6)
-    turned = Turned(model, find_reference(model, x, generator=generator(1)))
-    kept, acceptance = walk(turned, x, beta=beta, moves=400, angle=1.2 / steps, steps=steps)
+    rotated = RotatedModel(model, find_reference(model, x, generator=generator(1)))
+    kept, acceptance = walk(rotated, x, beta=beta, moves=400, angle=1.2 / steps, steps=steps)
     assert acceptance > 0.999
-    z = turned.reference.from_axes(torch.cat([state.u for state in kept]))[:, 0]
+    z = rotated.reference.from_axes(torch.cat([state.u for state in kept]))[:, 0]
     gram = model.weight.T @ model.weight / model.noise_variance
     covariance = torch.linalg.inv(torch.eye(2) + beta * gram)
     mean = covariance @ (beta * (x @ model.weight / model.noise_variance)[0])
@@ -73,7 +74,7 @@ def test_a_wrong_reference_costs_moves_not_truth():
     model, x, _ = linear_case(0, dim=2, pixels=6)
     right = find_reference(model, x, generator=generator(1))
     wrong = Reference(right.axes, 0.5 * right.curvatures, 0.8 * right.slope)
-    kept, acceptance = walk(Turned(model, wrong), x, beta=1.0, moves=800, angle=0.5, steps=2)
+    kept, acceptance = walk(RotatedModel(model, wrong), x, beta=1.0, moves=800, angle=0.5, steps=2)
     assert acceptance < 0.99
     z = wrong.from_axes(torch.cat([state.u for state in kept]))[:, 0]
     mean, covariance = model.posterior(x)
@@ -87,20 +88,20 @@ def test_posterior_of_a_decoder_agrees_with_quadrature():
         1, generator=generator(2), hidden=(9,), pixels=20, logit_scale=3.0, dtype=torch.float64
     )
     _, x = draw_pairs(model, 1, generator=generator(3))
-    turned = Turned(model, find_reference(model, x, generator=generator(4)))
-    kept, _ = walk(turned, x, beta=1.0, moves=300, angle=0.7, steps=2)
+    rotated = RotatedModel(model, find_reference(model, x, generator=generator(4)))
+    kept, _ = walk(rotated, x, beta=1.0, moves=300, angle=0.7, steps=2)
     found = float(torch.cat([state.log_likelihood for state in kept]).mean())
     exact = integrate_evidence(model, x, generator=generator(6))
-    assert abs(found - exact.log_evidence - exact.kl_posterior_prior) < 0.05
+    assert abs(found - exact.log_p - exact.kl_posterior_prior) < 0.05
 
 
 def test_cached_values_belong_to_the_state_also_where_a_move_is_rejected():
     model, x, _ = linear_case(0, dim=2, pixels=6)
     right = find_reference(model, x, generator=generator(1))
-    turned = Turned(model, Reference(right.axes, 0.5 * right.curvatures, 0.8 * right.slope))
-    kept, acceptance = walk(turned, x, beta=1.0, moves=8, angle=0.5, steps=2)
+    rotated = RotatedModel(model, Reference(right.axes, 0.5 * right.curvatures, 0.8 * right.slope))
+    kept, acceptance = walk(rotated, x, beta=1.0, moves=8, angle=0.5, steps=2)
     assert acceptance < 0.99
-    again = state_at(turned, x, kept[-1].u)
+    again = state_at(rotated, x, kept[-1].u)
     torch.testing.assert_close(again.log_likelihood, kept[-1].log_likelihood)
     torch.testing.assert_close(again.gradient, kept[-1].gradient)
 
@@ -110,7 +111,7 @@ def test_the_kicks_are_as_weak_as_the_temperature_says():
     model, x, _ = linear_case(0, dim=2, pixels=6)
     right = find_reference(model, x, generator=generator(1))
     wrong = Reference(right.axes, 0.5 * right.curvatures, 0.8 * right.slope)
-    _, acceptance = walk(Turned(model, wrong), x, beta=0.02, moves=40, angle=0.5, steps=2)
+    _, acceptance = walk(RotatedModel(model, wrong), x, beta=0.02, moves=40, angle=0.5, steps=2)
     assert acceptance > 0.97
 
 
@@ -132,7 +133,7 @@ def test_sees_the_spread_of_the_prior_and_of_the_posterior():
 
 
 def test_a_path_without_end_is_a_failure(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(pilot_module, "MOST_STAGES", 3)
+    monkeypatch.setattr(hmc, "MOST_STAGES", 3)
     model, x, _ = linear_case(0, dim=4, pixels=30)
     reference = find_reference(model, x, generator=generator(1))
     with pytest.raises(RunFailed, match="after 3 stages"):
@@ -141,17 +142,17 @@ def test_a_path_without_end_is_a_failure(monkeypatch: pytest.MonkeyPatch):
 
 def test_correlated_moves_cost_more():
     zero = torch.zeros(1)
-    assert pilot_module.Pilot(1, zero, zero, zero, 0.5, 0).inefficiency == 3.0
-    assert pilot_module.Pilot(1, zero, zero, zero, 0.0, 0).inefficiency == 1.0
+    assert Pilot(1, zero, zero, zero, 0.5, 0).inefficiency == 3.0
+    assert Pilot(1, zero, zero, zero, 0.0, 0).inefficiency == 1.0
 
 
 def test_a_gaussian_likelihood_is_its_own_reference():
     model, _, _ = linear_case(0, dim=3, pixels=11)
     _, x = draw_pairs(model, 2, generator=generator(1))
     found = find_reference(model, x, generator=generator(2))
-    turned = Turned(model, found)
+    rotated = RotatedModel(model, found)
     u = torch.randn(4, 2, 3, generator=generator(3), dtype=torch.float64)
-    value, gradient = turned.log_likelihood_and_gradient(x, u)
+    value, gradient = rotated.log_likelihood_and_gradient(x, u)
     expected = found.slope - found.curvatures * u
     torch.testing.assert_close(gradient, expected, atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(value, model.log_likelihood(x, found.from_axes(u)))
@@ -207,7 +208,7 @@ def test_length_follows_the_wanted_spread():
 def test_a_chosen_length_gives_the_wanted_spread():
     model, x, _ = linear_case(0, dim=10)
     found = choose_schedule(model, x, generator=generator(1), target_sd=0.5)
-    assert found.temperatures > schedule_module.FEWEST_TEMPERATURES
+    assert found.temperatures > FEWEST_TEMPERATURES
     assert abs(found.predicted_sd / 0.5 - 1) < 0.01
 
 
@@ -234,13 +235,10 @@ def test_longer_moves_are_made_only_where_they_pay(
         angles = torch.ones(3, 1, 1)
         return Pilot(steps, betas, torch.ones(3, dtype=torch.float64), angles, left.pop(0), 7)
 
-    monkeypatch.setattr(schedule_module, "run_pilot", pilot)
+    monkeypatch.setattr(hmc, "run_pilot", pilot)
     found = choose_schedule(model, x, generator=generator(1))
     assert found.steps == steps
     assert found.evaluations == 7 * len(correlations)
-
-
-# -- `--most-temperatures` is a limit, also below the fewest that are chosen otherwise
 
 
 @pytest.mark.parametrize("most", [1, 7, FEWEST_TEMPERATURES, FEWEST_TEMPERATURES + 3])

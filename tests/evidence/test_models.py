@@ -1,4 +1,4 @@
-""""""
+"""The models that the estimators are held against, and what any model must keep to."""
 
 from __future__ import annotations
 

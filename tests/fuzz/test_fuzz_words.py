@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dlcli.cli.options import Assignment, gather, grid_of, parse_assignments
-from dlcli.data.sentences import Fault, read_lines, split_words
+from dlcli.data.sentences import split_words
+from dlcli.data.text import Fault, read_lines
 from dlcli.engine.config import load_yaml, resolve
 from dlcli.errors import DlError
 from dlcli.nmt.alignment import format_pharaoh, parse_gold, parse_pharaoh

@@ -1,24 +1,32 @@
-"""Alignments in words: links where nothing is known about them, else how good they are."""
+"""What the commands show: every number with its interval and signature, figures, strict JSON."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
+from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
 
+import numpy as np
 import pytest
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from dlcli.display.console import to_json
 from dlcli.errors import UsageFault
-from dlcli.nmt.align import NmtAlignment
+from dlcli.nmt.aligner import NmtAlignment
 from dlcli.nmt.alignment import AlignmentScore
+from dlcli.nmt.attention import AttentionMap
 from dlcli.nmt.display import (
     alignment_object,
     alignment_words,
+    attention_fields,
+    attention_words,
     forcing_figure,
     forcing_table,
     length_figure,
+    save_attention,
     translation_object,
     translation_words,
     translator_facts,
@@ -27,7 +35,244 @@ from dlcli.nmt.display import (
 from dlcli.nmt.evaluation import LengthDifference, LengthScore, NmtComparison, NmtEvaluation
 from dlcli.nmt.forcing import ForcingRow
 from dlcli.nmt.scoring import Difference, Score
+from tests.display.terminals import on_pipes, on_terminal
 from tests.nmt.test_validation import RESULT, VALID
+
+UNMEASURED = dataclasses.replace(RESULT, run="/runs/y", valid=None)
+
+
+def printed(items: Sequence[RenderableType]) -> str:
+    out = StringIO()
+    console = Console(file=out, width=200)
+    for item in items:
+        console.print(item, markup=False, highlight=False, soft_wrap=True)
+    return out.getvalue()
+
+
+# -- Finished trainings
+
+
+def test_one_training_says_values_units_and_signature() -> None:
+    text = printed([translator_facts(RESULT)])
+    for words in ("1.5000 nats a token", "2.5000 nats a token", "30.00 (greedy)", "tokens/s"):
+        assert words in text
+    assert RESULT.signature in text
+    assert "BLEU" not in printed([translator_facts(UNMEASURED)])
+
+
+def test_several_trainings_are_a_line_each() -> None:
+    lines = translators_table({"seed-0": RESULT, "seed-1": UNMEASURED}, what="seed").lines()
+    assert lines[0].startswith("seed")
+    assert "30.00" in lines[1]
+    assert "–" in lines[2]
+
+
+# -- A translator's evaluation
+
+BLEU = Score(score=58.123, ci95=(56.789, 59.4), signature="nrefs:1|tok:13a")
+GAIN = Difference(value=6.25, ci95=(4.5, 8.0), p_value=0.001)
+
+
+def at(name: str, low: int, high: int | None, *, bleu: Score = BLEU) -> LengthScore:
+    return LengthScore(name=name, low=low, high=high, sentences=40, mean_words=low + 1.5, bleu=bleu)
+
+
+def evaluation(**changed: object) -> NmtEvaluation:
+    fields: dict[str, object] = {
+        "run": "/runs/one", "checkpoint": "best", "data": "multi30k", "split": "test_2016_flickr",
+        "direction": "en-fr", "sentences": 1000, "bleu": BLEU, "chrf": BLEU, "bleu_tokenized": None,
+        "by_length": (at("0-5", 0, 5), at("> 5", 6, None)), "longer_than": (), "elapsed_s": 8.0,
+        "sentences_per_s": 125.0, "device": "cpu", "precision": "fp32",
+        "signature": "data:multi30k|attention:updated-384", "translations": ("Bonjour.",),
+    }  # fmt: skip
+    return NmtEvaluation(**{**fields, **changed})  # type: ignore[arg-type]
+
+
+ROW = LengthDifference(
+    name="> 15", low=16, high=None, sentences=150, bleu=50.0, other=43.75, difference=GAIN
+)
+COMPARISON = NmtComparison(
+    run="/runs/two",
+    bleu=BLEU,
+    difference=GAIN,
+    by_length=(ROW,),
+    longer_than=(ROW,),
+    signature="other|attention:none",
+)
+
+
+def test_every_number_has_its_interval_and_signature() -> None:
+    text = printed(translation_words(evaluation(bleu_tokenized=BLEU)))
+    for part in (
+        "58.12, 95% in [56.79, 59.40]", "1,000 of multi30k, test_2016_flickr, en-fr", "0-5",
+        "125 sentences/s", "signature data:multi30k", "signature BLEU nrefs:1", "Moses tokens",
+    ):  # fmt: skip
+        assert part in text, part
+    assert "Moses" not in printed(translation_words(evaluation()))
+
+
+def test_a_comparison_shows_every_bin() -> None:
+    text = printed(translation_words(evaluation(), against=COMPARISON))
+    for part in ("/runs/two", "+6.25", "[4.50, 8.00]", "> 15", "0.001", "signature other other"):
+        assert part in text, part
+
+
+def test_an_evaluation_is_strict_json_without_the_translations() -> None:
+    found = translation_object(evaluation(), against=COMPARISON, files=[Path("/a.png")])
+    assert "translations" not in found
+    text = to_json(found)
+    assert '"ci95": [56.789, 59.4]' in text
+    assert '"files": ["/a.png"]' in text
+    assert translation_object(evaluation(), against=None, files=[])["against"] is None
+
+
+def test_the_figure_names_its_lines_by_their_attention(tmp_path: Path) -> None:
+    blind = evaluation(run="/runs/two", signature="data:multi30k|attention:none")
+    text = length_figure(tmp_path / "lengths.svg", [evaluation(), blind]).read_text()
+    assert "attention additive (58.1)" in text
+    assert "attention none (58.1)" in text
+    same = length_figure(tmp_path / "runs.svg", [evaluation(), evaluation(run="/runs/two")])
+    assert "one, best" in same.read_text()
+
+
+# -- Teacher forcing compared
+
+
+def forcing(ratio: float, *, bleu: float, measured: bool = True) -> ForcingRow:
+    def score(value: float) -> Score:
+        return Score(score=value, ci95=(value - 2, value + 2), signature="x")
+
+    tested = evaluation(
+        split="test",
+        bleu=score(bleu),
+        by_length=(
+            at("0-5", 0, 5, bleu=score(bleu)),
+            at("> 5", 6, None, bleu=score(bleu - 6)),
+        ),
+        signature=f"forcing:{ratio:g}",
+    )
+    valid = dataclasses.replace(VALID, nll_per_token=2.0 - ratio, free_nll_per_token=2.5)
+    trained = dataclasses.replace(RESULT, valid=valid if measured else None)
+    return ForcingRow(teacher_forcing=ratio, trained=trained, tested=tested)
+
+
+ROWS = [forcing(1.0, bleu=40.0), forcing(0.5, bleu=30.0), forcing(0.0, bleu=20.0)]
+
+
+def test_one_ratio_a_line_with_both_losses_and_their_difference() -> None:
+    table = forcing_table(ROWS)
+    lines = table.lines()
+    for words in ("1.000", "2.500", "1.500", "40.00", "34.00 (> 5 words)"):
+        assert words in lines[1]
+    assert "0.500" in lines[3]
+    assert table.signatures == {"1": "forcing:1", "0.5": "forcing:0.5", "0": "forcing:0"}
+
+
+def test_without_validation_pairs_the_losses_are_left_out(tmp_path: Path) -> None:
+    rows = [forcing(ratio, bleu=30.0, measured=False) for ratio in (1, 0)]
+    assert rows[0].exposure_gap is None
+    assert "–" in forcing_table(rows).lines()[1]
+    assert forcing_figure(tmp_path / "a.png", rows).is_file()
+
+
+def test_the_figure_names_ratios_losses_and_lengths(tmp_path: Path) -> None:
+    text = forcing_figure(tmp_path / "a.svg", ROWS).read_text()
+    for words in ("teacher-forced", "free-running", "teacher forcing 0.5", "0-5", "BLEU on test"):
+        assert words in text, words
+    with pytest.raises(UsageFault, match="picture format"):
+        forcing_figure(tmp_path / "a.txt", ROWS)
+
+
+# -- Attention maps: the words can be read back from every form
+
+SOURCE = ("The", "European", "Area", "...", "</s>")
+TARGET = ("la", "zone", "européenne", "</s>")
+
+MAP = AttentionMap(
+    text="The European Area ...",
+    translation="la zone européenne",
+    source=SOURCE,
+    target=TARGET,
+    matrix=np.array(
+        [[0.5, 0, 0.5, 0, 0], [0, 0.125, 0.875, 0, 0], [0, 1, 0, 0, 0], [0, 0, 0, 0.25, 0.75]]
+    ),
+    unknown_source=(),
+    unknown_target=(1,),
+    nll_per_token=1.5,
+    forced=False,
+    unit="words",
+    signature="model:nmt|version:x",
+)
+
+
+@pytest.mark.parametrize("ending", ["svg", "SVG"])
+def test_the_picture_carries_its_words(ending: str) -> None:
+    unknown = dataclasses.replace(
+        MAP, target=("la", "zone", "<unk>", "</s>"), unknown_target=(1, 2)
+    )
+    path = save_attention(unknown, Path(f"a.{ending}"))
+    drawn = re.findall(r"<!-- (.*?) -->", path.read_text(encoding="utf-8"))
+    words = [word.replace("&lt;", "<").replace("&gt;", ">") for word in drawn]
+    assert words[:9] == [*SOURCE, "la", "zone <unk>", "<unk>", "</s>"]
+
+
+@pytest.mark.parametrize(("ending", "mark"), [("png", b"\x89PNG"), ("pdf", b"%PDF")])
+def test_pictures_of_other_forms(ending: str, mark: bytes) -> None:
+    assert save_attention(MAP, Path(f"a.{ending}")).read_bytes().startswith(mark)
+
+
+def test_numbers_can_be_read_back() -> None:
+    found = json.loads(save_attention(MAP, Path("a.json")).read_text(encoding="utf-8"))
+    assert found["source"] == list(SOURCE)
+    assert found["target"] == list(TARGET)
+    assert np.array_equal(found["attention"], MAP.matrix)
+    assert found["files"] == [str(Path("a.json").absolute())]
+    with np.load(save_attention(MAP, Path("a.npz"))) as held:
+        assert tuple(held["source"]) == SOURCE
+        assert tuple(held["target"]) == TARGET
+        assert np.array_equal(held["attention"], MAP.matrix)
+        assert str(held["alignment"]) == MAP.alignment
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a", "a.jpg"])
+def test_other_endings_are_refused(name: str) -> None:
+    with pytest.raises(UsageFault, match="does not say which form"):
+        save_attention(MAP, Path(name))
+
+
+def test_fields_are_those_of_the_design() -> None:
+    found = json.loads(to_json(attention_fields(MAP, files=[])))
+    assert {"source", "target", "attention", "alignment", "files", "signature"} <= set(found)
+    assert set(found["alignment"].split()) == {"0-0", "2-1", "1-2"}
+    assert (found["steps_back"], found["steps"]) == (1, 2)
+    assert found["unknown"] == {"source": [], "target": [1]}
+
+
+@pytest.mark.parametrize("columns", [80, 20])
+def test_the_terminal_shows_words_shades_and_numbers(
+    monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    consoles, out, _ = on_terminal(monkeypatch, columns=columns)
+    consoles.result({}, *attention_words(MAP))
+    assert "48;2;" in out.getvalue()
+    assert "1 of 2 steps run against the diagonal" in out.getvalue()
+    monkeypatch.setenv("COLUMNS", str(columns))
+    consoles, out, _ = on_pipes(monkeypatch)
+    consoles.result({}, *attention_words(MAP))
+    plain = out.getvalue()
+    assert "\x1b" not in plain
+    for word in ("la", "zone <unk>", "européenne", "</s>", "la zone européenne", "@@"):
+        assert word in plain
+
+
+def test_no_color_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    consoles, out, _ = on_terminal(monkeypatch, no_color=True)
+    consoles.result({}, *attention_words(MAP))
+    assert "48;" not in out.getvalue()
+    assert "@@" in out.getvalue()
+
+
+# -- Alignments: links where nothing is known about them, else how good they are
 
 SCORE = AlignmentScore(
     aer=0.12345, precision=0.75, recall=0.5, sentences=2, links=1234, sure=99, possible=200
@@ -44,199 +289,18 @@ def alignment(**changed: object) -> NmtAlignment:
     return NmtAlignment(**{**fields, **changed})  # type: ignore[arg-type]
 
 
-def words(found: NmtAlignment) -> str:
-    out = StringIO()
-    console = Console(file=out, width=200)
-    for item in alignment_words(found):
-        console.print(item, markup=False, highlight=False, soft_wrap=True)
-    return out.getvalue()
-
-
 def test_links_alone_are_a_line_a_pair() -> None:
-    assert words(alignment()) == "0-0 1-1\n\n"
+    assert printed(alignment_words(alignment())) == "0-0 1-1\n\n"
 
 
 def test_a_score_is_shown_with_its_counts_and_signature() -> None:
-    text = words(alignment(score=SCORE, symmetrized_with="/two"))
+    text = printed(alignment_words(alignment(score=SCORE, symmetrized_with="/two")))
     for part in ("12.35 %", "75.00 % of 1,234", "50.00 % of 99", "/two", "signature task:align"):
         assert part in text
 
 
-def test_the_object_is_strict_json() -> None:
-    without = alignment_object(alignment(), files=[])
-    assert without["aer"] is None
+def test_an_alignment_is_strict_json() -> None:
+    assert alignment_object(alignment(), files=[])["aer"] is None
     found = alignment_object(alignment(score=SCORE), files=["/x"])
     assert (found["aer"], found["predicted_links"]) == (0.12345, 1234)
     assert '"links": ["0-0 1-1", ""]' in to_json(found)
-
-
-# -- The table and the figure of teacher forcing
-
-
-def _score(value: float) -> Score:
-    return Score(score=value, ci95=(value - 2, value + 2), signature="x")
-
-
-def _row(ratio: float, *, bleu: float) -> ForcingRow:
-    bins = tuple(
-        LengthScore(
-            name=name, low=low, high=high, sentences=5, mean_words=4.0, bleu=_score(bleu - low)
-        )
-        for name, low, high in (("0-5", 0, 5), ("> 5", 6, None))
-    )
-    tested = NmtEvaluation(
-        run="/runs/x",
-        checkpoint="best",
-        data="toy",
-        split="test",
-        direction="en-fr",
-        sentences=10,
-        bleu=_score(bleu),
-        chrf=_score(50.0),
-        bleu_tokenized=None,
-        by_length=bins,
-        longer_than=(),
-        elapsed_s=1.0,
-        sentences_per_s=10.0,
-        device="cpu",
-        precision="fp32",
-        signature=f"forcing:{ratio:g}",
-        translations=(),
-    )
-    valid = dataclasses.replace(VALID, nll_per_token=2.0 - ratio, free_nll_per_token=2.5)
-    trained = dataclasses.replace(RESULT, valid=valid)
-    return ForcingRow(teacher_forcing=ratio, trained=trained, tested=tested)
-
-
-ROWS = [_row(1.0, bleu=40.0), _row(0.5, bleu=30.0), _row(0.0, bleu=20.0)]
-
-
-def test_one_ratio_a_line_with_both_losses_and_their_difference() -> None:
-    table = forcing_table(ROWS)
-    lines = table.lines()
-    for words in ("1.000", "2.500", "1.500", "40.00", "34.00 (> 5 words)"):
-        assert words in lines[1]
-    assert "0.500" in lines[3]
-    assert table.signatures == {"1": "forcing:1", "0.5": "forcing:0.5", "0": "forcing:0"}
-
-
-def test_without_validation_pairs_the_losses_are_left_out(tmp_path: Path) -> None:
-    rows = [
-        dataclasses.replace(row, trained=dataclasses.replace(RESULT, valid=None)) for row in ROWS
-    ]
-    assert rows[0].exposure_gap is None
-    assert "–" in forcing_table(rows).lines()[1]
-    assert forcing_figure(tmp_path / "a.png", rows).is_file()
-
-
-def test_the_figure_names_ratios_losses_and_lengths(tmp_path: Path) -> None:
-    text = forcing_figure(tmp_path / "a.svg", ROWS).read_text()
-    for words in ("teacher-forced", "free-running", "teacher forcing 0.5", "0-5", "BLEU on test"):
-        assert words in text, words
-
-
-def test_another_suffix_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageFault, match="picture format"):
-        forcing_figure(tmp_path / "a.txt", ROWS)
-
-
-# -- A translator's evaluation in words and as a figure
-
-BLEU = Score(score=58.123, ci95=(56.789, 59.4), signature="nrefs:1|tok:13a")
-GAIN = Difference(value=6.25, ci95=(4.5, 8.0), p_value=0.001)
-
-
-def at(name: str, low: int, high: int | None) -> LengthScore:
-    return LengthScore(name=name, low=low, high=high, sentences=40, mean_words=low + 1.5, bleu=BLEU)
-
-
-def evaluation(**changed: object) -> NmtEvaluation:
-    fields: dict[str, object] = {
-        "run": "/runs/one", "checkpoint": "best", "data": "multi30k", "split": "test_2016_flickr",
-        "direction": "en-fr", "sentences": 1000, "bleu": BLEU, "chrf": BLEU, "bleu_tokenized": None,
-        "by_length": (at("0-5", 0, 5), at("> 5", 6, None)), "longer_than": (), "elapsed_s": 8.0,
-        "sentences_per_s": 125.0, "device": "cpu", "precision": "fp32",
-        "signature": "data:multi30k|attention:updated-384", "translations": ("Bonjour.",),
-    }  # fmt: skip
-    return NmtEvaluation(**{**fields, **changed})  # type: ignore[arg-type]
-
-
-def comparison() -> NmtComparison:
-    row = LengthDifference(
-        name="> 15", low=16, high=None, sentences=150, bleu=50.0, other=43.75, difference=GAIN
-    )
-    return NmtComparison(
-        run="/runs/two",
-        bleu=BLEU,
-        difference=GAIN,
-        by_length=(row,),
-        longer_than=(row,),
-        signature="other|attention:none",
-    )
-
-
-def translations_words(found: NmtEvaluation, *, against: NmtComparison | None = None) -> str:
-    out = StringIO()
-    console = Console(file=out, width=200)
-    for item in translation_words(found, against=against):
-        console.print(item, markup=False, highlight=False, soft_wrap=True)
-    return out.getvalue()
-
-
-def test_every_number_has_its_interval_and_signature() -> None:
-    text = translations_words(evaluation(bleu_tokenized=BLEU))
-    for part in (
-        "58.12, 95% in [56.79, 59.40]", "1,000 of multi30k, test_2016_flickr, en-fr", "0-5",
-        "125 sentences/s", "signature data:multi30k", "signature BLEU nrefs:1", "Moses tokens",
-    ):  # fmt: skip
-        assert part in text, part
-    assert "Moses" not in translations_words(evaluation())
-
-
-def test_a_comparison_shows_every_bin() -> None:
-    text = translations_words(evaluation(), against=comparison())
-    for part in ("/runs/two", "+6.25", "[4.50, 8.00]", "> 15", "0.001", "signature other other"):
-        assert part in text, part
-
-
-def test_the_object_is_strict_json_without_the_translations() -> None:
-    found = translation_object(evaluation(), against=comparison(), files=[Path("/a.png")])
-    assert "translations" not in found
-    text = to_json(found)
-    assert '"ci95": [56.789, 59.4]' in text
-    assert '"files": ["/a.png"]' in text
-    assert translation_object(evaluation(), against=None, files=[])["against"] is None
-
-
-def test_the_figure_names_its_lines_by_their_attention(tmp_path: Path) -> None:
-    blind = evaluation(run="/runs/two", signature="data:multi30k|attention:none")
-    path = length_figure(evaluation(), tmp_path / "lengths.svg", others=[blind])
-    text = path.read_text()
-    assert "attention additive (58.1)" in text
-    assert "attention none (58.1)" in text
-    same = length_figure(evaluation(), tmp_path / "runs.svg", others=[evaluation(run="/runs/two")])
-    assert "one, best" in same.read_text()
-
-
-# -- The words of finished trainings of translators
-
-
-def test_one_training_says_values_units_and_signature() -> None:
-    table = translator_facts(RESULT)
-    text = "\n".join(table.lines())
-    for words in ("1.5000 nats a token", "2.5000 nats a token", "30.00 (greedy)", "tokens/s"):
-        assert words in text
-    assert table.signatures == RESULT.signature
-
-
-def test_several_trainings_are_a_line_each() -> None:
-    other = dataclasses.replace(RESULT, run="/runs/y", valid=None)
-    lines = translators_table({"seed-0": RESULT, "seed-1": other}, what="seed").lines()
-    assert lines[0].startswith("seed")
-    assert "30.00" in lines[1]
-    assert "–" in lines[2]
-
-
-def test_without_validation_there_are_no_scores() -> None:
-    text = "\n".join(translator_facts(dataclasses.replace(RESULT, valid=None)).lines())
-    assert "BLEU" not in text

@@ -1,4 +1,4 @@
-""""""
+"""Teacher forcing compared: the same settings but for the ratio."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from dlcli.errors import UsageFault
-from dlcli.nmt.forcing import forcing_cells, summarise
+from dlcli.nmt.forcing import forcing_cells
 from tests.nmt.runs import make_config
-from tests.nmt.test_validation import RESULT, VALID
 
 
 def test_cells_differ_in_the_ratio_alone() -> None:
@@ -41,30 +40,3 @@ def test_ratios_that_compare_nothing_are_refused(ratios: list[float]) -> None:
 def test_settings_that_would_make_them_differ_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(UsageFault):
         forcing_cells(make_config(**settings), [1, 0])
-
-
-def test_means_deviations_and_every_run() -> None:
-    runs = {
-        f"seed-{seed}": dataclasses.replace(
-            RESULT,
-            run=f"/runs/s/seed-{seed}",
-            valid=dataclasses.replace(VALID, bleu=30.0 + seed),
-            signature=f"data:toy|seed:{seed}|version:x",
-        )
-        for seed in (3, 4)
-    }
-    found = summarise(runs)
-    assert found["run"] == "/runs/s"
-    valid, deviation = found["valid"], found["valid_std"]
-    assert isinstance(valid, dict)
-    assert isinstance(deviation, dict)
-    assert valid["bleu"] == pytest.approx(33.5)
-    assert deviation["bleu"] == pytest.approx(0.5**0.5)
-    assert found["signature"] == "data:toy|seed:3,4|version:x"
-    assert len(found["runs"]) == 2  # type: ignore[arg-type]
-
-
-def test_without_validation_pairs_there_is_nothing_to_average() -> None:
-    found = summarise({"seed-0": dataclasses.replace(RESULT, valid=None)})
-    assert found["valid"] is None
-    assert found["valid_std"] is None

@@ -1,8 +1,7 @@
-"""Attention maps as pictures and numbers: the words can be read back from each."""
+"""A matrix with words on both axes: every word can be read, and darker never means more."""
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -10,118 +9,10 @@ import numpy as np
 import pytest
 from rich.cells import cell_len
 
-from dlcli.display.console import to_json
 from dlcli.display.images import RAMP
-from dlcli.errors import UsageFault
-from dlcli.nmt.attending import AttentionMap
 from dlcli.nmt.heatmap import CELL_COLUMNS as CELL
-from dlcli.nmt.heatmap import (
-    HeatMap,
-    as_matrix,
-    attention_fields,
-    attention_words,
-    grey,
-    labels,
-    matrix_figure,
-    save_attention,
-)
+from dlcli.nmt.heatmap import HeatMap, as_matrix, grey, matrix_figure
 from tests.display.terminals import on_pipes, on_terminal
-
-SOURCE = ("The", "European", "Area", "...", "</s>")
-TARGET = ("la", "zone", "européenne", "</s>")
-
-MAP = AttentionMap(
-    text="The European Area ...",
-    translation="la zone européenne",
-    source=SOURCE,
-    target=TARGET,
-    matrix=np.array(
-        [[0.5, 0, 0.5, 0, 0], [0, 0.125, 0.875, 0, 0], [0, 1, 0, 0, 0], [0, 0, 0, 0.25, 0.75]]
-    ),
-    unknown_source=(),
-    unknown_target=(1,),
-    nll_per_token=1.5,
-    forced=False,
-    unit="words",
-    signature="model:nmt|version:x",
-)
-
-
-@pytest.mark.parametrize("ending", ["svg", "SVG"])
-def test_the_figure_carries_its_words(ending: str) -> None:
-    path = save_attention(MAP, Path(f"a.{ending}"))
-    drawn = re.findall(r"<!-- (.*?) -->", path.read_text(encoding="utf-8"))
-    words = [word.replace("&lt;", "<").replace("&gt;", ">") for word in drawn]
-    assert words[: len(SOURCE)] == list(SOURCE)
-    assert words[len(SOURCE) : len(SOURCE) + len(TARGET)] == [
-        "la", "zone <unk>", "européenne", "</s>",
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize(("ending", "mark"), [("png", b"\x89PNG"), ("pdf", b"%PDF")])
-def test_figures_of_other_forms(ending: str, mark: bytes) -> None:
-    assert save_attention(MAP, Path(f"a.{ending}")).read_bytes().startswith(mark)
-
-
-def test_numbers_can_be_read_back() -> None:
-    found = json.loads(save_attention(MAP, Path("a.json")).read_text(encoding="utf-8"))
-    assert found["source"] == list(SOURCE)
-    assert found["target"] == list(TARGET)
-    assert np.array_equal(found["attention"], MAP.matrix)
-    assert found["files"] == [str(Path("a.json").absolute())]
-    with np.load(save_attention(MAP, Path("a.npz"))) as held:
-        assert tuple(held["source"]) == SOURCE
-        assert tuple(held["target"]) == TARGET
-        assert np.array_equal(held["attention"], MAP.matrix)
-        assert str(held["alignment"]) == MAP.alignment
-
-
-def test_fields_are_those_of_the_design() -> None:
-    found = json.loads(to_json(attention_fields(MAP, files=[])))
-    assert {"source", "target", "attention", "alignment", "files"} <= set(found)
-    assert set(found["alignment"].split()) == {"0-0", "2-1", "1-2"}
-    assert (found["steps_back"], found["steps"]) == (1, 2)
-    assert found["unknown"] == {"source": [], "target": [1]}
-    assert found["signature"]
-
-
-@pytest.mark.parametrize("columns", [80, 20])
-def test_the_terminal_shows_words_shades_and_numbers(
-    monkeypatch: pytest.MonkeyPatch, columns: int
-) -> None:
-    consoles, out, _ = on_terminal(monkeypatch, columns=columns)
-    consoles.result({}, *attention_words(MAP))
-    text = out.getvalue()
-    assert "48;2;" in text
-    assert "1 of 2 steps run against the diagonal" in text
-    monkeypatch.setenv("COLUMNS", str(columns))
-    consoles, out, _ = on_pipes(monkeypatch)
-    consoles.result({}, *attention_words(MAP))
-    plain = out.getvalue()
-    assert "\x1b" not in plain
-    for word in ("la", "zone <unk>", "européenne", "</s>", "la zone européenne"):
-        assert word in plain
-    assert "@@" in plain
-
-
-def test_no_color_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
-    consoles, out, _ = on_terminal(monkeypatch, no_color=True)
-    consoles.result({}, *attention_words(MAP))
-    assert "48;" not in out.getvalue()
-    assert "@@" in out.getvalue()
-
-
-def test_unknown_words_are_marked() -> None:
-    assert labels(["a", "b", "<unk>"], unknown=[1, 2]) == ["a", "b <unk>", "<unk>"]
-
-
-@pytest.mark.parametrize("name", ["a.txt", "a", "a.jpg"])
-def test_other_endings_are_refused(name: str) -> None:
-    with pytest.raises(UsageFault, match="does not say which form"):
-        save_attention(MAP, Path(name))
-
-
-# -- A matrix in the terminal: every word is there, and darker never means more
 
 ROWS, COLUMNS = ["Le", "chat", "dort"], ["The", "cat", "is", "sleeping", "."]
 
@@ -187,11 +78,6 @@ def test_an_empty_attention_is_all_dark(monkeypatch: pytest.MonkeyPatch) -> None
     assert lines[1].rstrip() == "x"
 
 
-def test_a_matrix_that_does_not_fit_its_words_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="labels"):
-        plain(monkeypatch, HeatMap(np.ones((5, 3)), ROWS, COLUMNS))
-
-
 # -- A matrix with words on both axes as a figure
 
 MATRIX_ROWS, MATRIX_COLUMNS = ["Le", "chat", "x" * 80], ["The", "cat", "costs", "$5", "."]
@@ -199,9 +85,7 @@ MATRIX_ROWS, MATRIX_COLUMNS = ["Le", "chat", "x" * 80], ["The", "cat", "costs", 
 
 def test_rows_and_columns_carry_their_words_inside_the_figure() -> None:
     values = np.arange(15.0).reshape(3, 5)
-    figure = matrix_figure(
-        Path("a.png"), values, rows=MATRIX_ROWS, columns=MATRIX_COLUMNS, title="Le chat"
-    )
+    figure = matrix_figure(Path("a.png"), values, rows=MATRIX_ROWS, columns=MATRIX_COLUMNS)
     axes = figure.axes[0]
     assert [tick.get_text() for tick in axes.get_yticklabels()][:2] == MATRIX_ROWS[:2]
     assert [tick.get_text() for tick in axes.get_xticklabels()] == [
@@ -232,6 +116,6 @@ def test_an_empty_attention_can_be_drawn(values: list[list[float]]) -> None:
     assert Path("a.pdf").stat().st_size > 1000
 
 
-def test_matrix_a_matrix_that_does_not_fit_its_words_is_refused() -> None:
+def test_a_matrix_that_does_not_fit_its_words_is_refused() -> None:
     with pytest.raises(ValueError, match="labels"):
         as_matrix(np.ones((2, 3)), rows=3, columns=2)

@@ -1,17 +1,21 @@
-"""Tokens into running text and back to where they came from."""
+"""Text in and out: files, lines as people type them, tokens into running text and back."""
 
 from __future__ import annotations
 
+import io
 import itertools
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dlcli.data.sentences import Pairs
+from dlcli.data.text import STDIN
+from dlcli.errors import DataError
 from dlcli.nmt.text import (
     Detokenized,
-    as_given,
     begins_with_vowel,
     contracted,
     cut_passage,
@@ -19,11 +23,121 @@ from dlcli.nmt.text import (
     elided,
     moses_available,
     moses_tokenized,
-    moses_version,
     one_line,
+    read_joined,
+    read_two,
     tidy,
 )
 from tests.conftest import SHARED_DATA
+
+# -- Files of lines that belong together: none is lost, and what is wrong is named by its line
+
+
+def written(folder: Path, data: bytes, name: str = "file") -> Path:
+    (folder / name).write_bytes(data)
+    return folder / name
+
+
+def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a ||| b\n")))
+    assert read_joined(STDIN) == Pairs.of([("a", "b")])
+
+
+def test_two_files_go_line_by_line(tmp_path: Path) -> None:
+    first, second = written(tmp_path, b"a\nb\n", "en"), written(tmp_path, b"c\n\n", "fr")
+    assert read_two(first, second) == Pairs(source=["a", "b"], target=["c", ""])
+    with pytest.raises(DataError, match=r"en has 2 lines and .*one has 1"):
+        read_two(first, written(tmp_path, b"c", "one"))
+
+
+def test_joined_lines_have_two_sides(tmp_path: Path) -> None:
+    found = read_joined(written(tmp_path, b"a b ||| c  \n|||\n"))
+    assert found == Pairs.of([("a b", "c"), ("", "")])
+    for wrong in (b"a b c\n", b"a ||| b ||| c\n"):
+        with pytest.raises(DataError, match="Line 1 of"):
+            read_joined(written(tmp_path, wrong))
+
+
+# -- Lines as people type them, and those that are too long: nothing is lost
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("  The  cat\tsleeps. ", "The cat sleeps."),
+        ("a\x00b\rc", "a b c"),
+        ("\ufeffThe cat", "The cat"),
+        ("e\u0301te\u0301", "été"),
+        ("\ud800lone", "lone"),
+        ("\n \x85", ""),
+        ("שלום 🙂 ...", "שלום 🙂 ..."),
+    ],
+)
+def test_lines_become_plain(line: str, wanted: str) -> None:
+    assert tidy(line) == wanted
+    assert tidy(wanted) == wanted
+
+
+def test_what_a_model_writes_stays_on_one_line() -> None:
+    assert one_line("a\nb\r\n\u2028c ") == "a b c"
+
+
+def test_what_fits_is_left_alone() -> None:
+    assert cut_passage("One. Two.", fits=lambda _: True) == ["One. Two."]
+    assert cut_passage("", fits=lambda part: len(part) < 3) == [""]
+
+
+def test_sentences_are_the_first_choice() -> None:
+    text = "It rains. “Does it?” It does! So what"
+    parts = cut_passage(text, fits=lambda part: len(part) <= 20)
+    assert parts == ["It rains.", "“Does it?”", "It does!", "So what"]
+
+
+def test_long_sentences_are_cut_at_the_best_place_near_their_middle() -> None:
+    text = "one two, three four; five six seven eight"
+    assert cut_passage(text, fits=lambda part: len(part.split()) <= 4) == [
+        "one two, three four;",
+        "five six seven eight",
+    ]
+    assert cut_passage("one two, three four", fits=lambda part: len(part.split()) <= 2) == [
+        "one two,",
+        "three four",
+    ]
+
+
+def test_five_thousand_words_come_back_in_order() -> None:
+    words = [f"w{i}" for i in range(5000)]
+    parts = cut_passage(" ".join(words), fits=lambda part: len(part.split()) <= 60)
+    assert " ".join(parts).split() == words
+    assert all(len(part.split()) <= 60 for part in parts)
+    assert len(parts) <= 200
+
+
+def test_a_word_without_end_is_cut_too() -> None:
+    parts = cut_passage("a" * 1000, fits=lambda part: len(part) <= 7)
+    assert "".join(parts) == "a" * 1000
+    assert cut_passage("ab", fits=lambda _: False) == ["a", "b"]
+
+
+# -- Moses's tokens, where sacremoses is installed
+
+needs_sacremoses = pytest.mark.skipif(not moses_available(), reason="sacremoses is not installed")
+
+
+@needs_sacremoses
+def test_french_elisions_are_tokens_of_their_own() -> None:
+    found = moses_tokenized(["L'homme dit : « 2,5 % »…", ""], language="fr", lowercase=True)
+    assert found[0].split()[:3] == ["l'", "homme", "dit"]
+    assert "&" not in found[0]
+    assert found[1] == ""
+
+
+@needs_sacremoses
+def test_english_keeps_its_case() -> None:
+    assert moses_tokenized(["A man's hat."], language="en") == ["A man 's hat ."]
+
+
+# -- Tokens into running text, and where each went
 
 FRENCH = {
     "de le État , il est": "De l'État, il est",
@@ -63,9 +177,8 @@ def test_spans_say_what_became_of_each_token() -> None:
     assert found.spans[1] == found.spans[2]
 
 
-def test_nothing_and_text_as_it_is() -> None:
+def test_nothing_is_nothing() -> None:
     assert detokenize([], language="fr") == Detokenized(text="", spans=())
-    assert as_given("de le  x", words=[(0, 2), (7, 8)]).spans == ((0, 2), (7, 8))
 
 
 def french(tokens: str, **settings: bool) -> Detokenized:
@@ -158,86 +271,3 @@ def test_contraction(first: str, second: str, then: str, wanted: str) -> None:
 def test_mute_and_aspirated_h() -> None:
     assert all(map(begins_with_vowel, ["homme", "heure", "hôpital", "hallucination", "Hélène"]))
     assert not any(map(begins_with_vowel, ["haut", "Hongrie", "huit", "handicap", "hors", "h", ""]))
-
-
-# -- Moses's tokens, where sacremoses is installed
-
-needs_sacremoses = pytest.mark.skipif(not moses_available(), reason="sacremoses is not installed")
-
-
-@needs_sacremoses
-def test_french_elisions_are_tokens_of_their_own() -> None:
-    found = moses_tokenized(["L'homme dit : « 2,5 % »…", ""], language="fr", lowercase=True)
-    assert found[0].split()[:3] == ["l'", "homme", "dit"]
-    assert "&" not in found[0]
-    assert found[1] == ""
-    assert moses_version()
-
-
-@needs_sacremoses
-def test_english_keeps_its_case() -> None:
-    assert moses_tokenized(["A man's hat."], language="en") == ["A man 's hat ."]
-
-
-# -- Cutting long lines: where a reader would, and nothing is lost
-
-
-def test_what_fits_is_left_alone() -> None:
-    assert cut_passage("One. Two.", fits=lambda _: True) == ["One. Two."]
-    assert cut_passage("", fits=lambda part: len(part) < 3) == [""]
-
-
-def test_sentences_are_the_first_choice() -> None:
-    text = "It rains. “Does it?” It does! So what"
-    parts = cut_passage(text, fits=lambda part: len(part) <= 20)
-    assert parts == ["It rains.", "“Does it?”", "It does!", "So what"]
-
-
-def test_long_sentences_are_cut_at_the_best_place_near_their_middle() -> None:
-    text = "one two, three four; five six seven eight"
-    assert cut_passage(text, fits=lambda part: len(part.split()) <= 4) == [
-        "one two, three four;",
-        "five six seven eight",
-    ]
-    assert cut_passage("one two, three four", fits=lambda part: len(part.split()) <= 2) == [
-        "one two,",
-        "three four",
-    ]
-
-
-def test_five_thousand_words_come_back_in_order() -> None:
-    words = [f"w{i}" for i in range(5000)]
-    parts = cut_passage(" ".join(words), fits=lambda part: len(part.split()) <= 60)
-    assert " ".join(parts).split() == words
-    assert all(len(part.split()) <= 60 for part in parts)
-    assert len(parts) <= 200
-
-
-def test_a_word_without_end_is_cut_too() -> None:
-    parts = cut_passage("a" * 1000, fits=lambda part: len(part) <= 7)
-    assert "".join(parts) == "a" * 1000
-    assert cut_passage("ab", fits=lambda _: False) == ["a", "b"]
-
-
-# -- Tidying: what people type becomes a line like any other
-
-
-@pytest.mark.parametrize(
-    ("line", "wanted"),
-    [
-        ("  The  cat\tsleeps. ", "The cat sleeps."),
-        ("a\x00b\rc", "a b c"),
-        ("\ufeffThe cat", "The cat"),
-        ("e\u0301te\u0301", "été"),
-        ("\ud800lone", "lone"),
-        ("\n \x85", ""),
-        ("שלום 🙂 ...", "שלום 🙂 ..."),
-    ],
-)
-def test_lines_become_plain(line: str, wanted: str) -> None:
-    assert tidy(line) == wanted
-    assert tidy(wanted) == wanted
-
-
-def test_what_a_model_writes_stays_on_one_line() -> None:
-    assert one_line("a\nb\r\n\u2028c ") == "a b c"

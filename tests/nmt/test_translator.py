@@ -1,4 +1,4 @@
-""""""
+"""Translating: order, batches, threads, and lines of every kind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dlcli.nmt.config import SearchConfig
 from dlcli.nmt.fast.paths import fast_paths
 from dlcli.nmt.search import search
 from dlcli.nmt.tokenizer import EOS
-from dlcli.nmt.translator import WIDTH, Translator, _batches, _width, share
+from dlcli.nmt.translator import WIDTH, Translator, batches_of, run_in_threads, width_of
 from tests.nmt.sentences import pairs
 from tests.nmt.tiny_run import tiny_trained
 
@@ -34,12 +34,14 @@ def test_answers_come_in_order(threads: int, tasks: int) -> None:
         time.sleep(0.001 * (task % 3))
         return 10 * task
 
-    assert share(work, range(tasks), threads=threads) == [10 * task for task in range(tasks)]
+    assert run_in_threads(work, range(tasks), threads=threads) == [
+        10 * task for task in range(tasks)
+    ]
 
 
 def test_each_worker_has_one_thread_and_the_caller_keeps_its_own() -> None:
     before = torch.get_num_threads()
-    seen = share(lambda *_: torch.get_num_threads(), range(4), threads=2)
+    seen = run_in_threads(lambda *_: torch.get_num_threads(), range(4), threads=2)
     assert seen == [1] * 4
     assert torch.get_num_threads() == before
 
@@ -56,7 +58,7 @@ def test_a_failure_ends_the_others() -> None:
             time.sleep(0.001)
 
     with pytest.raises(ValueError, match="one has failed"):
-        share(work, range(9), threads=2)
+        run_in_threads(work, range(9), threads=2)
     assert len(begun) <= 3  # one more may begin before the failure is seen
 
 
@@ -72,7 +74,7 @@ def test_ctrl_c_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dlcli.nmt.translator.wait", interrupted)
     before = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
-        share(work, range(9), threads=2)
+        run_in_threads(work, range(9), threads=2)
     assert threading.active_count() == before
 
 
@@ -157,16 +159,16 @@ def test_five_thousand_words_are_translated_in_parts(translator: Translator) -> 
 
 def test_sentences_of_one_width_stand_together() -> None:
     lengths = [3, 40, 7, 0, 6, 8, 5, 1000]
-    batches = list(_batches(lengths, size=3))
+    batches = list(batches_of(lengths, size=3))
     assert sorted(place for batch in batches for place in batch) == list(range(8))
     assert batches == [[3, 0, 6], [4, 2], [5], [1], [7]]
-    assert all(len({_width(lengths[place]) for place in batch}) == 1 for batch in batches)
-    assert [_width(tokens) for tokens in (0, WIDTH - 1, WIDTH)] == [WIDTH, WIDTH, 2 * WIDTH]
+    assert all(len({width_of(lengths[place]) for place in batch}) == 1 for batch in batches)
+    assert [width_of(tokens) for tokens in (0, WIDTH - 1, WIDTH)] == [WIDTH, WIDTH, 2 * WIDTH]
 
 
-def test_long_sentences_make_small_batches() -> None:
-    assert [len(batch) for batch in _batches([1000] * 3, size=16)] == [2, 1]
-    assert [len(batch) for batch in _batches([5000] * 2, size=16)] == [1, 1]
+def test_long_sentences_make_smallbatches_of() -> None:
+    assert [len(batch) for batch in batches_of([1000] * 3, size=16)] == [2, 1]
+    assert [len(batch) for batch in batches_of([5000] * 2, size=16)] == [1, 1]
 
 
 def test_a_single_string_is_a_mistake(translator: Translator) -> None:

@@ -11,7 +11,6 @@ import torch
 from dlcli.engine.device import Compute
 from dlcli.engine.seed import generator
 from dlcli.errors import RunFailed, UsageFault
-from dlcli.evidence.estimators import DiagonalGaussian
 from dlcli.evidence.models import LinearGaussian, log_prior
 from dlcli.evidence.models import log_likelihood as log_likelihood_of
 from dlcli.evidence.progress import ProgressCallback, no_progress
@@ -29,8 +28,9 @@ from dlcli.vae.bounds import (
     stream_bounds,
 )
 from dlcli.vae.evaluation import evaluate
+from dlcli.vae.nll import choose_images
 from dlcli.vae.objective import iwae_bound, log_likelihood
-from dlcli.vae.trained import Trained, binarized, chosen_images
+from dlcli.vae.trained import Trained
 
 
 def annealed(
@@ -38,8 +38,7 @@ def annealed(
 ) -> list[AnnealedNll]:
     compute = Compute(device=torch.device("cpu"), precision="fp32", threads=1)
     decoder = decoder_of(trained, compute=compute)
-    rows, numbers = chosen_images(trained, count=3, notice=print)
-    x = binarized(rows, numbers, seed=0)
+    x = choose_images(trained, count=3, seed=0, notice=print).dense
     *_, bounds = stream_bounds(trained.model, decoder, x, k=2000, generator=generator(0, "noise"))
     return list(
         stream_annealed(
@@ -137,12 +136,6 @@ def test_blocks_of_images_make_no_difference_to_what_is_exact(
     assert torch.allclose(parts[-1].kl, whole.kl)
     assert torch.equal(parts[1].best, parts[-1].best[:4])
     assert (parts[-1].evaluations, parts[-1].total) == (70, 7)
-
-
-def test_one_sample_is_a_bound_too(trained: Trained) -> None:
-    found = measured(trained, pixels(2), k=1)
-    assert list(found.iwae) == [1]
-    assert found.ess.tolist() == [1, 1]
 
 
 def test_the_bound_reaches_the_truth_where_it_is_known() -> None:
@@ -272,8 +265,3 @@ def test_a_flows_posterior_is_a_density_and_finds_the_evidence(flowed: Trained) 
     log_w = log_likelihood_of(decoder, x, z) + log_prior(z) - posterior.log_density(z)
     found = torch.logsumexp(log_w.double(), 0).item() - math.log(20_000)
     assert found == pytest.approx(truth, abs=0.02)
-
-
-def test_without_a_flow_the_posterior_is_the_encoders(trained: Trained) -> None:
-    mean, logvar = torch.zeros(2, 1, 3)
-    assert isinstance(posterior_of(trained.model, mean, logvar=logvar), DiagonalGaussian)

@@ -12,7 +12,7 @@ from rich.console import Console
 from dlcli.vae.bounds import AnnealedNll, Average
 from dlcli.vae.display import evaluation_words, snapshots_figure, trained_facts, trained_table
 from dlcli.vae.judge import Ambiguity, Reading
-from dlcli.vae.study import Bound, Nll, SnapshotBounds, VaeEvaluation
+from dlcli.vae.nll import Bound, Nll, SnapshotBounds, VaeEvaluation
 from dlcli.vae.trained import TestResult, TrainResult
 
 NLL = Nll(

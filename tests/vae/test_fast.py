@@ -155,10 +155,17 @@ def test_anything_but_the_plain_elbo_of_the_mlp_takes_the_ordinary_way(
     assert not fast.takes_negative_elbo(build(**model), VaeObjectiveConfig(**objective), pixels)
 
 
-def test_layers_in_another_order_are_declined() -> None:
+@pytest.mark.parametrize("half", ["encoder", "decoder"])
+@pytest.mark.parametrize("change", ["without a ReLU", "with a ReLU at the end", "ends early"])
+def test_layers_in_another_order_are_declined(half: str, change: str) -> None:
     vae = build(hidden=(7, 7), latent_dim=D)
-    layers: Any = vae.encoder.layers
-    del layers[0][1]  # a ReLU
+    layers: Any = vae.get_submodule(half).layers
+    if change == "with a ReLU at the end":
+        layers.append(nn.ReLU())
+    elif change == "ends early":
+        del layers[-1]
+    else:
+        del (layers[0] if half == "encoder" else layers)[1]
     assert claims(vae, fast._MLP)
     assert not fast.takes_negative_elbo(vae, VaeObjectiveConfig(), torch.rand(B, 784))
 

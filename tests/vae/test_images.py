@@ -45,12 +45,6 @@ def test_a_dynamic_draw_is_black_or_white_with_the_grey_value_as_its_mean() -> N
     assert 0.9 < (error[inside] ** 2).mean() < 1.1
 
 
-def test_black_and_white_stay_what_they_are() -> None:
-    rows = torch.tensor([0, 255], dtype=torch.uint8).repeat(50, 392)
-    drawn = model_input(rows, way="dynamic", generator=generator(2))
-    assert torch.equal(drawn, grey(rows))
-
-
 def test_draws_are_anew_each_time_and_the_same_by_seed() -> None:
     stream = generator(3)
     first = model_input(ramp(3), way="dynamic", generator=stream)

@@ -115,11 +115,6 @@ def test_every_form_gives_the_same_latents(tmp_path: Path) -> None:
         assert torch.equal(read_latents(path), torch.from_numpy(Z)), path.name
 
 
-def test_one_line_is_one_latent(tmp_path: Path) -> None:
-    (tmp_path / "z.txt").write_text("1 2 3\n")
-    assert read_latents(tmp_path / "z.txt").shape == (1, 3)
-
-
 @pytest.mark.parametrize("text", ["", "a b\n", "1 2\n3\n", "nan 1\n", "1e999 0\n"])
 def test_text_that_is_no_matrix_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "z.txt").write_text(text)

@@ -1,9 +1,17 @@
-"""What `dl vae eval` found: frozen values, with the names that scripts rely on."""
+"""What `dl vae eval` measures on test images: bounds of log p(x), AIS, snapshots, ambiguity.
+
+Questions 4 to 6, 10 and 11. `evaluate_run` yields ever more complete results, so that one who stops
+it keeps what there was. `trained_cases` gives the same images to `dl mc-estimate --run`.
+
+The order of the test images is one random permutation for everybody, so that the first N are a fair
+sample whatever N is, and so is what an interrupted evaluation has seen. Each image's binarisation
+depends on the seed and its own position in the test set alone: different runs, and different N, are
+compared on the same black and white pixels.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -15,14 +23,13 @@ from dlcli.engine.checkpoint import snapshot_epochs, snapshot_name
 from dlcli.engine.device import Compute, prepare
 from dlcli.engine.seed import generator
 from dlcli.engine.settings import compute_config
-from dlcli.errors import UsageFault
+from dlcli.errors import DataError, UsageFault
 from dlcli.evidence.cases import Case
 from dlcli.evidence.config import EvidenceConfig
 from dlcli.evidence.estimate import estimator_parts
-from dlcli.evidence.models import BernoulliDecoder
 from dlcli.evidence.progress import ProgressCallback, no_progress, part_of
 from dlcli.vae.bounds import (
-    STAGE,
+    AIS_STAGE,
     AnnealedNll,
     Average,
     Bounds,
@@ -33,62 +40,61 @@ from dlcli.vae.bounds import (
     stream_annealed,
     stream_bounds,
 )
-from dlcli.vae.config import VaeEvalConfig
-from dlcli.vae.images import DESCRIPTIONS, flat
+from dlcli.vae.config import DEFAULT_IMAGES, VaeEvalConfig
+from dlcli.vae.images import DESCRIPTIONS, binarize, flat, grey, load_test_images, threshold_draws
 from dlcli.vae.judge import Ambiguity, find_judge, stream_ambiguity
-from dlcli.vae.trained import (
-    Trained,
-    binarized,
-    chosen_images,
-    describe,
-    load_trained,
-    seen_pixels,
-    with_true_data,
-)
+from dlcli.vae.trained import Trained, describe, load_trained
+
+Notice = Callable[[str], object]
+ORDER_SEED = 0
+GREY_SAMPLES = 16
+"""Noise samples for the ELBO of grey pixels, as at the end of training."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Nll:
-    """−log p(x) in nats an image, from above: the bound is low on average."""
+def evaluate_run(
+    trained: Trained,
+    config: VaeEvalConfig,
+    *,
+    notice: Notice,
+    progress: ProgressCallback = no_progress,
+) -> Iterator[VaeEvaluation]:
+    """Evaluate a trained VAE on test images of its own data set.
 
-    value: float
-    std_error: float | None
-    """Over images."""
-    estimator: str
-    k: int
-    elbo: float
-    """Of the same images and pixels."""
-    bounds: tuple[Bound, ...]
-    """From the ELBO up."""
-    rises: bool
-    """ELBO ≤ IWAE-5 ≤ … ≤ IWAE-k, each within 3 standard errors of the paired difference."""
-    ess: float
-    """Median over images of the effective samples among the k."""
-    dominated: float
-    """Share of images where one sample carries more than half of the weight."""
+    Args:
+        trained: from `find_trained`; its model is moved to the device.
+        config: what to measure.
+        notice: told one sentence where the user should know something.
+        progress: is told how far all of it is, where a result is long in coming.
 
+    Yields:
+        Results that are ever more complete; the last has `done` 1.
 
-@dataclass(frozen=True, kw_only=True)
-class Bound:
-    """A lower bound of log p(x), nats an image; `samples` 1 is the ELBO."""
-
-    name: str
-    samples: int
-    value: float
-    std_error: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class SnapshotBounds:
-    """ELBO, IWAE bound and gap of a run after some epochs: Question 5."""
-
-    epoch: int
-    checkpoint: str
-    elbo: Average
-    iwae: Average
-    gap: Average
-    """IWAE − ELBO: what is left of KL(q(z|x) ‖ p(z|x))."""
-    k: int
+    Raises:
+        UsageFault: more images than there are, or a model without p(x|z).
+        DataError: the run's data set cannot be had.
+        RunFailed: the encoder or the decoder returned NaN.
+    """
+    compute = prepare(compute_config(config))
+    trained = with_true_data(trained, notice=notice)
+    decoder_of(trained, compute=compute)  # a model that has none is refused at once
+    images = choose_images(trained, count=config.images, seed=config.seed, notice=notice)
+    trained.model.to(compute.device)
+    subject = _Subject(trained, config, compute, images.to(compute.device), notice=notice)
+    stages: list[_Stage] = []
+    if config.ais:
+        stages.append(_ais_stage)
+    if config.checkpoints == "all":
+        stages.append(_snapshots_stage)
+    if config.judge:
+        stages.append(_judge_stage)
+    total = 1 + len(stages)
+    for found, bounds in _bounds_stage(subject):  # noqa: B007  (the last ones are used below)
+        yield dataclasses.replace(found, done=found.done / total)
+    for finished, stage in enumerate(stages, start=1):
+        subject.progress = part_of(progress, start=finished / total, share=1 / total)
+        for found in stage(subject, found, bounds):  # noqa: B020  (each stage adds to the last)
+            yield dataclasses.replace(found, done=(finished + found.done) / total)
+    yield dataclasses.replace(found, done=1.0, stage="done")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,127 +149,141 @@ class VaeEvaluation:
         return self.done >= 1
 
 
-# -- Evaluating a trained VAE (Questions 4 to 6, 10, 11): bounds of log p(x), AIS, snapshots, a
-# judge `run` yields ever more complete results, so that one who stops it keeps what there was.
+@dataclass(frozen=True, kw_only=True)
+class Nll:
+    """−log p(x) in nats an image, from above: the bound is low on average."""
 
-Notice = Callable[[str], object]
-GREY_SAMPLES = 16
-"""Noise samples for the ELBO of grey pixels, as at the end of training."""
+    value: float
+    std_error: float | None
+    """Over images."""
+    estimator: str
+    k: int
+    elbo: float
+    """Of the same images and pixels."""
+    bounds: tuple[Bound, ...]
+    """From the ELBO up."""
+    rises: bool
+    """ELBO ≤ IWAE-5 ≤ … ≤ IWAE-k, each within 3 standard errors of the paired difference."""
+    ess: float
+    """Median over images of the effective samples among the k."""
+    dominated: float
+    """Share of images where one sample carries more than half of the weight."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """A lower bound of log p(x), nats an image; `samples` 1 is the ELBO."""
+
+    name: str
+    samples: int
+    value: float
+    std_error: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SnapshotBounds:
+    """ELBO, IWAE bound and gap of a run after some epochs: Question 5."""
+
+    epoch: int
+    checkpoint: str
+    elbo: Average
+    iwae: Average
+    gap: Average
+    """IWAE − ELBO: what is left of KL(q(z|x) ‖ p(z|x))."""
+    k: int
+
+
+def with_true_data(trained: Trained, *, notice: Callable[[str], object]) -> Trained:
+    """Name the data set that a run was trained on, where its settings say only `auto`.
+
+    Raises:
+        DataError: `auto` is another data set here than it was there, or none can be had.
+    """
+    data = trained.config.data
+    if data.name != "auto":
+        return trained
+    name = load_images("auto", offline=data.offline, notice=notice).name
+    result = trained.run.record().get("result")
+    recorded = result.get("data") if isinstance(result, dict) else None
+    if recorded not in (None, name):
+        raise DataError(
+            f"{trained.run.path} was trained on {recorded}, and what can be had here is {name}.",
+            hint=f"Fetch it with `dl data fetch {recorded}`.",
+        )
+    config = dataclasses.replace(trained.config, data=dataclasses.replace(data, name=name))
+    return dataclasses.replace(trained, config=config)
+
+
+@dataclass(eq=False)
 class _Subject:
-    """A run on its device, with the pixels to evaluate it on."""
+    """A run on its device, with the images to evaluate it on."""
 
     trained: Trained
     config: VaeEvalConfig
     compute: Compute
-    decoder: BernoulliDecoder
-    seen: Tensor
-    """(N, 784): as the model is used to."""
-    dense: Tensor
-    """(N, 784): of which it has a density; the same unless they are grey."""
+    images: TestImages
+    notice: Notice
     progress: ProgressCallback = no_progress
-    """Hears how far the stage at work is."""
-
-    @property
-    def is_grey(self) -> bool:
-        """Whether the model was trained on pixels that it has no density of."""
-        return grey_run(self.trained)
+    """Is told how far the stage at work is."""
 
 
-_Stage = Callable[[_Subject, VaeEvaluation, Bounds], Iterator[VaeEvaluation]]
+_Stage = Callable[[_Subject, "VaeEvaluation", Bounds], Iterator["VaeEvaluation"]]
 """Adds to a result; `done` counts from 0 to 1 within the stage."""
 
 
-def grey_run(trained: Trained) -> bool:
-    """Say whether a run was trained with a Bernoulli cross-entropy on grey pixels."""
-    bernoulli = trained.config.objective.likelihood == "bernoulli"
-    return bernoulli and trained.config.data.binarize == "none"
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TestImages:
+    """Some test images of a run's data set."""
+
+    __test__ = False  # not a test case, whatever its name says to pytest
+
+    numbers: Tensor
+    """(N,): which of the test set, in order."""
+    seen: Tensor
+    """Pixels (N, 784) in [0, 1], as the model is used to seeing them."""
+    dense: Tensor
+    """(N, 784): of which the model has a density; black and white where `seen` is grey."""
+
+    def to(self, device: torch.device) -> TestImages:
+        """Move the pixels."""
+        moved = {"seen": self.seen.to(device), "dense": self.dense.to(device)}
+        return dataclasses.replace(self, **moved)
 
 
-def epochs_of(trained: Trained) -> int:
-    """Return the epochs after which a model's checkpoint was kept."""
-    kept = trained.checkpoint.removeprefix("epoch-")
-    return int(kept) if kept.isdigit() else trained.config.loop.epochs
-
-
-def run(
-    trained: Trained,
-    config: VaeEvalConfig,
-    *,
-    notice: Notice,
-    progress: ProgressCallback = no_progress,
-) -> Iterator[VaeEvaluation]:
-    """Evaluate a trained VAE on test images of its own data set.
+def choose_images(trained: Trained, *, count: int | None, seed: int, notice: Notice) -> TestImages:
+    """Choose test images of the run's own data set, and draw their pixels.
 
     Args:
-        trained: from `find_trained`; its model is moved to the device.
-        config: what to measure.
+        trained: the run.
+        count: how many, the first of the fixed order; none is 1,000, or all where there are fewer.
+        seed: of the pixels that are drawn.
         notice: told one sentence where the user should know something.
-        progress: is told how far all of it is, where a result is long in coming.
-
-    Yields:
-        Results that are ever more complete; the last has `done` 1.
 
     Raises:
-        UsageFault: more images than there are, or a model without p(x|z).
+        UsageFault: there are not so many.
         DataError: the run's data set cannot be had.
-        RunFailed: the encoder or the decoder returned NaN.
     """
-    subject = _subject(trained, config, notice=notice)
-    stages = _further(config, notice=notice)
-    total = 1 + len(stages)
-    latest: tuple[VaeEvaluation, Bounds] | None = None
-    for latest in _bounds_stage(subject):
-        yield dataclasses.replace(latest[0], done=latest[0].done / total)
-    assert latest is not None
-    found, bounds = latest
-    for finished, stage in enumerate(stages, start=1):
-        of_stage = dataclasses.replace(
-            subject, progress=part_of(progress, start=finished / total, share=1 / total)
+    data = trained.config.data
+    rows = flat(load_test_images(data, notice=notice))
+    wanted = min(DEFAULT_IMAGES, len(rows)) if count is None else count
+    if not 1 <= wanted <= len(rows):
+        raise UsageFault(
+            f"{data.name} has {len(rows):,} test images, not {wanted:,}.",
+            hint=f"Use --images 1 to {len(rows)}.",
         )
-        for found in stage(of_stage, found, bounds):  # noqa: B020  (each stage adds to the last)
-            yield dataclasses.replace(found, done=(finished + found.done) / total)
-    yield dataclasses.replace(found, done=1.0, stage="done")
+    order = torch.randperm(len(rows), generator=generator(ORDER_SEED, "evaluation order"))
+    numbers = order[:wanted]
+    draws = threshold_draws(len(rows), generator=generator(seed, "evaluation pixels"))
+    black = binarize(rows, draws=draws)[numbers]
+    seen = black if data.binarize == "dynamic" else grey(rows[numbers])
+    return TestImages(numbers=numbers, seen=seen, dense=black if trained.is_grey else seen)
 
 
-def _further(config: VaeEvalConfig, *, notice: Notice) -> list[_Stage]:
-    stages: list[_Stage] = []
-    if config.ais:
-        stages.append(_ais_stage)
-    if config.checkpoints == "all":
-        stages.append(_checkpoints_stage)
-    if config.judge:
-        stages.append(functools.partial(_judge_stage, notice=notice))
-    return stages
-
-
-def _subject(trained: Trained, config: VaeEvalConfig, *, notice: Notice) -> _Subject:
-    compute = prepare(compute_config(config))
-    trained = with_true_data(trained, notice=notice)
-    rows, numbers = chosen_images(trained, count=config.images, notice=notice)
-    trained.model.to(compute.device)
-    way = trained.config.data.binarize
-    seen = seen_pixels(rows, numbers, way=way, seed=config.seed).to(compute.device)
-    dense = seen
-    if grey_run(trained):
-        dense = binarized(rows, numbers, seed=config.seed).to(compute.device)
-    return _Subject(
-        trained=trained,
-        config=config,
-        compute=compute,
-        decoder=decoder_of(trained, compute=compute),
-        seen=seen,
-        dense=dense,
-    )
-
-
-def _measure(subject: _Subject, *, k: int, name: str, seen: bool = False) -> Iterator[Bounds]:
+def _measure(subject: _Subject, pixels: Tensor, *, k: int, name: str) -> Iterator[Bounds]:
     return stream_bounds(
         subject.trained.model,
         decoder_of(subject.trained, compute=subject.compute, of_encoded=True),
-        subject.seen if seen else subject.dense,
+        pixels,
         k=k,
         generator=generator(subject.config.seed, "evaluation noise", name),
     )
@@ -271,9 +291,10 @@ def _measure(subject: _Subject, *, k: int, name: str, seen: bool = False) -> Ite
 
 def _bounds_stage(subject: _Subject) -> Iterator[tuple[VaeEvaluation, Bounds]]:
     grey: Bounds | None = None
-    if subject.is_grey:
-        *_, grey = _measure(subject, k=GREY_SAMPLES, name="grey", seen=True)
-    for bounds in _measure(subject, k=subject.config.k, name="nll"):
+    images = subject.images
+    if subject.trained.is_grey:
+        *_, grey = _measure(subject, images.seen, k=GREY_SAMPLES, name="grey")
+    for bounds in _measure(subject, images.dense, k=subject.config.k, name="nll"):
         yield _result(subject, bounds, grey=grey), bounds
 
 
@@ -287,10 +308,10 @@ def _result(subject: _Subject, bounds: Bounds, *, grey: Bounds | None) -> VaeEva
         checkpoint=trained.checkpoint,
         data=trained.config.data.name,
         arch=trained.config.model.arch,
-        epochs=epochs_of(trained),
+        epochs=trained.epochs,
         images=bounds.images,
         pixels=DESCRIPTIONS[trained.config.data.binarize],
-        likelihood=trained.config.objective.likelihood,
+        likelihood=trained.likelihood,
         elbo=elbo.value,
         elbo_std_error=elbo.std_error,
         reconstruction=-float(shown.log_lik.mean()),
@@ -348,12 +369,12 @@ def _signature(subject: _Subject, *, images: int) -> str:
         checkpoint=trained.checkpoint,
         estimator="iwae",
         k=config.k,
-        nll_pixels=DESCRIPTIONS["dynamic"] if subject.is_grey else None,
+        nll_pixels=DESCRIPTIONS["dynamic"] if trained.is_grey else None,
         ais_images=config.ais_images if config.ais else None,
         ais_chains=config.ais_chains if config.ais else None,
         ais_temperatures=(config.ais_temperatures or "auto") if config.ais else None,
         judge_images=config.judge_images if config.judge else None,
-        epochs=epochs_of(trained),
+        epochs=trained.epochs,
         init=trained.run.origin,
         sampling_seed=config.seed,
         precision=subject.compute.precision,
@@ -362,10 +383,10 @@ def _signature(subject: _Subject, *, images: int) -> str:
 
 def _ais_stage(subject: _Subject, found: VaeEvaluation, bounds: Bounds) -> Iterator[VaeEvaluation]:
     config = subject.config
-    pixels = subject.dense[: config.ais_images]
-    yield dataclasses.replace(found, stage=STAGE, done=0.0)
+    pixels = subject.images.dense[: config.ais_images]
+    yield dataclasses.replace(found, stage=AIS_STAGE, done=0.0)
     for ais in stream_annealed(
-        subject.decoder,
+        decoder_of(subject.trained, compute=subject.compute),
         pixels,
         iwae=bounds.best,
         chains=config.ais_chains,
@@ -374,25 +395,22 @@ def _ais_stage(subject: _Subject, found: VaeEvaluation, bounds: Bounds) -> Itera
         progress=subject.progress,
     ):
         share = ais.images / len(pixels)
-        yield dataclasses.replace(found, ais=ais, stage=STAGE, done=share)
+        yield dataclasses.replace(found, ais=ais, stage=AIS_STAGE, done=share)
 
 
-def _checkpoints_stage(
+def _snapshots_stage(
     subject: _Subject, found: VaeEvaluation, bounds: Bounds
 ) -> Iterator[VaeEvaluation]:
     del bounds
-    epochs = snapshot_epochs(subject.trained.run)
+    epochs, k = snapshot_epochs(subject.trained.run), subject.config.checkpoints_k
     for index, epoch in enumerate(epochs):
         name = snapshot_name(epoch)
         trained = load_trained(subject.trained.run, checkpoint=name, device=subject.compute.device)
-        decoder = decoder_of(trained, compute=subject.compute)
-        at = dataclasses.replace(subject, trained=trained, decoder=decoder)
-        latest: Bounds | None = None
+        at = dataclasses.replace(subject, trained=trained)
         # The same noise at every epoch: the curves differ by the weights alone.
-        for latest in _measure(at, k=subject.config.checkpoints_k, name="checkpoints"):
+        for latest in _measure(at, subject.images.dense, k=k, name="checkpoints"):
             share = (index + latest.images / latest.total) / len(epochs)
             yield dataclasses.replace(found, stage=name, done=share)
-        assert latest is not None
         row = SnapshotBounds(
             epoch=epoch,
             checkpoint=name,
@@ -406,10 +424,10 @@ def _checkpoints_stage(
 
 
 def _judge_stage(
-    subject: _Subject, found: VaeEvaluation, bounds: Bounds, *, notice: Notice
+    subject: _Subject, found: VaeEvaluation, bounds: Bounds
 ) -> Iterator[VaeEvaluation]:
     del bounds
-    config, data = subject.config, subject.trained.config.data
+    config, data, notice = subject.config, subject.trained.config.data, subject.notice
     judge = find_judge(data.name, offline=data.offline, notice=notice)
     real = load_images(data.name, offline=data.offline, notice=notice).test
     for ambiguity in stream_ambiguity(
@@ -418,17 +436,14 @@ def _judge_stage(
         real=flat(real),
         count=config.judge_images,
         seed=config.seed,
-        likelihood=subject.trained.config.objective.likelihood,
+        likelihood=subject.trained.likelihood,
     ):
         share = ambiguity.generated.images / config.judge_images
         yield dataclasses.replace(found, ambiguity=ambiguity, stage="judge", done=share)
 
 
-# -- Test images under a trained VAE, as the evidence estimators want them (`mc-estimate --run`)
-
-
 def trained_cases(
-    trained: Trained, config: EvidenceConfig, *, images: int, notice: Callable[[str], object]
+    trained: Trained, config: EvidenceConfig, *, images: int, notice: Notice
 ) -> Iterator[Case]:
     """Offer test images of the run's own data set, with the encoder's q(z|x) as the proposal.
 
@@ -446,19 +461,17 @@ def trained_cases(
         RunFailed: the encoder returned NaN.
     """
     compute = prepare(config.compute.resolved())
-    rows, numbers = chosen_images(trained, count=images, notice=notice)
+    chosen = choose_images(trained, count=images, seed=config.compute.seed, notice=notice)
     model = trained.model.to(compute.device).eval()
-    seed = config.compute.seed
-    seen = seen_pixels(rows, numbers, way=trained.config.data.binarize, seed=seed)
-    dense = binarized(rows, numbers, seed=seed) if grey_run(trained) else seen
     decoder = decoder_of(trained, compute=compute)
-    for number, as_seen, pixels in zip(numbers.tolist(), seen, dense, strict=True):
+    rows = (chosen.numbers.tolist(), chosen.seen, chosen.dense)
+    for number, seen, dense in zip(*rows, strict=True):
         with torch.no_grad():
-            mean, logvar = encoded(model, as_seen[None].to(compute.device))
+            mean, logvar = encoded(model, seen[None].to(compute.device))
         yield Case(
             model=decoder,
             precise=decoder,
-            x=pixels[None].to(compute.device),
+            x=dense[None].to(compute.device),
             proposal=posterior_of(model, mean, logvar=logvar),
             name=f"test-{number}",
         )
@@ -487,9 +500,9 @@ def sign_trained(trained: Trained, config: EvidenceConfig, *, images: int) -> st
         split="test",
         images=images,
         checkpoint=trained.checkpoint,
-        nll_pixels=DESCRIPTIONS["dynamic"] if grey_run(trained) else None,
+        nll_pixels=DESCRIPTIONS["dynamic"] if trained.is_grey else None,
         **estimator_parts(config),
-        epochs=epochs_of(trained),
+        epochs=trained.epochs,
         init=trained.run.origin,
         sampling_seed=config.compute.seed,
         precision="fp32",

@@ -1,0 +1,285 @@
+"""Where a translator looks while it writes: a sentence and its translation, word by word.
+
+The network's attention is between pieces. A source word takes the sum of what its pieces get, a
+target word the mean of what its pieces give, so that rows still sum to one. Words are those of
+`dlcli.data.sentences`; a piece that reaches over two of them is shared by their characters.
+
+Legend: P pieces, T target words (or pieces), S source words; T and S with `</s>` as the last.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dlcli.data.sentences import Word, split_words
+from dlcli.engine.config import signature
+from dlcli.errors import UsageFault
+from dlcli.nmt.alignment import Links, attention_links, format_pharaoh
+from dlcli.nmt.config import SearchConfig
+from dlcli.nmt.search import Hypothesis
+from dlcli.nmt.text import Span, one_line, tidy
+from dlcli.nmt.tokenizer import BOS, EOS, SPECIALS, UNK, Piece, Tokenizer
+from dlcli.nmt.trained import Trained
+
+END = SPECIALS[EOS]
+LONGEST = 1000
+"""Tokens that a sentence may have for its attention to be drawn."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AttentionMap:
+    """Where a translator looked while it wrote each word of a translation."""
+
+    text: str
+    """The source sentence."""
+    translation: str
+    source: tuple[str, ...]
+    """S words (or pieces), `</s>` last."""
+    target: tuple[str, ...]
+    """T words (or pieces), `</s>` last where the translation came to its end."""
+    matrix: NDArray[np.float64]
+    """(T, S): the attention that produced each target word; rows sum to one."""
+    unknown_source: tuple[int, ...]
+    """Places in `source` of what the vocabulary does not know; the model saw `<unk>` there."""
+    unknown_target: tuple[int, ...]
+    nll_per_token: float
+    """Of the translation under the model, in nats; `</s>` is a token."""
+    forced: bool
+    """Whether the translation was given."""
+    unit: str
+    """`words` or `subwords`."""
+    signature: str
+
+    @property
+    def links(self) -> Links:
+        """Return (source, target) places: each target word's largest weight, `</s>` left out."""
+        T = len(self.target) - (self.target[-1:] == (END,))
+        return attention_links(torch.from_numpy(self.matrix[:T, : len(self.source) - 1]))
+
+    @property
+    def alignment(self) -> str:
+        """Return the links in Pharaoh format, source first."""
+        return format_pharaoh(self.links)
+
+    @property
+    def entropy_nats(self) -> float:
+        """Return the mean entropy of the rows, from 0 to log S; its exponential counts words."""
+        weights = self.matrix[self.matrix > 0]
+        return max(0.0, -float((weights * np.log(weights)).sum()) / len(self.matrix))
+
+    @property
+    def steps_back(self) -> tuple[int, int]:
+        """Count how the links run: steps against the diagonal, and all steps to another word."""
+        places = [source for source, _ in sorted(self.links, key=lambda link: link[1])]
+        moves = [b - a for a, b in itertools.pairwise(places) if a != b]
+        return sum(move < 0 for move in moves), len(moves)
+
+
+def attention_map(
+    trained: Trained,
+    text: str,
+    target: str | None,
+    *,
+    subwords: bool,
+    best: Callable[[list[int]], Hypothesis],
+    how: SearchConfig,
+    precision: str,
+) -> AttentionMap:
+    """Force the decoder through a translation and keep where it looked.
+
+    Args:
+        trained: the model, on any device.
+        text: a sentence.
+        target: its translation, or None for the model's own.
+        subwords: leave the pieces as they are, instead of merging them to words.
+        best: searches for the model's own translation of token ids.
+        how: the search's settings, for the signature.
+        precision: of that search; what is forced is computed in the weights' own.
+
+    Raises:
+        UsageFault: the model has no attention, or a text has no words or too many.
+    """
+    if not trained.model.has_attention:
+        raise UsageFault(
+            f"{trained.run.path} was trained with --attention none: it has no attention to show.",
+            hint="Name a run with additive attention by --run.",
+        )
+    tokenizer, text = trained.tokenizer, tidy(text)
+    read, finished = _pieces(text, tokenizer=tokenizer, what="sentence"), True
+    if target is None:
+        found = best([piece.id for piece in read])
+        written, pieces = pieces_of(found.ids, tokenizer=tokenizer)
+        finished = found.finished
+    else:
+        written = tidy(target)
+        pieces = _pieces(written, tokenizer=tokenizer, what="translation")
+    rows, nll = _forced(trained, source=read, target=pieces)
+    axis = piece_axis if subwords else word_axis
+    columns, lines = axis(text, read, ended=True), axis(written, pieces, ended=finished)
+    config, own = trained.config, target is None
+    return AttentionMap(
+        text=text,
+        translation=one_line(written),
+        source=columns.labels,
+        target=lines.labels,
+        matrix=merge(rows[: len(lines.shares)], source=columns, target=lines).numpy(),
+        unknown_source=columns.unknown,
+        unknown_target=lines.unknown,
+        nll_per_token=nll,
+        forced=not own,
+        unit="subwords" if subwords else "words",
+        signature=signature(
+            model="nmt",
+            run=trained.run.path.name,
+            checkpoint=trained.checkpoint,
+            data=config.data.name,
+            direction=config.data.direction,
+            query=config.model.attention_query,
+            target="own" if own else "given",
+            beam=how.beam_size if own else None,
+            length_penalty=how.length_penalty if own else None,
+            unit="subwords" if subwords else "words",
+            precision=precision if own else "fp32",
+        ),
+    )
+
+
+def _pieces(text: str, *, tokenizer: Tokenizer, what: str) -> list[Piece]:
+    pieces = tokenizer.pieces(text)
+    if not pieces:
+        raise UsageFault(f"The {what} has no words.", hint="Write one, in quotes.")
+    if len(pieces) > LONGEST:
+        raise UsageFault(
+            f"The {what} has {len(pieces):,} tokens, and attention is drawn for at most "
+            f"{LONGEST:,}.",
+            hint="Give one sentence at a time.",
+        )
+    return pieces
+
+
+def pieces_of(ids: Sequence[int], *, tokenizer: Tokenizer) -> tuple[str, list[Piece]]:
+    """Return the text of token ids that a model wrote, and which characters each stands for."""
+    text = tokenizer.decode(ids)
+    usual = tokenizer.pieces(text)
+    if [piece.id for piece in usual] == list(ids):
+        return text, usual
+    found, start = [], 0
+    for count, token in enumerate(ids, start=1):
+        so_far = tokenizer.decode(ids[:count])
+        end = len(text) if count == len(ids) else max(start, _common(so_far, text))
+        shown = text[start:end] if token != UNK else "<unk>"
+        found.append(Piece(id=token, text=shown, start=start, end=end))
+        start = end
+    return text, found
+
+
+def _common(one: str, other: str) -> int:
+    """Return how many characters two texts begin with alike."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((i for i, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+@torch.inference_mode()
+def _forced(
+    trained: Trained, *, source: Sequence[Piece], target: Sequence[Piece]
+) -> tuple[Tensor, float]:
+    """Return the attention (T + 1, S + 1) on the CPU, and the nats per token of the target."""
+    model = trained.model
+    device = model.device
+    ids = [piece.id for piece in target]
+    read = torch.tensor([[*(piece.id for piece in source), EOS]], device=device)
+    target_in = torch.tensor([[BOS, *ids]], device=device)
+    forced = model.force(read, torch.ones_like(read, dtype=torch.bool), target_in)
+    log_probs = model.logits(forced.features)[0].float().log_softmax(dim=1)
+    wanted = torch.tensor([[*ids, EOS]], device=device)
+    nll = -log_probs.gather(1, wanted.T).mean()
+    return forced.attention[0].float().cpu(), float(nll)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Axis:
+    """One side of an attention map."""
+
+    labels: tuple[str, ...]
+    """W words (or pieces), and perhaps `</s>`."""
+    unknown: tuple[int, ...]
+    """Places of labels of which the vocabulary does not know a piece."""
+    shares: Tensor
+    """(P, W) float64: the part of each piece that is in each word; rows sum to one."""
+
+
+def word_axis(text: str, pieces: Sequence[Piece], *, ended: bool) -> Axis:
+    """Find the words of a text and share its pieces among them.
+
+    Spaces belong to no word; a piece of nothing else belongs to the word after it, or to the last
+    one. A text without words (zero-width spaces) is one word, and so is what one unknown piece
+    stands for, such as `<unk>` itself.
+    """
+    words = _words(text, pieces)
+    shares = overlaps(pieces, [(word.start, word.end) for word in words])
+    for row, piece in zip(shares, pieces, strict=True):
+        if not row.any():
+            before = sum(word.end <= piece.start for word in words)
+            row[min(before, len(words) - 1)] = 1
+    shares /= shares.sum(dim=1, keepdim=True)
+    lost = shares[[piece.id == UNK for piece in pieces]].sum(dim=0).nonzero()[:, 0]
+    return _axis([word.text for word in words], lost.tolist(), shares, ended=ended)
+
+
+def piece_axis(_text: str, pieces: Sequence[Piece], *, ended: bool) -> Axis:
+    """Leave every piece to itself."""
+    unknown = [place for place, piece in enumerate(pieces) if piece.id == UNK]
+    shares = torch.eye(len(pieces), dtype=torch.float64)
+    return _axis([piece.text for piece in pieces], unknown, shares, ended=ended)
+
+
+def merge(rows: Tensor, *, source: Axis, target: Axis) -> Tensor:
+    """Turn the attention between pieces into that between words.
+
+    Args:
+        rows: (P of the target, P of the source), both with or without `</s>` like the axes.
+        source: its columns are summed.
+        target: its rows are averaged.
+
+    Returns:
+        (T, S) float64, rows sum to one.
+    """
+    weights = target.shares.T
+    return weights @ (rows.double() @ source.shares) / weights.sum(dim=1, keepdim=True)
+
+
+def overlaps(pieces: Sequence[Piece], spans: Sequence[Span]) -> Tensor:
+    """Return how many characters of each piece are in each span: (pieces, spans) float64."""
+    of_pieces = torch.tensor([(one.start, one.end) for one in pieces], dtype=torch.float64)
+    of_spans = torch.tensor(spans, dtype=torch.float64).reshape(-1, 2)
+    starts, ends = of_pieces.reshape(-1, 1, 2).unbind(2)
+    common = torch.minimum(ends, of_spans[:, 1]) - torch.maximum(starts, of_spans[:, 0])
+    return common.clamp(min=0)
+
+
+def _axis(labels: list[str], unknown: list[int], shares: Tensor, *, ended: bool) -> Axis:
+    if ended:
+        labels = [*labels, END]
+        shares = F.pad(shares, (0, 1, 0, 1))
+        shares[-1, -1] = 1.0
+    return Axis(labels=tuple(labels), unknown=tuple(unknown), shares=shares)
+
+
+def _words(text: str, pieces: Sequence[Piece]) -> list[Word]:
+    found: list[Word] = []
+    unknown = [piece for piece in pieces if piece.id == UNK]
+    for word in split_words(text):
+        last = found[-1] if found else None
+        if last and any(one.start < last.end and word.start < one.end for one in unknown):
+            found[-1] = Word(text[last.start : word.end], last.start, word.end)
+        else:
+            found.append(word)
+    return found or ([Word(text, 0, len(text))] if pieces else [])
