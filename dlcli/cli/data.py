@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from dlcli.cli.options import OfflineFlag, Show, plain
+from dlcli.cli.options import OfflineFlag, plain
+from dlcli.display.console import Consoles
+from dlcli.display.images import PictureRows
+from dlcli.display.progress import DownloadProgress
+from dlcli.display.tables import size
 from dlcli.errors import CheckFailed, ConfigError
 
 if TYPE_CHECKING:
@@ -18,10 +22,9 @@ NameArgument = Annotated[
 
 
 @plain
-def list_(show: Show) -> None:
+def list_(consoles: Consoles) -> None:
     """List the data sets: what each is, where it is on this machine, its licence."""
     from dlcli.data.storage import listing
-    from dlcli.display.tables import size
 
     rows = listing()
     lines = []
@@ -30,12 +33,12 @@ def list_(show: Show) -> None:
         where = row.where or "not here"
         lines.append(f"{row.data_set.name:16} {where:12} {octets:>8}  {row.data_set.what}")
         lines.append(f"{'':39}licence: {row.data_set.licence}")
-    show.consoles.result({"data_sets": [_listed(row) for row in rows]}, *lines)
+    consoles.result({"data_sets": [_listed(row) for row in rows]}, *lines)
 
 
 @plain
 def fetch(
-    show: Show,
+    consoles: Consoles,
     *,
     names: Annotated[list[str], typer.Argument(metavar="NAME", help="Which data sets.")],
     offline: OfflineFlag = False,
@@ -43,9 +46,7 @@ def fetch(
     """Fetch data sets into the cache, checked; what is here already stays as it is."""
     from dlcli.data.catalogue import named
     from dlcli.data.download import fetch as download
-    from dlcli.display.progress import DownloadProgress
 
-    consoles = show.consoles
     fetched = []
     for data_set in [named(name) for name in names]:
         with DownloadProgress(consoles, label=data_set.name) as progress:
@@ -58,7 +59,7 @@ def fetch(
 
 @plain
 def verify(
-    show: Show,
+    consoles: Consoles,
     *,
     names: Annotated[
         list[str] | None,
@@ -72,27 +73,27 @@ def verify(
     good = all(state.state == "ok" for state in states)
     lines = [f"{file.state:8} {file.path}{_found(file)}" for s in states for file in s.files]
     result = {"ok": good, "data_sets": [_verified(state) for state in states]}
-    show.consoles.result(result, *(lines or ["No data set with files is on this machine."]))
+    consoles.result(result, *(lines or ["No data set with files is on this machine."]))
     if not good:
         bad = sorted({state.name for state in states if state.state != "ok"})
-        show.consoles.warning(
+        consoles.warning(
             f"Not as it should be: {', '.join(bad)}. `dl data fetch` repairs the cache."
         )
         raise typer.Exit(CheckFailed.exit_code)
 
 
 @plain
-def path(show: Show, *, name: NameArgument) -> None:
+def path(consoles: Consoles, *, name: NameArgument) -> None:
     """Print the folder that holds a data set's files, which are checked before."""
     from dlcli.data.storage import path as find
 
     found = find(name)
-    show.consoles.result({"name": name, "path": found}, str(found))
+    consoles.result({"name": name, "path": found}, str(found))
 
 
 @plain
 def show_(
-    show: Show,
+    consoles: Consoles,
     *,
     name: Annotated[
         str,
@@ -117,31 +118,30 @@ def show_(
     from dlcli.data.catalogue import holds_pairs
 
     if holds_pairs(name):
-        _show_pairs(show, name, n=n, split=split, direction=direction, offline=offline)
+        _show_pairs(consoles, name, n=n, split=split, direction=direction, offline=offline)
     else:
-        _show_images(show, name, n=n, split=split, offline=offline)
+        _show_images(consoles, name, n=n, split=split, offline=offline)
 
 
-def _show_images(show: Show, name: str, *, n: int, split: str, offline: bool) -> None:
+def _show_images(consoles: Consoles, name: str, *, n: int, split: str, offline: bool) -> None:
     from dlcli.data.images import load_images
-    from dlcli.display.images import PictureRows
 
     if split not in ("train", "test"):
         raise ConfigError(f"Images have no split '{split}'.", hint="They have train and test.")
-    data = load_images(name, offline=offline, notice=show.consoles.notice)
+    data = load_images(name, offline=offline, notice=consoles.notice)
     images = (data.train if split == "train" else data.test)[:n]
     labels = (data.train_labels if split == "train" else data.test_labels)[:n].tolist()
     result = {"data": data.name, "split": split, "count": len(images), "labels": labels}
     words = f"{data.name} {split}: {' '.join(map(str, labels))}"
-    show.consoles.result(result, PictureRows(images.numpy()), words)
+    consoles.result(result, PictureRows(images.numpy()), words)
 
 
 def _show_pairs(
-    show: Show, name: str, *, n: int, split: str, direction: str, offline: bool
+    consoles: Consoles, name: str, *, n: int, split: str, direction: str, offline: bool
 ) -> None:
     from dlcli.data.corpora import load_corpus
 
-    corpus = load_corpus(name, direction=direction, offline=offline, notice=show.consoles.notice)
+    corpus = load_corpus(name, direction=direction, offline=offline, notice=consoles.notice)
     whole = corpus.split(split)
     shown = whole.first(n)
     rows = [{"source": s, "target": t} for s, t in zip(shown.source, shown.target, strict=True)]
@@ -158,8 +158,8 @@ def _show_pairs(
         "dropped": corpus.dropped,
     }
     lines = ["\t".join(map(str, row.values())) for row in rows]
-    show.consoles.result(result, *lines)
-    show.consoles.notice(f"{corpus.name} {split}: {len(shown):,} of {len(whole):,} pairs.")
+    consoles.result(result, *lines)
+    consoles.notice(f"{corpus.name} {split}: {len(shown):,} of {len(whole):,} pairs.")
 
 
 def _listed(row: Listing) -> dict[str, Any]:

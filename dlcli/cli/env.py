@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dlcli.cli.options import Show, plain
+from dlcli.cli.options import plain
+from dlcli.display.console import Consoles
+from dlcli.display.tables import facts
 
 
 @plain
-def env(show: Show) -> None:
+def env(consoles: Consoles) -> None:
     """Show versions, devices and precisions, and whether translating is compiled here."""
-    from dlcli.display.tables import facts
     from dlcli.engine.device import describe_machine
     from dlcli.nmt.fast.decoding import compiled_kinds
 
     found = describe_machine()
     found["compiled_search"], found["compiled_search_problem"] = compiled_kinds()
-    show.consoles.result(found, facts({name: _text(value) for name, value in found.items()}))
+    consoles.result(found, facts({name: _text(value) for name, value in found.items()}))
 
 
 def _text(value: object) -> str:

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dlcli.cli.options import Show, configured
+from dlcli.cli.options import configured
 from dlcli.cli.training import leave_if_partial, measured
+from dlcli.display.console import Consoles, to_plain
+from dlcli.display.plots import picture_suffix
+from dlcli.display.progress import FractionProgress
 from dlcli.errors import UsageFault
 from dlcli.evidence.config import STREAMED, EvidenceConfig, KlConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from dlcli.display.progress import FractionProgress
     from dlcli.evidence.cases import Case
     from dlcli.evidence.estimate import McEstimate
 
@@ -25,14 +27,13 @@ DensityPlotFlag = Annotated[
 
 
 @configured(KlConfig)
-def kl(config: KlConfig, show: Show, *, plot: DensityPlotFlag = None) -> None:
+def kl(config: KlConfig, consoles: Consoles, *, plot: DensityPlotFlag = None) -> None:
     """Compute KL between Gaussians in closed form and by sampling, in both directions."""
-    from dlcli.display.console import to_plain
     from dlcli.evidence.display import density_figure, kl_words
     from dlcli.evidence.gaussians import run_kl
 
     if (config.mu_q, config.sigma_q) == (config.mu_p, config.sigma_p):
-        show.consoles.notice("q and p are the same, so all is 0: try `dl kl --mu-p 3`.")
+        consoles.notice("q and p are the same, so all is 0: try `dl kl --mu-p 3`.")
     result = run_kl(config)
     files = []
     if plot is not None:
@@ -41,7 +42,7 @@ def kl(config: KlConfig, show: Show, *, plot: DensityPlotFlag = None) -> None:
     plain = to_plain(result)
     assert isinstance(plain, dict)
     words = [*kl_words(result), *(f"figure: {file}" for file in files)]
-    show.consoles.result({**plain, "files": files}, *words)
+    consoles.result({**plain, "files": files}, *words)
 
 
 ErrorPlotFlag = Annotated[
@@ -64,14 +65,13 @@ ImagesFlag = Annotated[
 @configured(EvidenceConfig)
 def mc_estimate(
     config: EvidenceConfig,
-    show: Show,
+    consoles: Consoles,
     *,
     run: RunFlag = None,
     images: ImagesFlag = 1,
     plot: ErrorPlotFlag = None,
 ) -> None:
     """Estimate log p(x) in several ways, with error bars and a verdict; why the prior fails."""
-    from dlcli.display.progress import FractionProgress
     from dlcli.evidence.display import error_figure, evidence_words
     from dlcli.evidence.estimate import run as estimates
     from dlcli.evidence.estimate import to_dict
@@ -79,17 +79,17 @@ def mc_estimate(
     if plot is not None:
         _check_plot(plot, config, of_run=run is not None)
 
-    cases, signature = _cases(run, config, show, images=images)
-    with FractionProgress(show.consoles, label="mc-estimate") as progress:
+    cases, signature = _cases(run, config, consoles, images=images)
+    with FractionProgress(consoles, label="mc-estimate") as progress:
         results = estimates(config, cases=cases, signature=signature, progress=progress.stage)
-        result = measured(results, progress=lambda found: _say_done(found, progress, show))
+        result = measured(results, progress=lambda found: _say_done(found, consoles))
     files = []
     if plot is not None:
         error_figure(result, plot.absolute())
         files.append(plot.absolute())
     words = [*evidence_words(result), *(f"figure: {file}" for file in files)]
-    show.consoles.result({**to_dict(result), "files": files}, *words)
-    leave_if_partial(result, show)
+    consoles.result({**to_dict(result), "files": files}, *words)
+    leave_if_partial(result, consoles)
 
 
 def _check_plot(plot: Path, config: EvidenceConfig, *, of_run: bool) -> None:
@@ -98,7 +98,6 @@ def _check_plot(plot: Path, config: EvidenceConfig, *, of_run: bool) -> None:
     Raises:
         UsageFault: no format that can be saved, or nothing to draw.
     """
-    from dlcli.display.plots import picture_suffix
 
     picture_suffix(plot)
     if not set(STREAMED) & set(config.estimators) or (config.target_se is not None and not of_run):
@@ -108,17 +107,16 @@ def _check_plot(plot: Path, config: EvidenceConfig, *, of_run: bool) -> None:
         )
 
 
-def _say_done(found: McEstimate, progress: FractionProgress, show: Show) -> None:
+def _say_done(found: McEstimate, consoles: Consoles) -> None:
     """Leave a line for each estimate, but for the last, which the result follows."""
     if not found.complete:
-        progress.pause()
         last = found.results[-1]
         each = last.estimators[-1].estimate
-        show.consoles.notice(f"{last.label}: {each.name} done, {each.verdict}")
+        consoles.notice(f"{last.label}: {each.name} done, {each.verdict}")
 
 
 def _cases(
-    run: str | None, config: EvidenceConfig, show: Show, *, images: int
+    run: str | None, config: EvidenceConfig, consoles: Consoles, *, images: int
 ) -> tuple[Iterator[Case] | None, str | None]:
     """Return the test images of a run and their signature; nothing where no run is named."""
     if run is None:
@@ -127,7 +125,7 @@ def _cases(
     from dlcli.vae.trained import find_trained
 
     check_real(config)
-    notice = show.consoles.notice
+    notice = consoles.notice
     trained = with_true_data(find_trained(run, checkpoint=None, notice=notice), notice=notice)
     cases = trained_cases(trained, config, images=images, notice=notice)
     return cases, sign_trained(trained, config, images=images)

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dlcli.cli.options import Show, configured
+from dlcli.cli.options import configured
 from dlcli.cli.training import leave_if_partial, measured
+from dlcli.display.console import Consoles, to_plain
+from dlcli.display.progress import FractionProgress
 from dlcli.errors import CheckFailed
 from dlcli.layernorm.config import LnGradientsConfig
 
@@ -29,15 +31,17 @@ PlotFlag = Annotated[
 
 @configured(LnGradientsConfig)
 def ln_gradients(
-    config: LnGradientsConfig, show: Show, *, check: CheckFlag = False, plot: PlotFlag = None
+    config: LnGradientsConfig,
+    consoles: Consoles,
+    *,
+    check: CheckFlag = False,
+    plot: PlotFlag = None,
 ) -> None:
     """Measure gradients of deep post- and pre-norm stacks; theorem passed or failed."""
-    from dlcli.display.console import to_plain
-    from dlcli.display.progress import FractionProgress
     from dlcli.layernorm.display import ln_figures, ln_words
     from dlcli.layernorm.measurement import run
 
-    with FractionProgress(show.consoles, label="ln-gradients") as progress:
+    with FractionProgress(consoles, label="ln-gradients") as progress:
         result = measured(
             run(config), progress=lambda found: progress(found.done, f"{found.seeds} seeds")
         )
@@ -46,10 +50,10 @@ def ln_gradients(
     plain = to_plain(result)
     assert isinstance(plain, dict)
     words = [*ln_words(result, per_layer=config.per_layer), *(f"figure: {file}" for file in files)]
-    show.consoles.result({**plain, "partial": not result.complete, "files": files}, *words)
-    leave_if_partial(result, show)
+    consoles.result({**plain, "partial": not result.complete, "files": files}, *words)
+    leave_if_partial(result, consoles)
     if check and not _holds(result):
-        show.consoles.warning("The check did not hold.")
+        consoles.warning("The check did not hold.")
         raise typer.Exit(CheckFailed.exit_code)
 
 

@@ -23,7 +23,6 @@ from dlcli.cli.options import (
     OutFlag,
     RunArgument,
     RunFlag,
-    Show,
     configured,
     one_run,
 )
@@ -38,6 +37,9 @@ from dlcli.cli.training import (
     saved_config,
     training_listeners,
 )
+from dlcli.display.console import Consoles, write_file
+from dlcli.display.plots import picture_suffix
+from dlcli.display.progress import FractionProgress
 from dlcli.engine.config import merge
 from dlcli.engine.settings import seeds_of
 from dlcli.errors import DataError, UsageFault
@@ -50,7 +52,6 @@ from dlcli.nmt.config import (
 )
 
 if TYPE_CHECKING:
-    from dlcli.display.console import Consoles
     from dlcli.nmt.attention import AttentionMap
     from dlcli.nmt.evaluation import NmtComparison, NmtEvaluation, Parallel
     from dlcli.nmt.translator import Translated, Translator
@@ -67,7 +68,7 @@ def advice(given: dict[str, Any]) -> Mapping[str, Any]:
 @configured(NmtTrainConfig, advice=advice, base=saved_config)
 def train(
     config: NmtTrainConfig,
-    show: Show,
+    consoles: Consoles,
     *,
     out: OutFlag = None,
     resume: ResumeFlag = None,
@@ -77,7 +78,7 @@ def train(
 ) -> None:
     """Train a translator with attention and write a run folder."""
     results = run_trainings(
-        show,
+        consoles,
         seeds_of(config, seeds),
         chapter="nmt",
         title=f"nmt-{config.data.direction}-seeds",
@@ -87,21 +88,21 @@ def train(
         init_from=init_from,
     )
     if results:
-        show_results(show, results)
+        show_results(consoles, results)
 
 
-def show_results(show: Show, results: Mapping[str, NmtResult]) -> None:
+def show_results(consoles: Consoles, results: Mapping[str, NmtResult]) -> None:
     """Show one run, or several seeds: every run, then mean and standard deviation."""
     if len(results) == 1:
         from dlcli.nmt.display import translator_facts
 
         (result,) = results.values()
-        show.consoles.result(result, translator_facts(result))
+        consoles.result(result, translator_facts(result))
         return
     from dlcli.display.tables import with_error
     from dlcli.engine.statistics import mean_std
     from dlcli.nmt.display import translators_table
-    from dlcli.nmt.forcing import summarise
+    from dlcli.nmt.training import summarise
 
     table = translators_table(results, what="seed")
     scores = [result.valid.bleu for result in results.values() if result.valid is not None]
@@ -110,7 +111,7 @@ def show_results(show: Show, results: Mapping[str, NmtResult]) -> None:
         bleu = mean_std(scores)
         mean = with_error(bleu.mean, bleu.std)
         words.append(f"validation BLEU over {len(results)} seeds: {mean} (mean ± std)")
-    show.consoles.result(summarise(results), table, *words)
+    consoles.result(summarise(results), table, *words)
 
 
 # -- `dl nmt compare-forcing`
@@ -142,7 +143,7 @@ def saved_cells(given: Mapping[str, Any]) -> Mapping[str, Any] | None:
 @configured(NmtTrainConfig, advice=advice, base=saved_cells)
 def compare_forcing(
     config: NmtTrainConfig,
-    show: Show,
+    consoles: Consoles,
     *,
     ratios: RatiosFlag = (1.0, 0.5, 0.0),
     bins: BinsFlag = (5, 10, 15, 20),
@@ -154,17 +155,17 @@ def compare_forcing(
 ) -> None:
     """Train with and without the teacher, and compare losses, BLEU, and BLEU by length."""
     _check_before_the_work(bins, plot)
-    with training_listeners(show) as listeners:
+    with training_listeners(consoles) as listeners:
         from dlcli.nmt import forcing
 
         cells = forcing.forcing_cells(config, ratios)
         rows = forcing.compare_forcing(
             cells,
-            location=run_location(show, out=out, resume=resume, force=force, several=True),
+            location=run_location(consoles, out=out, resume=resume, force=force, several=True),
             bins=bins,
             beam_size=beam,
             listeners=listeners,
-            notice=show.consoles.notice,
+            notice=consoles.notice,
         )
     if rows and is_main_process():
         from dlcli.nmt.display import forcing_figure, forcing_object, forcing_table
@@ -177,11 +178,10 @@ def compare_forcing(
             "results": forcing_object(rows),
             "files": [str(figure)],
         }
-        show.consoles.result(found, forcing_table(rows), f"figure {figure}")
+        consoles.result(found, forcing_table(rows), f"figure {figure}")
 
 
 def _check_before_the_work(edges: Sequence[int], plot: Path | None) -> None:
-    from dlcli.display.plots import picture_suffix
     from dlcli.nmt.scoring import length_bins
 
     length_bins([], edges=edges)
@@ -218,7 +218,7 @@ SCORE_DIGITS = 4
 @configured(SearchConfig)
 def translate(
     config: SearchConfig,
-    show: Show,
+    consoles: Consoles,
     *,
     text: TextArgument = None,
     file: InputFlag = None,
@@ -231,7 +231,6 @@ def translate(
     from dlcli.nmt.translator import Translator
 
     check_search(beam_size=config.beam_size, length_penalty=config.length_penalty, n_best=n_best)
-    consoles = show.consoles
     groups = line_groups(text, file)
     translator = Translator.load(run, checkpoint=checkpoint, config=config, notice=consoles.notice)
     if is_a_file(text):
@@ -329,7 +328,7 @@ AttentionFileFlag = Annotated[
 @configured(SearchConfig)
 def attend(
     config: SearchConfig,
-    show: Show,
+    consoles: Consoles,
     *,
     text: SentenceArgument = None,
     target: TargetFlag = None,
@@ -344,7 +343,6 @@ def attend(
 
     if out is not None:
         check_format(out)
-    consoles = show.consoles
     single = text not in (None, STANDARD_INPUT)
     if not single and (target is not None or out is not None):
         flag = "--target" if target is not None else "--out"
@@ -434,7 +432,7 @@ TranslationsFlag = Annotated[
 @configured(NmtEvalConfig)
 def evaluate(
     config: NmtEvalConfig,
-    show: Show,
+    consoles: Consoles,
     *,
     name: RunArgument = None,
     run: RunFlag = None,
@@ -446,9 +444,6 @@ def evaluate(
     out: TranslationsFlag = None,
 ) -> None:
     """Score a translator: BLEU, chrF, intervals, BLEU by sentence length, sentences/s."""
-    from dlcli.display.console import write_file
-    from dlcli.display.plots import picture_suffix
-    from dlcli.display.progress import FractionProgress
     from dlcli.nmt.display import length_figure, translation_object, translation_words
     from dlcli.nmt.evaluation import check_same_direction, load_parallel, parallel_files
     from dlcli.nmt.evaluation import evaluate as evaluate_one
@@ -460,7 +455,7 @@ def evaluate(
         picture_suffix(plot)
     sentences = parallel_files(source, reference)
     length_bins([], edges=config.bins)
-    notice, search = show.consoles.notice, config.search
+    notice, search = consoles.notice, config.search
     translators = [Translator.load(run, checkpoint=checkpoint, config=search, notice=notice)]
     if against is not None:
         translators.append(Translator.load(against, config=search, notice=notice))
@@ -469,7 +464,7 @@ def evaluate(
         sentences = load_parallel(translators[0].trained, config, notice=notice)
     found = []
     for translator in translators:
-        with FractionProgress(show.consoles, label="nmt eval") as progress:
+        with FractionProgress(consoles, label="nmt eval") as progress:
             found.append(evaluate_one(translator, sentences, config, at=progress))
     difference = _difference(found, sentences, config, translators)
     files = []
@@ -480,7 +475,7 @@ def evaluate(
         files.append(write_file(out, text.encode()))
     words = translation_words(found[0], against=difference)
     value = translation_object(found[0], against=difference, files=files)
-    show.consoles.result(value, *words, *(f"file {file}" for file in files))
+    consoles.result(value, *words, *(f"file {file}" for file in files))
 
 
 def _difference(
@@ -548,7 +543,7 @@ SymmetrizeFlag = Annotated[
 @configured(NmtAlignConfig)
 def align(
     config: NmtAlignConfig,
-    show: Show,
+    consoles: Consoles,
     *,
     data: CorpusFlag = None,
     split: SplitFlag = "test",
@@ -564,8 +559,6 @@ def align(
     out: OutFlag = None,
 ) -> None:
     """Align the words of translations: Pharaoh links, or their error rate."""
-    from dlcli.display.console import write_file
-    from dlcli.display.progress import FractionProgress
     from dlcli.nmt import aligner
     from dlcli.nmt.display import alignment_object, alignment_words
     from dlcli.nmt.trained import find_trained
@@ -576,7 +569,7 @@ def align(
             "--data has its own pairs and links.",
             hint="Leave out --source, --target, --pairs and --gold, or leave out --data.",
         )
-    notice = show.consoles.notice
+    notice = consoles.notice
     given = None
     if data is None:
         given = aligner.pairs_of_files(source=source, target=target, pairs=pairs, gold=gold)
@@ -594,14 +587,14 @@ def align(
             notice=notice,
         )
     name, lines = given
-    with FractionProgress(show.consoles, label="nmt align") as progress:
+    with FractionProgress(consoles, label="nmt align") as progress:
         found = aligner.align(trained, lines, config, data=name, backward=backward, at=progress)
     files = []
     if out is not None:
         text = "".join(f"{links}\n" for links in found.links)
         files = [str(write_file(out, text.encode()))]
     words = [*alignment_words(found), *(f"links {file}" for file in files)]
-    show.consoles.result(alignment_object(found, files=files), *words)
+    consoles.result(alignment_object(found, files=files), *words)
 
 
 # -- Lines of text from the command line, from a file, or from a pipe as they come

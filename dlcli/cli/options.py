@@ -1,7 +1,7 @@
 """How a function becomes a command: its flags, lists of values, and settings in layers.
 
-`@plain` makes a command of `function(show, *, …)`. `@configured(VaeTrainConfig)` makes one of
-`function(config, show, *, …)`: it adds a flag for each `setting(…, flag=…)`, and `--config`,
+`@plain` makes a command of `function(consoles, *, …)`. `@configured(VaeTrainConfig)` makes one of
+`function(config, consoles, *, …)`: it adds a flag for each `setting(…, flag=…)`, and `--config`,
 `--set` and `--print-config`, merges them with the stated precedence, and calls the function. Each
 flag's type, default, unit and help stand in the dataclass and nowhere else.
 
@@ -21,11 +21,12 @@ import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NewType
+from typing import Annotated, Any, NewType
 
 import typer
 from typer.models import OptionInfo
 
+from dlcli.display.console import Consoles, to_json
 from dlcli.engine.config import (
     MAX_SHOWN,
     DataclassType,
@@ -42,9 +43,6 @@ from dlcli.engine.config import (
     to_dict,
 )
 from dlcli.errors import ConfigError, UsageFault
-
-if TYPE_CHECKING:
-    from dlcli.display.console import Consoles
 
 Assignment = NewType("Assignment", str)
 """An item of `--set`: `key.path=value`."""
@@ -82,21 +80,6 @@ _QuietFlag = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, on
 _DebugFlag = Annotated[bool, typer.Option("--debug", help="Show a traceback on errors.")]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Show:
-    """How a command is to show its results."""
-
-    json: bool = False
-    quiet: bool = False
-
-    @property
-    def consoles(self) -> Consoles:
-        """The consoles that do so; imports Rich."""
-        from dlcli.display.console import Consoles
-
-        return Consoles(json=self.json, quiet=self.quiet)
-
-
 @dataclass(frozen=True)
 class Command:
     """A function that Typer can call, and what to do to the words before Typer reads them."""
@@ -125,11 +108,11 @@ class Command:
 
 
 def plain(function: Callable[..., None]) -> Command:
-    """Make a command of `function(show, **own)`: its own flags, `--json`, `--quiet`, `--debug`."""
+    """Make a command of `function(consoles, **own)`: its own flags and `--json`, `--quiet`."""
     own = _parameters_of(function)[1:]
 
     def call(*, json: bool, quiet: bool, debug: bool, **rest: Any) -> None:  # noqa: ARG001
-        function(Show(json=json, quiet=quiet), **rest)
+        function(Consoles(json=json, quiet=quiet), **rest)
 
     return _command(call, like=function, own=own, common=_SHOWING)
 
@@ -144,7 +127,7 @@ def configured(
     base: Callable[[dict[str, Any]], Mapping[str, Any] | None] | None = None,
     grid: bool = False,
 ) -> Callable[[Callable[..., None]], Command]:
-    """Make a command of `function(config, show, **own)`, with a flag for each setting of `cls`.
+    """Make a command of `function(config, consoles, **own)`, with a flag for each setting of `cls`.
 
     Args:
         cls: the config dataclass.
@@ -163,7 +146,7 @@ def configured(
 
         def call(**given: Any) -> None:
             rest = {parameter.name: given.pop(parameter.name) for parameter in own}
-            show = Show(json=given["json"], quiet=given["quiet"])
+            consoles = Consoles(json=given["json"], quiet=given["quiet"])
             flags = merge(
                 *(nest(key.path, given[name]) for name, key in flagged.items()
                   if given[name] is not None)
@@ -176,9 +159,10 @@ def configured(
             }
             first = next(iter(configs.values()))
             if given["print_config"]:
-                _print_config(first, as_json=show.json)
+                text = to_json(to_dict(first)) + "\n" if consoles.json else dump_yaml(first)
+                typer.echo(text, nl=False)
             else:
-                function(configs if grid else first, show, **rest)
+                function(configs if grid else first, consoles, **rest)
 
         common = [*settings, *_CONFIGURING, *_SHOWING]
         return _command(call, like=function, own=own, common=common)
@@ -214,12 +198,6 @@ def _assemble(
     if saved is None and advice is not None:
         saved = advice(merge(*layers))
     return resolve(cls, [saved or {}, *layers])
-
-
-def _print_config(config: DataclassType, *, as_json: bool) -> None:
-    from dlcli.display.console import to_json
-
-    typer.echo(to_json(to_dict(config)) + "\n" if as_json else dump_yaml(config), nl=False)
 
 
 # -- How Typer sees a command

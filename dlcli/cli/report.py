@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dlcli import __version__
-from dlcli.cli.options import OfflineFlag, SeedFlag, Show, plain
+from dlcli.cli.options import OfflineFlag, SeedFlag, plain
+from dlcli.display.console import Consoles
 from dlcli.engine.stopping import StopFlag
 from dlcli.errors import RunFailed, UsageFault
 
@@ -64,7 +65,7 @@ DeviceFlag = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda
 
 @plain
 def report(
-    show: Show,
+    consoles: Consoles,
     *,
     full: FullFlag = False,
     out: HtmlFlag = None,
@@ -88,14 +89,14 @@ def report(
         questions = select(QUESTIONS, numbers)
         cache = Cache(report_folder(), fresh=fresh)
         cache.sweep()
-        lab = _lab(show, cache, full=full, data=data, offline=offline, seed=seed,
+        lab = _lab(consoles, cache, full=full, data=data, offline=offline, seed=seed,
                    threads=threads, device=device)  # fmt: skip
-        sections = _sections(questions, lab, show, cache=cache)
+        sections = _sections(questions, lab, consoles, cache=cache)
         given = {"--data": data, "--seed": seed, "--threads": threads, "--device": device}
         command = command_line(given, full=full, numbers=numbers)
         heading = Heading(version=f"dlcli {__version__}", mode=lab.sizes.mode, command=command)
         page = write_file(page, render(sections, heading=heading).encode())
-    _tell(sections, show, page=page, mode=lab.sizes.mode)
+    _tell(sections, consoles, page=page, mode=lab.sizes.mode)
 
 
 def command_line(given: Mapping[str, object], *, full: bool, numbers: Sequence[int]) -> str:
@@ -137,7 +138,7 @@ def _check_place(out: Path) -> None:
 
 
 def _lab(
-    show: Show,
+    consoles: Consoles,
     cache: Cache,
     *,
     full: bool,
@@ -160,15 +161,17 @@ def _lab(
         seed=seed,
         threads=threads,
         device=device,
-        notice=show.consoles.notice,
+        notice=consoles.notice,
     )
 
 
-def _sections(questions: list[Question], lab: Lab, show: Show, *, cache: Cache) -> list[Section]:
+def _sections(
+    questions: list[Question], lab: Lab, consoles: Consoles, *, cache: Cache
+) -> list[Section]:
     from dlcli.assignment.report import answered
     from dlcli.display.progress import FractionProgress
 
-    with FractionProgress(show.consoles, label="report") as at:
+    with FractionProgress(consoles, label="report") as at:
 
         def begin(place: int, question: Question) -> None:
             at(place / len(questions), f"Question {question.number}: {question.title}")
@@ -176,7 +179,7 @@ def _sections(questions: list[Question], lab: Lab, show: Show, *, cache: Cache) 
         return list(answered(questions, lab, cache=cache, begin=begin))
 
 
-def _tell(sections: list[Section], show: Show, *, page: Path, mode: str) -> None:
+def _tell(sections: list[Section], consoles: Consoles, *, page: Path, mode: str) -> None:
     """Show what was written, and end with 1 where a section is missing.
 
     Raises:
@@ -199,9 +202,9 @@ def _tell(sections: list[Section], show: Show, *, page: Path, mode: str) -> None
             "hint": failed[0].hint,
         }
     counts = f"{len(sections) - len(failed)} of {len(sections)} sections, {kept} of them kept"
-    show.consoles.result(value, f"{page} ({counts} from an earlier report)")
+    consoles.result(value, f"{page} ({counts} from an earlier report)")
     for section in failed:
-        show.consoles.warning(f"Question {section.question.number}: {section.failure}")
+        consoles.warning(f"Question {section.question.number}: {section.failure}")
     if failed:
         raise typer.Exit(RunFailed.exit_code)
 

@@ -1,4 +1,4 @@
-"""`dl runs`: list, show, compare, export, prune."""
+"""`dl runs`: list, consoles, compare, export, prune."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from dlcli.cli.options import CheckpointFlag, Show, plain
+from dlcli.cli.options import CheckpointFlag, plain
+from dlcli.display.console import Consoles
+from dlcli.display.tables import size
 from dlcli.errors import UsageFault
 
 KindFlag = Annotated[
@@ -19,28 +21,28 @@ NameArgument = Annotated[
 
 
 @plain
-def list_(show: Show, *, kind: KindFlag = None) -> None:
+def list_(consoles: Consoles, *, kind: KindFlag = None) -> None:
     """List the runs under runs/, oldest first, with their key metrics."""
     from dlcli.display.runs import runs_table
     from dlcli.engine.runs import list_runs, summarise
 
     rows = [summarise(run) for run in list_runs(kind=kind)]
-    show.consoles.result({"runs": rows}, runs_table(rows))
+    consoles.result({"runs": rows}, runs_table(rows))
 
 
 @plain
-def show_(show: Show, *, run: NameArgument = None) -> None:
+def show_(consoles: Consoles, *, run: NameArgument = None) -> None:
     """Show one run: its record, its settings that differ from the defaults, its metrics."""
     from dlcli.display.runs import record_table
     from dlcli.engine.runs import details, find_run
 
     found = details(find_run(run))
-    show.consoles.result(found, record_table(found))
+    consoles.result(found, record_table(found))
 
 
 @plain
 def compare(
-    show: Show,
+    consoles: Consoles,
     *,
     runs: Annotated[list[str], typer.Argument(help="Two runs or more.")],
     plot: Annotated[
@@ -60,14 +62,14 @@ def compare(
     compare_curves(plot, curves_of(found))
     differing = differences(found)
     if warning := signature_warning(rows):
-        show.consoles.warning(warning)
+        consoles.warning(warning)
     result: dict[str, Any] = {"runs": rows, "differences": differing, "files": [plot.absolute()]}
-    show.consoles.result(result, runs_table(rows, settings=differing), f"figure {plot}")
+    consoles.result(result, runs_table(rows, settings=differing), f"figure {plot}")
 
 
 @plain
 def export(
-    show: Show,
+    consoles: Consoles,
     *,
     run: NameArgument = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder to make.")],
@@ -78,14 +80,13 @@ def export(
 ) -> None:
     """Write a run's weights (safetensors), settings and model card into a folder to hand on."""
     from dlcli.data.catalogue import describe
-    from dlcli.display.tables import size
     from dlcli.engine.checkpoint import export_run
     from dlcli.engine.runs import find_run
 
     done = export_run(
         find_run(run), out=out, describe_data=describe, half=half, checkpoint=checkpoint
     )
-    show.consoles.result(
+    consoles.result(
         {"run": str(done.folder), "files": [str(file) for file in done.files], "bytes": done.size},
         f"{done.folder}  {size(done.size)}",
         *(f"  {file.name}" for file in done.files),
@@ -94,7 +95,7 @@ def export(
 
 @plain
 def prune(
-    show: Show,
+    consoles: Consoles,
     *,
     keep: Annotated[
         int | None,
@@ -126,6 +127,6 @@ def prune(
         remove(removals)
     freed = sum(removal.size for removal in removals)
     result = {"removed": yes, "bytes": freed, "paths": [removal.path for removal in removals]}
-    show.consoles.result(result, removals_table(removals))
+    consoles.result(result, removals_table(removals))
     if removals and not yes:
-        show.consoles.notice("Nothing was removed; add --yes to remove these.")
+        consoles.notice("Nothing was removed; add --yes to remove these.")

@@ -22,7 +22,7 @@ from dlcli.engine.stopping import StopFlag
 from dlcli.errors import Interrupted, UsageFault
 
 if TYPE_CHECKING:
-    from dlcli.cli.options import Show
+    from dlcli.display.console import Consoles
     from dlcli.engine.events import Event
     from dlcli.engine.session import RunLocation
 
@@ -45,7 +45,7 @@ SeedsFlag = Annotated[
 
 
 def run_trainings(
-    show: Show,
+    consoles: Consoles,
     cells: Mapping[str, Any],
     *,
     chapter: str,
@@ -59,7 +59,7 @@ def run_trainings(
     """Train with one configuration, or with each of several into a folder of its own.
 
     Args:
-        show: shows how far it is.
+        consoles: shows how far it is.
         cells: label → settings.
         chapter: `vae` or `nmt`.
         title: see `dlcli.engine.trainer.train_all`.
@@ -73,11 +73,11 @@ def run_trainings(
         Label → result; nothing on processes other than the main one.
     """
     several = len(cells) > 1
-    with training_listeners(show) as listeners:
+    with training_listeners(consoles) as listeners:
         from dlcli.engine.trainer import train_all, train_once
 
         train = importlib.import_module(f"dlcli.{chapter}.training").train
-        location = run_location(show, out=out, resume=resume, force=force, several=several)
+        location = run_location(consoles, out=out, resume=resume, force=force, several=several)
         if several:
             results = train_all(
                 cells,
@@ -121,12 +121,12 @@ def resumed_folder(resume: str | None, out: Path | None) -> Path | None:
 
 
 def run_location(
-    show: Show, *, out: Path | None, resume: str | None, force: bool, several: bool = False
+    consoles: Consoles, *, out: Path | None, resume: str | None, force: bool, several: bool = False
 ) -> RunLocation:
     """Return where the training goes.
 
     Args:
-        show: takes a notice where a run that never got to its settings is started over.
+        consoles: takes a notice where a run that never got to its settings is started over.
         out: `--out`.
         resume: `--resume`, with or without a name.
         force: `--force`.
@@ -144,7 +144,7 @@ def run_location(
     if is_blank(folder):
         if is_main_process():
             words = f"{folder} holds no settings yet: starting over with those given now."
-            show.consoles.notice(words)
+            consoles.notice(words)
         return RunLocation(out=folder)
     cells = [] if several or (folder / "config.yaml").is_file() else _cells_in(folder)
     if cells:
@@ -179,7 +179,7 @@ def is_main_process() -> bool:
 
 
 @contextmanager
-def training_listeners(show: Show) -> Iterator[list[Callable[[Event], None]]]:
+def training_listeners(consoles: Consoles) -> Iterator[list[Callable[[Event], None]]]:
     """Attach the progress display and the figures of a run; nothing on other processes.
 
     Signals are watched from here on, so that one that comes before the first update ends the
@@ -193,8 +193,8 @@ def training_listeners(show: Show) -> Iterator[list[Callable[[Event], None]]]:
         from dlcli.display.progress import TrainingProgress
         from dlcli.display.runs import RunFigures
 
-        with TrainingProgress(show.consoles) as progress:
-            yield [_while_read(progress), _while_read(RunFigures(show.consoles))]
+        with TrainingProgress(consoles) as progress:
+            yield [_while_read(progress), _while_read(RunFigures(consoles))]
 
 
 @contextmanager
@@ -256,12 +256,12 @@ def measured(
     return latest
 
 
-def leave_if_partial(result: PartialResult, show: Show, *, during: str = "") -> None:
+def leave_if_partial(result: PartialResult, consoles: Consoles, *, during: str = "") -> None:
     """End with the exit code of an interruption where a result is not complete.
 
     Args:
         result: already shown.
-        show: takes the warning.
+        consoles: takes the warning.
         during: what was being done.
 
     Raises:
@@ -270,5 +270,5 @@ def leave_if_partial(result: PartialResult, show: Show, *, during: str = "") -> 
     if result.complete:
         return
     where = f" during {during}" if during else ""
-    show.consoles.warning(f"Interrupted{where}: this result is partial.")
+    consoles.warning(f"Interrupted{where}: this result is partial.")
     raise typer.Exit(Interrupted.exit_code)

@@ -17,7 +17,6 @@ from dlcli.cli.options import (
     RunArgument,
     RunFlag,
     SeedFlag,
-    Show,
     configured,
     one_run,
     plain,
@@ -32,6 +31,9 @@ from dlcli.cli.training import (
     run_trainings,
     saved_config,
 )
+from dlcli.display.console import Consoles, to_plain
+from dlcli.display.images import PictureRows, image_grid, save_npz
+from dlcli.display.progress import FractionProgress
 from dlcli.engine.settings import seeds_of
 from dlcli.errors import UsageFault, nearest
 from dlcli.vae.config import VaeEvalConfig, VaeTrainConfig
@@ -54,7 +56,7 @@ def advice(given: dict[str, Any]) -> Mapping[str, Any]:
 @configured(VaeTrainConfig, advice=advice, base=saved_config)
 def train(
     config: VaeTrainConfig,
-    show: Show,
+    consoles: Consoles,
     *,
     out: OutFlag = None,
     resume: ResumeFlag = None,
@@ -64,7 +66,7 @@ def train(
 ) -> None:
     """Train a variational auto-encoder and write a run folder with checkpoints and pictures."""
     results = run_trainings(
-        show,
+        consoles,
         seeds_of(config, seeds),
         chapter="vae",
         title=f"vae-{config.model.arch}-seeds",
@@ -74,16 +76,16 @@ def train(
         init_from=init_from,
     )
     if results:
-        show_results(show, results)
+        show_results(consoles, results)
 
 
-def show_results(show: Show, results: Mapping[str, TrainResult]) -> None:
+def show_results(consoles: Consoles, results: Mapping[str, TrainResult]) -> None:
     """Show one run, or several seeds: every run, then mean and standard deviation."""
     if len(results) == 1:
         from dlcli.vae.display import trained_facts
 
         (result,) = results.values()
-        show.consoles.result(result, trained_facts(result))
+        consoles.result(result, trained_facts(result))
         return
     from dlcli.display.tables import with_error
     from dlcli.engine.statistics import mean_std
@@ -94,7 +96,7 @@ def show_results(show: Show, results: Mapping[str, TrainResult]) -> None:
     mean = (
         f"test ELBO over {len(results)} seeds: {with_error(elbo.mean, elbo.std)} nats (mean ± std)"
     )
-    show.consoles.result(summarise(results), trained_table(results, what="seed"), mean)
+    consoles.result(summarise(results), trained_table(results, what="seed"), mean)
 
 
 # -- `dl vae compare`: a small grid of settings in one table and one figure
@@ -108,7 +110,7 @@ PlotFlag = Annotated[
 @configured(VaeTrainConfig, advice=advice, base=saved_config, grid=True)
 def compare(
     cells: Mapping[str, VaeTrainConfig],
-    show: Show,
+    consoles: Consoles,
     *,
     out: OutFlag = None,
     resume: ResumeFlag = None,
@@ -122,7 +124,7 @@ def compare(
             hint="Write --set optim.lr=1.0e-4,1.0e-3,1.0e-2.",
         )
     results = run_trainings(
-        show,
+        consoles,
         cells,
         chapter="vae",
         title="vae-compare",
@@ -133,11 +135,11 @@ def compare(
     )
     if results:
         failed = [label for label in cells if label not in results]
-        show_grid(show, results, failed=failed, plot=plot)
+        show_grid(consoles, results, failed=failed, plot=plot)
 
 
 def show_grid(
-    show: Show, results: Mapping[str, TrainResult], *, failed: list[str], plot: Path | None
+    consoles: Consoles, results: Mapping[str, TrainResult], *, failed: list[str], plot: Path | None
 ) -> None:
     """Show a grid: a table, the curves in one figure, and the settings that did best."""
     from dlcli.display.runs import compare_curves
@@ -158,7 +160,7 @@ def show_grid(
         "files": [figure],
     }
     words = f"highest test ELBO: {best}"
-    show.consoles.result(found, trained_table(results, what="setting"), words, f"figure {figure}")
+    consoles.result(found, trained_table(results, what="setting"), words, f"figure {figure}")
 
 
 # -- `dl vae eval`
@@ -175,7 +177,7 @@ BoundsPlotFlag = Annotated[
 @configured(VaeEvalConfig)
 def evaluate(
     config: VaeEvalConfig,
-    show: Show,
+    consoles: Consoles,
     *,
     name: RunArgument = None,
     run: RunFlag = None,
@@ -183,16 +185,15 @@ def evaluate(
     plot: BoundsPlotFlag = None,
 ) -> None:
     """Measure a trained VAE: ELBO, NLL by IWAE and AIS, the gap, active units, ambiguity."""
-    from dlcli.display.progress import FractionProgress
     from dlcli.vae.display import evaluation_words, snapshots_figure
     from dlcli.vae.nll import evaluate_run as evaluations
 
-    trained = _find_trained(one_run(name, run), checkpoint, show)
-    with FractionProgress(show.consoles, label="vae eval", by_note=True) as progress:
+    trained = _find_trained(one_run(name, run), checkpoint, consoles)
+    with FractionProgress(consoles, label="vae eval", by_note=True) as progress:
         results = evaluations(
             trained,
             config,
-            notice=show.consoles.notice,
+            notice=consoles.notice,
             progress=lambda stage, done: progress(done, stage),
         )
         result = measured(results, progress=lambda found: progress(found.done, found.stage))
@@ -201,12 +202,11 @@ def evaluate(
         path = plot or Path(f"{_usual_path('bounds', run=trained.run)}.png")
         files = [snapshots_figure(result, path)]
     words = [*evaluation_words(result), *(f"figure: {file}" for file in files)]
-    show.consoles.result(_evaluation_object(result, files=files), *words)
-    leave_if_partial(result, show, during=result.stage)
+    consoles.result(_evaluation_object(result, files=files), *words)
+    leave_if_partial(result, consoles, during=result.stage)
 
 
 def _evaluation_object(result: VaeEvaluation, *, files: list[Path]) -> dict[str, Any]:
-    from dlcli.display.console import to_plain
 
     plain = to_plain(result)
     assert isinstance(plain, dict)
@@ -217,11 +217,11 @@ def _evaluation_object(result: VaeEvaluation, *, files: list[Path]) -> dict[str,
     return {**plain, "partial": not result.complete, "files": files}
 
 
-def _find_trained(run: str | None, checkpoint: str | None, show: Show) -> Trained:
+def _find_trained(run: str | None, checkpoint: str | None, consoles: Consoles) -> Trained:
     """Return the model that `--run` names, saying on standard error which one that is."""
     from dlcli.vae.trained import find_trained
 
-    return find_trained(run, checkpoint=checkpoint, notice=show.consoles.notice)
+    return find_trained(run, checkpoint=checkpoint, notice=consoles.notice)
 
 
 # -- Pictures: `dl vae generate`, `reconstruct`, `interpolate`, `traverse`, and `dl sample`
@@ -254,7 +254,7 @@ PicturesFlag = Annotated[
 
 @plain
 def generate(
-    show: Show,
+    consoles: Consoles,
     *,
     run: RunFlag = None,
     n: Annotated[int, typer.Option("--n", min=1, help="How many pictures.")] = 64,
@@ -276,18 +276,18 @@ def generate(
     """Draw latents from the prior and show what the decoder makes of them."""
     from dlcli.vae import generation
 
-    trained = _find_trained(run, checkpoint, show)
+    trained = _find_trained(run, checkpoint, consoles)
     gallery = generation.generate(
         trained, count=n, seed=seed, temperature=temperature, draw=not mean
     )
     name = f"generate-{'mean' if mean else 'draw'}-seed{seed}"
     files = PictureFiles(name, out=out, formats=formats)
-    _deliver(_gallery_sheet(gallery), trained, files, show, seed=seed, printed=show_pictures)
+    _deliver(_gallery_sheet(gallery), trained, files, consoles, seed=seed, printed=show_pictures)
 
 
 @plain
 def reconstruct(
-    show: Show,
+    consoles: Consoles,
     *,
     run: RunFlag = None,
     n: Annotated[int, typer.Option("--n", min=1, help="The first N test images.")] = 10,
@@ -308,7 +308,7 @@ def reconstruct(
     """Encode test images and decode them again: inputs above, reconstructions below."""
     from dlcli.vae import generation
 
-    trained = _find_trained(run, checkpoint, show)
+    trained = _find_trained(run, checkpoint, consoles)
     made = generation.reconstruct(
         trained,
         images=images or range(n),
@@ -316,7 +316,7 @@ def reconstruct(
         sample=sample,
         draw=not mean,
         offline=offline,
-        notice=show.consoles.notice,
+        notice=consoles.notice,
     )
     rows, names = made.paired_rows()
     sheet = Sheet(
@@ -328,12 +328,12 @@ def reconstruct(
     )
     name = f"reconstruct-{'mean' if mean else 'draw'}-seed{seed}"
     files = PictureFiles(name, out=out, formats=formats)
-    _deliver(sheet, trained, files, show, seed=seed, printed=show_pictures)
+    _deliver(sheet, trained, files, consoles, seed=seed, printed=show_pictures)
 
 
 @plain
 def interpolate(
-    show: Show,
+    consoles: Consoles,
     *,
     run: RunFlag = None,
     images: Annotated[
@@ -359,13 +359,13 @@ def interpolate(
 
     if images is not None and seeds is not None:
         raise UsageFault("--images and --seeds name different ends.", hint="Give one of them.")
-    trained = _find_trained(run, checkpoint, show)
+    trained = _find_trained(run, checkpoint, consoles)
     ends = seeds or images or (0, 1)
     if seeds is not None:
         gallery = interpolate_seeds(trained, seeds=ends, steps=steps, path=path)
         kind, title = "seeds", f"from seed {ends[0]} to seed {ends[1]}"
     else:
-        notice = show.consoles.notice
+        notice = consoles.notice
         gallery = interpolate_images(
             trained, images=ends, steps=steps, path=path, offline=offline, notice=notice
         )
@@ -373,12 +373,12 @@ def interpolate(
     files = PictureFiles(f"interpolate-{kind}-{ends[0]}-{ends[1]}", out=out, formats=formats)
     sheet = _gallery_sheet(gallery, title=f"{gallery.label}, {title} ({path})")
     seed = ends[0] if seeds else 0
-    _deliver(sheet, trained, files, show, seed=seed, printed=show_pictures)
+    _deliver(sheet, trained, files, consoles, seed=seed, printed=show_pictures)
 
 
 @plain
 def traverse(
-    show: Show,
+    consoles: Consoles,
     *,
     run: RunFlag = None,
     dims: Annotated[
@@ -410,7 +410,7 @@ def traverse(
     """Vary one latent at a time and show what changes; two latents make a plane."""
     from dlcli.vae import generation
 
-    trained = _find_trained(run, checkpoint, show)
+    trained = _find_trained(run, checkpoint, consoles)
     gallery = generation.traverse(
         trained,
         dims=dims,
@@ -418,7 +418,7 @@ def traverse(
         span=span,
         image=image,
         offline=offline,
-        notice=show.consoles.notice,
+        notice=consoles.notice,
     )
     start = "z = 0" if image is None else f"test image {image}"
     what = f"each row one latent from -{span:g} to {span:g}, around {start}"
@@ -427,7 +427,7 @@ def traverse(
     name = "traverse" if image is None else f"traverse-image{image}"
     files = PictureFiles(name, out=out, formats=formats)
     sheet = _gallery_sheet(gallery, title=f"{gallery.label}: {what}")
-    _deliver(sheet, trained, files, show, seed=0, printed=show_pictures)
+    _deliver(sheet, trained, files, consoles, seed=0, printed=show_pictures)
 
 
 LATENTS = 8
@@ -436,7 +436,7 @@ LATENTS = 8
 
 @plain
 def sample(
-    show: Show,
+    consoles: Consoles,
     *,
     run: RunFlag = None,
     untrained: Annotated[
@@ -483,7 +483,7 @@ def sample(
     if not untrained and (arch is not None or latent_dim is not None):
         flag = "--arch" if arch is not None else "--latent-dim"
         raise UsageFault(f"{flag} describes a fresh decoder.", hint="Add --untrained.")
-    trained = None if untrained else _find_trained(run, checkpoint, show)
+    trained = None if untrained else _find_trained(run, checkpoint, consoles)
     if trained is not None:
         source = of_run(trained)
     else:
@@ -502,7 +502,7 @@ def sample(
     }
     files = PictureFiles(f"sample-{source.stem}seed{seed}", out=out, formats=formats)
     sheet = _sample_sheet(made, what=source.name)
-    _deliver(sheet, trained, files, show, seed=seed, printed=show_pictures, more=more)
+    _deliver(sheet, trained, files, consoles, seed=seed, printed=show_pictures, more=more)
 
 
 def _sample_sheet(made: AncestralSample, *, what: str) -> Sheet:
@@ -556,14 +556,13 @@ def _deliver(
     sheet: Sheet,
     trained: Trained | None,
     wanted: PictureFiles,
-    show: Show,
+    consoles: Consoles,
     *,
     seed: int,
     printed: bool,
     more: Mapping[str, object] | None = None,
 ) -> None:
     """Write the files and say where they are, with `more` fields under `--json`."""
-    from dlcli.display.images import PictureRows
 
     paths = wanted.paths(run=trained.run if trained else None)
     files = [str(_write(sheet, path)) for path in paths]
@@ -579,12 +578,11 @@ def _deliver(
     words: list[Any] = [sheet.title, *files]
     if printed:
         words.insert(0, PictureRows(sheet.images, columns=sheet.columns))
-    show.consoles.result(result, *words)
+    consoles.result(result, *words)
 
 
 def _write(sheet: Sheet, path: Path) -> Path:
     """Write one file in the form that its ending names."""
-    from dlcli.display.images import image_grid, save_npz
 
     if path.suffix.lower() == ".npz":
         return save_npz(path, label=sheet.title, **sheet.arrays)
@@ -649,7 +647,7 @@ def _usual_path(stem: str, *, run: RunFolder | None) -> Path:
 
 @plain
 def gradients(
-    show: Show,
+    consoles: Consoles,
     *,
     run: RunFlag = None,
     images: Annotated[int, typer.Option("--images", min=1, help="The first N test images.")] = 64,
@@ -664,14 +662,14 @@ def gradients(
     from dlcli.vae.display import gradients_table
     from dlcli.vae.gradients import compare_on_test_images
 
-    trained = _find_trained(run, checkpoint, show)
+    trained = _find_trained(run, checkpoint, consoles)
     result, signature = compare_on_test_images(
         trained,
         images=images,
         samples=samples,
         seed=seed,
         offline=offline,
-        notice=show.consoles.notice,
+        notice=consoles.notice,
     )
     value = {
         "run": str(trained.run.path),
@@ -680,4 +678,4 @@ def gradients(
         **vars(result),
         "signature": signature,
     }
-    show.consoles.result(value, gradients_table(result, signature=signature))
+    consoles.result(value, gradients_table(result, signature=signature))

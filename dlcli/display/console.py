@@ -1,195 +1,33 @@
-"""Results as strict JSON: one object a line, no NaN or Infinity, nothing that a parser may refuse.
+"""Where words go: results on standard output, everything else on standard error; JSON and files.
 
+Rich decides about colour (NO_COLOR, FORCE_COLOR, TERM=dumb, COLUMNS). Here is added: text is never
+read as markup, long lines are never cut, and a closed pipe reaches the caller as BrokenPipeError.
+
+JSON is strict (RFC 8259): one object a line, no NaN or Infinity, nothing that a parser may refuse.
 Arrays and tensors are recognised by their `tolist`, so neither numpy nor torch is imported here.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import math
 import os
 import re
 import sys
-import unicodedata
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date
 from enum import Enum
 from pathlib import Path, PurePath
-from typing import IO, SupportsFloat, TextIO, cast
+from typing import IO, SupportsFloat, cast
 
 from rich.console import Console, RenderableType
 from rich.text import Text
 
 from dlcli.engine.files import write_whole
 from dlcli.errors import DlError, RunFailed
-
-LONE_SURROGATES = re.compile("[\ud800-\udfff]")
-# Legal inside JSON strings, yet line ends to Python's splitlines and to some editors.
-LINE_ENDS = {"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
-
-
-def to_plain(value: object) -> object:
-    """Turn `value` into None, bool, int, finite float, str, list and dict, all the way down.
-
-    NaN and ±Infinity become None; arrays and tensors become (nested) lists, their scalars numbers;
-    paths become absolute; dataclasses become dicts; sets become sorted lists.
-
-    Raises:
-        TypeError: something in `value` has no JSON form, or two keys read the same in JSON.
-    """
-    if isinstance(value, Enum):
-        return to_plain(value.value)
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return LONE_SURROGATES.sub("\ufffd", value)
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, PurePath):
-        return to_plain(os.path.abspath(value))
-    if isinstance(value, date):
-        return value.isoformat()
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            item.name: to_plain(getattr(value, item.name)) for item in dataclasses.fields(value)
-        }
-    return _collection(value)
-
-
-def to_json(value: object, *, ascii_only: bool = False) -> str:
-    """Write `value` as one line of strict JSON (RFC 8259); see `to_plain` for what becomes what."""
-    line = json.dumps(to_plain(value), allow_nan=False, ensure_ascii=ascii_only)
-    for character, escape in LINE_ENDS.items():
-        line = line.replace(character, escape)
-    return line
-
-
-def emit(value: object, *, file: IO[str] | None = None) -> None:
-    """Print `value` as one line of JSON on `file` (standard output) and flush it.
-
-    The one object of `--json`, or one line of a JSON Lines stream: a reader at the other end of a
-    pipe has it at once.
-    """
-    stream = file if file is not None else sys.stdout
-    encoding = (getattr(stream, "encoding", None) or "utf-8").lower()
-    stream.write(to_json(value, ascii_only=not encoding.startswith("utf")) + "\n")
-    stream.flush()
-
-
-def error_object(error: DlError) -> dict[str, dict[str, str]]:
-    """Describe a failure the way `--json` prints it."""
-    return {"error": {"kind": error.kind, "message": error.message, "hint": error.hint}}
-
-
-def _collection(value: object) -> object:
-    if isinstance(value, Mapping):
-        plain = {_key(key): to_plain(item) for key, item in value.items()}
-        if len(plain) != len(value):
-            raise TypeError("two keys of a mapping read the same in JSON")
-        return plain
-    if isinstance(value, Set):
-        return sorted((to_plain(item) for item in value), key=repr)
-    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
-        return [to_plain(item) for item in value]
-    tolist = getattr(value, "tolist", None)
-    if tolist is None or isinstance(value, memoryview):
-        raise TypeError(f"{type(value).__name__} has no JSON form")
-    listed = tolist()
-    if type(listed) is type(value):  # numpy's long double is its own Python scalar
-        return to_plain(float(cast(SupportsFloat, listed)))
-    return to_plain(listed)
-
-
-def _key(key: object) -> str:
-    plain = to_plain(key)
-    if isinstance(plain, str):
-        return plain
-    if plain is None or isinstance(plain, bool | int | float):
-        return json.dumps(plain)
-    raise TypeError(f"{type(key).__name__} cannot be a key in JSON")
-
-
-# -- Putting a finished file where it belongs: whole, or not at all
-
-
-def write_file(path: Path, data: bytes) -> Path:
-    """Write `data` to `path`, making its folder, and return the absolute path.
-
-    Raises:
-        RunFailed: the file or its folder cannot be written; what was there before is untouched.
-    """
-    whole = path.absolute()
-    try:
-        whole.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunFailed(
-            f"The folder {whole.parent} could not be made: {error.strerror or error}.",
-            hint="Choose a path in a folder you may write to.",
-        ) from None
-    if whole.is_dir():
-        raise RunFailed(f"{whole} is a folder.", hint="Name a file in it, such as figure.png.")
-    write_whole(whole, data)
-    return whole
-
-
-# -- The two places words go: results on standard output, everything else on standard error
-# Rich decides about colour (NO_COLOR, FORCE_COLOR, TERM=dumb, COLUMNS). Added here: characters
-# that a stream cannot encode are spelt out instead of raising, text is never read as markup, long
-# lines are never cut, and a closed pipe reaches the caller as BrokenPipeError.
-
-SPELLINGS = {
-    "±": "+/-", "×": "x", "·": "*", "…": "...", "–": "-", "—": "-", "−": "-", "→": "->", "≤": "<=",
-    "≥": ">=", "≈": "~", "√": "sqrt", "‘": "'", "’": "'", "“": '"', "”": '"', "«": '"', "»": '"',
-    "œ": "oe", "Œ": "OE", "æ": "ae", "Æ": "AE", "ß": "ss", "∞": "inf", "σ": "sigma", "μ": "mu",
-    "µ": "u", "▀": "#", "█": "#", "━": "-", "╸": "-", "╺": "-", "─": "-",
-}  # fmt: skip
-
-
-class _Standard:
-    """Standard output or error as it is at each write, for characters of any kind.
-
-    Looked up anew each time, since test runners exchange the streams; while a live display stands
-    in for a stream, the real one behind it is meant.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    @property
-    def _stream(self) -> TextIO:
-        stream = getattr(sys, self._name)
-        return cast(TextIO, getattr(stream, "rich_proxied_file", stream))
-
-    @property
-    def encoding(self) -> str:
-        return getattr(self._stream, "encoding", None) or "utf-8"
-
-    def write(self, text: str) -> int:
-        try:
-            text.encode(self.encoding)
-        except UnicodeEncodeError:
-            text = spell(text, encoding=self.encoding)
-        return self._stream.write(text)
-
-    def flush(self) -> None:
-        self._stream.flush()
-
-    def isatty(self) -> bool:
-        return self._stream.isatty()
-
-    def fileno(self) -> int:
-        return self._stream.fileno()
-
-
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        """Let the caller decide: Rich would end the program from here with status 1."""
-        self.quiet = True
-        raise BrokenPipeError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,11 +73,14 @@ class Consoles:
 
 
 def standard_console(name: str) -> Console:
-    """Make a console on `stdout` or `stderr`."""
+    """Make a console on `stdout` or `stderr`; what these cannot encode becomes `?`."""
+    stream = getattr(sys, name)
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")
     dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown")
     lines = os.environ.get("LINES", "")
     return _Console(
-        file=cast(TextIO, _Standard(name)),
+        file=stream,
         stderr=name == "stderr",
         highlight=False,
         # Rich forgets COLUMNS on a dumb terminal unless a height comes with it.
@@ -263,23 +104,116 @@ def is_live(console: Console) -> bool:
         return False
 
 
-def spell(text: str, *, encoding: str) -> str:
-    """Replace what `encoding` cannot carry: `±` by `+/-`, `é` by `e`, the rest by `?`."""
-    return "".join(_spelt(character, encoding) for character in text)
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Let the caller decide: Rich would end the program from here with status 1."""
+        self.quiet = True
+        raise BrokenPipeError
 
 
-def _spelt(character: str, encoding: str) -> str:
-    for candidate in (character, SPELLINGS.get(character), _unaccented(character)):
-        if candidate is None:
-            continue
-        try:
-            candidate.encode(encoding)
-        except UnicodeEncodeError:
-            continue
-        return candidate
-    return "?"
+LONE_SURROGATES = re.compile("[\ud800-\udfff]")
+# Legal inside JSON strings, yet line ends to Python's splitlines and to some editors.
+LINE_ENDS = {"\x85": "\\u0085", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
-def _unaccented(character: str) -> str | None:
-    parts = unicodedata.normalize("NFKD", character)
-    return "".join(part for part in parts if not unicodedata.combining(part)) or None
+def emit(value: object, *, file: IO[str] | None = None) -> None:
+    """Print `value` as one line of JSON on `file` (standard output) and flush it.
+
+    The one object of `--json`, or one line of a JSON Lines stream: a reader at the other end of a
+    pipe has it at once.
+    """
+    stream = file if file is not None else sys.stdout
+    encoding = (getattr(stream, "encoding", None) or "utf-8").lower()
+    stream.write(to_json(value, ascii_only=not encoding.startswith("utf")) + "\n")
+    stream.flush()
+
+
+def error_object(error: DlError) -> dict[str, dict[str, str]]:
+    """Describe a failure the way `--json` prints it."""
+    return {"error": {"kind": error.kind, "message": error.message, "hint": error.hint}}
+
+
+def to_json(value: object, *, ascii_only: bool = False) -> str:
+    """Write `value` as one line of strict JSON (RFC 8259); see `to_plain` for what becomes what."""
+    line = json.dumps(to_plain(value), allow_nan=False, ensure_ascii=ascii_only)
+    for character, escape in LINE_ENDS.items():
+        line = line.replace(character, escape)
+    return line
+
+
+def to_plain(value: object) -> object:
+    """Turn `value` into None, bool, int, finite float, str, list and dict, all the way down.
+
+    NaN and ±Infinity become None; arrays and tensors become (nested) lists, their scalars numbers;
+    paths become absolute; dataclasses become dicts; sets become sorted lists.
+
+    Raises:
+        TypeError: something in `value` has no JSON form, or two keys read the same in JSON.
+    """
+    if isinstance(value, Enum):
+        return to_plain(value.value)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return LONE_SURROGATES.sub("\ufffd", value)
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, PurePath):
+        return to_plain(os.path.abspath(value))
+    if isinstance(value, date):
+        return value.isoformat()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            item.name: to_plain(getattr(value, item.name)) for item in dataclasses.fields(value)
+        }
+    return _collection(value)
+
+
+def _collection(value: object) -> object:
+    if isinstance(value, Mapping):
+        plain = {_key(key): to_plain(item) for key, item in value.items()}
+        if len(plain) != len(value):
+            raise TypeError("two keys of a mapping read the same in JSON")
+        return plain
+    if isinstance(value, Set):
+        return sorted((to_plain(item) for item in value), key=repr)
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray | memoryview):
+        return [to_plain(item) for item in value]
+    tolist = getattr(value, "tolist", None)
+    if tolist is None or isinstance(value, memoryview):
+        raise TypeError(f"{type(value).__name__} has no JSON form")
+    listed = tolist()
+    if type(listed) is type(value):  # numpy's long double is its own Python scalar
+        return to_plain(float(cast(SupportsFloat, listed)))
+    return to_plain(listed)
+
+
+def _key(key: object) -> str:
+    plain = to_plain(key)
+    if isinstance(plain, str):
+        return plain
+    if plain is None or isinstance(plain, bool | int | float):
+        return json.dumps(plain)
+    raise TypeError(f"{type(key).__name__} cannot be a key in JSON")
+
+
+def write_file(path: Path, data: bytes) -> Path:
+    """Write `data` to `path`, making its folder, and return the absolute path.
+
+    Raises:
+        RunFailed: the file or its folder cannot be written; what was there before is untouched.
+    """
+    whole = path.absolute()
+    try:
+        whole.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFailed(
+            f"The folder {whole.parent} could not be made: {error.strerror or error}.",
+            hint="Choose a path in a folder you may write to.",
+        ) from None
+    if whole.is_dir():
+        raise RunFailed(f"{whole} is a folder.", hint="Name a file in it, such as figure.png.")
+    write_whole(whole, data)
+    return whole

@@ -1,4 +1,4 @@
-"""Images as files without axes or resampling: a pixel in, a pixel out, the same bytes each time.
+"""Images as files, as figures and in the terminal: a pixel in, a pixel out, never resampled.
 
 Legend: N images, R rows, C columns of images, H × W pixels.
 """
@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import io
 import math
-import struct
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -16,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.color import Color
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
 from rich.segment import Segment
 from rich.style import Style
@@ -40,16 +38,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     Floats = NDArray[np.float64]
-    Bytes = NDArray[np.uint8]
-
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-COLOUR_TYPES = {2: 0, 3: 2}
-"""Array dimensions → the PNG's colour type: grey, RGB."""
 
 
 def as_images(images: object) -> Floats:
@@ -90,58 +79,43 @@ def as_rows(images: object, *, columns: int = 0) -> Floats:
     return rows.reshape(R, C, H, W)
 
 
-def tile(images: object, *, columns: int = 0, gap: int = 0) -> Floats:
-    """Join images into one (R·H + gaps, C·W + gaps); gaps and missing images are NaN."""
-    return join_rows(as_rows(images, columns=columns), gap=gap)
-
-
-def join_rows(rows: Floats, *, gap: int) -> Floats:
-    """Join (R, C, H, W) into one picture like `tile`, leaving missing images missing."""
+def join_rows(rows: Floats, *, gap: int = 0) -> Floats:
+    """Join (R, C, H, W) into one (R·H + gaps, C·W + gaps); gaps are NaN."""
     import numpy as np
 
     R, C, H, W = rows.shape
-    joined = np.full((R * (H + gap) - gap, C * (W + gap) - gap), np.nan)
-    for r in range(R):
-        for c in range(C):
-            top, left = r * (H + gap), c * (W + gap)
-            joined[top : top + H, left : left + W] = rows[r, c]
-    return joined
+    spaced = np.pad(rows, ((0, 0), (0, 0), (0, gap), (0, gap)), constant_values=np.nan)
+    joined: Floats = spaced.transpose(0, 2, 1, 3).reshape(R * (H + gap), C * (W + gap))
+    return joined[: R * (H + gap) - gap, : C * (W + gap) - gap]
 
 
-def as_bytes(pixels: Floats, *, missing: float = 0.0) -> Bytes:
-    """Round floats in [0, 1] to uint8; NaN becomes `missing`."""
-    import numpy as np
+def save_png(path: Path, images: object) -> Path:
+    """Write images (N, H, W) as one grey PNG of exactly their pixels, without gaps.
 
-    return np.rint(np.nan_to_num(pixels, nan=missing) * 255.0).astype(np.uint8)
-
-
-def encode_png(image: Bytes) -> bytes:
-    """Encode uint8 (H, W) as a grey PNG or (H, W, 3) as an RGB one: no metadata, 8 bits, lossless.
-
-    Raises:
-        ValueError: another shape or type.
-    """
-    import numpy as np
-
-    if image.dtype != np.uint8 or image.ndim not in COLOUR_TYPES or 0 in image.shape:
-        raise ValueError(f"a PNG is made of uint8 (H, W) or (H, W, 3), not {image.shape}")
-    if image.ndim == 3 and image.shape[2] != 3:
-        raise ValueError(f"a colour PNG is made of (H, W, 3), not {image.shape}")
-    H, W = image.shape[:2]
-    header = struct.pack(">IIBBBBB", W, H, 8, COLOUR_TYPES[image.ndim], 0, 0, 0)
-    filters = np.zeros((H, 1), dtype=np.uint8)
-    lines = np.hstack([filters, image.reshape(H, -1)]).tobytes()
-    body = _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(lines, 9)) + _chunk(b"IEND", b"")
-    return PNG_SIGNATURE + body
-
-
-def save_png(path: Path, image: Bytes) -> Path:
-    """Write uint8 (H, W) or (H, W, 3) as a PNG of exactly these pixels; return its absolute path.
+    Returns:
+        the absolute path.
 
     Raises:
         RunFailed: `path` cannot be written.
     """
-    return write_file(path, encode_png(image))
+    import numpy as np
+    from PIL import Image
+
+    pixels = np.nan_to_num(join_rows(as_rows(images)), nan=0.0)
+    buffer = io.BytesIO()
+    Image.fromarray(np.rint(pixels * 255.0).astype(np.uint8)).save(buffer, "png")
+    return write_file(path, buffer.getvalue())
+
+
+def read_png(path: Path, *, side: int) -> Floats:
+    """Cut the pixels of `save_png` back into (R, C, side, side), in [0, 1]."""
+    import numpy as np
+    from PIL import Image
+
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("L")) / 255.0
+    R, C = pixels.shape[0] // side, pixels.shape[1] // side
+    return pixels[: R * side, : C * side].reshape(R, side, C, side).transpose(0, 2, 1, 3)
 
 
 def save_npz(path: Path, **arrays: object) -> Path:
@@ -159,13 +133,7 @@ def save_npz(path: Path, **arrays: object) -> Path:
     return write_file(path, buffer.getvalue())
 
 
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    check = zlib.crc32(kind + data)
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", check)
-
-
 # -- Grids of images as figures: each pixel of an image is a square of whole pixels on paper
-# Legend: N images, R rows, C columns of images, H × W pixels.
 
 GAP = 2
 """Image pixels between images."""
@@ -244,13 +212,15 @@ def snapshots(
 
 def _panel_row(
     figure: Figure,
-    grids: Sequence[NDArray[np.float64]],
+    grids: Sequence[Floats],
     *,
     left: float,
     top: float,
     title: str,
 ) -> list[Axes]:
     """Size the figure to its panels and place one axes on each; sizes in inches."""
+    import numpy as np
+
     tiles = [join_rows(grid, gap=GAP) for grid in grids]
     dots = max(1, min(4, WIDEST // sum(pixels.shape[1] for pixels in tiles)))
     widths = [pixels.shape[1] * dots / DPI for pixels in tiles]
@@ -271,19 +241,14 @@ def _panel_row(
     for pixels, wide, high in zip(tiles, widths, heights, strict=True):
         bottom = base + max(heights) - high
         axes = figure.add_axes((start / width, bottom / height, wide / width, high / height))
-        axes.imshow(_on_paper(pixels), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.imshow(
+            np.nan_to_num(pixels, nan=1.0), cmap="gray", vmin=0, vmax=1, interpolation="nearest"
+        )
         axes.set_aspect("auto")
         quiet_axes(axes)
         drawn.append(axes)
         start = round((start + wide + spacing) * DPI) / DPI
     return drawn
-
-
-def _on_paper(pixels: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Leave gaps as white as the paper."""
-    import numpy as np
-
-    return np.nan_to_num(pixels, nan=1.0)
 
 
 def _column_heads(
@@ -315,12 +280,6 @@ def _ticks(
 # The upper half block `▀` shows one pixel in its foreground and one in its background colour; Rich
 # brings the grey down to what the terminal has (true colour, 256 or 16 colours). Where colour is
 # off or the stream cannot carry the block, a ramp of ASCII characters takes its place.
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Pixels = NDArray[np.float64]
 
 HALF_BLOCK = "▀"
 RAMP = " .:-=+*#%@"
@@ -362,22 +321,6 @@ class PictureRows:
         return Measurement(1, options.max_width)
 
 
-class Still:
-    """Rich renderable: another one, drawn once a width, for displays that are redrawn often."""
-
-    def __init__(self, content: RenderableType) -> None:
-        self._content = content
-        self._width = 0
-        self._drawn: list[Segment] = []
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Give what was drawn before, unless the width has changed."""
-        if self._width != options.max_width:
-            self._width = options.max_width
-            self._drawn = list(console.render(self._content, options))
-        yield from self._drawn
-
-
 def has_colour(console: Console, options: ConsoleOptions) -> bool:
     """Tell whether shades can be colours here: a colour terminal, not NO_COLOR, and Unicode."""
     return console.color_system is not None and not console.no_color and not options.ascii_only
@@ -398,7 +341,7 @@ def shade(upper: int, lower: int) -> Style:
     )
 
 
-def _fitted(images: Pixels, *, columns: int, width: int) -> tuple[Pixels, int]:
+def _fitted(images: Floats, *, columns: int, width: int) -> tuple[Floats, int]:
     """Shrink (N, H, W) by a whole factor where needed; return it and how many go into a row."""
     wanted = columns or min(len(images), ROW_AIM)
     factor = 1
@@ -409,12 +352,12 @@ def _fitted(images: Pixels, *, columns: int, width: int) -> tuple[Pixels, int]:
     return _shrunk(images, factor=factor), min(columns or fitting, fitting)
 
 
-def _per_row(images: Pixels, *, factor: int, width: int) -> int:
+def _per_row(images: Floats, *, factor: int, width: int) -> int:
     picture: int = -(-images.shape[-1] // factor)
     return (width + COLUMN_GAP) // (picture + COLUMN_GAP)
 
 
-def _shrunk(images: Pixels, *, factor: int) -> Pixels:
+def _shrunk(images: Floats, *, factor: int) -> Floats:
     """Average blocks of factor × factor pixels; the last block may be padded with black."""
     import numpy as np
 
@@ -422,26 +365,22 @@ def _shrunk(images: Pixels, *, factor: int) -> Pixels:
         return images
     N, H, W = images.shape
     padded = np.pad(images, ((0, 0), (0, -H % factor), (0, -W % factor)))
-    blocks: Pixels = padded.reshape(
+    blocks: Floats = padded.reshape(
         N, padded.shape[1] // factor, factor, padded.shape[2] // factor, factor
     )
-    means: Pixels = blocks.mean(axis=(2, 4))
+    means: Floats = blocks.mean(axis=(2, 4))
     return means
 
 
-def _side_by_side(images: Pixels) -> Pixels:
+def _side_by_side(images: Floats) -> Floats:
     """Join (N, H, W) into one (H', W') with gaps of NaN; H' is even, padded with NaN below."""
     import numpy as np
 
-    N, H, W = images.shape
-    row = np.full((H + H % 2, N * (W + COLUMN_GAP) - COLUMN_GAP), np.nan)
-    for index, image in enumerate(images):
-        left = index * (W + COLUMN_GAP)
-        row[:H, left : left + W] = image
-    return row
+    row = join_rows(images[None], gap=COLUMN_GAP)
+    return np.pad(row, ((0, len(row) % 2), (0, 0)), constant_values=np.nan)
 
 
-def _cells(pixels: Pixels, *, colour: bool) -> Iterator[Segment]:
+def _cells(pixels: Floats, *, colour: bool) -> Iterator[Segment]:
     """Yield one line of segments for each two rows of pixels; NaN is left empty."""
     import numpy as np
 

@@ -10,7 +10,7 @@ import itertools
 import math
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -260,53 +260,6 @@ def lines(
         axes.set_ylabel(label(y_label, longest=60))
         axes.set_title(label(title, longest=90))
         _legend(axes, entries=len(series) + len(levels))
-        _note(figure, note)
-        save_figure(figure, path)
-    return figure
-
-
-def bars(
-    path: Path,
-    values: Mapping[str, float],
-    *,
-    value_label: str,
-    intervals: Mapping[str, tuple[float, float]] | None = None,
-    levels: Sequence[Level] = (),
-    title: str = "",
-    note: str = "",
-) -> Figure:
-    """Draw one horizontal bar a name, with its interval, the first on top; save the figure.
-
-    Args:
-        path: PNG, SVG or PDF.
-        values: name → value; one that is not finite has no bar.
-        value_label: what the values are, with their unit.
-        intervals: name → (low, high).
-        levels: references across the bars.
-        title: above the frame.
-        note: small, under the axes.
-    """
-    with house_style():
-        figure = new_figure(6.4, max(2.0, 0.32 * len(values) + 1.3))
-        axes = figure.add_subplot()
-        places = range(len(values))
-        lengths = [value if math.isfinite(value) else math.nan for value in values.values()]
-        axes.barh(places, lengths, color=colour(0), height=0.62)
-        for place, name in zip(places, values, strict=True):
-            if intervals and name in intervals:
-                low, high = intervals[name]
-                axes.plot([low, high], [place, place], color=INK, linewidth=1.4)
-                axes.plot([low, high], [place, place], color=INK, marker="|", linestyle="")
-        for index, level in enumerate(levels):
-            style = LINE_STYLES[(index + 2) % len(LINE_STYLES)]
-            axes.axvline(level.y, color=INK, linestyle=style, label=label(level.name))
-        axes.set_yticks(places, [label(name) for name in values])
-        axes.set_ylim(len(values) - 0.4, -0.6)
-        axes.grid(False, axis="y")
-        axes.set_xlabel(label(value_label, longest=80))
-        axes.set_title(label(title, longest=90))
-        if levels:
-            _legend(axes, entries=LEGEND_INSIDE_UP_TO + 1)
         _note(figure, note)
         save_figure(figure, path)
     return figure

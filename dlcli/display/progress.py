@@ -1,83 +1,161 @@
-"""A place on the terminal that is redrawn: what every progress display here stands on."""
+"""Progress on standard error: Rich's bars on a terminal, elsewhere a line now and then.
+
+Nothing runs in the background: a bar is redrawn when there is news, at most eight times a second.
+"""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 from rich.console import Group, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TransferSpeedColumn,
+)
+from rich.segment import Segments
 from rich.text import Text
 
 from dlcli.display.console import Consoles, is_live, say
-from dlcli.display.images import PictureRows, Still
+from dlcli.display.images import PictureRows
 from dlcli.display.tables import count, duration, number, size
-from dlcli.engine.events import Evaluated, Event, Finished, Notice, Pictures, Progress, RunStarted
+from dlcli.engine.events import Evaluated, Event, Finished, Notice, Pictures, RunStarted
+from dlcli.engine.events import Progress as TrainingStep
 
 REFRESH_S = 1 / 8
+LINE_EVERY_S = 15.0
 BAR_WIDTH = 28
 
+Clock = Callable[[], float]
+"""Monotonic seconds."""
 
-class LiveBar:
-    """Redraw in place, at most eight times a second; nothing runs in the background.
+
+class Bar(Progress):
+    """One task of `rich.progress` that is drawn when told to.
 
     Standard output stays as it is: Rich would send it to standard error.
-
-    Args:
-        consoles: whose standard error, a terminal, to draw on.
-        clock: monotonic seconds.
-        transient: whether the last picture is taken away at the end.
     """
 
     def __init__(
-        self, consoles: Consoles, *, clock: Callable[[], float], transient: bool = True
+        self, consoles: Consoles, *columns: ProgressColumn, clock: Clock, transient: bool = True
     ) -> None:
-        self._consoles, self._clock, self._transient = consoles, clock, transient
-        self._live: Live | None = None
-        self._drawn_at = float("-inf")
+        self.below: list[RenderableType] = []
+        super().__init__(
+            *columns,
+            console=consoles.err,
+            auto_refresh=False,
+            redirect_stdout=False,
+            transient=transient,
+            get_time=clock,
+        )
+        self._drawn_at = -math.inf
 
     @property
-    def shown(self) -> bool:
-        """Whether it stands on the terminal now."""
-        return self._live is not None
+    def task(self) -> Task:
+        """The task."""
+        return self.tasks[0]
 
-    def draw(self, frame: Callable[[], RenderableType], *, now: bool = False) -> None:
-        """Draw what `frame` returns if it is time to, or `now`; the first time always."""
-        moment = self._clock()
-        if self._live is None:
-            self._live = Live(
-                console=self._consoles.err,
-                auto_refresh=False,
-                redirect_stdout=False,
-                transient=self._transient,
-            )
-            self._live.start()
-        elif not now and 0 <= moment - self._drawn_at < REFRESH_S:
-            return
-        self._drawn_at = moment
-        self._live.update(frame(), refresh=True)
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """Return what is drawn: the bar, and what stands below it."""
+        yield from super().get_renderables()
+        yield from self.below
 
     def stop(self) -> None:
-        """Give the cursor back."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        """Give the cursor back; Rich would end with an empty line where nothing was drawn."""
+        if self.live.is_started:
+            super().stop()
+
+    def draw(self, *, now: bool = False) -> None:
+        """Draw if it is time to, or `now`; the first time always."""
+        moment = self.get_time()
+        if not self.live.is_started:
+            self.start()
+        elif now or not 0 <= moment - self._drawn_at < REFRESH_S:
+            self.refresh()
+        else:
+            return
+        self._drawn_at = moment
 
 
-# -- How far a measurement is: a bar on a terminal, elsewhere a line now and then
+class _Words(TextColumn):
+    """A column of text as it is, without markup."""
 
-LINE_EVERY_S = 15.0
+    def __init__(self, text: str) -> None:
+        super().__init__(text, markup=False)
 
 
-class FractionProgress:
+class _TimeLeft(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(_time_left(task))
+
+
+def _time_left(task: Task) -> str:
+    """Say how much time is left by the pace since the task began or began anew."""
+    begun_with = task.fields["begun_with"]
+    total = task.total or 0
+    gained, all_of_it = task.completed - begun_with, total - begun_with
+    if not (gained > 0.02 * all_of_it and task.completed < total):
+        return ""
+    return f"{duration((task.elapsed or 0) * (total - task.completed) / gained)} left"
+
+
+class _Measured:
+    """What a measurement and a download share: the bar, and when a line is due instead."""
+
+    def __init__(
+        self,
+        consoles: Consoles,
+        *columns: ProgressColumn,
+        label: str,
+        total: float | None,
+        clock: Clock,
+    ) -> None:
+        self._consoles, self._clock = consoles, clock
+        self._bar = Bar(consoles, *columns, clock=clock)
+        self._bar.add_task(label, total=total, note="", begun_with=0.0)
+        self._line_at = clock()
+
+    def __enter__(self) -> Self:
+        """Begin; nothing is shown before the first call."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Take the bar away."""
+        self._bar.stop()
+
+    def _begin(self, done: float, *, label: str | None = None) -> None:
+        """Let the time that is left be told by the pace from here on."""
+        self._bar.reset(self._bar.task.id, description=label)
+        self._bar.update(self._bar.task.id, begun_with=done)
+
+    def _show(self, line: Callable[[], str], *, now: bool) -> None:
+        """Draw the bar, or write `line()` if there is no terminal and one is due."""
+        moment = self._clock()
+        if self._consoles.quiet:
+            return
+        if is_live(self._consoles.err):
+            self._bar.draw(now=now)
+        elif moment - self._line_at >= LINE_EVERY_S:
+            self._line_at = moment
+            say(self._consoles.err, line())
+
+
+class FractionProgress(_Measured):
     """Show a fraction growing: `with FractionProgress(consoles, label="…") as show: show(0.3)`.
-
-    Nothing runs in the background, and nothing is shown before the first call.
 
     Args:
         consoles: where to write; with `quiet`, nothing is.
@@ -93,76 +171,43 @@ class FractionProgress:
         *,
         label: str,
         by_note: bool = False,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Clock = time.monotonic,
     ) -> None:
-        self._consoles, self._label, self._clock = consoles, label, clock
-        self._bar = LiveBar(consoles, clock=clock)
-        self._began = self._shown_at = clock()
-        self._done = self._began_with = 0.0
-        self._by_note, self._note = by_note, ""
+        columns = (
+            _Words("{task.description}"),
+            BarColumn(BAR_WIDTH),
+            _Words("{task.percentage:.0f}%"),
+            _Words("{task.fields[note]}"),
+            _TimeLeft(),
+        )
+        super().__init__(consoles, *columns, label=label, total=1.0, clock=clock)
+        self._by_note = by_note
 
-    def __enter__(self) -> Self:
-        """Begin to count the time."""
-        self._began = self._shown_at = self._clock()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Take the bar away."""
-        self._bar.stop()
-
-    def __call__(self, done: float, note: str = "", *, at_once: bool = False) -> None:
+    def __call__(self, done: float, note: str = "", *, now: bool = False) -> None:
         """Take note that `done` (0 to 1) of the work is there; `note` says what it is at."""
-        now = self._clock()
-        if self._by_note and note != self._note:
-            self._note, self._began, self._began_with = note, now, done
-        if self._consoles.quiet:
-            return
-        if is_live(self._consoles.err):
-            self._bar.draw(lambda: self._frame(done, note, now), now=at_once)
-        elif now - self._shown_at >= LINE_EVERY_S:
-            self._shown_at = now
-            parts = [f"{self._label}: {done:.0%}", note, self._left(done, now)]
-            say(self._consoles.err, ", ".join(part for part in parts if part))
-
-    def pause(self) -> None:
-        """Take the bar away for a line that stays; the next call brings it back."""
-        self._bar.stop()
+        task = self._bar.task
+        if self._by_note and note != task.fields["note"]:
+            self._begin(done)
+        self._bar.update(task.id, completed=done, note=note)
+        self._show(self._line, now=now)
 
     def stage(self, label: str, done: float) -> None:
         """Take note of how far one of several works is; the time that is left is of that one.
 
         The beginning of each is shown at once, since nothing may follow for a while.
         """
-        begins = label != self._label or done < self._done
+        begins = label != self._bar.task.description or done < self._bar.task.completed
         if begins:
-            self._label, self._began = label, self._clock()
-        self._done = done
-        self(done, at_once=begins)
+            self._begin(0.0, label=label)
+        self(done, now=begins)
 
-    def _frame(self, done: float, note: str, now: float) -> RenderableType:
-        grid = Table.grid(padding=(0, 2))
-        bar = ProgressBar(total=1.0, completed=done, width=BAR_WIDTH)
-        grid.add_row(self._label, bar, f"{done:.0%}", note, self._left(done, now))
-        return grid
-
-    def _left(self, done: float, now: float) -> str:
-        gained, all_of_it = done - self._began_with, 1 - self._began_with
-        if not (gained > 0.02 * all_of_it and done < 1):
-            return ""
-        return f"{duration((now - self._began) * (1 - done) / gained)} left"
+    def _line(self) -> str:
+        task = self._bar.task
+        parts = [f"{task.description}: {task.completed:.0%}", task.fields["note"], _time_left(task)]
+        return ", ".join(filter(None, parts))
 
 
-# -- A download in words: a bar on a terminal, elsewhere a line now and then
-
-DOWNLOAD_LINE_EVERY_S = 10.0
-
-
-class DownloadProgress:
+class DownloadProgress(_Measured):
     """Show bytes arriving: `with DownloadProgress(consoles, label="mnist") as show: …`.
 
     `show(done, total)` takes the bytes there are so far and the bytes there will be (None or 0
@@ -170,22 +215,17 @@ class DownloadProgress:
     begin anew.
     """
 
-    def __init__(
-        self,
-        consoles: Consoles,
-        *,
-        label: str,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._consoles, self._label, self._clock = consoles, label, clock
-        self._bar = LiveBar(consoles, clock=clock)
-        self._done, self._total = 0, 0
-        self._first: tuple[float, int] | None = None
-        self._shown_at = float("-inf")
-
-    def __enter__(self) -> Self:
-        """Begin; nothing is shown before the first bytes."""
-        return self
+    def __init__(self, consoles: Consoles, *, label: str, clock: Clock = time.monotonic) -> None:
+        columns = (
+            _Words("{task.description}"),
+            BarColumn(BAR_WIDTH),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            _TimeLeft(),
+        )
+        super().__init__(consoles, *columns, label=label, total=None, clock=clock)
+        self._line_at = -math.inf
+        self._begun = False
 
     def __exit__(
         self,
@@ -194,48 +234,29 @@ class DownloadProgress:
         traceback: TracebackType | None,
     ) -> None:
         """Take the bar away, and say what came unless something went wrong."""
-        self._bar.stop()
-        if self._first is not None and kind is None and not self._consoles.quiet:
-            seconds = self._clock() - self._first[0]
-            say(self._consoles.err, f"{self._label}: {size(self._done)} in {duration(seconds)}")
+        super().__exit__(kind, error, traceback)
+        if self._begun and kind is None and not self._consoles.quiet:
+            task = self._bar.task
+            seconds = duration(task.elapsed or 0.0)
+            say(self._consoles.err, f"{task.description}: {size(task.completed)} in {seconds}")
 
     def __call__(self, done: int, total: int | None = None) -> None:
         """Take note that `done` of `total` bytes are there."""
-        now = self._clock()
-        if self._first is None or done < self._done:
-            self._first = (now, done)
-        self._done, self._total = done, total or 0
-        if self._consoles.quiet:
-            return
-        if is_live(self._consoles.err):
-            self._bar.draw(lambda: self._frame(now), now=done == self._total)
-        elif now - self._shown_at >= DOWNLOAD_LINE_EVERY_S:
-            self._shown_at = now
-            say(self._consoles.err, f"{self._label}: {self._amount()}")
+        task = self._bar.task
+        if not self._begun or done < task.completed:
+            self._begun = True
+            self._begin(done)
+        task.total = total or None
+        self._bar.update(task.id, completed=done)
+        self._show(self._line, now=done == total)
 
-    def _frame(self, now: float) -> RenderableType:
-        began, had = self._first or (now, 0)
-        speed = (self._done - had) / (now - began) if now > began else 0.0
-        left = (self._total - self._done) / speed if speed and self._total else None
-        grid = Table.grid(padding=(0, 2))
-        grid.add_row(
-            self._label,
-            ProgressBar(total=self._total or None, completed=self._done, width=BAR_WIDTH),
-            self._amount(),
-            f"{size(speed)}/s" if speed else "",
-            "" if left is None else f"{duration(left)} left",
-        )
-        return grid
-
-    def _amount(self) -> str:
-        if not self._total:
-            return size(self._done)
-        return f"{size(self._done)} of {size(self._total)}"
+    def _line(self) -> str:
+        task = self._bar.task
+        whole = f" of {size(task.total)}" if task.total else ""
+        return f"{task.description}: {size(task.completed)}{whole}"
 
 
-# -- A training run in words, while it runs: a listener for the engine's events
-# On a terminal a bar is redrawn in place, with the newest pictures below it; elsewhere each
-# evaluation is one line. Everything goes to standard error.
+# -- A training run: a bar with its newest pictures below, or a line an evaluation
 
 UNSAID = ("lr", "rate", "train_s", "elapsed_s", "epoch", "step")
 """Metrics that are in metrics.jsonl but not in the line of an evaluation."""
@@ -250,28 +271,20 @@ REASONS = {
 class TrainingProgress:
     """Show a run: `with TrainingProgress(consoles) as listener: …; listener(event)`.
 
-    The terminal is restored on any way out of the block. Nothing runs in the background: the bar is
-    redrawn when an event comes, at most eight times a second.
+    The terminal is restored on any way out of the block.
 
     Args:
         consoles: where to write; `quiet` leaves the warnings.
-        pictures: whether to show the newest pictures under the bar.
         clock: monotonic seconds.
     """
 
-    def __init__(
-        self,
-        consoles: Consoles,
-        *,
-        pictures: bool = True,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._consoles, self._pictures = consoles, pictures
-        self._live = LiveBar(consoles, clock=clock, transient=False)
+    def __init__(self, consoles: Consoles, *, clock: Clock = time.monotonic) -> None:
+        self._consoles, self._clock = consoles, clock
+        self._bar: Bar | None = None
         self._started: RunStarted | None = None
-        self._latest: Progress | None = None
+        self._latest: TrainingStep | None = None
         self._evaluated = ""
-        self._gallery: RenderableType | None = None
+        self._gallery: list[RenderableType] = []
 
     def __enter__(self) -> Self:
         """Begin; the bar itself appears with `RunStarted`."""
@@ -284,97 +297,94 @@ class TrainingProgress:
         traceback: TracebackType | None,
     ) -> None:
         """Leave the last picture of the bar standing and give the cursor back."""
-        self._live.stop()
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
 
     def __call__(self, event: Event) -> None:
         """Take an event; those of no interest are passed over."""
         match event:
+            case Notice(level="warning"):
+                self._consoles.warning(event.message)
             case Notice():
-                self._notice(event)
+                self._consoles.notice(event.message)
             case _ if self._consoles.quiet:
                 pass
             case RunStarted():
                 self._start(event)
-            case Progress():
+            case TrainingStep():
                 self._latest = event
                 self._draw()
             case Evaluated():
                 self._evaluation(event)
-            case Pictures() if self._pictures and self._live.shown:
-                self._gallery = _gallery(event)
-                self._draw(now=True)
+            case Pictures():
+                self._show_pictures(event)
             case Finished():
                 self._finish(event)
             case _:
                 pass
 
-    def _notice(self, event: Notice) -> None:
-        if event.level == "warning":
-            self._consoles.warning(event.message)
-        else:
-            self._consoles.notice(event.message)
-
     def _start(self, event: RunStarted) -> None:
-        self._live.stop()
-        self._started, self._latest, self._evaluated, self._gallery = event, None, "", None
+        self.__exit__(None, None, None)
+        self._started, self._latest, self._evaluated, self._gallery = event, None, "", []
         say(self._consoles.err, started_line(event))
         if is_live(self._consoles.err):
-            self._live.draw(self._frame, now=True)
+            columns = (
+                _Words("{task.description}"),
+                BarColumn(BAR_WIDTH),
+                _Words("{task.percentage:.0f}%"),
+                _Words("{task.fields[speed]}"),
+                _Words("{task.fields[left]}"),
+            )
+            self._bar = Bar(self._consoles, *columns, clock=self._clock, transient=False)
+            self._bar.add_task("", total=1)
+            self._draw(now=True)
 
     def _evaluation(self, event: Evaluated) -> None:
         epochs = self._started.epochs if self._started else None
         unit = self._started.unit if self._started else "items"
-        remaining = _remaining(self._latest, step=event.step)
-        line = evaluated_line(event, epochs=epochs, unit=unit, remaining_s=remaining)
-        if not self._live.shown:
+        if self._bar is None:
+            remaining = _remaining(self._latest, step=event.step)
+            line = evaluated_line(event, epochs=epochs, unit=unit, remaining_s=remaining)
             say(self._consoles.err, line)
         else:
             self._evaluated = evaluated_line(event, epochs=epochs)
+            self._draw(now=True)
+
+    def _show_pictures(self, event: Pictures) -> None:
+        """Put pictures below the bar, rendered once since the bar is redrawn often."""
+        if self._bar is not None:
+            caption = Text(event.caption, no_wrap=True, overflow="ellipsis")
+            pictures = Group(caption, PictureRows(event.images, max_rows=1))
+            self._gallery = [Segments(self._consoles.err.render(pictures))]
             self._draw(now=True)
 
     def _finish(self, event: Finished) -> None:
         if self._latest is not None:
             self._latest = replace(self._latest, step=event.step, remaining_s=None)
         self._draw(now=True)
-        self._live.stop()
+        self.__exit__(None, None, None)
         unit = self._started.unit if self._started else "items"
         say(self._consoles.err, finished_line(event, unit=unit))
 
     def _draw(self, *, now: bool = False) -> None:
-        if self._live.shown:
-            self._live.draw(self._frame, now=now)
-
-    def _frame(self) -> RenderableType:
-        parts: list[RenderableType] = [self._bar()]
-        for line in (losses_line(self._latest), self._evaluated):
-            if line:
-                parts.append(Text(line, no_wrap=True, overflow="ellipsis", style="dim"))
-        if self._gallery is not None:
-            parts.append(self._gallery)
-        return Group(*parts)
-
-    def _bar(self) -> RenderableType:
-        started, latest = self._started, self._latest
-        step, epoch = (latest.step, latest.epoch) if latest else (started.step if started else 0, 0)
-        total = latest.total_steps if latest else 0
-        grid = Table.grid(padding=(0, 2))
-        speed = (
-            f"{count(latest.rate)} {started.unit}/s" if latest and started and latest.rate else ""
-        )
+        started, latest, bar = self._started, self._latest, self._bar
+        if bar is None or started is None:
+            return
+        speed = f"{count(latest.rate)} {started.unit}/s" if latest and latest.rate else ""
         remaining = latest.remaining_s if latest else None
-        grid.add_row(
-            f"epoch {epoch}/{started.epochs if started else '?'}",
-            ProgressBar(total=max(total, 1), completed=step, width=BAR_WIDTH),
-            f"{100 * step // max(total, 1)}%",
-            speed,
-            "" if remaining is None else f"{duration(remaining)} left",
+        bar.update(
+            bar.task.id,
+            description=f"epoch {latest.epoch if latest else 0}/{started.epochs}",
+            total=max(latest.total_steps, 1) if latest else 1,
+            completed=latest.step if latest else 0,
+            speed=speed,
+            left="" if remaining is None else f"{duration(remaining)} left",
         )
-        return grid
-
-
-def _gallery(event: Pictures) -> RenderableType:
-    caption = Text(event.caption, no_wrap=True, overflow="ellipsis")
-    return Still(Group(caption, PictureRows(event.images, max_rows=1)))
+        lines = filter(None, (losses_line(latest), self._evaluated))
+        texts = [Text(line, no_wrap=True, overflow="ellipsis", style="dim") for line in lines]
+        bar.below = [*texts, *self._gallery]
+        bar.draw(now=now)
 
 
 def started_line(event: RunStarted) -> str:
@@ -385,7 +395,7 @@ def started_line(event: RunStarted) -> str:
     return f"{line}, in {event.run}"
 
 
-def losses_line(event: Progress | None) -> str:
+def losses_line(event: TrainingStep | None) -> str:
     """Write the loss and its parts in nats: `loss 104.2 nats = reconstruction 79.1 + kl 25.1`."""
     if event is None or not event.losses:
         return ""
@@ -446,7 +456,7 @@ def _side(metrics: Mapping[str, object], side: str) -> str:
     return f"{side} {', '.join(fields)}" if fields else ""
 
 
-def _remaining(latest: Progress | None, *, step: int) -> float | None:
+def _remaining(latest: TrainingStep | None, *, step: int) -> float | None:
     """Bring the last estimate of the remaining seconds forward to `step`."""
     if latest is None or latest.remaining_s is None or not latest.step < latest.total_steps:
         return None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlcli.display.console import Consoles
-from dlcli.display.images import as_bytes, save_png, tile
+from dlcli.display.images import read_png, save_png, snapshots
 from dlcli.display.plots import colour, house_style, label, new_figure, save_figure
 from dlcli.display.tables import ResultTable, facts, number, size, with_error
 from dlcli.engine.events import Event, Finished, Pictures, RunStarted
@@ -16,10 +16,8 @@ from dlcli.engine.runs import Removal, RunFolder
 from dlcli.errors import DlError
 
 if TYPE_CHECKING:
-    import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from numpy.typing import NDArray
 
 Row = Mapping[str, object]
 Series = tuple[Sequence[float], Sequence[float]]
@@ -66,21 +64,12 @@ def loss_curves(path: Path, rows: Sequence[Row], *, title: str = "") -> Figure:
     return figure
 
 
-def compare_curves(
-    path: Path,
-    curves: Mapping[str, Series],
-    *,
-    x_label: str = "epoch",
-    y_label: str = "loss (nats)",
-    title: str = "",
-) -> Figure:
+def compare_curves(path: Path, curves: Mapping[str, Series], *, title: str = "") -> Figure:
     """Draw one curve a run in one frame, named beside it.
 
     Args:
         path: PNG, SVG or PDF.
         curves: name → (x, y); an empty one keeps its place in the legend.
-        x_label: what x is, with its unit.
-        y_label: what y is, with its unit.
         title: above the frame.
     """
     with house_style():
@@ -90,8 +79,8 @@ def compare_curves(
         for index, (name, (x, y)) in enumerate(curves.items()):
             _draw(axes, x, y, name=label(name) + _absence(y, inside=inside), index=index)
         _frame(axes, inside)
-        axes.set_xlabel(label(x_label))
-        axes.set_ylabel(label(y_label))
+        axes.set_xlabel("epoch")
+        axes.set_ylabel("loss (nats)")
         axes.set_title(label(title, longest=120))
         if curves:
             axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.3)
@@ -318,7 +307,6 @@ class RunFigures:
         self._consoles = consoles or Consoles()
         self._run: RunFolder | None = None
         self._title = ""
-        self._caption = ""
 
     def __call__(self, event: Event) -> None:
         """Take an event; those of no interest are passed over."""
@@ -329,12 +317,9 @@ class RunFigures:
 
     def _take(self, event: Event) -> None:
         if isinstance(event, RunStarted):
-            self._run, self._title, self._caption = RunFolder(event.run), event.title, ""
+            self._run, self._title = RunFolder(event.run), event.title
         elif self._run is not None and isinstance(event, Pictures):
-            self._caption = event.caption
-            save_png(
-                self._run.figures / f"epoch-{event.epoch:04d}.png", as_bytes(tile(event.images))
-            )
+            save_png(self._run.figures / f"epoch-{event.epoch:04d}.png", event.images)
         elif self._run is not None and isinstance(event, Finished):
             draw_curves(self._run, title=self._title)
             draw_snapshots(self._run, title=self._title)
@@ -350,10 +335,8 @@ def draw_curves(run: RunFolder, *, title: str = "") -> None:
 
 def draw_snapshots(run: RunFolder, *, title: str = "") -> None:
     """Draw `figures/snapshots.png` from the run's snapshot pictures, if there are any."""
-    from dlcli.display.images import snapshots
-
     panels = {
-        f"epoch {int(path.stem.removeprefix('epoch-'))}": _images(path)
+        f"epoch {int(path.stem.removeprefix('epoch-'))}": read_png(path, side=SIDE)
         for path in sorted(run.figures.glob("epoch-*.png"))
     }
     if panels:
@@ -365,13 +348,3 @@ def draw_snapshots(run: RunFolder, *, title: str = "") -> None:
             title=words,
             columns=columns,
         )
-
-
-def _images(path: Path) -> NDArray[np.float64]:
-    """Cut a snapshot's pixels back into (R, C, 28, 28)."""
-    import numpy as np
-    from matplotlib.image import imread
-
-    pixels = np.asarray(imread(path), dtype=np.float64)
-    R, C = pixels.shape[0] // SIDE, pixels.shape[1] // SIDE
-    return pixels[: R * SIDE, : C * SIDE].reshape(R, SIDE, C, SIDE).transpose(0, 2, 1, 3)

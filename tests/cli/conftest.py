@@ -26,6 +26,12 @@ def _trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_run(_trained: Path) -> Path:
+    """A finished run of an MLP that all tests share and none changes."""
+    return _trained / "mlp"
+
+
 @pytest.fixture
 def trained(_trained: Path, tmp_path: Path) -> Path:
     """A finished run of an MLP, the test's own, in `runs/mlp`."""

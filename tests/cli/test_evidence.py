@@ -16,7 +16,6 @@ from typer.testing import CliRunner, Result
 from dlcli.cli.app import app
 from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dlcli.evidence.estimate import CaseEstimators
-from tests.cli import test_pictures
 
 
 def dl(*words: str) -> Result:
@@ -76,8 +75,6 @@ def test_impossible_requests_are_usage_errors(words: list[str], part: str):
     error = json.loads(done.stdout)["error"]
     assert part in error["message"] + error["hint"]
 
-
-tiny_run = test_pictures.tiny_run
 
 SMALL = "--pixels 25 --samples 10 1000 --repeats 3 --chains 32 --temperatures 40"
 

@@ -19,7 +19,6 @@ from dlcli.cli.app import Root, lazy
 from dlcli.cli.options import (
     Assignment,
     OutFlag,
-    Show,
     configured,
     gather,
     grid_of,
@@ -27,6 +26,7 @@ from dlcli.cli.options import (
     plain,
     read_items,
 )
+from dlcli.display.console import Consoles
 from dlcli.engine.config import STRICT, dump_yaml, setting, to_dict
 from dlcli.errors import ConfigError
 
@@ -190,7 +190,7 @@ def _base(given: dict[str, Any]) -> Mapping[str, Any] | None:
 @configured(Toy, advice=_advice, base=_base)
 def run(
     config: Toy,
-    show: Show,
+    consoles: Consoles,
     *,
     resume: Annotated[str | None, typer.Option("--resume", metavar="[RUN]")] = None,
     sizes: Annotated[tuple[int, ...] | None, typer.Option("--sizes", help="sizes")] = None,
@@ -199,19 +199,19 @@ def run(
 ) -> None:
     """Run a toy."""
     found = to_dict(config) | {"out": out and str(out), "resume": resume, "sizes": sizes}
-    typer.echo(json.dumps(found | {"shares": shares, "show": [show.json, show.quiet]}))
+    typer.echo(json.dumps(found | {"shares": shares, "show": [consoles.json, consoles.quiet]}))
 
 
 @configured(Toy, grid=True)
-def compare(configs: dict[str, Toy], show: Show) -> None:
+def compare(configs: dict[str, Toy], consoles: Consoles) -> None:
     """Compare toys."""
     typer.echo(json.dumps({label: to_dict(config) for label, config in configs.items()}))
 
 
 @plain
-def say(show: Show, words: Annotated[list[str], typer.Argument()]) -> None:
+def say(consoles: Consoles, words: Annotated[list[str], typer.Argument()]) -> None:
     """Say words."""
-    typer.echo(f"{show} {' '.join(words)}")
+    typer.echo(f"{consoles.json} {consoles.quiet} {' '.join(words)}")
 
 
 def invoke(*words: str) -> Result:
@@ -382,4 +382,4 @@ def test_a_grid_is_every_combination() -> None:
 
 def test_plain_commands_speak_the_same_way() -> None:
     result = invoke("say", "--json", "été", "-q", "x")
-    assert result.stdout == "Show(json=True, quiet=True) été x\n"
+    assert result.stdout == "True True été x\n"

@@ -1,85 +1,46 @@
-"""`dl vae generate`, `reconstruct`, `interpolate`, `traverse`: files, fields, errors."""
+"""`dl vae generate`, `reconstruct`, `interpolate`, `traverse` and `dl sample`: files and fields."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
 
-from dlcli.cli.app import app
 from dlcli.cli.vae import PictureFiles
-from dlcli.engine.config import resolve
 from dlcli.engine.runs import RunFolder
-from dlcli.engine.session import RunLocation
-from dlcli.vae.config import VaeTrainConfig
-from dlcli.vae.training import train
+from tests.cli.tiny import dl, dl_json, error_of
 
-COMMANDS: list[list[str]] = [
-    ["generate", "--n", "5"],
-    ["reconstruct", "--n", "3"],
-    ["interpolate", "--steps", "3"],
-    ["traverse", "--steps", "3"],
-]
-IDS = [words[0] for words in COMMANDS]
+COMMANDS: dict[str, list[str]] = {
+    "generate": ["vae", "generate", "--n", "5"],
+    "reconstruct": ["vae", "reconstruct", "--n", "3"],
+    "interpolate": ["vae", "interpolate", "--steps", "3"],
+    "traverse": ["vae", "traverse", "--steps", "3"],
+    "sample": ["sample", "--n", "2"],
+}
 
 
-@pytest.fixture(scope="session")
-def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A VAE trained for one epoch on a few glyphs."""
-    folder = tmp_path_factory.mktemp("vae") / "run"
-    given: dict[str, Any] = {
-        "data": {"name": "glyphs:40"},
-        "model": {"latent_dim": 3, "hidden": [7]},
-        "loop": {"epochs": 1, "batch_size": 16},
-        "compute": {"device": "cpu", "precision": "fp32"},
-        "snapshots": [0],
-    }
-    for _ in train(resolve(VaeTrainConfig, [given]), location=RunLocation(out=folder)):
-        pass
-    return folder
-
-
-def dl(*words: str) -> Result:
-    return CliRunner().invoke(app, ["vae", *words])
-
-
-def dl_json(*words: str) -> dict[str, Any]:
-    done = dl(*words, "--json")
-    assert done.exit_code == 0, done.output
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
-@pytest.mark.parametrize("command", COMMANDS, ids=IDS)
-def test_writes_a_figure_and_says_where(tiny_run: Path, tmp_path: Path, command: list[str]) -> None:
-    found = dl_json(*command, "--run", str(tiny_run), "--out", str(tmp_path / "a b é.png"))
-    assert found["run"] == str(tiny_run)
-    assert found["files"] == [str(tmp_path / "a b é.png")]
-    assert Path(found["files"][0]).read_bytes().startswith(b"\x89PNG")
-    assert found["count"] == {"generate": 5, "traverse": 9}.get(command[0], 3)
-    assert found["seed"] == 0
-    assert "mean of p(x|z)" in found["label"]
-
-
-@pytest.mark.parametrize("command", COMMANDS, ids=IDS)
-def test_the_same_seed_gives_the_same_bytes(
-    tiny_run: Path, tmp_path: Path, command: list[str]
+@pytest.mark.parametrize("name", COMMANDS)
+def test_writes_files_and_says_where_and_the_same_seed_gives_the_same_bytes(
+    tiny_run: Path, tmp_path: Path, name: str
 ) -> None:
     made = []
-    for name in ("a", "b"):
-        out = str(tmp_path / name)
-        found = dl_json(*command, "--run", str(tiny_run), "--out", out, "--format", "png", "npz")
-        made.append([Path(file).read_bytes() for file in found["files"]])
+    for folder in ("a b é", "b"):
+        (tmp_path / folder).mkdir()
+        out = ["--out", str(tmp_path / folder), "--format", "png", "npz"]
+        found = dl_json(*COMMANDS[name], "--run", str(tiny_run), *out)
+        assert (found["run"], found["seed"]) == (str(tiny_run), 0)
+        assert found["count"] == {"generate": 5, "traverse": 9, "sample": 2}.get(name, 3)
+        assert "mean of p(x|z)" in found["label"]
+        png, npz = map(Path, found["files"])
+        assert png.parent == tmp_path / folder
+        assert png.read_bytes().startswith(b"\x89PNG")
+        made.append((png.read_bytes(), npz.read_bytes()))
     assert made[0] == made[1]
-    assert len(made[0]) == 2
 
 
 def test_pictures_go_to_the_runs_figures_by_default(tiny_run: Path) -> None:
-    done = dl("generate", "--run", str(tiny_run), "--n", "2", "--seed", "3", "--draw")
+    done = dl("vae", "generate", "--run", str(tiny_run), "--n", "2", "--seed", "3", "--draw")
     assert done.exit_code == 0
     label, file = done.stdout.splitlines()
     assert label == "Bernoulli draw from p(x|z)"
@@ -87,49 +48,127 @@ def test_pictures_go_to_the_runs_figures_by_default(tiny_run: Path) -> None:
     assert f"Using {tiny_run}, checkpoint last." in done.stderr
 
 
-def test_npz_holds_pixels_and_latents(tiny_run: Path, tmp_path: Path) -> None:
-    out = str(tmp_path / "x.npz")
-    dl_json("reconstruct", "--run", str(tiny_run), "--images", "5", "0", "--out", out)
-    with np.load(out) as held:
-        assert held["inputs"].shape == held["images"].shape == (2, 28, 28)
-        assert held["z"].shape == (2, 3)
-        assert str(held["label"]) == "mean of p(x|z) at the mean of q(z|x)"
-
-
-def test_show_prints_the_pictures_but_not_into_json(tiny_run: Path) -> None:
-    words = ["generate", "--run", str(tiny_run), "--n", "2", "--show"]
-    shown = dl(*words)
-    assert len(shown.stdout.splitlines()) > 14
-    assert dl_json(*words)["count"] == 2
+@pytest.mark.parametrize("name", ["generate", "sample"])
+def test_show_prints_the_pictures_but_not_into_json(
+    tiny_run: Path, tmp_path: Path, name: str
+) -> None:
+    words = [*COMMANDS[name], "--run", str(tiny_run), "--out", str(tmp_path), "--show"]
+    assert len(dl(*words).stdout.splitlines()) > 14
+    assert dl_json(*words)["count"] > 0
 
 
 def test_seeds_and_checkpoints_can_be_named(tiny_run: Path, tmp_path: Path) -> None:
-    base = ["interpolate", "--run", str(tiny_run), "--steps", "4", "--out", str(tmp_path)]
+    base = [*COMMANDS["interpolate"], "--run", str(tiny_run), "--out", str(tmp_path)]
     found = dl_json(*base, "--seeds", "3", "4", "--path", "linear", "--checkpoint", "epoch-0000")
-    assert found["checkpoint"] == "epoch-0000"
-    assert found["seed"] == 3
+    assert (found["checkpoint"], found["seed"]) == ("epoch-0000", 3)
     assert "from seed 3 to seed 4 (linear)" in found["label"]
     assert Path(found["files"][0]).name == "interpolate-seeds-3-4.png"
+
+
+def arrays(*words: str, run: Path) -> dict[str, np.ndarray]:
+    """Run a command and return what its npz holds."""
+    file = dl_json(*words, "--run", str(run), "--out", "x.npz")["files"][0]
+    with np.load(file) as held:
+        return {name: held[name] for name in held.files}
+
+
+def test_temperature_zero_repeats_one_picture(tiny_run: Path) -> None:
+    images = arrays("vae", "generate", "--n", "3", "--temperature", "0", run=tiny_run)["images"]
+    assert np.array_equal(images[0], images[1])
+    assert np.array_equal(images[0], images[2])
+
+
+def test_draws_are_black_or_white_and_means_are_not(tiny_run: Path) -> None:
+    for flag, binary in (("--draw", True), ("--mean", False)):
+        images = arrays("vae", "generate", "--n", "2", flag, run=tiny_run)["images"]
+        assert (set(np.unique(images).tolist()) <= {0.0, 1.0}) is binary
+
+
+def test_inputs_and_reconstructions_come_in_pairs(tiny_run: Path) -> None:
+    held = arrays("vae", "reconstruct", "--images", "5", "0", "3", run=tiny_run)
+    assert held["inputs"].shape == held["images"].shape == (3, 28, 28)
+    assert held["z"].shape == (3, 3)
+    assert not np.array_equal(held["inputs"], held["images"])
+    assert str(held["label"]) == "mean of p(x|z) at the mean of q(z|x)"
+
+
+def test_a_walk_between_seeds_ends_where_they_begin(tiny_run: Path) -> None:
+    there, back = (
+        arrays("vae", "interpolate", "--steps", "5", "--seeds", *seeds, run=tiny_run)["z"]
+        for seeds in ("12", "21")
+    )
+    assert there.shape == (5, 3)
+    assert np.allclose(there, back[::-1], atol=1e-5)
+
+
+def test_only_the_named_latent_moves(tiny_run: Path) -> None:
+    walk = arrays("vae", "traverse", "--dims", "1", "--steps", "5", run=tiny_run)["z"]
+    moved = np.ptp(walk, axis=0)
+    assert moved[1] > 1
+    assert np.allclose(moved[[0, 2]], 0)
+
+
+def test_a_sample_has_means_beside_draws(tiny_run: Path) -> None:
+    words = ["sample", "--n", "3", "--draws", "2", "--seed", "5"]
+    found = dl_json(*words, "--run", str(tiny_run), "--out", "x.npz")
+    assert (found["count"], found["seed"], found["draws"]) == (3, 5, 2)
+    assert np.shape(found["z"]) == (3, 3)
+    assert np.shape(found["log_joint"]) == (3, 2)
+    assert "mean of p(x|z), then 2 Bernoulli draws" in found["label"]
+    assert "estimator:ancestral|data:glyphs:40" in found["signature"]
+    held = arrays(*words, run=tiny_run)
+    assert held["means"].shape == (3, 28, 28)
+    assert held["draws"].shape == (3, 2, 28, 28)
+    assert set(np.unique(held["draws"])) == {0, 1}
+
+
+def test_a_fresh_decoder_needs_no_run_and_writes_here(tmp_path: Path) -> None:
+    done = dl("sample", "--untrained", "--arch", "conv", "--latent-dim", "2", "--n", "2")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[1] == str(tmp_path / "sample-untrained-conv-seed0.png")
+    assert not done.stderr
+
+
+def test_latents_can_be_reused_across_models(tiny_run: Path, tmp_path: Path) -> None:
+    first = dl_json("sample", "--run", str(tiny_run), "--n", "4", "--out", "z.npz")
+    words = ["sample", "--untrained", "--latent-dim", "3", "--z", "z.npz", "--out", "u.png"]
+    assert dl_json(*words)["z"] == first["z"]
+    assert dl_json(*words, "--n", "2")["z"] == first["z"][:2]
+    (tmp_path / "z.txt").write_text("1 2\n")
+    error = error_of(dl("sample", "--untrained", "--z", "z.txt", "--json"))
+    assert "2 dimensions and the model 20" in error["message"]
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["generate", "--format", "pgn"], "no picture format"),
-        (["generate", "--run", "nowhere"], "no run 'nowhere'"),
-        (["generate", "--out", "x.jpeg"], "no picture format"),
-        (["reconstruct", "--images", "900"], "no test image 900"),
-        (["reconstruct", "--images", "x"], "takes integers"),
-        (["interpolate", "--images", "1", "--steps", "3"], "not two ends"),
-        (["interpolate", "--images", "1", "2", "--seeds", "1", "2"], "different ends"),
-        (["traverse", "--dims", "3"], "no latent dimension 3"),
+        ("vae generate --format pgn", "no picture format"),
+        ("vae generate --run nowhere", "no run 'nowhere'"),
+        ("vae generate --out x.jpeg", "no picture format"),
+        ("vae generate --n 0", "--n"),
+        ("vae reconstruct --images 900", "no test image 900"),
+        ("vae reconstruct --images x", "takes integers"),
+        ("vae reconstruct --images=", "at least one value"),
+        ("vae reconstruct --n 9999", "no test image"),
+        ("vae interpolate --images 1 --steps 3", "not two ends"),
+        ("vae interpolate --seeds 1", "not two ends"),
+        ("vae interpolate --images 1 2 --seeds 1 2", "different ends"),
+        ("vae traverse --dims 3", "no latent dimension 3"),
+        ("sample --run x --untrained", "--untrained is no run"),
+        ("sample --arch conv", "--arch describes a fresh decoder"),
+        ("sample --latent-dim 3", "--latent-dim describes a fresh decoder"),
+        ("sample --run nowhere", "no run 'nowhere'"),
+        ("sample --untrained --z nowhere.txt", "nowhere.txt cannot be read"),
+        ("sample --untrained --format pgn", "no picture format"),
+        ("sample --untrained --n 0", "--n"),
+        ("sample --untrained --n 1000000 --latent-dim 1", "do not fit into memory"),
     ],
 )
-def test_mistakes_are_named(tiny_run: Path, words: list[str], message: str) -> None:
-    run = [] if "--run" in words else ["--run", str(tiny_run)]
-    done = dl(*words, *run, "--json")
+def test_mistakes_are_named(tiny_run: Path, words: str, message: str) -> None:
+    run = ["--run", str(tiny_run)] if "vae" in words and "--run" not in words else []
+    done = dl(*words.split(), *run, "--json")
     assert done.exit_code == 2
-    error = json.loads(done.stdout)["error"]
+    error = error_of(done)
     assert message in error["message"]
     assert error["hint"]
 
@@ -149,11 +188,11 @@ def test_paths_follow_out_and_format(
 ) -> None:
     run = RunFolder(tmp_path)
     run.checkpoints.mkdir()
-    found = PictureFiles("n", out=Path(out) if out else None, formats=formats).paths(run=run)
-    assert [str(p).replace(str(run.figures), "f") for p in found] == expected
+    files = PictureFiles("n", out=Path(out) if out else None, formats=formats)
+    assert [str(p).replace(str(run.figures), "f") for p in files.paths(run=run)] == expected
 
 
-def test_pictures_of_an_exported_model_bear_its_name() -> None:
+def test_pictures_of_an_exported_model_have_its_name() -> None:
     exported = RunFolder(Path("models/best.v2"))
     assert PictureFiles("n", formats=["npz"]).paths(run=exported) == [Path("n-best.v2.npz")]
     assert PictureFiles("n").paths(run=None) == [Path("n.png")]

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 import typer
 
-from dlcli.cli.options import Show
 from dlcli.cli.training import (
     is_main_process,
     leave_if_partial,
@@ -23,11 +22,12 @@ from dlcli.cli.training import (
     saved_config,
     training_listeners,
 )
+from dlcli.display.console import Consoles
 from dlcli.engine.events import Notice
 from dlcli.engine.session import RunLocation
 from dlcli.errors import Interrupted, UsageFault
 from tests.cli.tiny import TRAIN
-from tests.launcher import PATIENCE_S, ROOT
+from tests.processes import PATIENCE_S, ROOT
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,10 @@ def test_a_failure_is_passed_on() -> None:
 
 
 def test_only_a_partial_result_ends_with_130(capsys: pytest.CaptureFixture[str]) -> None:
-    leave_if_partial(Count(2, True), Show())
+    leave_if_partial(Count(2, True), Consoles())
     assert capsys.readouterr().err == ""
     with pytest.raises(typer.Exit) as stop:
-        leave_if_partial(Count(1, False), Show(), during="counting")
+        leave_if_partial(Count(1, False), Consoles(), during="counting")
     assert stop.value.exit_code == 130
     assert "Interrupted during counting: this result is partial." in capsys.readouterr().err
 
@@ -95,7 +95,7 @@ def _run(path: Path, *, seed: int = 0) -> Path:
 def test_without_resume_nothing_is_gone_on_with(tmp_path: Path) -> None:
     run = _run(tmp_path / "run")
     assert resumed_folder(None, run) is None
-    assert run_location(Show(), out=run, resume=None, force=True) == RunLocation(
+    assert run_location(Consoles(), out=run, resume=None, force=True) == RunLocation(
         out=run, force=True
     )
 
@@ -123,7 +123,7 @@ def test_a_folder_without_settings_starts_over(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    location = run_location(Show(), out=tmp_path / "run", resume="", force=False)
+    location = run_location(Consoles(), out=tmp_path / "run", resume="", force=False)
     assert location == RunLocation(out=tmp_path / "run")
     assert "starting over" in capsys.readouterr().err
 
@@ -132,9 +132,11 @@ def test_a_folder_of_several_runs_is_gone_on_with_as_such(tmp_path: Path) -> Non
     _run(tmp_path / "s" / "seed-10", seed=10)
     _run(tmp_path / "s" / "seed-9", seed=9)
     with pytest.raises(UsageFault, match="holds several runs") as failure:
-        run_location(Show(), out=None, resume="s", force=False)
+        run_location(Consoles(), out=None, resume="s", force=False)
     assert "--seeds" in failure.value.hint
-    assert run_location(Show(), out=None, resume="s", force=False, several=True).resume == Path("s")
+    assert run_location(Consoles(), out=None, resume="s", force=False, several=True).resume == Path(
+        "s"
+    )
     assert saved_config({"resume": "s", "out": None}) == {"compute": {"seed": 9}}
 
 
@@ -155,7 +157,7 @@ def test_on_other_processes_nobody_listens_and_nothing_is_said(
     heard: list[object] = []
 
     def train() -> None:
-        with training_listeners(Show()) as listeners:
+        with training_listeners(Consoles()) as listeners:
             heard.extend(listeners)
             raise Interrupted("Stopped.")
 
@@ -165,12 +167,12 @@ def test_on_other_processes_nobody_listens_and_nothing_is_said(
 
 
 def test_signals_are_watched_while_data_is_loaded() -> None:
-    with pytest.raises(KeyboardInterrupt), training_listeners(Show()):
+    with pytest.raises(KeyboardInterrupt), training_listeners(Consoles()):
         os.kill(os.getpid(), signal.SIGTERM)
 
 
 def test_listeners_are_told() -> None:
-    with training_listeners(Show()) as listeners:
+    with training_listeners(Consoles()) as listeners:
         for listener in listeners:
             listener(Notice(message="x"))
 

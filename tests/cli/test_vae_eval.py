@@ -1,4 +1,4 @@
-"""`dl vae eval`: the fields of section 4, the words, the refusals, an interruption."""
+"""`dl vae eval` and `gradients`, a run with a learned prior: fields, words, refusals, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -13,34 +13,27 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
-from dlcli.cli.app import app
 from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
-from dlcli.vae import bounds as bounds_module
-from dlcli.vae import nll as vae_evaluation
-from tests.cli import test_pictures
-from tests.cli.tiny import TRAIN, dl_json, same, weights_of
-from tests.cli.tiny import dl as dl_of_vae_train_flow
+from dlcli.vae import bounds, nll
+from tests.cli.tiny import TRAIN, contents, dl, dl_json, error_of, same, weights_of
 
-tiny_run = test_pictures.tiny_run
 SMALL = ("--k", "20", "--images", "5", "--threads", "1", "--device", "cpu")
 
 
-def dl(*words: str) -> Result:
-    return CliRunner().invoke(app, ["vae", "eval", *words])
+def evaluate(*words: str) -> Result:
+    return dl("vae", "eval", *words)
 
 
 def test_it_says_how_far_the_annealing_is(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dlcli.display.progress.LINE_EVERY_S", 0.0)
     ais = ("--ais", "--ais-images", "1", "--ais-chains", "4", "--ais-temperatures", "10")
-    assert "vae eval: 75%, AIS" in dl(str(tiny_run), *SMALL, *ais).stderr
+    assert "vae eval: 75%, AIS" in evaluate(str(tiny_run), *SMALL, *ais).stderr
 
 
 def test_json_has_the_names_that_scripts_rely_on(tiny_run: Path) -> None:
-    done = dl(str(tiny_run), *SMALL, "--json")
-    assert done.exit_code == 0, done.output
-    found: dict[str, Any] = json.loads(done.stdout)
+    found = dl_json("vae", "eval", str(tiny_run), *SMALL)
     assert found["run"] == str(tiny_run)
     assert found["nll"] is None  # trained on grey pixels
     assert {"value", "std_error", "estimator", "k"} <= set(found["nll_binarized"])
@@ -52,22 +45,13 @@ def test_json_has_the_names_that_scripts_rely_on(tiny_run: Path) -> None:
     assert (found["images"], found["partial"], found["seed"]) == (5, False, 0)
     assert found["evaluations"] == 100
     assert found["evaluations_per_s"] > 0
-
-
-def test_run_can_be_an_argument_or_a_flag(tiny_run: Path) -> None:
-    by_flag, by_name = (
-        json.loads(dl(*words, *SMALL, "--json").stdout)
-        for words in (["--run", str(tiny_run)], [str(tiny_run)])
-    )
-    assert by_flag["nll_binarized"] == by_name["nll_binarized"]
-    both = dl("a", "--run", "b", "--json")
-    assert both.exit_code == 2
-    assert "two runs" in json.loads(both.stdout)["error"]["message"]
+    by_flag = dl_json("vae", "eval", "--run", str(tiny_run), *SMALL)
+    assert by_flag["nll_binarized"] == found["nll_binarized"]
 
 
 def test_words_name_every_number(tiny_run: Path, tmp_path: Path) -> None:
     figure = tmp_path / "five.png"
-    done = dl(
+    done = evaluate(
         str(tiny_run), *SMALL, "--checkpoints", "all", "--checkpoints-k", "10",
         "--plot", str(figure), "--ais", "--ais-images", "2", "--ais-temperatures", "20",
     )  # fmt: skip
@@ -81,31 +65,28 @@ def test_words_name_every_number(tiny_run: Path, tmp_path: Path) -> None:
     assert figure.read_bytes().startswith(b"\x89PNG")
 
 
-def test_ctrl_c_prints_what_there_is(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = vae_evaluation.evaluate_run
+@pytest.mark.parametrize("after", [0, 1])
+def test_ctrl_c_prints_what_there_is(
+    tiny_run: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    whole = nll.evaluate_run
 
     def stopped(*args: Any, **settings: Any) -> Iterator[Any]:
-        yield next(whole(*args, **settings))
+        results = whole(*args, **settings)
+        for _ in range(after):
+            yield next(results)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bounds_module, "ROWS_AT_ONCE", 40)
-    monkeypatch.setattr(vae_evaluation, "evaluate_run", stopped)
-    done = dl(str(tiny_run), *SMALL, "--json")
+    monkeypatch.setattr(bounds, "ROWS_AT_ONCE", 40)
+    monkeypatch.setattr(nll, "evaluate_run", stopped)
+    done = evaluate(str(tiny_run), *SMALL, "--json")
     assert done.exit_code == 130
-    found = json.loads(done.stdout)
-    assert (found["partial"], found["images"]) == (True, 2)
-    assert "partial" in done.stderr
-
-
-def test_ctrl_c_before_anything_says_so(tiny_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stopped(*args: Any, **settings: Any) -> Iterator[Any]:
-        raise KeyboardInterrupt
-        yield
-
-    monkeypatch.setattr(vae_evaluation, "evaluate_run", stopped)
-    done = dl(str(tiny_run), *SMALL, "--json")
-    assert done.exit_code == 130
-    assert json.loads(done.stdout)["error"]["kind"] == "interrupted"
+    if after:
+        found = json.loads(done.stdout)
+        assert (found["partial"], found["images"]) == (True, 2)
+        assert "partial" in done.stderr
+    else:
+        assert error_of(done)["kind"] == "interrupted"
 
 
 @pytest.mark.parametrize(
@@ -115,42 +96,35 @@ def test_ctrl_c_before_anything_says_so(tiny_run: Path, monkeypatch: pytest.Monk
         (["--images", "0"], "images"),
         (["--k", "0"], "k"),
         (["--run", "nowhere"], "no run 'nowhere'"),
+        (["a", "--run", "b"], "two runs"),
         (["--checkpoint", "epoch-0007"], "epoch-0007"),
+        (["--run", "other"], "nmt"),
     ],
 )
 def test_mistakes_are_named(tiny_run: Path, words: list[str], message: str) -> None:
+    Path("other").mkdir()
+    Path("other/run.json").write_text('{"kind": "nmt"}')
+    Path("other/config.yaml").write_text("{}")
     run = [] if "--run" in words else ["--run", str(tiny_run)]
-    done = dl(*words, *run, "--json")
+    done = evaluate(*words, *run, "--json")
     assert done.exit_code in (1, 2)
-    error = json.loads(done.stdout)["error"]
+    error = error_of(done)
     assert message in error["message"]
     assert error["hint"]
 
 
-def test_a_run_of_another_kind_is_refused(tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "run.json").write_text('{"kind": "nmt"}')
-    (other / "config.yaml").write_text("{}")
-    done = dl(str(other), "--json")
-    assert done.exit_code == 2
-    assert "nmt" in json.loads(done.stdout)["error"]["message"]
-
-
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
-def test_weights_that_are_nan_are_named(tiny_run: Path, tmp_path: Path, part: str) -> None:
-    broken = tmp_path / "broken"
-    shutil.copytree(tiny_run, broken)
-    file = broken / "checkpoints" / "last.pt"
+def test_weights_that_are_nan_are_named(trained: Path, part: str) -> None:
+    file = trained / "checkpoints" / "last.pt"
     state = load_checkpoint(file, kind="vae")
     for name, weight in state["model"].items():
         if part in name and weight.is_floating_point():
             weight.fill_(float("nan"))
     save_checkpoint(file, state, kind="vae")
-    done = dl(str(broken), *SMALL, "--json")
+    done = evaluate(str(trained), *SMALL, "--json")
     assert done.exit_code == 1
-    assert f"The {part}" in json.loads(done.stdout)["error"]["message"]
-    assert "returned NaN" in json.loads(done.stdout)["error"]["message"]
+    assert f"The {part}" in error_of(done)["message"]
+    assert "returned NaN" in error_of(done)["message"]
 
 
 @pytest.mark.slow
@@ -172,19 +146,12 @@ def test_a_real_signal_leaves_a_partial_result(tiny_run: Path, number: int) -> N
     assert json.loads(out)["partial"] is True
 
 
-# -- `dl vae gradients`: the table, the fields, the refusals
-
-vae_gradients_tiny_run = test_pictures.tiny_run
-
-
-def vae_gradients_dl(*words: str) -> Result:
-    return CliRunner().invoke(app, ["vae", "gradients", *words])
+# -- `dl vae gradients`
 
 
 def test_question_8_is_a_number_with_an_interval(tiny_run: Path) -> None:
-    done = vae_gradients_dl("--run", str(tiny_run), "--images", "4", "--samples", "40", "--json")
-    assert done.exit_code == 0, done.output
-    found = json.loads(done.stdout)
+    words = ["vae", "gradients", "--run", str(tiny_run), "--images", "4", "--samples", "40"]
+    found = dl_json(*words)
     for target in ("outputs", "parameters"):
         contrast = found[target]["against_score"]
         low, high = contrast["ratio_ci95"]
@@ -193,19 +160,12 @@ def test_question_8_is_a_number_with_an_interval(tiny_run: Path) -> None:
     assert (found["images"], found["samples"], found["seed"]) == (4, 40, 0)
     for part in ("data:glyphs:40", "estimator:pathwise,score-function", "samples:40"):
         assert part in found["signature"].split("|")
-
-
-def test_the_table_says_it_in_words(tiny_run: Path) -> None:
-    done = vae_gradients_dl("--run", str(tiny_run), "--images", "4", "--samples", "8")
-    assert done.exit_code == 0
+    done = dl(*words)
     for word in ("encoder parameters", "pathwise", "best baseline", "version:"):
         assert word in done.stdout
-
-
-def test_odd_samples_are_refused(tiny_run: Path) -> None:
-    done = vae_gradients_dl("--run", str(tiny_run), "--images", "4", "--samples", "5", "--json")
+    done = dl(*words[:-1], "5", "--json")
     assert done.exit_code == 2
-    assert "pairs" in json.loads(done.stdout)["error"]["message"]
+    assert "pairs" in error_of(done)["message"]
 
 
 # -- A run with a learned prior through the commands that take a run
@@ -214,17 +174,25 @@ IWAE = ["--objective", "iwae", "--k", "2"]
 FLOW = ["--prior", "flow", "--flow-layers", "3", "--flow-hidden", "4"]
 
 
+@pytest.fixture(scope="module")
+def _flow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("flow")
+    dl_json(*TRAIN, *IWAE, *FLOW, "--binarize", "dynamic", "--out", str(folder / "a"))
+    dl_json("runs", "export", str(folder / "a"), "--out", str(folder / "b"), "--whole")
+    return folder
+
+
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def flow(_flow: Path) -> None:
+    """A run with a learned prior in `runs/a`, and what was exported of it in `runs/b`."""
+    shutil.copytree(_flow, "runs")
 
 
-def test_every_command_takes_a_run_with_a_learned_prior(folder: Path) -> None:
-    trained = dl_json(*TRAIN, *IWAE, *FLOW, "--binarize", "dynamic", "--out", "runs/a")
-    assert "prior:flow-3-4" in trained["signature"]
-    assert trained["kl_per_dim"] == []
-    shown = dl_of_vae_train_flow("vae", "eval", "runs/a", "--k", "20", "--images", "4", "--ais")
+@pytest.mark.usefixtures("flow")
+def test_every_command_takes_a_run_with_a_learned_prior() -> None:
+    record = json.loads(Path("runs/a/run.json").read_text())
+    assert "prior:flow-3-4" in record["signature"]
+    shown = evaluate("runs/a", "--k", "20", "--images", "4", "--ais")
     assert shown.exit_code == 0
     assert "KL per dimension" not in shown.stdout
     found = dl_json("vae", "eval", "runs/a", "--k", "20", "--images", "4")
@@ -239,18 +207,33 @@ def test_every_command_takes_a_run_with_a_learned_prior(folder: Path) -> None:
     assert label.endswith("the encoder's mean")
 
 
-def test_an_exported_run_draws_the_same_pictures(folder: Path) -> None:
-    dl_json(*TRAIN, *IWAE, *FLOW, "--out", "runs/a")
-    dl_json("runs", "export", "runs/a", "--out", "runs/b", "--whole")
+@pytest.mark.usefixtures("flow")
+def test_an_exported_run_draws_the_same_pictures() -> None:
     for run in ("a", "b"):
         dl_json("vae", "generate", "--run", f"runs/{run}", "--n", "3", "--out", f"{run}.npz")
     drawn = dl_json("vae", "traverse", "--run", "runs/b", "--steps", "3")["files"]
     assert [Path(file).name for file in drawn] == ["traverse-b.png"]
-    one, two = (np.load(f"{run}.npz") for run in ("a", "b"))
-    assert all(np.array_equal(one[name], two[name]) for name in one.files)
+    with np.load("a.npz") as one, np.load("b.npz") as two:
+        assert all(np.array_equal(one[name], two[name]) for name in one.files)
 
 
-def test_a_stopped_training_goes_on_to_the_same_bits(folder: Path) -> None:
+@pytest.mark.usefixtures("flow")
+def test_an_exported_model_is_not_written_into_by_a_training() -> None:
+    before = contents(Path("runs/b"))
+    done = dl("vae", "train", "--resume", "runs/b", "--epochs", "9")
+    assert done.exit_code == 2
+    assert "--init-from" in done.output
+    assert contents(Path("runs/b")) == before
+
+
+@pytest.mark.usefixtures("flow")
+def test_weights_of_a_learned_prior_want_one() -> None:
+    done = dl(*TRAIN, *IWAE, "--init-from", "runs/a", "--out", "runs/c")
+    assert done.exit_code == 2
+    assert "Add --prior flow --flow-layers 3 --flow-hidden 4." in " ".join(done.output.split())
+
+
+def test_a_stopped_training_goes_on_to_the_same_bits() -> None:
     words = [*TRAIN, "--objective", "iwae", "--k", "4", "--backward-samples", "2", *FLOW]
     dl_json(*words, "--out", "runs/whole")
     stopped = dl_json(*words, "--max-minutes", "1e-6", "--out", "runs/stopped")
@@ -259,30 +242,13 @@ def test_a_stopped_training_goes_on_to_the_same_bits(folder: Path) -> None:
     assert same(weights_of(Path("runs/stopped")), weights_of(Path("runs/whole")))
 
 
-def test_what_a_flow_cannot_be_is_said_before_anything_is_made(folder: Path) -> None:
+def test_what_a_flow_cannot_be_is_said_before_anything_is_made() -> None:
     for words, said in (
         (["--prior", "flow"], "--objective iwae"),
         (["--flow-layers", "3"], "--prior flow"),
         ([*IWAE, "--prior", "flow", "--latent-dim", "1"], "--latent-dim 2 or more"),
     ):
-        done = dl_of_vae_train_flow(*TRAIN, *words, "--out", "runs/none")
+        done = dl(*TRAIN, *words, "--out", "runs/none")
         assert done.exit_code == 2
         assert said in " ".join(done.output.split())
     assert not Path("runs").exists()
-
-
-def test_weights_of_a_learned_prior_want_one(folder: Path) -> None:
-    dl_json(*TRAIN, *IWAE, *FLOW, "--out", "runs/a")
-    done = dl_of_vae_train_flow(*TRAIN, *IWAE, "--init-from", "runs/a", "--out", "runs/b")
-    assert done.exit_code == 2
-    assert "Add --prior flow --flow-layers 3 --flow-hidden 4." in " ".join(done.output.split())
-
-
-def test_an_exported_model_is_not_written_into_by_a_training(folder: Path) -> None:
-    dl_json(*TRAIN, *IWAE, *FLOW, "--out", "runs/a")
-    dl_json("runs", "export", "runs/a", "--out", "runs/b")
-    before = {path.name: path.read_bytes() for path in Path("runs/b").iterdir()}
-    done = dl_of_vae_train_flow("vae", "train", "--resume", "runs/b", "--epochs", "9")
-    assert done.exit_code == 2
-    assert "--init-from" in done.output
-    assert {path.name: path.read_bytes() for path in Path("runs/b").iterdir()} == before

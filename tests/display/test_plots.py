@@ -1,4 +1,4 @@
-""""""
+"""Figures: what is drawn and named, the same bytes each time, and figures inside a page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from dlcli.display.plots import (
     Level,
     Line,
     Slope,
-    bars,
     colour,
     house_style,
     inline,
@@ -185,26 +184,6 @@ def test_gaps_zeros_and_single_points_do_not_fail() -> None:
 def test_values_that_do_not_pair_up_are_refused() -> None:
     with pytest.raises(ValueError, match="pair up"):
         lines(Path("a.png"), [Line(name="a", x=[1, 2], y=[1])], x_label="x", y_label="y")
-
-
-def test_bars_have_names_lengths_intervals_and_levels() -> None:
-    figure = bars(
-        Path("a.png"),
-        {"post": 8.45, "pre": 33.0, "diverged": math.nan},
-        value_label="BLEU",
-        intervals={"pre": (32.0, 34.0)},
-        levels=[Level(name="published", y=34.0)],
-        title="Warm-up",
-    )
-    (axes,) = figure.axes
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["post", "pre", "diverged"]
-    assert [patch.get_width() for patch in axes.patches][:2] == [8.45, 33.0]  # type: ignore[attr-defined]
-    assert axes.get_xlabel() == "BLEU"
-    legend = axes.get_legend()
-    assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()] == ["published"]
-    low, high = axes.get_ylim()
-    assert low > 2 > 0 > high
 
 
 def test_the_same_plot_has_the_same_bytes() -> None:
