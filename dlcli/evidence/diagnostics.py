@@ -22,6 +22,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from dlcli.engine.statistics import NORMAL_QUANTILE, student_quantile
+
 Verdict = Literal["trust", "doubt", "reject"]
 
 ENOUGH_ESS = 60.0
@@ -300,8 +302,6 @@ def tail_length(samples: int) -> int:
 
 
 LEVEL = 0.95
-Z = 1.959963984540054
-"""The normal quantile of a two-sided 95% interval."""
 MARKOV_NATS = -math.log((1 - LEVEL) / 2)
 """With probability 97.5% log p̂ lies at most this far (3.69 nats) above log p."""
 
@@ -360,7 +360,7 @@ def log_interval(relative_error: float, skewness: float, *, degrees: float) -> I
     low = _log_or(1 - relative_error * _hall(skewness, y), otherwise=-math.inf)
     high = _log_or(1 - relative_error * _hall(skewness, -y), otherwise=math.inf)
     low = max(low, -MARKOV_NATS)
-    return Interval(max(relative_error, (high - low) / (2 * Z)), low, high)
+    return Interval(max(relative_error, (high - low) / (2 * NORMAL_QUANTILE)), low, high)
 
 
 def _hall(skewness: float, y: float) -> float:
@@ -376,32 +376,6 @@ def _hall(skewness: float, y: float) -> float:
 
 def _log_or(value: float, *, otherwise: float) -> float:
     return math.log(value) if value > 0 else otherwise
-
-
-def student_quantile(degrees: float) -> float:
-    """Return the 97.5% quantile of Student's t (G. W. Hill 1970, algorithm 396), to 2e-3.
-
-    Args:
-        degrees: ≥ 2, not necessarily whole.
-    """
-    n, p = degrees, 1 - LEVEL
-    a = 1 / (n - 0.5)
-    b = (48 / a) / a
-    c = ((20700 * a / b - 98) * a - 16) * a + 96.36
-    d = ((94.5 / (b + c) - 3) / b + 1) * math.sqrt(a * math.pi / 2) * n
-    y = (d * p) ** (2 / n)
-    if y > 0.05 + a:
-        x = -Z
-        y = x * x
-        if n < 5:
-            c += 0.3 * (n - 4.5) * (x + 0.6)
-        c += (((0.05 * d * x - 5) * x - 7) * x - 2) * x + b
-        y = (((((0.4 * y + 6.3) * y + 36) * y + 94.5) / c - y - 3) / b + 1) * x
-        y = math.expm1(a * y * y)
-    else:
-        inner = (n + 6) / (n * y) - 0.089 * d - 0.822
-        y = ((1 / (inner * (n + 2) * 3) + 0.5 / (n + 4)) * y - 1) * (n + 1) / (n + 2) + 1 / y
-    return math.sqrt(n * y)
 
 
 PRIOR_SHAPE = 3.0

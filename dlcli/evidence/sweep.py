@@ -15,6 +15,7 @@ from typing import Protocol
 
 import torch
 
+from dlcli.engine.statistics import loglog_slope
 from dlcli.evidence.diagnostics import Estimate, WeightSummary, assess
 
 FEWEST_REPEATS = 3
@@ -120,16 +121,13 @@ def run_sweep(
 def fit_slope(points: Sequence[SweepPoint]) -> float | None:
     """Fit the slope of log RMS error against log N by least squares; None for under two points."""
     pairs = [
-        (math.log(point.samples), math.log(point.rms_error))
+        (point.samples, point.rms_error)
         for point in points
         if point.rms_error is not None and 0 < point.rms_error < math.inf
     ]
     if len(pairs) < 2:
         return None
-    x_mean = sum(x for x, _ in pairs) / len(pairs)
-    y_mean = sum(y for _, y in pairs) / len(pairs)
-    spread = sum((x - x_mean) ** 2 for x, _ in pairs)
-    return sum((x - x_mean) * (y - y_mean) for x, y in pairs) / spread
+    return loglog_slope(*zip(*pairs, strict=True))
 
 
 def _rms(logs: Sequence[float], truth: float | None) -> float | None:

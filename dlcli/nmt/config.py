@@ -1,6 +1,7 @@
-"""The settings of the translator: network, sentences, objective, and all of a training.
+"""The settings of the translator: of a training, a search, an evaluation and an alignment.
 
-Reading this needs neither torch nor pydantic; `check` holds what ties one setting to another.
+Reading this needs neither torch nor pydantic; `check` and `check_align` hold what ties one setting
+to another.
 """
 
 from __future__ import annotations
@@ -271,10 +272,6 @@ def check(config: NmtTrainConfig) -> None:
         )
 
 
-# -- Settings of a search: `dl nmt translate`, `dl nmt attend`, and whoever translates a test set
-# Reading this module needs neither torch nor pydantic.
-
-
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig:
     """How translations are looked for, and where that is computed."""
@@ -305,9 +302,6 @@ class SearchConfig:
         "fp32 or bf16, whichever was measured to pay",
     )
     threads: Annotated[int, Ge(0), Le(1024)] = setting_like(ComputeConfig, "threads")
-
-
-# -- Settings of `dl nmt eval`; reading this needs neither torch nor pydantic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -343,8 +337,6 @@ class NmtEvalConfig:
     )
     search: SearchConfig = setting(SearchConfig(), help="how translations are looked for")
 
-
-# -- Settings of `dl nmt align`; reading this needs neither torch nor pydantic
 
 LinkKind = Literal["attention", "posterior"]
 Heuristic = Literal[

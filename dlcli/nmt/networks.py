@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -54,27 +53,14 @@ class AttentionGru(TranslationModel):
         self.config, self.vocabulary = config, vocabulary
         self.fused = True
         """Whether fast forms are used; plain operations are what they are held against."""
-        E, values = config.embedding, 2 * config.encoder_hidden
-        R = config.readout_size or E
+        E, R = config.embedding, config.readout_size or config.embedding
         self.embedding = nn.Embedding(vocabulary, E)
         self.target_embedding = None if config.tie_embeddings else nn.Embedding(vocabulary, E)
         self.output = None if config.tie_embeddings else nn.Parameter(torch.empty(vocabulary, R))
         self.output_bias = nn.Parameter(torch.zeros(vocabulary))
-        self.encoder = Encoder(
-            inputs=E,
-            hidden=config.encoder_hidden,
-            layers=config.encoder_layers,
-            dropout=config.dropout_context,
-        )
-        self.decoder = Decoder(
-            embedding=E,
-            value_size=values,
-            hidden=config.hidden,
-            attention_size=config.attention_size,
-            attention=config.attention,
-            attention_query=config.attention_query,
-        )
-        self.readout = Readout(inputs=config.hidden + E + values, size=R, kind=config.readout)
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        self.readout = Readout(config)
         initialise(self)
 
     @property
@@ -212,7 +198,7 @@ class AttentionGru(TranslationModel):
         embedded = self._embed(self.target_table, target_in)
         memory = self.encode(source, mask)
         fast = self._fast()
-        made = None if fast is None else fast.unroll(self.decoder, embedded, memory)
+        made = None if fast is None else fast.unroll(embedded, memory)
         hidden, contexts, attention = made or self.decoder.unroll(embedded, memory)
         return Read(
             memory=memory,
@@ -280,17 +266,13 @@ def initialise(model: AttentionGru) -> None:
 class Encoder(nn.Module):
     """Embedded words → states that have read the sentence from both sides (section A.2.1).
 
-    Args:
-        inputs: E.
-        hidden: H.
-        layers: each reads the concatenated states of the one below.
-        dropout: rate between layers.
+    Each layer reads the concatenated states of the one below.
     """
 
-    def __init__(self, *, inputs: int, hidden: int, layers: int = 1, dropout: float = 0.0) -> None:
+    def __init__(self, config: NmtModelConfig) -> None:
         super().__init__()
-        sizes = [inputs] + [2 * hidden] * (layers - 1)
-        self.dropout = dropout
+        hidden, self.dropout = config.encoder_hidden, config.dropout_context
+        sizes = [config.embedding] + [2 * hidden] * (config.encoder_layers - 1)
         self.forwards = nn.ModuleList(nn.GRUCell(size, hidden) for size in sizes)
         self.backwards = nn.ModuleList(nn.GRUCell(size, hidden) for size in sizes)
 
@@ -421,35 +403,17 @@ class Decoder(nn.Module):
     attend(s_{i−1}), the context that the step consumed, and s_i. `updated`: output i sees
     attend(s_i), where s_i has consumed y_{i−1}. So T steps take T + 1 attentions, and the kinds
     differ in which T the output sees.
-
-    Args:
-        embedding: E.
-        value_size: 2H.
-        hidden: D.
-        attention_size: A.
-        attention: `none` has the summary as the context of every step.
-        attention_query: `updated` or `previous`.
     """
 
-    def __init__(
-        self,
-        *,
-        embedding: int,
-        value_size: int,
-        hidden: int,
-        attention_size: int,
-        attention: Literal["additive", "none"] = "additive",
-        attention_query: Literal["updated", "previous"] = "updated",
-    ) -> None:
+    def __init__(self, config: NmtModelConfig) -> None:
         super().__init__()
-        self.attention_query = attention_query
-        self.bridge = nn.Linear(value_size, hidden)
-        self.cell = nn.GRUCell(embedding + value_size, hidden)
-        self.attention = (
-            AdditiveAttention(query_size=hidden, value_size=value_size, size=attention_size)
-            if attention == "additive"
-            else None
-        )
+        values = 2 * config.encoder_hidden
+        self.attention_query = config.attention_query
+        self.bridge = nn.Linear(values, config.hidden)
+        self.cell = nn.GRUCell(config.embedding + values, config.hidden)
+        additive = config.attention == "additive"
+        self.attention = AdditiveAttention(config) if additive else None
+        """Without it the summary is the context of every step."""
 
     def remember(self, values: Tensor, *, summary: Tensor, mask: Tensor) -> Memory:
         """Prepare the source: keys, and the first state tanh(W summary + b).
@@ -513,18 +477,14 @@ class AdditiveAttention(nn.Module):
     """Weights over the source, given the decoder's state (section A.1.2).
 
     U h_j does not depend on the step and is projected once a sentence.
-
-    Args:
-        query_size: D.
-        value_size: 2H.
-        size: A.
     """
 
-    def __init__(self, *, query_size: int, value_size: int, size: int) -> None:
+    def __init__(self, config: NmtModelConfig) -> None:
         super().__init__()
-        self.query = nn.Linear(query_size, size, bias=False)
-        self.key = nn.Linear(value_size, size)
-        self.v = nn.Parameter(torch.zeros(size))
+        A = config.attention_size
+        self.query = nn.Linear(config.hidden, A, bias=False)
+        self.key = nn.Linear(2 * config.encoder_hidden, A)
+        self.v = nn.Parameter(torch.zeros(A))
 
     def project(self, values: Tensor) -> Tensor:
         """Project encoder states (B, S, 2H) to keys (B, S, A)."""
@@ -581,16 +541,15 @@ def _contexts(weights: Tensor, values: Tensor, *, owner: Tensor) -> Tensor:
 class Readout(nn.Module):
     """The deep output: one hidden layer over state, last word and context (section A.2.2).
 
-    Args:
-        inputs: D + E + 2H.
-        size: R.
-        kind: `maxout` over pairs of units (Goodfellow et al. 2013), or `tanh`.
+    Its units are `maxout` over pairs (Goodfellow et al. 2013), or `tanh`.
     """
 
-    def __init__(self, *, inputs: int, size: int, kind: Literal["maxout", "tanh"]) -> None:
+    def __init__(self, config: NmtModelConfig) -> None:
         super().__init__()
-        self.maxout = kind == "maxout"
-        self.linear = nn.Linear(inputs, 2 * size if self.maxout else size)
+        inputs = config.hidden + config.embedding + 2 * config.encoder_hidden
+        R = config.readout_size or config.embedding
+        self.maxout = config.readout == "maxout"
+        self.linear = nn.Linear(inputs, 2 * R if self.maxout else R)
 
     def forward(self, hidden: Tensor, *, embedded: Tensor, contexts: Tensor) -> Tensor:
         """Map (…, D), (…, E) and (…, 2H) to features (…, R)."""

@@ -1,7 +1,7 @@
-"""What a tokenizer is: text into token ids of one joint vocabulary, and back.
+"""Text into token ids of one joint vocabulary, and back.
 
-The four special tokens come first in every vocabulary. Two tokenizers fit: `dlcli.nmt.tokenizer`
-and `dlcli.nmt.tokenizer`; each lives in one file of its run's folder.
+There are two tokenizers: `Subwords` (SentencePiece) and `Words` (a shortlist, as in the paper).
+Each lives in one file of its run's folder. The four special tokens come first in every vocabulary.
 """
 
 from __future__ import annotations
@@ -27,8 +27,14 @@ PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIALS = ("<pad>", "<unk>", "<s>", "</s>")
 """How the special tokens are written, by id."""
 
+SPACE = "▁"
+"""How a space is written inside a token."""
 SUBWORDS_FILE, WORDS_FILE = "tokenizer.model", "tokenizer.json"
 """Files in a run's folder; an export copies what is called `tokenizer*`."""
+LEARNT_FROM = 400_000
+"""Most sentences to learn subwords from: evenly spaced ones of a larger corpus."""
+COVERAGE = 0.9999
+"""Share of all characters that get a token of their own; the rarer ones are spelt in bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +84,8 @@ def load_tokenizer(run: RunFolder) -> Tokenizer:
     Raises:
         CheckpointError: the run has none, or it is damaged.
     """
-
     if (run.path / SUBWORDS_FILE).is_file():
-        return Subwords.load(run.path / SUBWORDS_FILE)
+        return Subwords((run.path / SUBWORDS_FILE).read_bytes())
     if (run.path / WORDS_FILE).is_file():
         return Words.load(run.path / WORDS_FILE)
     raise CheckpointError(
@@ -89,21 +94,12 @@ def load_tokenizer(run: RunFolder) -> Tokenizer:
     )
 
 
-# -- Subwords: one SentencePiece vocabulary for both languages, learnt from the training pairs
-# Byte-pair merges with byte fallback and no normalisation: whatever the text, decoding its ids
-# gives it back, unless the vocabulary was asked to lower-case. A space before the text is written
-# by us, so that a sentence's first word is spelt like any other.
-
-SPACE = "▁"
-"""How a space is written inside a piece."""
-LEARNT_FROM = 400_000
-"""Most sentences to learn from: evenly spaced ones of a larger corpus."""
-COVERAGE = 0.9999
-"""Share of all characters that get a token of their own; the rarer ones are spelt in bytes."""
-
-
 class Subwords:
-    """A SentencePiece vocabulary.
+    """A SentencePiece vocabulary for both languages, learnt from the training pairs.
+
+    It has byte-pair merges with byte fallback and no normalisation: whatever the text, decoding its
+    ids gives it back, unless the vocabulary was asked to lower-case. We write a space before the
+    text, so that a sentence's first word is spelt like any other.
 
     Args:
         model: the serialised SentencePiece model.
@@ -123,21 +119,8 @@ class Subwords:
         except (RuntimeError, TypeError, UnicodeDecodeError):
             self._written = []
         if tuple(self._written[:4]) != SPECIALS:
-            raise CheckpointError(
-                f"{SUBWORDS_FILE} is not a vocabulary of this program.",
-                hint="Choose another run, or train again.",
-            )
-        spelt = SPACE.encode()
-        self._spelt_space = [self._spm.PieceToId(f"<0x{byte:02X}>") for byte in spelt]
-
-    @classmethod
-    def load(cls, path: Path) -> Subwords:
-        """Read a vocabulary.
-
-        Raises:
-            CheckpointError: the file is damaged or of something else.
-        """
-        return cls(path.read_bytes())
+            raise _not_a_vocabulary(SUBWORDS_FILE)
+        self._spelt_space = [self._spm.PieceToId(f"<0x{byte:02X}>") for byte in SPACE.encode()]
 
     @classmethod
     def learn(
@@ -161,10 +144,7 @@ class Subwords:
             DataError: there is no text.
         """
         if not any(text.strip() for text in texts):
-            raise DataError(
-                "The training pairs hold no text to learn a vocabulary from.",
-                hint="Check the files given to --data.",
-            )
+            raise _no_text()
         try:
             return cls(_learn(texts, size=size, lowercase=lowercase))
         except RuntimeError as error:
@@ -283,15 +263,11 @@ def _bytes_of_character(first: int) -> int:
     return 1 if first < 0xC0 else 2 if first < 0xE0 else 3 if first < 0xF0 else 4
 
 
-# -- Words: a shortlist of the most frequent ones of each language, as in the paper
-# A word keeps the space before it (`▁agreement`, `.`), so that known words are put together again
-# as they stood. All others become one unknown token.
-
-WORD_SPACE = "▁"
-
-
 class Words:
-    """A shortlist of words, one id space for both languages.
+    """The most frequent words of each language, one id space for both.
+
+    A word keeps the space before it (`▁agreement`, `.`), so that known words are put together again
+    as they stood. All others become one unknown token.
 
     Args:
         words: by id, the four special tokens first.
@@ -316,10 +292,7 @@ class Words:
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             fits = False
         if not fits:
-            raise CheckpointError(
-                f"{path} is not a vocabulary of this program.",
-                hint="Choose another run, or train again.",
-            )
+            raise _not_a_vocabulary(path)
         return cls(words, lowercase=bool(lowercase))
 
     @classmethod
@@ -342,10 +315,7 @@ class Words:
             ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
             chosen |= dict.fromkeys(word for word, _ in ranked[:size])
         if not chosen:
-            raise DataError(
-                "The training pairs hold no text to learn a vocabulary from.",
-                hint="Check the files given to --data.",
-            )
+            raise _no_text()
         return cls([*SPECIALS, *chosen], lowercase=lowercase)
 
     @property
@@ -364,8 +334,8 @@ class Words:
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of ids; PAD, BOS and EOS are passed over, an unknown word is `<unk>`."""
         words = [self._words[i] for i in ids if i not in (PAD, BOS, EOS)]
-        joined = "".join(WORD_SPACE + word if word == SPECIALS[UNK] else word for word in words)
-        return joined.replace(WORD_SPACE, " ").strip()
+        joined = "".join(SPACE + word if word == SPECIALS[UNK] else word for word in words)
+        return joined.replace(SPACE, " ").strip()
 
     def pieces(self, text: str) -> list[Piece]:
         """Return the words of a text with the characters they stand for, as `encode` has them."""
@@ -385,12 +355,25 @@ class Words:
         return found if found >= len(SPECIALS) else UNK  # "<unk>" in a text is not a word of ours
 
 
+def _no_text() -> DataError:
+    return DataError(
+        "The training pairs hold no text to learn a vocabulary from.",
+        hint="Check the files given to --data.",
+    )
+
+
+def _not_a_vocabulary(path: Path | str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is not a vocabulary of this program.", hint="Choose another run, or train again."
+    )
+
+
 def _spelt(text: str, *, lowercase: bool) -> list[str]:
     """Write each word of a text with the space before it."""
     found = split_words(text)
     behind = [0, *(word.end for word in found)]
     return [
-        (WORD_SPACE if i == 0 or word.start > before else "")
+        (SPACE if i == 0 or word.start > before else "")
         + (word.text.lower() if lowercase else word.text)
         for i, (word, before) in enumerate(zip(found, behind, strict=False))
     ]

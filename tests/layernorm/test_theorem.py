@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import random
 from dataclasses import replace
 
 import pytest
 import torch
 
 from dlcli.engine.device import Compute
-from dlcli.engine.statistics import loglog_slope, mean_interval, student_quantile
 from dlcli.layernorm.gradients import draw
 from dlcli.layernorm.theorem import (
     WidthSweep,
@@ -22,29 +20,6 @@ from dlcli.layernorm.theorem import (
     sweep_norms,
 )
 from tests.layernorm.tiny import CPU, small
-
-
-@pytest.mark.parametrize(
-    ("freedom", "quantile"),
-    [(1, 12.706204736), (2, 4.302652730), (7, 2.364624252), (30, 2.042272456), (300, 1.967903)],
-)
-def test_student_quantiles_match_the_tables(freedom, quantile):
-    assert student_quantile(freedom) == pytest.approx(quantile, rel=1e-6)
-
-
-def test_the_interval_covers_in_95_percent_of_cases():
-    stream = random.Random(0)
-    hits = 0
-    for _ in range(1000):
-        _, interval = mean_interval([stream.gauss(1, 2) for _ in range(4)])
-        hits += interval[0] < 1 < interval[1]
-    assert 920 <= hits <= 975
-
-
-@pytest.mark.parametrize("power", [-0.5, 0.0, 2.0])
-def test_a_power_law_has_its_exponent_as_slope(power):
-    depths = (2, 4, 8, 64)
-    assert loglog_slope(depths, [3 * d**power for d in depths]) == pytest.approx(power, abs=1e-12)
 
 
 def test_slope_and_interval_over_seeds():

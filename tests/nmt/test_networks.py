@@ -23,7 +23,7 @@ from dlcli.nmt.networks import (
     run_gru,
 )
 from dlcli.nmt.tokenizer import PAD
-from tests.nmt.tiny_model import SENTENCES, padded, pair, tiny_model
+from tests.nmt.tiny_model import SENTENCES, TINY, padded, pair, tiny_model
 
 KINDS: list[dict[str, Any]] = [
     {},
@@ -185,7 +185,8 @@ def embedded() -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("layers", [1, 2])
 def test_the_encoder_is_torch_s_gru_over_packed_sentences(layers: int) -> None:
     torch.manual_seed(0)
-    encoder = Encoder(inputs=5, hidden=3, layers=layers).double()
+    config = replace(TINY, embedding=5, encoder_hidden=3, encoder_layers=layers, dropout_context=0)
+    encoder = Encoder(config).double()
     words, mask = embedded()
     states, summary = encoder(words, mask=mask)
     packed = pack_padded_sequence(words, LENGTHS, batch_first=True, enforce_sorted=False)
@@ -198,7 +199,8 @@ def test_the_encoder_drops_between_layers_and_in_training_only() -> None:
     torch.manual_seed(0)
     words, mask = embedded()
     for layers, training, same in ((2, True, False), (2, False, True), (1, True, True)):
-        encoder = Encoder(inputs=5, hidden=3, layers=layers, dropout=0.5).double().train(training)
+        config = replace(TINY, embedding=5, encoder_layers=layers, dropout_context=0.5)
+        encoder = Encoder(config).double().train(training)
         found = [encoder(words, mask=mask)[0] for _ in range(2)]
         assert torch.equal(*found) == same
 
@@ -227,7 +229,7 @@ def test_padding_leaves_the_state_as_it_is(backward: bool) -> None:
 
 def test_attention_is_the_paper_s_formula() -> None:
     torch.manual_seed(0)
-    attention = AdditiveAttention(query_size=7, value_size=6, size=3).double()
+    attention = AdditiveAttention(replace(TINY, encoder_hidden=3)).double()
     torch.nn.init.normal_(attention.v)
     values, hidden = torch.randn(1, 4, 6).double(), torch.randn(1, 7).double()
     mask = torch.tensor([[True, True, True, False]])
@@ -259,13 +261,13 @@ def test_the_query_has_seen_the_last_word_or_has_not(query: str) -> None:
 
 def test_maxout_takes_the_larger_of_two_linear_maps_and_tanh_is_bounded() -> None:
     torch.manual_seed(0)
-    s, y, c = torch.randn(4, 3), torch.randn(4, 5), torch.randn(4, 2)
-    readout = Readout(inputs=3 + 5 + 2, size=7, kind="maxout")
+    s, y, c = torch.randn(4, 7), torch.randn(4, 6), torch.randn(4, 10)
+    readout = Readout(replace(TINY, readout_size=5))
     both = readout.linear(torch.cat([s, y, c], dim=1))
-    expected = torch.stack([both[:, :7], both[:, 7:]]).max(0).values
+    expected = torch.stack([both[:, :5], both[:, 5:]]).max(0).values
     torch.testing.assert_close(readout(s, embedded=y, contexts=c), expected)
-    found = Readout(inputs=10, size=7, kind="tanh")(99 * s, embedded=y, contexts=c)
-    assert found.size() == (4, 7)
+    found = Readout(replace(TINY, readout="tanh"))(99 * s, embedded=y, contexts=c)
+    assert found.size() == (4, 6)
     assert found.abs().max() <= 1
 
 
@@ -340,5 +342,5 @@ def test_a_position_that_is_never_looked_at_stays_at_nothing(
 
 
 def test_the_default_has_about_ten_million_parameters() -> None:
-    model = build_model(replace(NmtModelConfig()), vocabulary=8000)
+    model = build_model(NmtModelConfig(), vocabulary=8000)
     assert sum(p.numel() for p in model.parameters()) == pytest.approx(10e6, rel=0.05)

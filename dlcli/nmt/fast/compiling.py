@@ -23,7 +23,7 @@ from torch import Tensor
 FOLDER = Path(__file__).parent
 FUNCTIONS: dict[str, dict[str, str]] = {
     "elementwise": {
-        "dl_bend": "n p",
+        "dl_exp_keys": "n p",
         "dl_attend": "nnnn pn pppppppp n",
         "dl_attend_backward": "nnnn pn ppppp pn pp",
         "dl_gates": "nnn pn p pn pppppp",

@@ -13,13 +13,13 @@
 #if defined(__AVX512F__) && defined(__AVX512BW__)
 
 #include "attend.h"
-#include "growing.h"
-#include "likeliest.h"
+#include "beam.h"
+#include "best_tokens.h"
 #include "panels.h"
 
 namespace {
 
-// What does not change from batch to batch; see `NativeNetwork`, which has the same fields.
+// What does not change from batch to batch; see `Network` of decoding.py, which has the same fields.
 struct Network {
     long V, E, N, C, A, R, maxout, updated;
     Panels word;     // E → 3N gates and the readout's units, with the biases of both
@@ -35,7 +35,7 @@ struct Network {
     long nevers;
 };
 
-// A batch: see `NativeBatch`, which has the same fields.
+// A batch: see `Batch` of decoding.py, which has the same fields.
 struct Batch {
     long B, S;
     const float *keys, *values, *hidden, *contexts;
@@ -95,7 +95,7 @@ inline void pass_gates(long N, const float* x, const float* c, const float* y, c
     }
 }
 
-inline void bend_row(long A, const float* query, float* __restrict__ q) {
+inline void exp_query(long A, const float* query, float* __restrict__ q) {
     for (long a = 0; a < A; ++a) q[a] = twice_exp(query[a]);
 }
 
@@ -136,13 +136,13 @@ class Decoder : public Search {
         look();
         read_out();
         long K = std::min(beam->most_room(), net.V - net.nevers);
-        likeliest.begin(beam->live.size(), K);
+        best.begin(beam->live.size(), K);
         multiply<Kind>(net.output, beam->live.size(), features.rows(),
                        [&](long row, long column, float* values) {
-                           likeliest.take(row, column, values, net.never, net.nevers);
+                           best.take(row, column, values, net.never, net.nevers);
                        });
-        likeliest.end();
-        beam->grow(K, likeliest.values.data(), likeliest.tokens.data());
+        best.end();
+        beam->grow(K, best.values.data(), best.tokens.data());
     }
 
   private:
@@ -152,7 +152,7 @@ class Decoder : public Search {
     Stored<Kind> words, states, contexts, parent_states, parent_contexts, features;
     std::vector<float> hidden, next_hidden, from_states, from_contexts, queries, seen, row;
     std::vector<int32_t> place;
-    Likeliest likeliest;
+    BestTokens best;
 
     // Hypotheses often share a parent: the products of its state and context are taken once.
     void multiply_parents() {
@@ -228,7 +228,7 @@ class Decoder : public Search {
             Source source{S, A, C, batch.keys + b * S * A, net.v, batch.values + b * S * C,
                           batch.mask + b * S};
             const float* query = queries.data() + n * net.query.outputs;
-            bend_row(A, query, q);
+            exp_query(A, query, q);
             attend_row(source, q, weights, context);
             contexts.put(n, context);
         }

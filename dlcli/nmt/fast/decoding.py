@@ -84,7 +84,7 @@ class CompiledDecoder:
     Args:
         model: as it will stay.
         attention: the model's.
-        operations: that bend the keys.
+        operations: that prepare the keys.
         library: `decoding.cpp`.
         kind: what the decoder multiplies.
     """
@@ -137,7 +137,7 @@ class CompiledDecoder:
     ) -> list[list[Hypothesis]]:
         """Search, see `FastSearch`."""
         tensors = {
-            "keys": self._operations.bend(memory.keys.float()),
+            "keys": self._operations.prepare_keys(memory.keys.float()),
             "values": memory.values.float().contiguous(),
             "hidden": state.hidden.float().contiguous(),
             "contexts": state.context.float().contiguous(),

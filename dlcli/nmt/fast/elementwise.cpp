@@ -14,7 +14,7 @@
 
 namespace {
 
-void bend(int threads, long count, float* keys) {
+void exp_keys(int threads, long count, float* keys) {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (long i = 0; i < count; ++i) keys[i] = twice_exp(keys[i]);
 }
@@ -189,7 +189,7 @@ void add_columns(int threads, long M, long V, const Low* rows, float* sums) {
 
 extern "C" {
 
-void dl_bend(int, int threads, long count, float* keys) { bend(threads, count, keys); }
+void dl_exp_keys(int, int threads, long count, float* keys) { exp_keys(threads, count, keys); }
 
 void dl_attend(int low, int threads, long B, long S, long A, long C, const void* query,
                long query_row, const float* keys, const float* v, const float* values,

@@ -28,7 +28,7 @@ class Source:
     """What attention looks at: keys (B, S, A), values (B, S, C), mask (B, S), and v (A,)."""
 
     keys: Tensor
-    """As `Elementwise.bend` returns them."""
+    """As `Elementwise.prepare_keys` returns them."""
     values: Tensor
     mask: Tensor
     v: Tensor
@@ -78,7 +78,7 @@ def fold_biases(bias_ih: Tensor, bias_hh: Tensor) -> tuple[Tensor, Tensor]:
 class Elementwise:
     """The operations in PyTorch."""
 
-    def bend(self, keys: Tensor) -> Tensor:
+    def prepare_keys(self, keys: Tensor) -> Tensor:
         """Prepare keys (B, S, A) once for all steps: what the others take as `Source.keys`."""
         return keys.contiguous()
 
@@ -115,9 +115,9 @@ class Elementwise:
         """
         grad = torch.bmm(source.values, context_grad[:, :, None])[:, :, 0]  # (B, S), of the weights
         scores_grad = weights * (grad - (weights * grad).sum(1, keepdim=True))
-        bent = (query.to(source.keys.dtype)[:, None] + source.keys).tanh_()
-        v_rows.add_(torch.bmm(scores_grad[:, None], bent)[:, 0])
-        slope = bent.square_().neg_().add_(1).mul_(scores_grad[:, :, None])
+        tanh = (query.to(source.keys.dtype)[:, None] + source.keys).tanh_()
+        v_rows.add_(torch.bmm(scores_grad[:, None], tanh)[:, 0])
+        slope = tanh.square_().neg_().add_(1).mul_(scores_grad[:, :, None])
         keys_sum.add_(slope)
         query_grad.copy_(slope.sum(1).mul_(source.v))
 
@@ -213,11 +213,11 @@ class CompiledElementwise(Elementwise):
     def _call(self, name: str, *arguments: object) -> None:
         self._library.call(name, self._low, torch.get_num_threads(), *arguments)
 
-    def bend(self, keys: Tensor) -> Tensor:
+    def prepare_keys(self, keys: Tensor) -> Tensor:
         """Return e^2k: tanh(q + k) is 1 − 2 / (e^2q · e^2k + 1)."""
-        bent = keys.contiguous().clone()
-        self._call("dl_bend", bent.numel(), bent)
-        return bent
+        prepared = keys.contiguous().clone()
+        self._call("dl_exp_keys", prepared.numel(), prepared)
+        return prepared
 
     def attend(
         self,

@@ -219,7 +219,10 @@ class _AttentiveGru(Function):
             weights = _arrange(parameters, low=low, words=embedded.size(2))
             steps = choose_elementwise(initial, low=low)
             source = Source(
-                keys=steps.bend(keys), values=values.contiguous(), mask=mask.contiguous(), v=v
+                keys=steps.prepare_keys(keys),
+                values=values.contiguous(),
+                mask=mask.contiguous(),
+                v=v,
             )
             tape = _tape_for(embedded, initial, source=source, weights=weights)
             _attend_all(tape, source=source, weights=weights, updated=updated)

@@ -1,5 +1,5 @@
 // What a search does with the products of its steps, for a CPU: rows to 8-bit integers and back, and
-// the best tokens of each row. `dlcli.nmt.fast.products` says what the functions take.
+// the best tokens of each row. `dlcli.nmt.fast.stepping` says what the functions take.
 //
 // Rows are shared out among OpenMP threads and every sum stays within a row: results depend neither
 // on the number of threads nor on the other rows.

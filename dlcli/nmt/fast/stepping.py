@@ -143,7 +143,7 @@ class Steps:
         self._source = None
         if weights.attention is not None:
             self._source = Source(
-                keys=weights.operations.bend(memory.keys),
+                keys=weights.operations.prepare_keys(memory.keys),
                 values=memory.values.contiguous(),
                 mask=memory.mask.contiguous(),
                 v=weights.attention.v.detach().contiguous(),

@@ -14,8 +14,9 @@ from dlcli.nmt.fast.kernels import native
 
 
 @pytest.fixture(autouse=True)
-def _forget() -> Iterator[None]:
+def _forget(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let each test look for a compiler anew."""
+    monkeypatch.delenv("DL_COMPILE", raising=False)
     load_library.cache_clear()
     yield
     load_library.cache_clear()

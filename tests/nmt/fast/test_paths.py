@@ -42,7 +42,7 @@ def _other_cell(model: AttentionGru) -> None:
 
 
 def _other_attention(model: AttentionGru) -> None:
-    model.decoder.attention = OtherAttention(query_size=7, value_size=10, size=3)
+    model.decoder.attention = OtherAttention(model.config)
 
 
 def _other_encoder_cell(model: AttentionGru) -> None:
@@ -62,11 +62,11 @@ def _new_buffer(model: AttentionGru) -> None:
 
 
 def _new_readout(model: AttentionGru) -> None:
-    model.readout = type("OtherReadout", (Readout,), {})(inputs=23, size=6, kind="maxout")
+    model.readout = type("OtherReadout", (Readout,), {})(model.config)
 
 
 def _new_encoder(model: AttentionGru) -> None:
-    model.encoder = type("OtherEncoder", (Encoder,), {})(inputs=6, hidden=5)
+    model.encoder = type("OtherEncoder", (Encoder,), {})(model.config)
 
 
 def _limited_embedding(model: AttentionGru) -> None:

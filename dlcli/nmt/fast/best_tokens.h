@@ -25,7 +25,7 @@ inline __m512 exp_lanes(__m512 x) {
 
 // As `best_tokens` of searching.cpp: log-probabilities and tokens (N, K), the likeliest first, of
 // equals the first. The softmax's sum, in 16 parts, goes along with a bar: the largest logit so far.
-class Likeliest {
+class BestTokens {
   public:
     std::vector<float> values;
     std::vector<int64_t> tokens;
