@@ -35,6 +35,17 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
+def _session_cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def shared_cache(_session_cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what a translator compiles from one test, and one process, to the next."""
+    monkeypatch.setenv("XDG_CACHE_HOME", _session_cache)
+
+
+@pytest.fixture(scope="session")
 def real_data_dir() -> Path:
     """The folder of real data sets, laid out like `$DL_DATA_DIR`; skips where there is none."""
     folder = Path(os.environ.get("DL_TEST_DATA_DIR", SHARED_DATA))

@@ -1,7 +1,8 @@
 """Faults made on purpose in numerical code: `python -m tests.mutants` says which go unnoticed.
 
 No file is touched: a child process, forked after the slow imports, is given the module with the
-fault in it and runs that module's tests, which have to fail.
+fault in it and runs that module's tests, which have to fail. `python -m tests.mutants vae` tries
+the faults of one room.
 """
 
 from __future__ import annotations
@@ -20,91 +21,13 @@ from pathlib import Path
 import pytest
 
 from tests.evidence import faults as evidence
-from tests.fault import Fault
-from tests.nmt import faults as alignment
-from tests.vae import faults as images
+from tests.nmt import faults as nmt
+from tests.vae import faults as vae
 
 IMPORTED = "ignore::pytest.PytestAssertRewriteWarning"
 """The plugins of pytest are there before it."""
 ROOT = Path(__file__).resolve().parents[1]
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """A fault, and the room that its module is of."""
-
-    room: str
-    fault: Fault
-
-    def __str__(self) -> str:
-        return f"{self.room}/{self.fault.module}.py: {self.fault.old} -> {self.fault.new}"
-
-
-MUTANTS = (
-    *(Mutant("nmt", fault) for fault in alignment.FAULTS),
-    *(Mutant("evidence", fault) for fault in evidence.FAULTS),
-    *(Mutant("vae", fault) for fault in images.FAULTS),
-)
-
-TESTS = {"nmt": alignment.TESTS, "evidence": evidence.TESTS, "vae": images.TESTS}
-
-
-class Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds one module before anyone else does, with a fault in it."""
-
-    def __init__(self, mutant: Mutant) -> None:
-        room, fault = mutant.room, mutant.fault
-        self.name = f"dlcli.{room}.{fault.module}"
-        self.path = ROOT / "dlcli" / room / f"{fault.module}.py"
-        text = self.path.read_text(encoding="utf-8")
-        assert text.count(fault.old) == 1, f"{self.path} has not once: {fault.old}"
-        self.text = text.replace(fault.old, fault.new)
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
-        """Answer for that one module."""
-        if fullname != self.name:
-            return None
-        return importlib.util.spec_from_file_location(fullname, self.path, loader=self)
-
-    def exec_module(self, module: types.ModuleType) -> None:
-        """Run the changed text."""
-        exec(compile(self.text, str(self.path), "exec"), module.__dict__)
-
-
-def tests_of(mutants: Sequence[Mutant]) -> list[str]:
-    """Return the files of tests that have to notice faults."""
-    return sorted(
-        {
-            str(ROOT / "tests" / mutant.room / name)
-            for mutant in mutants
-            for name in TESTS[mutant.room][mutant.fault.module]
-        }
-    )
-
-
-def passes(tests: Sequence[str], mutant: Mutant | None = None) -> bool:
-    """Say whether some test files pass, in a process of their own."""
-    child = os.fork()
-    if child == 0:
-        silence = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(silence, 1)
-        os.dup2(silence, 2)
-        if mutant is not None:
-            sys.meta_path.insert(0, Changed(mutant))
-        options = ["-x", "-q", "-p", "no:cacheprovider", "-W", IMPORTED]
-        os._exit(int(pytest.main([*options, *tests])))
-    _, status = os.waitpid(child, 0)
-    code = os.waitstatus_to_exitcode(status)
-    assert code in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED)
-    return code == pytest.ExitCode.OK
-
-
-def survivors(mutants: Sequence[Mutant] = MUTANTS) -> list[str]:
-    """Return the faults that no test notices; without faults all tests must pass."""
-    assert passes(tests_of(mutants)), "the tests fail without a fault"
-    return [str(mutant) for mutant in mutants if passes(tests_of([mutant]), mutant)]
+ROOMS = {"nmt": nmt, "evidence": evidence, "vae": vae}
 
 
 def main() -> None:
@@ -115,11 +38,84 @@ def main() -> None:
     import torch
 
     del hypothesis, numpy, sentencepiece, torch
-    for mutant in MUTANTS:
-        Changed(mutant)  # every piece of text must be there before the first test runs
-    rooms = sys.argv[1:] or ["nmt", "evidence", "vae"]
-    chosen = [mutant for mutant in MUTANTS if mutant.room in rooms]
+    chosen = [mutant for mutant in MUTANTS if mutant.room in (sys.argv[1:] or ROOMS)]
+    assert all(mutant.text for mutant in chosen), "pieces of text are looked for before any test"
     print(json.dumps({"mutants": len(chosen), "survivors": survivors(chosen)}, indent=2))
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A module of a room, a piece of its text that is there once, and what stands instead."""
+
+    room: str
+    module: str
+    old: str
+    new: str
+
+    def __str__(self) -> str:
+        return f"{self.room}/{self.module}.py: {self.old} -> {self.new}"
+
+    @property
+    def path(self) -> Path:
+        return ROOT / "dlcli" / self.room / f"{self.module}.py"
+
+    @property
+    def text(self) -> str:
+        """The module with the fault in it."""
+        text = self.path.read_text(encoding="utf-8")
+        assert text.count(self.old) == 1, f"{self.path} has not once: {self.old}"
+        return text.replace(self.old, self.new)
+
+    @property
+    def tests(self) -> tuple[str, ...]:
+        """The files of tests that have to notice the fault."""
+        names = ROOMS[self.room].TESTS[self.module]
+        return tuple(str(ROOT / "tests" / self.room / name) for name in names)
+
+
+MUTANTS = tuple(Mutant(name, *fault) for name, room in ROOMS.items() for fault in room.FAULTS)
+
+
+def survivors(mutants: Sequence[Mutant]) -> list[str]:
+    """Return the faults that no test notices; without faults all tests must pass."""
+    assert passes({test for mutant in mutants for test in mutant.tests}), "fails without a fault"
+    return [str(mutant) for mutant in mutants if passes(set(mutant.tests), mutant)]
+
+
+def passes(tests: set[str], mutant: Mutant | None = None) -> bool:
+    """Say whether some test files pass, in a process of their own."""
+    child = os.fork()
+    if child == 0:
+        silence = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(silence, 1)
+        os.dup2(silence, 2)
+        if mutant is not None:
+            sys.meta_path.insert(0, Changed(mutant))
+        options = ["-x", "-q", "-p", "no:cacheprovider", "-W", IMPORTED]
+        os._exit(int(pytest.main([*options, *sorted(tests)])))
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    assert code in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED)
+    return code == pytest.ExitCode.OK
+
+
+class Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds one module before anyone else does, with a fault in it."""
+
+    def __init__(self, mutant: Mutant) -> None:
+        self.mutant, self.name = mutant, f"dlcli.{mutant.room}.{mutant.module}"
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Answer for that one module."""
+        if fullname != self.name:
+            return None
+        return importlib.util.spec_from_file_location(fullname, self.mutant.path, loader=self)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """Run the changed text."""
+        exec(compile(self.mutant.text, str(self.mutant.path), "exec"), module.__dict__)
 
 
 if __name__ == "__main__":

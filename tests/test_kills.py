@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,22 @@ from dlcli.engine.runs import RunFolder
 from tests.cli.tiny import CONV, SIZES, TRAIN, dl, dl_json, error_of
 from tests.cli.tiny_nmt import NMT_SIZES
 from tests.engine.toy import TIMINGS, differences
-from tests.launcher import PATIENCE_S, PAUSE_S, ROOT, Child, Launcher
 from tests.nmt.sentences import write_tsv
+from tests.processes import (
+    PATIENCE_S,
+    PAUSE_S,
+    TRACE,
+    Child,
+    Launcher,
+    kill_all,
+    needs_proc,
+    read_trace,
+    torchrun,
+    workers,
+)
 
 pytestmark = pytest.mark.timeout(2 * PATIENCE_S)
+LONG_RUN = pytest.mark.timeout(3600)
 
 INTERVAL_S = 0.05
 UPDATES = 22
@@ -68,11 +80,10 @@ def outcome(path: Path) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Launcher:
     folder = tmp_path_factory.mktemp("kills")
     write_tsv(folder / "toy.tsv", count=60)
-    with Launcher(folder) as launcher:
-        yield launcher
+    return Launcher(folder)
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +104,7 @@ def whole(launcher: Launcher) -> Callable[[str], dict[str, Any]]:
 
 def _going_on(arch: str, folder: Path) -> list[str]:
     """Return the words that go on with a run, or start it where there is none yet."""
-    if folder.exists():
+    if (folder / "config.yaml").exists():
         return [*TRAININGS[arch], "--resume", "--out", str(folder), "--json"]
     return [*TRAININGS[arch], "--out", str(folder), "--json"]
 
@@ -144,52 +155,65 @@ def _kill_and_resume(
 
 
 @pytest.mark.parametrize("arch", TRAININGS)
+@pytest.mark.parametrize(
+    ("kills", "seed"),
+    [
+        (4, 0),
+        *(pytest.param(20, seed, marks=[pytest.mark.slow, LONG_RUN]) for seed in range(3)),
+    ],
+)
 def test_killed_at_random_and_resumed_it_ends_with_the_same_bits(
-    arch: str, launcher: Launcher, whole: Callable[[str], dict[str, Any]]
+    kills: int, seed: int, arch: str, launcher: Launcher, whole: Callable[[str], dict[str, Any]]
 ) -> None:
-    folder = launcher.folder / f"{arch} killed"
-    _kill_and_resume(launcher, arch, folder, kills=5, rng=random.Random(arch))
+    folder = launcher.folder / f"{arch} killed {kills} times, {seed}"
+    rng = random.Random(f"{arch} {seed}")
+    caught = _kill_and_resume(launcher, arch, folder, kills=kills, rng=rng)
+    print(f"{caught} kills of a running training, {arch} {seed}")
     assert not differences(outcome(folder), whole(arch))
     assert not list(folder.rglob("*.tmp"))
 
 
+@needs_proc
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
-@pytest.mark.parametrize("arch", TRAININGS)
-@pytest.mark.parametrize("seed", range(3))
-def test_killed_twenty_times_it_ends_with_the_same_bits(
-    arch: str, seed: int, launcher: Launcher, whole: Callable[[str], dict[str, Any]]
+@LONG_RUN
+@pytest.mark.parametrize("arch", ["mlp", "translator"])
+def test_two_processes_killed_at_random_end_with_the_bits_of_two_left_alone(
+    arch: str, tmp_path: Path
 ) -> None:
-    folder = launcher.folder / f"{arch} killed by {seed}"
-    rng = random.Random(f"{arch} {seed}")
-    caught = _kill_and_resume(launcher, arch, folder, kills=20, rng=rng)
-    print(f"{caught} kills of a running training, {arch} {seed}")
-    assert not differences(outcome(folder), whole(arch))
-
-
-def test_the_program_itself_killed_three_times_ends_with_the_same_bits(
-    launcher: Launcher, whole: Callable[[str], dict[str, Any]], tmp_path: Path
-) -> None:
-    """As above, without the launcher between us and `python -m dlcli`."""
-    folder, rng = tmp_path / "killed", random.Random(7)
-    for kill in range(4):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dlcli", *_going_on("mlp", folder)],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stderr is not None
-        if kill < 3:
-            process.stderr.readline()  # "vae-mlp: 8 epochs …": training begins
-            time.sleep(rng.random() * 0.2)
-            process.kill()
+    write_tsv("toy.tsv", count=60)
+    noise, caught = random.Random(arch), 0
+    for kill in range(6):
+        trace = tmp_path / f"{kill}.trace"
+        process = torchrun(_going_on(arch, Path("killed")), **{TRACE: str(trace)})
+        caught += _kill_one_or_all(process, trace, noise)
+    print(f"{caught} kills of a running training, {arch}")
+    for folder in ("killed", "whole"):
+        process = torchrun(_going_on(arch, Path(folder)), module="dlcli")
         out, err = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 0, err
-    assert json.loads(out)["epochs"] == 8
-    assert not differences(outcome(folder), whole("mlp"))
+        assert process.returncode == 0, err
+        assert json.loads(out)["run"] == str(tmp_path / folder)
+    assert not differences(outcome(tmp_path / "killed"), outcome(tmp_path / "whole"))
+    assert not list(Path("killed").rglob("*.tmp"))
+
+
+def _kill_one_or_all(process: subprocess.Popen[str], trace: Path, noise: random.Random) -> bool:
+    """Kill one worker or all, after a random number of updates.
+
+    Returns:
+        Whether it had not yet ended well.
+    """
+    wanted, until = 1 + int(noise.expovariate(1 / 5)), time.monotonic() + PATIENCE_S
+    while len(read_trace(trace)) < wanted and process.poll() is None:
+        assert time.monotonic() < until, process.communicate()
+        time.sleep(0.005)
+    found = workers(process.pid) if process.poll() is None else {}
+    if noise.random() < 0.5 and found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(noise.choice(sorted(found.values())), signal.SIGKILL)
+        process.communicate(timeout=PATIENCE_S)
+    else:
+        kill_all(process)
+    return process.returncode != 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

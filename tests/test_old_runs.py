@@ -1,4 +1,4 @@
-"""Runs that version 0.1.0 left half finished are read and gone on with, to the same numbers.
+"""Runs that version 0.1.0 left half finished are read, used and resumed, to the same numbers.
 
 `runs_of_0_1_0/` holds four small trainings that Ctrl-C stopped in the middle of their second epoch,
 so that the data position, the optimiser's state and every random stream matter. Each run.json says
@@ -23,9 +23,8 @@ from typing import Any
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
-from dlcli.cli.app import app
+from tests.cli.tiny import dl_json
 
 OLD = Path(__file__).parent / "runs_of_0_1_0"
 NAMES = ("vae-mlp", "vae-conv", "vae-flow", "nmt-grammar")
@@ -45,30 +44,6 @@ def processor() -> dict[str, str]:
     fields = dict(line.split(":", 1) for line in lines if ":" in line)
     words = {key.strip(): value.strip() for key, value in fields.items()}
     return found | {key: words.get(key, "") for key in ("model name", "cpu family", "model")}
-
-
-@pytest.fixture(scope="module")
-def _cache(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tmp_path_factory.mktemp("cache"))
-
-
-@pytest.fixture(autouse=True)
-def _compiled_once(_cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep what a translator compiles from one test to the next."""
-    monkeypatch.setenv("XDG_CACHE_HOME", _cache)
-
-
-@pytest.fixture
-def run(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """An old run, the test's own."""
-    return Path(shutil.copytree(OLD / request.param, tmp_path / "runs" / request.param))
-
-
-def _dl(*words: str) -> dict[str, Any]:
-    done = CliRunner().invoke(app, [*words, "--json"])
-    assert done.exit_code == 0, done.output
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
 
 
 def _lasting(fields: dict[str, Any]) -> dict[str, Any]:
@@ -95,12 +70,27 @@ def _assert_close(found: Any, wanted: Any, *, rtol: float, where: str) -> None:
         assert found == wanted, where
 
 
-@pytest.mark.parametrize("run", NAMES, indirect=True)
-def test_a_run_of_0_1_0_is_gone_on_with_to_the_same_numbers(run: Path) -> None:
+@pytest.mark.usefixtures("shared_cache")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_of_0_1_0_is_shown_used_and_resumed_to_the_same_numbers(
+    name: str, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(OLD / name, tmp_path / "runs" / name))
+    chapter = name.split("-")[0]
+    shown = dl_json("runs", "show", str(run))
+    assert (shown["kind"], shown["status"]) == (chapter, "interrupted")
+    if chapter == "vae":
+        made = dl_json("vae", "generate", "--run", str(run), "--n", "2")
+        assert made["count"] == 2
+        assert all(Path(file).is_file() for file in made["files"])
+    else:
+        made = dl_json("nmt", "translate", "--run", str(run), "the cat sleeps .")
+        assert made["source"] == "the cat sleeps ."
+        assert isinstance(made["translation"], str)
+
     expected = json.loads((OLD / "expected.json").read_text(encoding="utf-8"))
-    wanted = expected["runs"][run.name]
-    chapter = run.name.split("-")[0]
-    result = _dl(chapter, "train", "--resume", str(run))
+    wanted = expected["runs"][name]
+    result = dl_json(chapter, "train", "--resume", str(run))
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
     exact = processor() == expected["processor"] and record.get("kernels") == wanted.get("kernels")
     rtol = 0.0 if exact else 1e-4
@@ -117,32 +107,13 @@ def test_a_run_of_0_1_0_is_gone_on_with_to_the_same_numbers(run: Path) -> None:
     state = torch.load(run / "checkpoints" / "last.pt", weights_only=True)
     assert sorted(state) == wanted["checkpoint_keys"]
     assert list(state["model"]) == list(wanted["weights"]), "parameters, in their order"
-    for name, weight in state["model"].items():
-        summary = wanted["weights"][name]
-        assert list(weight.size()) == summary["shape"], name
+    for parameter, weight in state["model"].items():
+        summary = wanted["weights"][parameter]
+        assert list(weight.size()) == summary["shape"], parameter
         near = rtol * summary["abs_sum"]
-        assert weight.double().sum().item() == pytest.approx(summary["sum"], rel=0, abs=near), name
+        assert weight.double().sum().item() == pytest.approx(summary["sum"], rel=0, abs=near), (
+            parameter
+        )
         if exact:
             bits = hashlib.sha256(weight.contiguous().numpy().tobytes()).hexdigest()
-            assert bits == summary["sha256"], name
-
-
-@pytest.mark.parametrize("run", NAMES, indirect=True)
-def test_a_run_of_0_1_0_is_shown(run: Path) -> None:
-    shown = _dl("runs", "show", str(run))
-    assert shown["kind"] == run.name.split("-")[0]
-    assert shown["status"] == "interrupted"
-
-
-@pytest.mark.parametrize("run", NAMES[:3], indirect=True)
-def test_the_weights_of_a_vae_of_0_1_0_make_pictures(run: Path) -> None:
-    made = _dl("vae", "generate", "--run", str(run), "--n", "2")
-    assert made["count"] == 2
-    assert all(Path(file).is_file() for file in made["files"])
-
-
-@pytest.mark.parametrize("run", NAMES[3:], indirect=True)
-def test_the_weights_of_a_translator_of_0_1_0_translate(run: Path) -> None:
-    made = _dl("nmt", "translate", "--run", str(run), "the cat sleeps .")
-    assert made["source"] == "the cat sleeps ."
-    assert isinstance(made["translation"], str)
+            assert bits == summary["sha256"], parameter

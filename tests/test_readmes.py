@@ -1,7 +1,8 @@
-"""The READMEs: links lead somewhere, and every command they name exists with its flags."""
+"""The READMEs: links and paths lead somewhere, every command exists with its flags."""
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from functools import cache
 from pathlib import Path
@@ -40,6 +41,15 @@ def test_links_lead_somewhere(page: Path) -> None:
         target = page.parent / name if name else page
         assert target.exists(), link
         assert not anchor or anchor in _anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_path_and_module_exists(page: Path) -> None:
+    text = _read(page)
+    for path in re.findall(r"(?<![\w./-])(?:tests|configs)/[\w./-]*\w", text):
+        assert (ROOT / path).exists(), path
+    for module in re.findall(r"-m (tests[\w.]*)", text):
+        assert importlib.util.find_spec(module), module
 
 
 def _commands(page: Path) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""Trainings under PyTorch's own launcher: two processes, one training, one voice."""
+"""Trainings of two processes: one training, one voice, also when one of them dies."""
 
 from __future__ import annotations
 
@@ -17,10 +17,20 @@ from dlcli.engine.checkpoint import load_model
 from dlcli.engine.runs import RunFolder
 from tests.cli.tiny import CONV, SIZES, dl_json, weights_of
 from tests.cli.tiny_nmt import nmt_train
-from tests.launcher import PATIENCE_S, PAUSE_S
-from tests.torchrun import FAILING, LEFT, kill_all, needs_proc, start, workers
+from tests.processes import (
+    FAILING,
+    LEFT,
+    PATIENCE_S,
+    PAUSE_S,
+    Done,
+    Launcher,
+    kill_all,
+    needs_proc,
+    torchrun,
+    workers,
+)
 
-pytestmark = pytest.mark.timeout(2 * PATIENCE_S)
+pytestmark = [pytest.mark.timeout(2 * PATIENCE_S), pytest.mark.usefixtures("shared_cache")]
 
 # 41 images in batches of 13: the last has 2, and the shards of 13 are 6 and 7.
 TRAIN = [
@@ -30,10 +40,74 @@ TRAIN = [
 ENDLESS = [*TRAIN, "--epochs", "100000"]
 
 
-def _run(words: list[str], *options: str) -> tuple[int, str, str]:
-    process = start(words, *options)
-    out, err = process.communicate(timeout=PATIENCE_S)
-    return process.returncode, out, err
+def _run(words: list[str]) -> Done:
+    """Run a command in two forked processes, of which the second prints nothing on stdout."""
+    children = Launcher(Path.cwd()).start_two([*words, "--json"])
+    main, other = (child.wait() for child in children)
+    assert other.stdout == ""
+    assert main.stdout.count("\n") == 1, main.stderr
+    return main
+
+
+def _assert_same_steps(*, near: float) -> None:
+    """Compare the metrics of the runs `one` and `two`."""
+    rows = [RunFolder(Path(name)).metrics() for name in ("one", "two")]
+    for a, b in zip(*rows, strict=True):
+        assert b["train_loss"] == pytest.approx(a["train_loss"], rel=near)
+        assert b["step"] == a["step"]
+    assert RunFolder(Path("two")).record()["processes"] == 2
+
+
+def test_two_half_batches_take_the_steps_of_one_whole() -> None:
+    words = [*TRAIN, "--epochs", "3"]
+    done = _run([*words, "--out", "two"])
+    two, one = json.loads(done.stdout), dl_json(*words, "--out", "one")
+    assert len([line for line in done.stderr.splitlines() if line.startswith("epoch ")]) == 3
+    ours, theirs = weights_of(Path("one")), weights_of(Path("two"))
+    for name, weight in ours.items():
+        torch.testing.assert_close(theirs[name], weight, rtol=1e-4, atol=1e-5)
+    assert two["test"]["elbo"] == pytest.approx(one["test"]["elbo"], abs=1e-3)
+    _assert_same_steps(near=1e-5)
+
+
+def test_two_half_batches_of_sentences_take_the_steps_of_one_whole() -> None:
+    """Without dropout, which each process draws for itself; uneven batches, some of one pair."""
+    words = [*nmt_train(count=53), "--epochs", "3", "--teacher-forcing", "0.8"]
+    for name in ("embedding", "context", "readout"):
+        words += [f"--dropout-{name}", "0"]
+    two, one = json.loads(_run([*words, "--out", "two"]).stdout), dl_json(*words, "--out", "one")
+    assert two["updates"] == one["updates"]
+    ours, theirs = (
+        load_model(RunFolder(Path(name)), kind="nmt", checkpoint="last").weights
+        for name in ("one", "two")
+    )
+    for name, weight in ours.items():
+        torch.testing.assert_close(theirs[name], weight, rtol=1e-3, atol=1e-4)
+    assert two["valid"]["nll_per_token"] == pytest.approx(one["valid"]["nll_per_token"], abs=1e-3)
+    _assert_same_steps(near=1e-4)
+
+
+def test_convolutions_keep_batch_statistics_per_process() -> None:
+    words = [*TRAIN, *CONV, "--epochs", "2"]
+    two, one = json.loads(_run([*words, "--out", "two"]).stdout), dl_json(*words, "--out", "one")
+    assert two["test"]["elbo"] == pytest.approx(one["test"]["elbo"], rel=0.05)
+    ours, theirs = weights_of(Path("one")), weights_of(Path("two"))
+    means = [name for name in ours if name.endswith("running_mean")]
+    assert means
+    assert any(not torch.allclose(ours[name], theirs[name]) for name in means)
+
+
+def test_seeds_a_refusal_and_a_finished_run_speak_once(tmp_path: Path) -> None:
+    done = _run([*TRAIN, "--epochs", "1", "--seeds", "2", "--out", "s"])
+    assert json.loads(done.stdout)["seeds"] == 2
+    done = _run([*TRAIN, "--epochs", "1", "--out", "s/seed-0"])
+    assert done.code == 2
+    assert "exists already" in json.loads(done.stdout)["error"]["message"]
+    done = _run(["vae", "train", "--resume", "s/seed-0"])
+    assert json.loads(done.stdout)["run"] == str(tmp_path / "s/seed-0")
+    done = _run([*TRAIN, "--lrr", "1"])
+    assert done.code == 2
+    assert json.loads(done.stdout)["error"]["kind"] == "usage"
 
 
 @pytest.fixture
@@ -53,55 +127,13 @@ def _wait_for(path: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
-def test_two_half_batches_take_the_steps_of_one_whole_and_one_process_speaks(
-    tmp_path: Path,
-) -> None:
-    code, out, err = _run([*TRAIN, "--epochs", "3", "--out", "two"])
-    assert code == 0, err
-    assert out.count("\n") == 1
-    two, one = json.loads(out), dl_json(*TRAIN, "--epochs", "3", "--out", "one")
-    assert len([line for line in err.splitlines() if line.startswith("epoch ")]) == 3
-    ours, theirs = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
-    for name, weight in ours.items():
-        torch.testing.assert_close(theirs[name], weight, rtol=1e-4, atol=1e-5)
-    assert two["test"]["elbo"] == pytest.approx(one["test"]["elbo"], abs=1e-3)
-    rows = [RunFolder(tmp_path / name).metrics() for name in ("one", "two")]
-    for a, b in zip(*rows, strict=True):
-        assert b["train_loss"] == pytest.approx(a["train_loss"], rel=1e-5)
-        assert b["step"] == a["step"]
-    assert RunFolder(tmp_path / "two").record()["processes"] == 2
-
-
-def test_two_half_batches_of_sentences_take_the_steps_of_one_whole(tmp_path: Path) -> None:
-    """Without dropout, which each process draws for itself; uneven batches, some of one pair."""
-    words = [*nmt_train(count=53), "--epochs", "3"]
-    for name in ("embedding", "context", "readout"):
-        words += [f"--dropout-{name}", "0"]
-    words += ["--teacher-forcing", "0.8"]
-    code, out, err = _run([*words, "--out", "two"])
-    assert code == 0, err
-    assert out.count("\n") == 1
-    two, one = json.loads(out), dl_json(*words, "--out", "one")
-    assert two["updates"] == one["updates"]
-    models = [
-        load_model(RunFolder(tmp_path / name), kind="nmt", checkpoint="last")
-        for name in ("one", "two")
-    ]
-    for name, weight in models[0].weights.items():
-        torch.testing.assert_close(models[1].weights[name], weight, rtol=1e-3, atol=1e-4)
-    assert two["valid"]["nll_per_token"] == pytest.approx(one["valid"]["nll_per_token"], abs=1e-3)
-    rows = [RunFolder(tmp_path / name).metrics() for name in ("one", "two")]
-    for a, b in zip(*rows, strict=True):
-        assert b["train_loss"] == pytest.approx(a["train_loss"], rel=1e-4)
-    assert RunFolder(tmp_path / "two").record()["processes"] == 2
-
-
 @needs_proc
-@pytest.mark.parametrize("rank", [1, pytest.param(0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
 def test_a_worker_that_dies_ends_the_job_and_leaves_a_run_that_goes_on(
     rank: int, started: list[subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    process = start([*ENDLESS, "--out", "run"])
+    process = torchrun([*ENDLESS, "--out", "run"], module="dlcli")
     started.append(process)
     run = RunFolder(tmp_path / "run")
     _wait_for(run.checkpoint(), process)
@@ -127,18 +159,18 @@ def test_a_worker_that_dies_ends_the_job_and_leaves_a_run_that_goes_on(
 def test_a_restart_goes_on_after_a_worker_died(
     started: list[subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    words = [*TRAIN, "--epochs", "60", "--out", "run"]
-    slow = {"module": "tests.torchrun", PAUSE_S: "0.2", LEFT: str(tmp_path / "left")}
-    process = start(words, "--max-restarts", "1", **slow)
+    words = [*TRAIN, "--epochs", "9", "--out", "run"]
+    slow = {PAUSE_S: "0.2", LEFT: str(tmp_path / "left")}
+    process = torchrun(words, "--max-restarts", "1", **slow)
     started.append(process)
     _wait_for(RunFolder(tmp_path / "run").checkpoint(), process)
     os.kill(workers(process.pid)[1], signal.SIGKILL)
     out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, err
     assert out.count("\n") == 1, "the first attempt leaves stdout to the second"
-    assert json.loads(out)["epochs"] == 60
+    assert json.loads(out)["epochs"] == 9
     assert "going on from update" in err
-    assert [row["epoch"] for row in RunFolder(tmp_path / "run").metrics()] == list(range(1, 61))
+    assert [row["epoch"] for row in RunFolder(tmp_path / "run").metrics()] == list(range(1, 10))
     assert sorted((tmp_path / "left").read_text().splitlines()) == [
         "rank 0, attempt 0: none",  # it lost the other one
         "rank 0, attempt 1: none",
@@ -147,15 +179,18 @@ def test_a_restart_goes_on_after_a_worker_died(
 
 
 @needs_proc
-@pytest.mark.parametrize("debug", [[], pytest.param(["--debug"], marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("debug", [[], ["--debug"]])
 def test_no_thread_of_the_group_outlives_a_failure(debug: list[str], tmp_path: Path) -> None:
     """Here what the failed training held lies in a traceback."""
     left = tmp_path / "left"
     environment = {LEFT: str(left), FAILING: "0"}
-    process = start([*ENDLESS, "--out", "run", *debug], module="tests.torchrun", **environment)
-    _, err = process.communicate(timeout=PATIENCE_S)
+    process = torchrun([*ENDLESS, "--out", "run", *debug], **environment)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode != 0
     assert "this update fails" in err
+    assert out.count("\n") == 1
+    assert RunFolder(tmp_path / "run").status == "failed"
     assert sorted(left.read_text().splitlines()) == [f"rank {i}, attempt 0: none" for i in (0, 1)]
 
 
@@ -164,7 +199,7 @@ def test_a_signal_to_the_launcher_saves_and_leaves_no_thread_of_the_group(
 ) -> None:
     """One that asks for Python's lock while Python ends would abort the process."""
     left = tmp_path / "left"
-    process = start([*ENDLESS, "--out", "run"], module="tests.torchrun", **{LEFT: str(left)})
+    process = torchrun([*ENDLESS, "--out", "run"], **{LEFT: str(left)})
     started.append(process)
     _wait_for(RunFolder(tmp_path / "run").checkpoint(), process)
     process.terminate()
@@ -172,32 +207,3 @@ def test_a_signal_to_the_launcher_saves_and_leaves_no_thread_of_the_group(
     assert json.loads(out)["error"]["kind"] == "interrupted"
     assert RunFolder(tmp_path / "run").status == "interrupted"
     assert sorted(left.read_text().splitlines()) == [f"rank {i}, attempt 0: none" for i in (0, 1)]
-
-
-@pytest.mark.slow
-def test_convolutions_keep_batch_statistics_per_process(tmp_path: Path) -> None:
-    words = [*TRAIN, *CONV, "--epochs", "2"]
-    code, out, err = _run([*words, "--out", "two"])
-    assert code == 0, err
-    one = dl_json(*words, "--out", "one")
-    assert json.loads(out)["test"]["elbo"] == pytest.approx(one["test"]["elbo"], rel=0.05)
-    ours, theirs = weights_of(tmp_path / "one"), weights_of(tmp_path / "two")
-    means = [name for name in ours if name.endswith("running_mean")]
-    assert means
-    assert any(not torch.allclose(ours[name], theirs[name]) for name in means)
-
-
-@pytest.mark.slow
-def test_seeds_a_refusal_and_a_finished_run_speak_once(tmp_path: Path) -> None:
-    code, out, err = _run([*TRAIN, "--epochs", "1", "--seeds", "2", "--out", "s"])
-    assert code == 0, err
-    assert json.loads(out)["seeds"] == 2
-    code, out, _ = _run([*TRAIN, "--epochs", "1", "--out", "s/seed-0"])
-    assert code != 0
-    assert "exists already" in json.loads(out)["error"]["message"]
-    code, out, err = _run(["vae", "train", "--resume", "s/seed-0"])
-    assert code == 0, err
-    assert json.loads(out)["run"] == str(tmp_path / "s/seed-0")
-    code, out, _ = _run([*TRAIN, "--lrr", "1"])
-    assert code != 0
-    assert json.loads(out)["error"]["kind"] == "usage"

@@ -22,8 +22,8 @@ import pytest
 
 from tests.cli.tiny import TRAIN, dl, dl_json, same, weights_of
 from tests.cli.tiny_nmt import nmt_train
-from tests.launcher import ROOT
 from tests.nmt.sentences import pairs
+from tests.processes import ROOT
 
 pytestmark = [
     pytest.mark.slow,

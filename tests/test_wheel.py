@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dlcli import pretrained
-from tests.launcher import ROOT
+from tests.processes import ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

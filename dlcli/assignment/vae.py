@@ -535,7 +535,7 @@ def pictures(lab: Lab, text: Text) -> Answer:
 def _before_and_after(subject: Subject, text: Text) -> Figure:
     """Draw a packaged model beside the same network with random weights."""
     trained = subject.trained
-    seed, likelihood = trained.config.compute.seed, trained.config.objective.likelihood
+    seed, likelihood = trained.config.compute.seed, trained.likelihood
     epochs = trained.config.loop.epochs
     fresh = untrained_model(trained.config.model, seed=seed)
     panels = {

@@ -94,13 +94,12 @@ def save_checkpoint(path: Path, state: dict[str, Any], *, kind: str) -> None:
     write_whole(path, buffer.getbuffer())  # a view: a large network is held once, not three times
 
 
-def load_checkpoint(path: Path, *, kind: str, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read and check a checkpoint.
+def load_checkpoint(path: Path, *, kind: str) -> dict[str, Any]:
+    """Read and check a checkpoint; its tensors are on the CPU.
 
     Args:
         path: the file.
         kind: what it must be a checkpoint of.
-        device: where its tensors go (`map_location`).
 
     Raises:
         CheckpointError: it is missing, cut off, changed, of another kind, from a newer version, or
@@ -120,7 +119,7 @@ def load_checkpoint(path: Path, *, kind: str, device: torch.device | str = "cpu"
     try:
         _refuse_bomb(payload, path=path)
         with warnings.catch_warnings(action="ignore"):
-            state = torch.load(io.BytesIO(payload), weights_only=True, map_location=device)
+            state = torch.load(io.BytesIO(payload), weights_only=True, map_location="cpu")
     except (CheckpointError, torch.OutOfMemoryError):
         raise
     except Exception:  # whatever a crafted pickle makes torch stumble over

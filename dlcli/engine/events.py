@@ -7,7 +7,7 @@ JSON are listeners: callables that take an event.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -95,7 +95,6 @@ class Finished(Event):
     """Seconds of training steps alone, over all sessions of the run."""
     rate: float
     """Items a second of training time in this session."""
-    metrics: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

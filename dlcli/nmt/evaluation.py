@@ -322,8 +322,8 @@ def compare_evaluations(
             low=one.low,
             high=one.high,
             sentences=len(one.rows),
-            bleu=float(metric.scores(a.sum(axis=0))),
-            other=float(metric.scores(b.sum(axis=0))),
+            bleu=metric.score(a.sum(axis=0)),
+            other=metric.score(b.sum(axis=0)),
             difference=compare(a, b, metric, resamples=config.resamples),
         )
 

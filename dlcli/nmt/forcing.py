@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dlcli.engine.session import RunLocation
-from dlcli.engine.trainer import Listener, summarise_seeds, train_all
+from dlcli.engine.trainer import Listener, train_all
 from dlcli.errors import UsageFault
 from dlcli.nmt.config import NmtEvalConfig, NmtTrainConfig, SearchConfig
 from dlcli.nmt.evaluation import NmtEvaluation, evaluate, load_parallel
@@ -124,14 +124,3 @@ def _tested(
     translator = Translator.load(Path(result.run), config=how.search)
     sentences = load_parallel(translator.trained, how, notice=notice)
     return evaluate(translator, sentences, how)
-
-
-def summarise(results: Mapping[str, NmtResult]) -> dict[str, object]:
-    """Return what `--json` says of a translator's seeds."""
-    return summarise_seeds(
-        results,
-        shared=("data", "direction", "epochs", "updates"),
-        rate="tokens_per_s",
-        measured="valid",
-        names=("nll_per_token", "free_nll_per_token", "bleu", "chrf"),
-    )

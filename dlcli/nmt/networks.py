@@ -198,7 +198,7 @@ class AttentionGru(TranslationModel):
         embedded = self._embed(self.target_table, target_in)
         memory = self.encode(source, mask)
         fast = self._fast()
-        made = None if fast is None else fast.unroll(self.decoder, embedded, memory)
+        made = None if fast is None else fast.unroll(embedded, memory)
         hidden, contexts, attention = made or self.decoder.unroll(embedded, memory)
         return Read(
             memory=memory,

@@ -2,7 +2,9 @@
 
 Both scores are functions of counts summed over sentences (n-gram matches, lengths), so a corpus is
 counted once and a resample only sums other rows. Resamples are those that sacreBLEU itself draws
-(Koehn 2004; `SACREBLEU_SEED`'s default), computed for all of them together.
+(Koehn 2004; `SACREBLEU_SEED`'s default). Its own bootstrap says neither where an interval lies nor
+how sure a difference of two systems is, so that the two methods its tests are built on are called
+here; they are not public.
 
 Legend: N sentences, K counts a sentence, R resamples.
 """
@@ -29,7 +31,6 @@ SEED = 12345
 """Of sacreBLEU's resamples."""
 AT_ONCE = 500_000
 """Sentences that are drawn together, some tens of megabytes of counts."""
-ORDER, CHARACTERS, BETA = 4, 6, 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,15 +69,17 @@ class Metric:
         """
         if len(hypotheses) != len(references):
             raise ValueError(f"{len(hypotheses)} hypotheses for {len(references)} references")
-        if not hypotheses:
-            return np.zeros((0, 2 + 2 * ORDER if self.name == "bleu" else 3 * CHARACTERS))
-        # Not public, yet what sacreBLEU's own significance tests are built on.
         rows = self._metric()._extract_corpus_statistics(hypotheses, [references])
         return np.array(rows, dtype=np.float64)
 
+    def score(self, sums: Counts) -> float:
+        """Turn counts (K,), summed over sentences, into a score."""
+        return float(self.scores(sums[None])[0])
+
     def scores(self, sums: Counts) -> Counts:
-        """Turn summed counts (…, K) into scores (…)."""
-        return bleu_scores(sums) if self.name == "bleu" else chrf_scores(sums)
+        """Turn summed counts (R, K) into scores (R,)."""
+        score = self._metric()._compute_score_from_stats
+        return np.array([score(row).score for row in sums.tolist()])
 
     def signature(self, *, resamples: int) -> str:
         """Return sacreBLEU's signature of a score with so many resamples."""
@@ -93,7 +96,7 @@ class Metric:
 def score_corpus(counts: Counts, metric: Metric, *, resamples: int) -> Score:
     """Score counted sentences (N, K), N ≥ 1."""
     return Score(
-        score=float(metric.scores(counts.sum(axis=0))),
+        score=metric.score(counts.sum(axis=0)),
         ci95=interval95(metric.scores(resampled_sums(counts, resamples=resamples))),
         signature=metric.signature(resamples=resamples),
     )
@@ -110,7 +113,7 @@ def compare(counts: Counts, baseline: Counts, metric: Metric, *, resamples: int)
     first, second = (
         metric.scores(resampled_sums(one, resamples=resamples)) for one in (counts, baseline)
     )
-    value = float(metric.scores(counts.sum(axis=0)) - metric.scores(baseline.sum(axis=0)))
+    value = metric.score(counts.sum(axis=0)) - metric.score(baseline.sum(axis=0))
     differences = first - second
     sizes = np.abs(differences)
     beyond = int((sizes - sizes.mean() > abs(value)).sum())
@@ -137,41 +140,6 @@ def interval95(values: Counts) -> tuple[float, float]:
     ordered = np.sort(values)
     outside = len(ordered) // 40
     return float(ordered[outside]), float(ordered[len(ordered) - outside - 1])
-
-
-def bleu_scores(sums: Counts) -> Counts:
-    """Compute BLEU from (…, 10): hypothesis and reference length, then 4 matches, 4 totals.
-
-    Papineni et al. 2002, with the exponential smoothing of mteval-v13a: the k-th order without a
-    match counts as 2^-k matches.
-    """
-    hypothesis, reference = sums[..., 0], sums[..., 1]
-    correct, total = sums[..., 2 : 2 + ORDER], sums[..., 2 + ORDER :]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        brevity = np.where(hypothesis < reference, np.exp(1 - reference / hypothesis), 1.0)
-        zeros = np.cumsum((correct == 0) & (total > 0), axis=-1)
-        smoothed = np.where(correct == 0, 0.5**zeros, correct)
-        logs = np.where(total > 0, np.log(smoothed) - np.log(total), -np.inf)
-        scores = 100 * brevity * np.exp(logs.mean(axis=-1))
-    found: Counts = np.where((correct > 0).any(axis=-1) & (hypothesis > 0), scores, 0.0)
-    return found
-
-
-def chrf_scores(sums: Counts) -> Counts:
-    """Compute chrF2 from (…, 18): for each n-gram order, those of hypothesis, reference, both.
-
-    Popović 2015; orders that one side does not have are left out of the averages.
-    """
-    counts = sums.reshape(*sums.shape[:-1], CHARACTERS, 3)
-    hypothesis, reference, matches = counts[..., 0], counts[..., 1], counts[..., 2]
-    there = (hypothesis > 0) & (reference > 0)
-    orders = np.maximum(there.sum(axis=-1), 1)
-    precision = np.where(there, matches / np.maximum(hypothesis, 1), 0).sum(axis=-1) / orders
-    recall = np.where(there, matches / np.maximum(reference, 1), 0).sum(axis=-1) / orders
-    below = BETA**2 * precision + recall
-    above = 100 * (1 + BETA**2) * precision * recall
-    found: Counts = np.divide(above, below, out=np.zeros_like(above), where=below > 0)
-    return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
-
 from dlcli.engine.checkpoint import build_from, load_model
 from dlcli.engine.config import resolve
 from dlcli.engine.runs import RunFolder, find_run, using
@@ -57,15 +55,12 @@ def find_trained(
     return trained
 
 
-def load_trained(
-    run: RunFolder, *, checkpoint: str | None = None, device: torch.device | str = "cpu"
-) -> Trained:
+def load_trained(run: RunFolder, *, checkpoint: str | None = None) -> Trained:
     """Rebuild the translator of a run from the settings in its own checkpoint.
 
     Args:
         run: a run folder of a translator.
         checkpoint: see `dlcli.engine.checkpoint.load_model`.
-        device: where to put the model.
 
     Raises:
         CheckpointError: it is missing, damaged, or of another kind or shape.
@@ -79,7 +74,7 @@ def load_trained(
         source=str(saved.path),
     )
     return Trained(
-        model=network.model.to(device).eval(),
+        model=network.model.eval(),
         tokenizer=tokenizer,
         config=config,
         run=run,

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
 
 from dlcli.data.sentences import Pairs
 from dlcli.engine.config import settings_signature
@@ -19,7 +21,6 @@ from dlcli.nmt.batching import Bitext
 from dlcli.nmt.config import NmtTrainConfig
 from dlcli.nmt.fast.paths import fast_paths
 from dlcli.nmt.model import TranslationModel, validation_sums
-from dlcli.nmt.scoring import Metric
 from dlcli.nmt.search import search
 from dlcli.nmt.tokenizer import Tokenizer
 
@@ -110,9 +111,8 @@ def corpus_scores(
     translations: Sequence[str], references: Sequence[str], *, lowercase: bool
 ) -> tuple[float, float]:
     """Return sacreBLEU's BLEU (13a) and chrF of a corpus."""
-    metrics = (Metric(name="bleu", lowercase=lowercase), Metric(name="chrf", lowercase=lowercase))
-    counts = (metric.count(translations, references).sum(axis=0) for metric in metrics)
-    bleu, chrf = (float(metric.scores(c)) for metric, c in zip(metrics, counts, strict=True))
+    metrics = (BLEU(lowercase=lowercase, force=True), CHRF(lowercase=lowercase))
+    bleu, chrf = (metric.corpus_score(translations, [references]).score for metric in metrics)
     return bleu, chrf
 
 

@@ -20,8 +20,27 @@ from dlcli.vae.objective import iwae_bound, kl_standard_normal, log_likelihood, 
 
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016, section 5.2
 DIVERGED_KL = 1.0
-"""Nats a unit: more, where none is active, is a posterior gone astray, not a collapsed one."""
+"""Nats a unit: more, where none is active, is a posterior that diverged, not one that collapsed."""
 COLLAPSED_KL = 1.0  # nats; a VAE that uses its latents on MNIST spends 20 to 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """A VAE measured on images; amounts are nats an image, averaged over images."""
+
+    images: int
+    noise_samples: int
+    elbo: float
+    """−(reconstruction + kl): negative."""
+    reconstruction: float
+    """E_q[−log p(x|z)], over `noise_samples` draws."""
+    kl: float
+    """In closed form; with a learned prior, over the same draws."""
+    std_error: float | None
+    """Of `elbo`, over images; None for a single image."""
+    iwae: float
+    """The IWAE bound with k = noise_samples, from the same draws."""
+    latents: LatentUse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,88 +68,6 @@ class LatentUse:
         dims = len(self.mean_variance)
         return collapse_sentence(
             active=self.active_units, kl=self.kl, dims=dims, objective=objective
-        )
-
-
-def collapse_sentence(*, active: int, kl: float, dims: int, objective: str = "elbo") -> str:
-    """Say that the posterior has collapsed, where it has; otherwise nothing.
-
-    Args:
-        active: number of active units.
-        kl: nats an image.
-        dims: D.
-        objective: that the model was trained with, for the advice.
-    """
-    idle = not active and kl < DIVERGED_KL * dims
-    if not math.isfinite(kl) or not (idle or kl < COLLAPSED_KL):
-        return ""
-    ways = "A lower --beta, --beta-warmup or --free-bits counter it."
-    if objective == "iwae":
-        ways = (
-            "Training longer, a lower --lr, or first --objective elbo with --beta-warmup may help."
-        )
-    return (
-        f"The posterior has collapsed: {active} of {dims} latent units are active and "
-        f"carry {kl:.2f} nats, so the decoder ignores z and all its samples look alike. {ways}"
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """A VAE measured on images; amounts are nats an image, averaged over images."""
-
-    images: int
-    noise_samples: int
-    elbo: float
-    """−(reconstruction + kl): negative."""
-    reconstruction: float
-    """E_q[−log p(x|z)], over `noise_samples` draws."""
-    kl: float
-    """In closed form; with a learned prior, over the same draws."""
-    std_error: float | None
-    """Of `elbo`, over images; None for a single image."""
-    iwae: float
-    """The IWAE bound with k = noise_samples, from the same draws."""
-    latents: LatentUse
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode, and afterwards back into the mode it was in."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
-
-
-class _Moments:
-    """Running sums over images: KL per dimension, and the variance of posterior means."""
-
-    def __init__(self, model: VAE) -> None:
-        self.model = model
-        self.count, self.total = 0, 0.0
-        self.kl, self.mean, self.square = torch.zeros(3, model.latent_dim, dtype=torch.float64)
-
-    def add(self, mean: Tensor, logvar: Tensor, *, kl: Tensor) -> None:
-        """Count images in: what the encoder says of them, (B, D), and their KL, (B,)."""
-        wide = self.model.latents(mean)[0].double().cpu()
-        self.count += len(wide)
-        self.total += kl.double().sum().item()
-        self.kl += kl_standard_normal(mean, logvar).double().sum(0).cpu()
-        self.mean += wide.sum(0)
-        self.square += wide.square().sum(0)
-
-    def result(self) -> LatentUse:
-        average = self.mean / self.count
-        variance = (self.square / self.count - average.square()).clamp(min=0)
-        shares = (self.kl / self.count).tolist() if self.model.flow is None else []
-        return LatentUse(
-            images=self.count,
-            kl=math.fsum(shares) if shares else self.total / self.count,
-            kl_per_dim=tuple(shares),
-            mean_variance=tuple(variance.tolist()),
         )
 
 
@@ -216,6 +153,17 @@ def latent_use(
     return moments.result()
 
 
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode, and afterwards back into the mode it was in."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
 def _batches(
     model: VAE, images: Tensor, *, generator: torch.Generator, binarize: str, size: int
 ) -> Iterator[Tensor]:
@@ -225,6 +173,35 @@ def _batches(
     for start in range(0, len(rows), size):
         part = rows[start : start + size].to(generator.device)
         yield model_input(part, way=binarize, generator=generator).to(device)
+
+
+class _Moments:
+    """Running sums over images: KL per dimension, and the variance of posterior means."""
+
+    def __init__(self, model: VAE) -> None:
+        self.model = model
+        self.count, self.total = 0, 0.0
+        self.kl, self.mean, self.square = torch.zeros(3, model.latent_dim, dtype=torch.float64)
+
+    def add(self, mean: Tensor, logvar: Tensor, *, kl: Tensor) -> None:
+        """Count images in: what the encoder says of them, (B, D), and their KL, (B,)."""
+        wide = self.model.latents(mean)[0].double().cpu()
+        self.count += len(wide)
+        self.total += kl.double().sum().item()
+        self.kl += kl_standard_normal(mean, logvar).double().sum(0).cpu()
+        self.mean += wide.sum(0)
+        self.square += wide.square().sum(0)
+
+    def result(self) -> LatentUse:
+        average = self.mean / self.count
+        variance = (self.square / self.count - average.square()).clamp(min=0)
+        shares = (self.kl / self.count).tolist() if self.model.flow is None else []
+        return LatentUse(
+            images=self.count,
+            kl=math.fsum(shares) if shares else self.total / self.count,
+            kl_per_dim=tuple(shares),
+            mean_variance=tuple(variance.tolist()),
+        )
 
 
 def _weigh(
@@ -264,4 +241,27 @@ def _summary(rows: Tensor, *, latents: LatentUse, noise_samples: int) -> Evaluat
         std_error=spread,
         iwae=bound,
         latents=latents,
+    )
+
+
+def collapse_sentence(*, active: int, kl: float, dims: int, objective: str = "elbo") -> str:
+    """Say that the posterior has collapsed, where it has; otherwise nothing.
+
+    Args:
+        active: number of active units.
+        kl: nats an image.
+        dims: D.
+        objective: that the model was trained with, for the advice.
+    """
+    idle = not active and kl < DIVERGED_KL * dims
+    if not math.isfinite(kl) or not (idle or kl < COLLAPSED_KL):
+        return ""
+    ways = "A lower --beta, --beta-warmup or --free-bits counter it."
+    if objective == "iwae":
+        ways = (
+            "Training longer, a lower --lr, or first --objective elbo with --beta-warmup may help."
+        )
+    return (
+        f"The posterior has collapsed: {active} of {dims} latent units are active and "
+        f"carry {kl:.2f} nats, so the decoder ignores z and all its samples look alike. {ways}"
     )

@@ -73,7 +73,7 @@ def generate(
     stream = named(seed, "generate")
     z = prior_latents(trained.model, count=count, generator=stream, temperature=temperature)
     return decode_gallery(
-        trained.model, z, likelihood=likelihood_of(trained), draw=draw, generator=stream
+        trained.model, z, likelihood=trained.likelihood, draw=draw, generator=stream
     )
 
 
@@ -93,11 +93,6 @@ def prior_latents(
             hint="Use --temperature 0 (the prior's mean) or more; 1 is the prior itself.",
         )
     return temperature * torch.randn(count, model.latent_dim, generator=generator)
-
-
-def likelihood_of(trained: Trained) -> str:
-    """Return the likelihood that a run was trained with."""
-    return trained.config.objective.likelihood
 
 
 def decode_gallery(
@@ -214,7 +209,7 @@ def reconstruct(
     Raises:
         UsageFault, DataError: see `pick_test_images`.
     """
-    model, likelihood = trained.model, likelihood_of(trained)
+    model, likelihood = trained.model, trained.likelihood
     data = trained.config.data
     rows = flat(pick_test_images(data, images, offline=offline, notice=notice))
     stream = named(seed, "reconstruct")
@@ -295,7 +290,7 @@ def interpolate(
         )
     t = torch.linspace(0, 1, steps)[:, None]
     z = _between(start, end, t=t, path=path)
-    return decode_gallery(trained.model, z, likelihood=likelihood_of(trained), columns=steps)
+    return decode_gallery(trained.model, z, likelihood=trained.likelihood, columns=steps)
 
 
 def _between(start: Tensor, end: Tensor, *, t: Tensor, path: LatentPath) -> Tensor:
@@ -333,7 +328,7 @@ def traverse(
     Raises:
         UsageFault: a latent or an image that does not exist.
     """
-    model, likelihood = trained.model, likelihood_of(trained)
+    model, likelihood = trained.model, trained.likelihood
     if dims is None and model.latent_dim == 2:
         return _plane(model, size=steps, likelihood=likelihood)
     z = torch.zeros(model.latent_dim)
@@ -352,7 +347,7 @@ def busiest_dims(trained: Trained) -> list[int]:
     model = trained.model
     dims = list(range(model.latent_dim))
     if model.flow is not None:
-        zeros, likelihood = torch.zeros(len(dims)), likelihood_of(trained)
+        zeros, likelihood = torch.zeros(len(dims)), trained.likelihood
         shown = _along(model, zeros, dims=dims, steps=5, span=3.0, likelihood=likelihood)
         changes = torch.from_numpy(shown.images).view(len(dims), 5, -1).var(1).sum(-1)
         return changes.argsort(descending=True, stable=True)[:MOST_ROWS].tolist()
@@ -429,7 +424,7 @@ def snapshots_of(run: RunFolder) -> list[Snapshot]:
     found = []
     for epoch in snapshot_epochs(run):
         trained = load_trained(run, checkpoint=snapshot_name(epoch))
-        seed, likelihood = trained.config.compute.seed, likelihood_of(trained)
+        seed, likelihood = trained.config.compute.seed, trained.likelihood
         found.append(take_snapshot(trained.model, seed=seed, epoch=epoch, likelihood=likelihood))
     return found
 

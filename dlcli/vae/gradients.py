@@ -35,15 +35,27 @@ ROWS = 2048  # latents decoded at a time
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scatter:
-    """One estimator's scatter."""
+class GradientComparison:
+    """Pathwise against score-function gradients of a batch's mean reconstruction term."""
 
-    variance: float
-    """Trace of the covariance of one sample's gradient, nats² per unit² of the parameters."""
-    std_error: float
-    """Of `variance`."""
-    mean_norm: float
-    """Euclidean norm of the mean gradient over all samples."""
+    images: int
+    samples: int
+    outputs: TargetComparison
+    parameters: TargetComparison
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetComparison:
+    """The estimators of the gradient with respect to one thing."""
+
+    target: str
+    """`encoder outputs` (μ and log σ² of each image) or `encoder parameters`."""
+    coordinates: int
+    pathwise: Scatter
+    score: Scatter
+    score_baseline: Scatter
+    against_score: Contrast
+    against_baseline: Contrast
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,27 +78,15 @@ class Contrast:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TargetComparison:
-    """The estimators of the gradient with respect to one thing."""
+class Scatter:
+    """One estimator's scatter."""
 
-    target: str
-    """`encoder outputs` (μ and log σ² of each image) or `encoder parameters`."""
-    coordinates: int
-    pathwise: Scatter
-    score: Scatter
-    score_baseline: Scatter
-    against_score: Contrast
-    against_baseline: Contrast
-
-
-@dataclass(frozen=True, kw_only=True)
-class GradientComparison:
-    """Pathwise against score-function gradients of a batch's mean reconstruction term."""
-
-    images: int
-    samples: int
-    outputs: TargetComparison
-    parameters: TargetComparison
+    variance: float
+    """Trace of the covariance of one sample's gradient, nats² per unit² of the parameters."""
+    std_error: float
+    """Of `variance`."""
+    mean_norm: float
+    """Euclidean norm of the mean gradient over all samples."""
 
 
 def compare_on_test_images(
@@ -108,7 +108,7 @@ def compare_on_test_images(
         pick_test_images(trained.config.data, range(images), offline=offline, notice=notice),
         samples=samples,
         generator=named(seed, "gradients"),
-        likelihood=trained.config.objective.likelihood,
+        likelihood=trained.likelihood,
     )
     line = describe(
         trained.config,

@@ -311,7 +311,7 @@ def _result(subject: _Subject, bounds: Bounds, *, grey: Bounds | None) -> VaeEva
         epochs=trained.epochs,
         images=bounds.images,
         pixels=DESCRIPTIONS[trained.config.data.binarize],
-        likelihood=trained.config.objective.likelihood,
+        likelihood=trained.likelihood,
         elbo=elbo.value,
         elbo_std_error=elbo.std_error,
         reconstruction=-float(shown.log_lik.mean()),
@@ -436,7 +436,7 @@ def _judge_stage(
         real=flat(real),
         count=config.judge_images,
         seed=config.seed,
-        likelihood=subject.trained.config.objective.likelihood,
+        likelihood=subject.trained.likelihood,
     ):
         share = ambiguity.generated.images / config.judge_images
         yield dataclasses.replace(found, ambiguity=ambiguity, stage="judge", done=share)

@@ -30,7 +30,6 @@ from dlcli.vae.generation import (
     as_pictures,
     decoded,
     label_of,
-    likelihood_of,
     prior_latents,
 )
 from dlcli.vae.networks import VAE, build_model
@@ -172,7 +171,7 @@ def of_run(trained: Trained) -> Source:
     """Sample from a trained run, by the likelihood it was trained with."""
     return Source(
         model=trained.model,
-        likelihood=likelihood_of(trained),
+        likelihood=trained.likelihood,
         name=trained.run.path.name,
         trained=trained,
         arch=trained.config.model.arch,

@@ -45,10 +45,14 @@ class Trained:
         return int(kept) if kept.isdigit() else self.config.loop.epochs
 
     @property
+    def likelihood(self) -> str:
+        """`bernoulli` or `continuous-bernoulli`, that it was trained with."""
+        return self.config.objective.likelihood
+
+    @property
     def is_grey(self) -> bool:
         """Whether it was trained by a cross-entropy on grey pixels, which is no density of them."""
-        bernoulli = self.config.objective.likelihood == "bernoulli"
-        return bernoulli and self.config.data.binarize == "none"
+        return self.likelihood == "bernoulli" and self.config.data.binarize == "none"
 
 
 def find_trained(

@@ -9,12 +9,10 @@ import argparse
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from functools import partial
-from pathlib import Path
 
-from tests.benchmarks.alternating import alternate, report
+from tests.benchmarks.alternating import compare
 
 BARE = """
 import typer
@@ -27,32 +25,28 @@ def second(count: int = 1) -> None:
     "Do the second thing."
 app()
 """
+SIDES = {
+    "bare Typer app": ["-c", BARE, "--help"],
+    "dl --help": ["-m", "dlcli", "--help"],
+    "dl vae train --help": ["-m", "dlcli", "vae", "train", "--help"],
+}
 
 
-def seconds(command: list[str]) -> float:
-    """Run a command to its end and return how long that took."""
+def seconds(words: list[str]) -> float:
+    """Run Python to its end and return how long that took."""
     began = time.perf_counter()
-    subprocess.run(
-        command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "TERM": "dumb"}
-    )
+    environment = {**os.environ, "TERM": "dumb"}
+    subprocess.run([sys.executable, *words], check=True, capture_output=True, env=environment)
     return time.perf_counter() - began
 
 
 def main() -> None:
     """Read the command line and print the comparison."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = argparse.ArgumentParser(description="How long `dl --help` takes.")
     parser.add_argument("--runs", type=int, default=11, help="alternating runs (11)")
     args = parser.parse_args()
-    dl = str(Path(sys.executable).parent / "dl")
-    with tempfile.TemporaryDirectory() as folder:
-        bare = Path(folder) / "bare.py"
-        bare.write_text(BARE, encoding="utf-8")
-        sides = {
-            "bare Typer app": partial(seconds, [sys.executable, str(bare), "--help"]),
-            "dl --help": partial(seconds, [dl, "--help"]),
-            "dl vae train --help": partial(seconds, [dl, "vae", "train", "--help"]),
-        }
-        report(alternate(sides, runs=args.runs), unit="s", against="bare Typer app", faster=False)
+    sides = {name: partial(seconds, words) for name, words in SIDES.items()}
+    compare(sides, runs=args.runs, unit="s", against="bare Typer app")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from dlcli.errors import (
 )
 from dlcli.nmt.fast.compiling import load_library
 from tests.cli.tiny import dl, dl_json
-from tests.launcher import PATIENCE_S
+from tests.processes import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 DL = [sys.executable, "-m", "dlcli"]

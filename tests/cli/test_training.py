@@ -27,7 +27,7 @@ from dlcli.engine.events import Notice
 from dlcli.engine.session import RunLocation
 from dlcli.errors import Interrupted, UsageFault
 from tests.cli.tiny import TRAIN
-from tests.launcher import PATIENCE_S, ROOT
+from tests.processes import PATIENCE_S, ROOT
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from dlcli.engine.runs import RunFolder
 from dlcli.engine.session import RunLocation
 from tests.engine.toy import differences, outcome
 from tests.engine.two_processes import CONFIGS, train
-from tests.launcher import PATIENCE_S
+from tests.processes import PATIENCE_S
 
 pytestmark = pytest.mark.timeout(2 * PATIENCE_S)
 

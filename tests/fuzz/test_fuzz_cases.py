@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.fuzz.cases import MAKERS, workshop
 from tests.fuzz.guard import check, run, snapshot
-from tests.launcher import Launcher
+from tests.processes import Launcher
 
 PROCESSES = 200
 
@@ -71,10 +70,9 @@ def test_ten_thousand_inputs(family: str) -> None:
 
 
 @pytest.fixture
-def launcher(inside: Path) -> Iterator[Launcher]:
+def launcher(inside: Path) -> Launcher:
     (inside / "cache").mkdir(exist_ok=True)
-    with Launcher(inside) as launcher:
-        yield launcher
+    return Launcher(inside)
 
 
 @pytest.mark.slow

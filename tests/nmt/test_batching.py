@@ -1,4 +1,4 @@
-""""""
+"""Sentences of a training: what is loaded, how it is cut into batches, and in which order."""
 
 from __future__ import annotations
 
@@ -41,12 +41,9 @@ def test_a_batch_is_padded_and_masked() -> None:
     assert batch.tokens == 5
     assert len(bitext) == 3
     assert bitext.longer.tolist() == [3, 4, 2]
-
-
-def test_an_empty_sentence_is_its_end() -> None:
-    batch = Bitext([[]], [[]], device=CPU).batch(np.array([0]))
-    assert batch.source.tolist() == batch.target_out.tolist() == [[EOS]]
-    assert batch.target_in.tolist() == [[BOS]]
+    empty = Bitext([[]], [[]], device=CPU).batch(np.array([0]))
+    assert empty.source.tolist() == empty.target_out.tolist() == [[EOS]]
+    assert empty.target_in.tolist() == [[BOS]]
 
 
 @settings(deadline=None)
@@ -124,43 +121,33 @@ def _load(folder: Path, **settings: object) -> tuple[NmtData, list[str]]:
 
 def test_pairs_are_encoded_with_the_vocabulary_learnt_from_them(tmp_path: Path) -> None:
     data, notes = _load(tmp_path)
+    back, _ = _load(tmp_path, direction="fr-en")
     assert not notes
     assert data.name.startswith(str(tmp_path / "toy.tsv"))
     assert data.tokenizer.size == 320
     assert len(data) + len(data.valid) < 60
-    assert data.tokenizer.decode(data.source[0]).startswith("The ")
+    source = [data.tokenizer.decode(ids) for ids in data.source]
+    assert source[0].startswith("The ")
     assert data.tokenizer.decode(data.target[0]).startswith("Le ")
+    assert source == [back.tokenizer.decode(ids) for ids in back.target]
 
 
-def test_the_other_direction_has_the_same_pairs(tmp_path: Path) -> None:
-    there, back = _load(tmp_path)[0], _load(tmp_path, direction="fr-en")[0]
-    assert [there.tokenizer.decode(ids) for ids in there.source] == [
-        back.tokenizer.decode(ids) for ids in back.target
-    ]
-
-
-def test_words_and_lower_case(tmp_path: Path) -> None:
-    data, _ = _load(tmp_path, tokenizer="word", lowercase=True, vocabulary=1000)
+def test_words_and_lower_case_and_fewer_pairs(tmp_path: Path) -> None:
+    data, _ = _load(
+        tmp_path, tokenizer="word", lowercase=True, vocabulary=1000, train_pairs=7, validation=2
+    )
     assert isinstance(data.tokenizer, Words)
     assert data.tokenizer.decode(data.source[0]).startswith("the ")
+    assert (len(data), len(data.valid)) == (7, 2)
 
 
 def test_long_pairs_are_left_out_with_a_notice(tmp_path: Path) -> None:
     whole, _ = _load(tmp_path)
     data, notes = _load(tmp_path, max_length=10)
-    longest = max(max(map(len, data.source)), max(map(len, data.target)))
-    assert longest <= 10
+    assert max(map(len, [*data.source, *data.target])) <= 10
     assert f"{len(whole) - len(data)} of {len(whole)} training pairs are left out" in notes[0]
-
-
-def test_no_pair_short_enough_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="at most 1 tokens"):
         _load(tmp_path, max_length=1)
-
-
-def test_fewer_pairs_when_asked(tmp_path: Path) -> None:
-    data, _ = _load(tmp_path, train_pairs=7, validation=2)
-    assert (len(data), len(data.valid)) == (7, 2)
 
 
 def test_a_corpus_of_one_line_says_why_it_is_too_small(tmp_path: Path) -> None:
@@ -192,17 +179,7 @@ def test_a_run_that_goes_on_knows_its_corpus_by_the_name_it_was_given(
     assert with_saved_data(config, run).data.name == becomes.format(here=tmp_path)
 
 
-def test_a_run_that_goes_on_keeps_its_vocabulary(tmp_path: Path) -> None:
-    run = RunFolder(tmp_path / "run")
-    run.checkpoints.mkdir(parents=True)
-    Subwords.learn(["other words", "autres mots"], size=275).save(run.path)
-    config = NmtDataConfig(name=toy_file(tmp_path), vocabulary=320)
-    for which in ("resumed", "origin"):
-        data = load_data(config, **{which: run}, notice=lambda _: None)  # type: ignore[arg-type]
-        assert data.tokenizer.size == 275
-
-
-def test_a_run_killed_before_its_vocabulary_was_written_learns_it_again(tmp_path: Path) -> None:
+def test_a_run_that_goes_on_keeps_its_vocabulary_where_it_was_written(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     run.checkpoints.mkdir(parents=True)
     config = NmtDataConfig(name=toy_file(tmp_path), vocabulary=320)
@@ -210,3 +187,9 @@ def test_a_run_killed_before_its_vocabulary_was_written_learns_it_again(tmp_path
     run.checkpoint().touch()
     with pytest.raises(CheckpointError, match="lost its vocabulary"):
         load_data(config, resumed=run, notice=lambda _: None)
+    Subwords.learn(["other words", "autres mots"], size=275).save(run.path)
+    for data in (
+        load_data(config, resumed=run, notice=lambda _: None),
+        load_data(config, origin=run, notice=lambda _: None),
+    ):
+        assert data.tokenizer.size == 275

@@ -1,4 +1,4 @@
-""""""
+"""Teacher forcing compared: the same settings but for the ratio."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from dlcli.errors import UsageFault
-from dlcli.nmt.forcing import forcing_cells, summarise
+from dlcli.nmt.forcing import forcing_cells
 from tests.nmt.runs import make_config
-from tests.nmt.test_validation import RESULT
 
 
 def test_cells_differ_in_the_ratio_alone() -> None:
@@ -41,9 +40,3 @@ def test_ratios_that_compare_nothing_are_refused(ratios: list[float]) -> None:
 def test_settings_that_would_make_them_differ_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(UsageFault):
         forcing_cells(make_config(**settings), [1, 0])
-
-
-def test_without_validation_pairs_there_is_nothing_to_average() -> None:
-    found = summarise({"seed-0": dataclasses.replace(RESULT, valid=None)})
-    assert found["valid"] is None
-    assert found["valid_std"] is None

@@ -65,7 +65,7 @@ def test_single_sentences_too_match_or_not(ours: Metric, theirs: BLEU | CHRF) ->
     for hypothesis, reference in [*cases, ("a b c d e f", "a b c d"), ("a", "a b c d e")]:
         wanted = theirs.corpus_score([hypothesis], [[reference]]).score
         counts = ours.count([hypothesis], [reference])
-        assert float(ours.scores(counts[0])) == pytest.approx(wanted, abs=1e-9)
+        assert ours.score(counts[0]) == pytest.approx(wanted, abs=1e-9)
 
 
 def test_resamples_in_pieces_are_those_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +100,7 @@ def test_intervals_cover_the_score_of_all_sentences() -> None:
     hypotheses, references = sentences(8_000, seed=4, noise=0.3)
     metric = Metric()
     counts = metric.count(hypotheses, references)
-    truth = float(metric.scores(counts.sum(axis=0)))
+    truth = metric.score(counts.sum(axis=0))
     rng = np.random.default_rng(5)
     covered = 0
     for _ in range(100):

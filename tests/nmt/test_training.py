@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,12 @@ from dlcli.nmt.trained import load_trained
 from dlcli.nmt.training import (
     choose,
     epochs_to_average,
+    summarise,
 )
 from dlcli.nmt.validation import Validation, ValidResult
 from tests.nmt.runs import make_config, make_learner, run_training, toy_file
 from tests.nmt.sentences import corpus
+from tests.nmt.test_validation import RESULT
 
 
 @pytest.mark.parametrize(
@@ -292,3 +295,9 @@ def test_contradictions_and_missing_files_are_refused_before_a_folder_is_made(
     with pytest.raises(DataError):
         run_training(make_config(data={"name": "nowhere.tsv"}), out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_without_validation_pairs_there_is_nothing_to_average() -> None:
+    found = summarise({"seed-0": replace(RESULT, valid=None)})
+    assert found["valid"] is None
+    assert found["valid_std"] is None

@@ -1,4 +1,4 @@
-""""""
+"""Validation: losses, scores and translations of its pairs, and the result they stand in."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from dlcli.nmt.model import TranslationModel
 from dlcli.nmt.search import FastSearch
 
 if TYPE_CHECKING:
-    from dlcli.nmt.networks import AttentionGru, Decoder, Memory
+    from dlcli.nmt.networks import AttentionGru, Memory
 
 OURS, TORCH = "dlcli.nmt.networks", "torch.nn.modules"
 GRU = (f"{TORCH}.rnn.GRUCell", "weight_ih weight_hh bias_ih bias_hh")
@@ -92,11 +92,9 @@ class FastPaths:
         states, last = run_directions(inputs.transpose(0, 1), cells=cells, mask=mask.t())
         return states.transpose(0, 1), last
 
-    def unroll(
-        self, decoder: Decoder, embedded: Tensor, memory: Memory
-    ) -> tuple[Tensor, Tensor, Tensor] | None:
+    def unroll(self, embedded: Tensor, memory: Memory) -> tuple[Tensor, Tensor, Tensor] | None:
         """Consume given words (B, T, E): what `Decoder.unroll` does; None without attention."""
-        attention = decoder.attention
+        decoder, attention = self.model.decoder, self.model.decoder.attention
         if attention is None:
             return None
         hidden, contexts, weights = attentive_gru(

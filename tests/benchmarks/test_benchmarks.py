@@ -1,4 +1,4 @@
-"""The benchmarks' other sides compute what ours compute."""
+"""The benchmarks take turns, and their other sides compute what ours compute."""
 
 from __future__ import annotations
 
@@ -8,7 +8,23 @@ import torch
 from dlcli.vae.config import VaeModelConfig
 from dlcli.vae.networks import build_model
 from dlcli.vae.objective import bernoulli_nll_sum, kl_standard_normal
-from tests.benchmarks.plain import ExamplesVae, MemoryBatches, PlainConv, train_epoch
+from tests.benchmarks.alternating import compare
+from tests.benchmarks.vae_speed import ExamplesVae, MemoryBatches, PlainConv, train_epoch
+
+
+def test_sides_take_turns_and_the_ratio_is_that_of_medians_without_the_first_round(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    calls: list[str] = []
+
+    def side(name: str, *rates: float) -> float:
+        calls.append(name)
+        return rates[calls.count(name) - 1]
+
+    sides = {"slow": lambda: side("slow", 99, 1, 2, 9), "fast": lambda: side("fast", 99, 8, 4, 1)}
+    compare(sides, runs=3, unit="images/s", against="slow")
+    assert calls == ["slow", "fast"] * 4
+    assert "2.00 x slow" in capsys.readouterr().out.splitlines()[1]
 
 
 @pytest.mark.parametrize("train", [True, False])

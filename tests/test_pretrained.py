@@ -1,9 +1,13 @@
-"""The packaged models are found by name, stand in where nothing was trained, and are whole."""
+"""The packaged models: found by name, stand in where nothing was trained, and are whole.
+
+Right after installation, with no run of one's own and no network, commands have a model.
+"""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +15,11 @@ from dlcli import pretrained
 from dlcli.engine.checkpoint import load_model
 from dlcli.engine.runs import find_run
 from dlcli.errors import UsageFault
+from tests.cli.tiny import dl, dl_json
+
+FAMOUS = "The agreement on the European Economic Area was signed in August 1992."
+FRENCH = "L'accord sur la zone économique européenne a été signé en août 1992."
+BACKWARDS = {"4-6", "5-5", "6-4"}
 
 
 @pytest.fixture
@@ -21,7 +30,6 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "shelf" / name / "config.yaml").write_text("{}\n")
         (tmp_path / "shelf" / name / "run.json").write_text(f'{{"kind": "{kind}"}}')
     monkeypatch.setattr(pretrained, "_root", lambda: tmp_path / "shelf")
-    monkeypatch.chdir(tmp_path)
     return tmp_path / "shelf"
 
 
@@ -81,3 +89,44 @@ def test_the_packaged_models_are_whole() -> None:
         assert all(word in card for word in ("Data:", "licence", "Command:", "Signature:"))
     sizes = [path.stat().st_size for path in Path(pretrained.__file__).parent.rglob("*")]
     assert sum(sizes) < 30e6
+
+
+def _attend(*words: str) -> dict[str, Any]:
+    return dl_json("nmt", "attend", FAMOUS, *words)
+
+
+def test_attend_shows_the_sentence_of_the_paper_against_the_diagonal() -> None:
+    result = _attend()
+    assert "conomique européen" in result["translation"]
+    assert set(result["alignment"].split()) >= BACKWARDS
+    assert [Path(file).parent for file in result["files"]] == [Path.cwd()]
+
+
+@pytest.mark.parametrize("run", ["nmt-en-fr", "nmt-grammar"])
+def test_also_with_the_paper_s_translation(run: str) -> None:
+    result = _attend("--run", f"pretrained:{run}", "--target", FRENCH)
+    assert set(result["alignment"].split()) >= BACKWARDS
+
+
+def test_the_grammar_s_own_sentence() -> None:
+    assert _attend("--run", "pretrained:nmt-grammar")["translation"] == FRENCH
+
+
+def test_three_dots_are_a_word_like_any_other() -> None:
+    found = dl_json("nmt", "attend", "The agreement ...")
+    assert found["source"][:3] == ["The", "agreement", "..."]
+
+
+def test_translate_warns_of_words_it_has_never_seen() -> None:
+    words = ["nmt", "translate", "--run", "pretrained:nmt-grammar"]
+    found = dl(*words, "The axolotl sleeps.")
+    assert found.exit_code == 0
+    assert "never seen: 1 of 1" in found.stderr
+    assert "never seen" not in dl(*words, FAMOUS).stderr
+
+
+@pytest.mark.parametrize("command", [["vae", "generate", "--n", "4"], ["sample", "--n", "3"]])
+def test_generate_and_sample_draw_digits(command: list[str]) -> None:
+    files = [Path(file) for file in dl_json(*command)["files"]]
+    assert files
+    assert all(file.parent == Path.cwd() and file.stat().st_size for file in files)
