@@ -114,8 +114,6 @@ def show_results(consoles: Consoles, results: Mapping[str, NmtResult]) -> None:
     consoles.result(summarise(results), table, *words)
 
 
-# -- `dl nmt compare-forcing`
-
 RatiosFlag = Annotated[
     tuple[float, ...], typer.Option("--ratios", help="Teacher-forcing ratios to train with.")
 ]
@@ -188,8 +186,6 @@ def _check_before_the_work(edges: Sequence[int], plot: Path | None) -> None:
     if plot is not None:
         picture_suffix(plot)
 
-
-# -- `dl nmt translate`
 
 InputFlag = Annotated[
     Path | None,
@@ -296,8 +292,6 @@ def _remarks(one: Translated, *, translator: Translator) -> Iterator[str]:
         yield "did not come to an end and was cut off; --max-length allows for more."
 
 
-# -- `dl nmt attend`
-
 LONGEST_STEM = 60
 """Letters of the sentence in a figure's name."""
 
@@ -400,8 +394,6 @@ def _warn_of_unknown_words(found: AttentionMap, consoles: Consoles) -> None:
         consoles.warning("The translation did not come to an end; --max-length allows for more.")
 
 
-# -- `dl nmt eval`
-
 SourcesFlag = Annotated[
     Path | None,
     typer.Option(
@@ -495,8 +487,6 @@ def _difference(
         first, other, sentences=sentences, config=config, lowercase=lowercase
     )
 
-
-# -- `dl nmt align`
 
 CorpusFlag = Annotated[
     str | None,
@@ -596,8 +586,6 @@ def align(
     words = [*alignment_words(found), *(f"links {file}" for file in files)]
     consoles.result(alignment_object(found, files=files), *words)
 
-
-# -- Lines of text from the command line, from a file, or from a pipe as they come
 
 STANDARD_INPUT = "-"
 CHUNK = 1 << 16

@@ -200,9 +200,6 @@ def _assemble(
     return resolve(cls, [saved or {}, *layers])
 
 
-# -- How Typer sees a command
-
-
 def _command(
     call: Callable[..., None],
     *,
@@ -299,8 +296,6 @@ _SHOWING = [
     _keyword("quiet", _QuietFlag, False),
     _keyword("debug", _DebugFlag, False),
 ]
-
-# -- Lists
 
 SEPARATOR = "\x1f"
 """Between the words of a list on their way through Typer; assignments have commas of their own."""
@@ -400,9 +395,6 @@ def read_items(text: str, item: Any, *, flag: str, required: bool = False) -> tu
                 hint=f"Write {flag} 2 20 200.",
             )
     return tuple(map(item, words))
-
-
-# -- `--set`
 
 
 def parse_assignments(items: Iterable[str] | None) -> dict[str, Any]:

@@ -99,8 +99,6 @@ def show_results(consoles: Consoles, results: Mapping[str, TrainResult]) -> None
     consoles.result(summarise(results), trained_table(results, what="seed"), mean)
 
 
-# -- `dl vae compare`: a small grid of settings in one table and one figure
-
 PlotFlag = Annotated[
     Path | None,
     typer.Option("--plot", help="Figure of the curves. (default: compare.png in the folder)"),
@@ -163,8 +161,6 @@ def show_grid(
     consoles.result(found, trained_table(results, what="setting"), words, f"figure {figure}")
 
 
-# -- `dl vae eval`
-
 BoundsPlotFlag = Annotated[
     Path | None,
     typer.Option(
@@ -223,8 +219,6 @@ def _find_trained(run: str | None, checkpoint: str | None, consoles: Consoles) -
 
     return find_trained(run, checkpoint=checkpoint, notice=consoles.notice)
 
-
-# -- Pictures: `dl vae generate`, `reconstruct`, `interpolate`, `traverse`, and `dl sample`
 
 Format = Literal["png", "npz", "svg", "pdf"]
 
@@ -640,9 +634,6 @@ def _usual_path(stem: str, *, run: RunFolder | None) -> Path:
     if run is None:
         return Path(stem)
     return run.gallery / "-".join(filter(None, [stem, run.mark]))
-
-
-# -- `dl vae gradients`
 
 
 @plain

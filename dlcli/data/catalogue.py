@@ -293,6 +293,11 @@ def named(name: str) -> DataSet:
     )
 
 
+def names_of(kind: Literal["images", "pairs"]) -> list[str]:
+    """Return the names of the data sets of a kind."""
+    return [data_set.name for data_set in DATA_SETS if data_set.kind == kind]
+
+
 def recommended(name: str, task: str = "vae") -> dict[str, object]:
     """Return the configuration that a data set recommends for a task (often none: {}).
 

@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from dlcli.data.catalogue import JOINT, PATH_DIGEST, DataSet, is_path, named, parts_of
+from dlcli.data.catalogue import JOINT, PATH_DIGEST, DataSet, is_path, named, names_of, parts_of
 from dlcli.data.download import fetch
 from dlcli.data.sentences import DIRECTIONS, Corpus, Pairs, sentence_key, split_corpus, stable_hash
 from dlcli.data.storage import DataFolder, Notice, file_digest, find, to_stderr
@@ -79,8 +79,8 @@ def _named(
     if data_set.kind != "pairs" or name not in (data_set.name, "auto"):
         raise ConfigError(
             f"The data set '{name}' is no parallel corpus.",
-            hint="Use tatoeba, multi30k, europarl, europarl-dev500k, grammar, several of these "
-            "(europarl+tatoeba), a TSV or two files (a.en,b.fr).",
+            hint=f"Use {', '.join(names_of('pairs'))}, several of these (europarl+tatoeba), a TSV "
+            "or two files (a.en,b.fr).",
         )
     if data_set.embedded:
         return _grammar(seed, most)

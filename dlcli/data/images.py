@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from dlcli.data.catalogue import DataSet, named
+from dlcli.data.catalogue import DataSet, named, names_of
 from dlcli.data.download import fetch
 from dlcli.data.glyphs import draw_glyphs
 from dlcli.data.storage import Notice, find, to_stderr
@@ -61,7 +61,7 @@ def load_images(
     if data_set.kind != "images":
         raise ConfigError(
             f"The data set '{name}' holds {data_set.kind} of sentences, not images.",
-            hint="Use 'mnist' or 'glyphs'.",
+            hint=f"Use {', '.join(names_of('images'))}.",
         )
     if data_set.reader == "glyphs":
         return _glyphs(*_count_and_seed(name))

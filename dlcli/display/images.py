@@ -133,8 +133,6 @@ def save_npz(path: Path, **arrays: object) -> Path:
     return write_file(path, buffer.getvalue())
 
 
-# -- Grids of images as figures: each pixel of an image is a square of whole pixels on paper
-
 GAP = 2
 """Image pixels between images."""
 MARGIN = 0.08
@@ -153,6 +151,8 @@ def image_grid(
     title: str = "",
 ) -> Figure:
     """Draw images in rows and columns, each row and column with its name, and save the figure.
+
+    Each pixel of an image is a square of whole pixels on paper.
 
     Args:
         path: PNG, SVG or PDF.
@@ -276,11 +276,6 @@ def _ticks(
     axes.xaxis.tick_top()
 
 
-# -- Pictures in the terminal: two pixels to a character cell, in grey
-# The upper half block `▀` shows one pixel in its foreground and one in its background colour; Rich
-# brings the grey down to what the terminal has (true colour, 256 or 16 colours). Where colour is
-# off or the stream cannot carry the block, a ramp of ASCII characters takes its place.
-
 HALF_BLOCK = "▀"
 RAMP = " .:-=+*#%@"
 """Darkest to brightest, one cell for two pixels."""
@@ -291,7 +286,11 @@ ROW_AIM = 8
 
 @dataclass(frozen=True)
 class PictureRows:
-    """Rich renderable: images in rows as wide as the console.
+    """Rich renderable: grey images in rows as wide as the console, two pixels to a cell.
+
+    The upper half block `▀` shows one pixel in its foreground and one in its background colour;
+    Rich brings the grey down to what the terminal has (true colour, 256 or 16 colours). Where
+    colour is off or the stream cannot carry the block, a ramp of ASCII characters takes its place.
 
     Args:
         images: (N, H, W) or (R, C, H, W), anything numpy reads; floats in [0, 1] or uint8.

@@ -1,4 +1,4 @@
-"""What all figures share: one style, exact sizes, and saving to the same bytes each time.
+"""Figures: one style, exact sizes, the same bytes each time; lines with bands; SVG in a page.
 
 Only matplotlib's object interface is used; nothing global is left changed.
 """
@@ -177,8 +177,6 @@ def colour(index: int) -> str:
     return OKABE_ITO[index % len(OKABE_ITO)]
 
 
-# -- Lines with bands, and bars with intervals: numbers against a size, a depth or a count
-
 LEGEND_INSIDE_UP_TO = 4
 LINE_STYLES = ("-", "--", ":", "-.")
 MARKERS = "osD^vP*X"
@@ -326,10 +324,6 @@ def _note(figure: Figure, note: str) -> None:
         figure.supxlabel(label(note, longest=140), fontsize=6, x=0.01, ha="left")
 
 
-# -- Figures inside a page: identifiers of their own, the page's colours, and words beside them
-# Several figures in one document would share identifiers, and ink that is black on white paper
-# could not be read in the dark.
-
 _HEAD = re.compile(r"^.*?(?=<svg\b)", re.DOTALL)
 _METADATA = re.compile(r"\s*<metadata>.*?</metadata>", re.DOTALL)
 _OPENING = re.compile(r"<svg\b[^>]*>")
@@ -348,6 +342,9 @@ INKS = {
 
 def inline(svg: str, *, name: str, alt: str, is_picture: bool) -> Markup:
     """Make an SVG file's text fit to stand in a page.
+
+    Several figures in one document would share identifiers, and black ink could not be read on a
+    dark page: a figure gets identifiers of its own and, if it is of lines, the page's colours.
 
     Args:
         svg: as matplotlib wrote it.

@@ -256,8 +256,6 @@ class DownloadProgress(_Measured):
         return f"{task.description}: {size(task.completed)}{whole}"
 
 
-# -- A training run: a bar with its newest pictures below, or a line an evaluation
-
 UNSAID = ("lr", "rate", "train_s", "elapsed_s", "epoch", "step")
 """Metrics that are in metrics.jsonl but not in the line of an evaluation."""
 REASONS = {
@@ -271,6 +269,7 @@ REASONS = {
 class TrainingProgress:
     """Show a run: `with TrainingProgress(consoles) as listener: …; listener(event)`.
 
+    On a terminal this is a bar with the newest pictures below, elsewhere a line an evaluation.
     The terminal is restored on any way out of the block.
 
     Args:

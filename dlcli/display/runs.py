@@ -1,4 +1,4 @@
-"""Learning curves: how the losses of a run, or of several, came down."""
+"""Training runs: learning curves, tables of runs, and the figures drawn while one happens."""
 
 from __future__ import annotations
 
@@ -172,8 +172,6 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-# -- Tables of training runs: what there is, what one was, what may go
-
 UNSHOWN = ("std_error", "images", "sentences")
 """Metrics that are part of another's cell, or of the signature."""
 
@@ -285,14 +283,12 @@ def _leaves(data: Mapping[str, Any], *, prefix: str) -> list[tuple[str, str]]:
     return found
 
 
-# -- The figures of a run, drawn while it happens: a listener for the engine's events
-
 SIDE = 28
 """Pixels of an image in a snapshot."""
 
 
 class RunFigures:
-    """Write `figures/` of each run it hears of.
+    """Write `figures/` of each run whose events it takes.
 
     `epoch-0010.png` are the pixels of a snapshot as they are, written at once; `snapshots.png`
     (these side by side) and `curves.png` are drawn when the run ends, from what is on disk, so

@@ -1,4 +1,4 @@
-"""How numbers are written, in one place: as many digits as their uncertainty allows."""
+"""How numbers are written, with as many digits as their uncertainty allows, and their tables."""
 
 from __future__ import annotations
 
@@ -112,8 +112,6 @@ def _at(value: float, place: int) -> str:
     return f"{round(value, place):.{max(0, place)}f}"
 
 
-# -- Tables of results: ruled on a terminal, elsewhere plain aligned lines that are easy to grep
-
 NUMERIC = re.compile(r"\(?[-+]?(\d[\d.,]*|inf)( ± [\d.]+\)?)?(e[-+]?\d+)?( ?%)?")
 GAP = "  "
 PADDING = 3
@@ -125,6 +123,8 @@ FOLDED = 16
 @dataclass(frozen=True)
 class ResultTable:
     """Rich renderable: columns and rows, and below them the signatures of the numbers.
+
+    Ruled on a terminal; elsewhere plain aligned lines that are easy to grep.
 
     Args:
         columns: names, with units: `test -ELBO (nats)`.

@@ -154,12 +154,6 @@ def _run_chains(
     return Annealed(log_weight, state, acceptance / steps, evaluations)
 
 
-# -- Bidirectional Monte Carlo: a lower and an upper bound on log p(x) for simulated images
-# Grosse, Ghahramani & Adams (2015), "Sandwiching the marginal likelihood using bidirectional Monte
-# Carlo". An image drawn from the model comes with one exact posterior sample, the latents that made
-# it. Annealing forwards from the prior bounds log p(x) from below, backwards from that sample from
-# above, each in expectation; the gap between them bounds the error of both.
-
 WIDE_NATS = 1.0
 """A gap between the bounds that leaves doubt whatever the weights look like."""
 SEVERITY: tuple[Verdict, ...] = ("trust", "doubt", "reject")
@@ -211,6 +205,11 @@ def sandwich(
     progress: CountCallback = no_progress,
 ) -> Sandwich:
     """Bound log p(x) of one image drawn from the model.
+
+    Grosse, Ghahramani & Adams (2015), "Sandwiching the marginal likelihood using bidirectional
+    Monte Carlo". Such an image comes with one exact posterior sample, the latents that made it.
+    Annealing forwards from the prior bounds log p(x) from below, backwards from that sample from
+    above, each in expectation; the gap between them bounds the error of both.
 
     Args:
         model: any model.

@@ -1,4 +1,4 @@
-"""Tables and sentences of `dl mc-estimate` and `dl kl`."""
+"""What `dl mc-estimate` and `dl kl` say and draw."""
 
 from __future__ import annotations
 
@@ -120,8 +120,6 @@ def _nats(value: float) -> str:
 def _k(value: float) -> str | None:
     return f"{value:.2f}" if math.isfinite(value) else None
 
-
-# -- Figures of `dl mc-estimate` (error against samples) and `dl kl` (both densities)
 
 DENSITY_POINTS = 400
 

@@ -1,12 +1,11 @@
-"""Hamiltonian Monte Carlo in the latents of p(z) p(x | z)^β, many chains and images at once.
+"""Hamiltonian Monte Carlo in the latents of p(z) p(x | z)^β, and its schedule for annealing.
 
-The Hamiltonian is split (Shahbaba, Lan, Johnson & Neal 2014, "Split Hamiltonian Monte Carlo"): the
-motion under the reference Gaussian is a rotation, solved exactly, and the decoder's departure from
-it kicks the momentum before and after. A Metropolis step makes the move exact for any decoder; for
-a Gaussian posterior nothing is left to reject. The plain leapfrog, with the same axes, needed 2 to
-5 times the gradients at D = 200 for the same spread of annealing weights.
+`choose_schedule` picks temperatures, moves and their size from a pilot run (`run_pilot`);
+`transition` makes one move, of many chains and images at once, in the axes of a Gaussian picture
+of each posterior (`Reference`).
 
-Shapes: `B` images, `K` chains an image, `D` latent dimensions.
+Shapes: `B` images, `K` chains an image, `D` latent dimensions, `M` pixels, `P` pilot stages, `T`
+temperatures.
 """
 
 from __future__ import annotations
@@ -26,285 +25,6 @@ from dlcli.evidence.models import (
     log_prior,
     standard_normal,
 )
-
-# -- A Gaussian picture of each posterior, in whose axes the chains move
-# At the posterior mode the likelihood is taken for a Gaussian with curvatures λ along orthogonal
-# axes. In these axes the prior is unchanged and p(z) p(x | z)^β is nearly a Gaussian of precision
-# 1 + βλ_i along axis i, so its motion can be solved exactly and only the difference need be
-# integrated in steps.
-#
-# Shapes: `B` images, `K` chains an image, `D` latent dimensions, `M` pixels.
-
-
-@dataclass(frozen=True, eq=False)
-class Reference:
-    """log p(x | V u) ≈ const + slope·u − ½ Σ λ_i u_i².
-
-    Args:
-        axes: orthonormal columns V, (B, D, D): z = V u.
-        curvatures: λ ≥ 0, (B, D).
-        slope: (B, D).
-    """
-
-    axes: Tensor
-    curvatures: Tensor
-    slope: Tensor
-
-    def widths(self, beta: float) -> Tensor:
-        """Return the standard deviations along the axes of N(u; 0, I) p(x | V u)^β: (B, D)."""
-        return (1 + beta * self.curvatures).rsqrt()
-
-    def to_axes(self, z: Tensor) -> Tensor:
-        """Return u = Vᵀz: (K, B, D) → (K, B, D)."""
-        return _rotate(z, self.axes)
-
-    def from_axes(self, u: Tensor) -> Tensor:
-        """Return z = V u: (K, B, D) → (K, B, D)."""
-        return _rotate(u, self.axes.mT)
-
-
-def find_reference(model: LatentModel, x: Tensor, *, generator: torch.Generator) -> Reference:
-    """Fit the reference at the highest of three climbed modes of each image.
-
-    Raises:
-        RunFailed: the decoder returned NaN.
-    """
-    modes = find_modes(model, x, generator=generator, starts=3)
-    height = log_likelihood(model, x, modes) + log_prior(modes)
-    mode = modes[height.argmax(0), torch.arange(x.shape[0], device=model.device)]
-    values, axes = torch.linalg.eigh(curvature(model, x, mode))
-    curvatures = (values - 1).clamp_min(0)
-    # At the mode the likelihood's gradient balances the prior's: slope − λ u = u.
-    u = (mode.double()[:, None] @ axes)[:, 0]
-    slope = u * (1 + curvatures)
-    return Reference(axes.to(model.dtype), curvatures.to(model.dtype), slope.to(model.dtype))
-
-
-@dataclass(frozen=True, eq=False)
-class RotatedModel:
-    """A model seen in a reference's axes: same prior, same evidence."""
-
-    model: LatentModel
-    reference: Reference
-
-    def log_likelihood_and_gradient(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Return log p(x | V u), (K, B), and its gradient in u, (K, B, D).
-
-        Raises:
-            RunFailed: the decoder returned NaN.
-        """
-        z = self.reference.from_axes(u)
-        value, gradient = log_likelihood_and_gradient(self.model, x, z)
-        return value, self.reference.to_axes(gradient)
-
-
-def _rotate(rows: Tensor, matrix: Tensor) -> Tensor:
-    if matrix.shape[0] == 1:
-        return rows @ matrix[0]
-    return torch.einsum("kbd,bde->kbe", rows, matrix)
-
-
-JITTER = 0.2
-"""Every chain's angle varies by this share either way, which breaks periodic orbits."""
-
-
-@dataclass(frozen=True, eq=False)
-class State:
-    """Where the chains are, and what the decoder says there.
-
-    Args:
-        u: the latents in the reference's axes, (K, B, D).
-        log_likelihood: log p(x | V u), (K, B).
-        gradient: its gradient in u, (K, B, D).
-    """
-
-    u: Tensor
-    log_likelihood: Tensor
-    gradient: Tensor
-
-
-def state_at(rotated: RotatedModel, x: Tensor, u: Tensor) -> State:
-    """Evaluate the decoder at u, (K, B, D)."""
-    return State(u, *rotated.log_likelihood_and_gradient(x, u))
-
-
-def transition(
-    rotated: RotatedModel,
-    x: Tensor,
-    state: State,
-    *,
-    beta: float,
-    angle: Tensor,
-    steps: int,
-    generator: torch.Generator,
-) -> tuple[State, Tensor]:
-    """Make one Metropolis-corrected move that leaves N(u; 0, I) p(x | V u)^β as it is.
-
-    Args:
-        rotated: any model, in a reference's axes.
-        x: (B, M).
-        state: where the chains are.
-        beta: inverse temperature, 0 to 1.
-        angle: radians that a step turns the reference's motion by, (B, 1).
-        steps: gradient evaluations of the move.
-        generator: the only source of randomness.
-
-    Returns:
-        The new state, and the acceptance probabilities, (K, B).
-    """
-    K, B, _ = state.u.shape
-    reference = rotated.reference
-    width = reference.widths(beta)
-    center = beta * reference.slope * width.square()
-    momentum = standard_normal(rotated.model, tuple(state.u.shape), generator=generator)
-    uniform = torch.rand(2, K, B, generator=generator, dtype=momentum.dtype).to(momentum.device)
-    turn = angle * (1 - JITTER + 2 * JITTER * uniform[0, ..., None])  # (K, B, 1)
-    cosine, sine, kick = turn.cos(), turn.sin(), turn * (beta * width)
-    u, value, gradient = state.u, state.log_likelihood, state.gradient
-    start = momentum.square().sum(-1)
-    momentum = momentum.addcmul(kick, _residual(rotated, u, gradient), value=0.5)
-    for i in range(steps):
-        offset = (u - center) / width
-        u = torch.addcmul(center, width, (cosine * offset).addcmul_(sine, momentum))
-        momentum = (cosine * momentum).addcmul_(sine, offset, value=-1)
-        value, gradient = rotated.log_likelihood_and_gradient(x, u)
-        half = 0.5 if i == steps - 1 else 1.0
-        momentum = momentum.addcmul_(kick, _residual(rotated, u, gradient), value=half)
-    energy = start - momentum.square().sum(-1) + (state.u + u).mul_(state.u - u).sum(-1)
-    gain = 0.5 * energy + beta * (value - state.log_likelihood)
-    probability = gain.exp().clamp_max(1.0).nan_to_num(0.0)
-    taken = uniform[1] < probability
-    moved = State(
-        torch.where(taken[..., None], u, state.u),
-        torch.where(taken, value, state.log_likelihood),
-        torch.where(taken[..., None], gradient, state.gradient),
-    )
-    return moved, probability
-
-
-def _residual(rotated: RotatedModel, u: Tensor, gradient: Tensor) -> Tensor:
-    """Return the likelihood's gradient beyond the reference's slope − λu."""
-    reference = rotated.reference
-    return torch.addcmul(gradient - reference.slope, reference.curvatures, u)
-
-
-# -- A pilot run of annealing: how long is the path, how far do moves carry, how large may they be?
-# A few chains anneal in strides of half a standard deviation of log p(x | z), tuning the angle of
-# their moves on the way. Nothing of theirs enters an estimate, so that the weights of the main run,
-# which uses what they learnt, stay exactly unbiased.
-#
-# Shapes: `B` images, `D` latent dimensions, `P` pilot stages.
-
-CHAINS = 32
-MOVES = 4
-STRIDE = 0.5
-"""How far a stage moves β, in standard deviations of log p(x | z)."""
-MOST_STAGES = 2000
-ACCEPTANCE = 0.75
-MOST_CORRELATION = 0.98
-"""No more can be told by 32 chains; τ = 99."""
-
-
-@dataclass(frozen=True, eq=False)
-class Pilot:
-    """What the pilot run saw at its stages.
-
-    Args:
-        steps: gradient evaluations a move.
-        betas: (P,), rising from 0 to 1, float64.
-        spreads: sd of log p(x | z) over chains, the root mean square over images, (P,).
-        angles: radians a step turns, tuned to 75% acceptance, (P, B, 1).
-        correlation: of log p(x | z) before and after a move, averaged over the path.
-        evaluations: decoder evaluations spent an image.
-    """
-
-    steps: int
-    betas: Tensor
-    spreads: Tensor
-    angles: Tensor
-    correlation: float
-    evaluations: int
-
-    @property
-    def stuck(self) -> bool:
-        """Whether the chains hardly moved, and all that can be said of τ is that it is long."""
-        return self.correlation >= MOST_CORRELATION
-
-    @property
-    def inefficiency(self) -> float:
-        """τ = (1 + r)/(1 − r): moves that one independent sample costs."""
-        return (1 + self.correlation) / (1 - self.correlation)
-
-
-def run_pilot(
-    model: LatentModel,
-    x: Tensor,
-    *,
-    reference: Reference,
-    steps: int,
-    generator: torch.Generator,
-) -> Pilot:
-    """Anneal a few chains from the prior to the posterior.
-
-    Raises:
-        RunFailed: the decoder returned NaN, or 2,000 stages do not reach β = 1.
-    """
-    B, D = x.shape[0], model.latent_dim
-    rotated = RotatedModel(model, reference)
-    state = state_at(rotated, x, standard_normal(model, (CHAINS, B, D), generator=generator))
-    # A trajectory longer than a quarter of a period comes back towards where it started.
-    longest = 0.5 * math.pi / steps
-    angle = torch.full((B, 1), longest, dtype=model.dtype, device=model.device)
-    betas, spreads, angles, correlations = [0.0], [_spread(state)], [angle], []
-    while betas[-1] < 1.0:
-        if len(betas) > MOST_STAGES:
-            raise _stuck(model, beta=betas[-1])
-        beta = min(1.0, betas[-1] + STRIDE / max(spreads[-1], 1e-12))
-        for _ in range(MOVES):
-            before = state.log_likelihood
-            state, accepted = transition(
-                rotated, x, state, beta=beta, angle=angle, steps=steps, generator=generator
-            )
-            angle = angle * torch.exp(0.5 * (accepted.mean(0)[:, None] - ACCEPTANCE))
-            angle = angle.clamp_max(longest)
-        betas.append(beta)
-        spreads.append(_spread(state))
-        angles.append(angle)
-        correlations.append(_correlation(before, state.log_likelihood))
-    return Pilot(
-        steps=steps,
-        betas=torch.tensor(betas, dtype=torch.float64),
-        spreads=torch.tensor(spreads, dtype=torch.float64),
-        angles=torch.stack(angles),
-        correlation=min(MOST_CORRELATION, max(0.0, sum(correlations) / len(correlations))),
-        evaluations=CHAINS * (1 + (len(betas) - 1) * MOVES * steps),
-    )
-
-
-def _stuck(model: LatentModel, *, beta: float) -> RunFailed:
-    return RunFailed(
-        f"The annealing pilot of '{model.name}' is at β = {beta:.3g} after {MOST_STAGES} stages.",
-        hint="The likelihood is too peaked to anneal; use another estimator.",
-    )
-
-
-def _spread(state: State) -> float:
-    return float(state.log_likelihood.double().var(0).mean().sqrt())
-
-
-def _correlation(before: Tensor, after: Tensor) -> float:
-    a, b = before - before.mean(0), after - after.mean(0)
-    size = (a.square().sum(0) * b.square().sum(0)).sqrt().clamp_min(1e-30)
-    return float(((a * b).sum(0) / size).mean())
-
-
-# -- A schedule of temperatures for annealing, chosen from a pilot run and then frozen
-# Annealing from the prior to the posterior along p(z) p(x | z)^β over T temperatures gives
-# log-weights of variance about L² τ/T, and half that is lost on average: L = ∫ sd_β(log p(x | z))
-# dβ is the path's thermodynamic length and τ the autocorrelation time of the moves. Spending equal
-# length on every step is optimal (Gelman & Meng 1998; Grosse, Maddison & Salakhutdinov 2013).
-#
-# Shapes: `B` images, `D` latent dimensions, `P` pilot stages, `T` temperatures.
 
 FEWEST_TEMPERATURES = 200
 STEP_CHOICES = (1, 2, 4, 8)
@@ -369,6 +89,12 @@ def choose_schedule(
     most: int = 3000,
 ) -> Schedule:
     """Choose temperatures, moves and their size for a batch of images.
+
+    Annealing from the prior to the posterior along p(z) p(x | z)^β over T temperatures gives
+    log-weights of variance about L² τ/T, and half that is lost on average: L = ∫ sd_β(log p(x | z))
+    dβ is the path's thermodynamic length and τ the autocorrelation time of the moves. Spending
+    equal length on every step is optimal (Gelman & Meng 1998; Grosse, Maddison & Salakhutdinov
+    2013).
 
     Args:
         model: any model.
@@ -453,3 +179,274 @@ def _arc_length(pilot: Pilot) -> tuple[Tensor, Tensor]:
     density = interpolate(grid, betas, smooth).exp()
     arcs = 0.5 * (density[1:] + density[:-1]) * grid.diff()
     return grid, torch.cat([torch.zeros(1, dtype=torch.float64), arcs.cumsum(0)])
+
+
+CHAINS = 32
+MOVES = 4
+STRIDE = 0.5
+"""How far a stage moves β, in standard deviations of log p(x | z)."""
+MOST_STAGES = 2000
+ACCEPTANCE = 0.75
+MOST_CORRELATION = 0.98
+"""No more can be told by 32 chains; τ = 99."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pilot:
+    """What the pilot run saw at its stages.
+
+    Args:
+        steps: gradient evaluations a move.
+        betas: (P,), rising from 0 to 1, float64.
+        spreads: sd of log p(x | z) over chains, the root mean square over images, (P,).
+        angles: radians a step turns, tuned to 75% acceptance, (P, B, 1).
+        correlation: of log p(x | z) before and after a move, averaged over the path.
+        evaluations: decoder evaluations spent an image.
+    """
+
+    steps: int
+    betas: Tensor
+    spreads: Tensor
+    angles: Tensor
+    correlation: float
+    evaluations: int
+
+    @property
+    def stuck(self) -> bool:
+        """Whether the chains hardly moved, and all that can be said of τ is that it is long."""
+        return self.correlation >= MOST_CORRELATION
+
+    @property
+    def inefficiency(self) -> float:
+        """τ = (1 + r)/(1 − r): moves that one independent sample costs."""
+        return (1 + self.correlation) / (1 - self.correlation)
+
+
+def run_pilot(
+    model: LatentModel,
+    x: Tensor,
+    *,
+    reference: Reference,
+    steps: int,
+    generator: torch.Generator,
+) -> Pilot:
+    """Anneal a few chains from the prior to the posterior.
+
+    They go in strides of half a standard deviation of log p(x | z), and the angle of their moves is
+    tuned on the way. Nothing of theirs enters an estimate, so that the weights of the main run,
+    which uses what they learnt, stay exactly unbiased.
+
+    Raises:
+        RunFailed: the decoder returned NaN, or 2,000 stages do not reach β = 1.
+    """
+    B, D = x.shape[0], model.latent_dim
+    rotated = RotatedModel(model, reference)
+    state = state_at(rotated, x, standard_normal(model, (CHAINS, B, D), generator=generator))
+    # A trajectory longer than a quarter of a period comes back towards where it started.
+    longest = 0.5 * math.pi / steps
+    angle = torch.full((B, 1), longest, dtype=model.dtype, device=model.device)
+    betas, spreads, angles, correlations = [0.0], [_spread(state)], [angle], []
+    while betas[-1] < 1.0:
+        if len(betas) > MOST_STAGES:
+            raise _stuck(model, beta=betas[-1])
+        beta = min(1.0, betas[-1] + STRIDE / max(spreads[-1], 1e-12))
+        for _ in range(MOVES):
+            before = state.log_likelihood
+            state, accepted = transition(
+                rotated, x, state, beta=beta, angle=angle, steps=steps, generator=generator
+            )
+            angle = angle * torch.exp(0.5 * (accepted.mean(0)[:, None] - ACCEPTANCE))
+            angle = angle.clamp_max(longest)
+        betas.append(beta)
+        spreads.append(_spread(state))
+        angles.append(angle)
+        correlations.append(_correlation(before, state.log_likelihood))
+    return Pilot(
+        steps=steps,
+        betas=torch.tensor(betas, dtype=torch.float64),
+        spreads=torch.tensor(spreads, dtype=torch.float64),
+        angles=torch.stack(angles),
+        correlation=min(MOST_CORRELATION, max(0.0, sum(correlations) / len(correlations))),
+        evaluations=CHAINS * (1 + (len(betas) - 1) * MOVES * steps),
+    )
+
+
+def _stuck(model: LatentModel, *, beta: float) -> RunFailed:
+    return RunFailed(
+        f"The annealing pilot of '{model.name}' is at β = {beta:.3g} after {MOST_STAGES} stages.",
+        hint="The likelihood is too peaked to anneal; use another estimator.",
+    )
+
+
+def _spread(state: State) -> float:
+    return float(state.log_likelihood.double().var(0).mean().sqrt())
+
+
+def _correlation(before: Tensor, after: Tensor) -> float:
+    a, b = before - before.mean(0), after - after.mean(0)
+    size = (a.square().sum(0) * b.square().sum(0)).sqrt().clamp_min(1e-30)
+    return float(((a * b).sum(0) / size).mean())
+
+
+JITTER = 0.2
+"""Every chain's angle varies by this share either way, which breaks periodic orbits."""
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Where the chains are, and what the decoder says there.
+
+    Args:
+        u: the latents in the reference's axes, (K, B, D).
+        log_likelihood: log p(x | V u), (K, B).
+        gradient: its gradient in u, (K, B, D).
+    """
+
+    u: Tensor
+    log_likelihood: Tensor
+    gradient: Tensor
+
+
+def state_at(rotated: RotatedModel, x: Tensor, u: Tensor) -> State:
+    """Evaluate the decoder at u, (K, B, D)."""
+    return State(u, *rotated.log_likelihood_and_gradient(x, u))
+
+
+def transition(
+    rotated: RotatedModel,
+    x: Tensor,
+    state: State,
+    *,
+    beta: float,
+    angle: Tensor,
+    steps: int,
+    generator: torch.Generator,
+) -> tuple[State, Tensor]:
+    """Make one Metropolis-corrected move that leaves N(u; 0, I) p(x | V u)^β as it is.
+
+    The Hamiltonian is split (Shahbaba, Lan, Johnson & Neal 2014, "Split Hamiltonian Monte Carlo"):
+    the motion under the reference Gaussian is a rotation, solved exactly, and the decoder's
+    departure from it kicks the momentum before and after. A Metropolis step makes the move exact
+    for any decoder; for a Gaussian posterior nothing is left to reject. The plain leapfrog, with
+    the same axes, needed 2 to 5 times the gradients at D = 200 for the same spread of annealing
+    weights.
+
+    Args:
+        rotated: any model, in a reference's axes.
+        x: (B, M).
+        state: where the chains are.
+        beta: inverse temperature, 0 to 1.
+        angle: radians that a step turns the reference's motion by, (B, 1).
+        steps: gradient evaluations of the move.
+        generator: the only source of randomness.
+
+    Returns:
+        The new state, and the acceptance probabilities, (K, B).
+    """
+    K, B, _ = state.u.shape
+    reference = rotated.reference
+    width = reference.widths(beta)
+    center = beta * reference.slope * width.square()
+    momentum = standard_normal(rotated.model, tuple(state.u.shape), generator=generator)
+    uniform = torch.rand(2, K, B, generator=generator, dtype=momentum.dtype).to(momentum.device)
+    turn = angle * (1 - JITTER + 2 * JITTER * uniform[0, ..., None])  # (K, B, 1)
+    cosine, sine, kick = turn.cos(), turn.sin(), turn * (beta * width)
+    u, value, gradient = state.u, state.log_likelihood, state.gradient
+    start = momentum.square().sum(-1)
+    momentum = momentum.addcmul(kick, _residual(rotated, u, gradient), value=0.5)
+    for i in range(steps):
+        offset = (u - center) / width
+        u = torch.addcmul(center, width, (cosine * offset).addcmul_(sine, momentum))
+        momentum = (cosine * momentum).addcmul_(sine, offset, value=-1)
+        value, gradient = rotated.log_likelihood_and_gradient(x, u)
+        half = 0.5 if i == steps - 1 else 1.0
+        momentum = momentum.addcmul_(kick, _residual(rotated, u, gradient), value=half)
+    energy = start - momentum.square().sum(-1) + (state.u + u).mul_(state.u - u).sum(-1)
+    gain = 0.5 * energy + beta * (value - state.log_likelihood)
+    probability = gain.exp().clamp_max(1.0).nan_to_num(0.0)
+    taken = uniform[1] < probability
+    moved = State(
+        torch.where(taken[..., None], u, state.u),
+        torch.where(taken, value, state.log_likelihood),
+        torch.where(taken[..., None], gradient, state.gradient),
+    )
+    return moved, probability
+
+
+def _residual(rotated: RotatedModel, u: Tensor, gradient: Tensor) -> Tensor:
+    """Return the likelihood's gradient beyond the reference's slope − λu."""
+    reference = rotated.reference
+    return torch.addcmul(gradient - reference.slope, reference.curvatures, u)
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """log p(x | V u) ≈ const + slope·u − ½ Σ λ_i u_i²: a Gaussian picture of each posterior.
+
+    At the posterior mode the likelihood is taken for a Gaussian with curvatures λ along orthogonal
+    axes. In these axes the prior is unchanged and p(z) p(x | z)^β is nearly a Gaussian of precision
+    1 + βλ_i along axis i, so its motion can be solved exactly and only the difference need be
+    integrated in steps.
+
+    Args:
+        axes: orthonormal columns V, (B, D, D): z = V u.
+        curvatures: λ ≥ 0, (B, D).
+        slope: (B, D).
+    """
+
+    axes: Tensor
+    curvatures: Tensor
+    slope: Tensor
+
+    def widths(self, beta: float) -> Tensor:
+        """Return the standard deviations along the axes of N(u; 0, I) p(x | V u)^β: (B, D)."""
+        return (1 + beta * self.curvatures).rsqrt()
+
+    def to_axes(self, z: Tensor) -> Tensor:
+        """Return u = Vᵀz: (K, B, D) → (K, B, D)."""
+        return _rotate(z, self.axes)
+
+    def from_axes(self, u: Tensor) -> Tensor:
+        """Return z = V u: (K, B, D) → (K, B, D)."""
+        return _rotate(u, self.axes.mT)
+
+
+def find_reference(model: LatentModel, x: Tensor, *, generator: torch.Generator) -> Reference:
+    """Fit the reference at the highest of three climbed modes of each image.
+
+    Raises:
+        RunFailed: the decoder returned NaN.
+    """
+    modes = find_modes(model, x, generator=generator, starts=3)
+    height = log_likelihood(model, x, modes) + log_prior(modes)
+    mode = modes[height.argmax(0), torch.arange(x.shape[0], device=model.device)]
+    values, axes = torch.linalg.eigh(curvature(model, x, mode))
+    curvatures = (values - 1).clamp_min(0)
+    # At the mode the likelihood's gradient balances the prior's: slope − λ u = u.
+    u = (mode.double()[:, None] @ axes)[:, 0]
+    slope = u * (1 + curvatures)
+    return Reference(axes.to(model.dtype), curvatures.to(model.dtype), slope.to(model.dtype))
+
+
+@dataclass(frozen=True, eq=False)
+class RotatedModel:
+    """A model seen in a reference's axes: same prior, same evidence."""
+
+    model: LatentModel
+    reference: Reference
+
+    def log_likelihood_and_gradient(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log p(x | V u), (K, B), and its gradient in u, (K, B, D).
+
+        Raises:
+            RunFailed: the decoder returned NaN.
+        """
+        z = self.reference.from_axes(u)
+        value, gradient = log_likelihood_and_gradient(self.model, x, z)
+        return value, self.reference.to_axes(gradient)
+
+
+def _rotate(rows: Tensor, matrix: Tensor) -> Tensor:
+    if matrix.shape[0] == 1:
+        return rows @ matrix[0]
+    return torch.einsum("kbd,bde->kbe", rows, matrix)

@@ -1,8 +1,9 @@
 """What the estimators ask of a model: p(x, z) = N(z; 0, I_D) · p(x | z), through one Protocol.
 
-A linear-Gaussian model, a random decoder and a trained VAE's decoder enter alike.
+Two models stand here: `LinearGaussian`, whose every answer is exact, and `BernoulliDecoder`, around
+any callable from latents to logits: a random network (`random_decoder`) or a trained VAE's decoder.
 
-Shapes: `B` images, `K` latent points an image, `D` latent dimensions, `M` pixels.
+Shapes: `B` images, `K` latent points an image, `N` rows, `D` latent dimensions, `M` pixels.
 """
 
 from __future__ import annotations
@@ -131,18 +132,13 @@ def _refuse_nan(model: LatentModel, value: Tensor) -> None:
         )
 
 
-# -- The exactly solvable model: x = W z + ε, z ~ N(0, I_D), ε ~ N(0, σ² I_M)
-# Everything an estimator must guess is known here in closed form: log p(x), the posterior, its
-# divergence from the prior and the second moment of the weights. The likelihood depends on x and z
-# only through b = Wᵀx/σ² and A = WᵀW/σ² (D numbers and a D×D matrix), so a million latent points
-# cost no product with the 784 pixels.
-#
-# Shapes: `B` images, `K` latent points an image, `D` latent dimensions, `M` pixels.
-
-
 @dataclass(frozen=True, eq=False)
 class LinearGaussian:
-    """x = W z + ε with exact answers to every question of this room.
+    """x = W z + ε with z ~ N(0, I_D), ε ~ N(0, σ² I_M), and exact answers to every question.
+
+    Known in closed form: log p(x), the posterior, its divergence from the prior and the second
+    moment of the weights. The likelihood depends on x and z only through b = Wᵀx/σ² and A = WᵀW/σ²
+    (D numbers and a D×D matrix), so a million latent points cost no product with the 784 pixels.
 
     Args:
         weight: W, (M, D).
@@ -273,12 +269,6 @@ def random_linear_gaussian(
     weight = torch.randn(pixels, latent_dim, generator=generator, dtype=torch.float64)
     return LinearGaussian((weight / math.sqrt(latent_dim)).to(dtype), noise_variance)
 
-
-# -- Decoders whose pixels are Bernoulli (or continuous Bernoulli): f_θ(z) gives a logit a pixel
-# The decoder is any callable from latents to logits: a random network here, a trained VAE's decoder
-# elsewhere.
-#
-# Shapes: `B` images, `K` latent points an image, `N` rows, `D` latent dimensions, `M` pixels.
 
 PixelLikelihood = Literal["bernoulli", "continuous-bernoulli"]
 

@@ -68,9 +68,6 @@ def test_densities_integrate_to_one(drawn: list[dict], tmp_path: Path):
     assert (tmp_path / "kl.svg").stat().st_size > 1000
 
 
-# -- What `dl mc-estimate` and `dl kl` say in words
-
-
 @pytest.fixture(scope="module")
 def evidence_words_found() -> McEstimate:
     config = EvidenceConfig(

@@ -85,9 +85,6 @@ def test_lists_that_do_not_fit_are_refused():
         run_kl(KlConfig(mu_q=(0.0, 0.0, 0.0), sigma_p=(1.0, 2.0)))
 
 
-# -- The closed form where one law is far narrower than the other
-
-
 def scalar(value: float) -> Tensor:
     return torch.tensor([value], dtype=torch.float64)
 

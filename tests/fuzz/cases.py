@@ -55,9 +55,8 @@ def workshop(folder: Path) -> None:
     dl_json(*TRAIN, "--out", str(folder / "sound/vae"))
     write_run(folder / "sound/nmt")
     for kind in ("vae", "nmt"):
-        dl_json(
-            "runs", "export", str(folder / "sound" / kind), "--out", str(folder / f"sound/{kind}-x")
-        )
+        sound = str(folder / "sound" / kind)
+        dl_json("runs", "export", sound, "--out", f"{sound}-x")
         for name in (kind, f"{kind}-x"):
             shutil.copytree(folder / "sound" / name, folder / name)
     write_tsv(folder / "sound/toy.tsv", count=60)
@@ -109,16 +108,10 @@ def _changed_state(state: dict[str, Any], noise: random.Random) -> dict[str, Any
         return found if isinstance(found, dict) else {"model": found}
     weights = dict(state["model"])
     name = noise.choice(list(weights))
-    weights[name] = noise.choice(
-        [
-            weights[name].double(),
-            weights[name].flatten(),
-            torch.empty(0),
-            torch.full_like(weights[name], float("nan")),
-            weights[name].to(torch.complex64),
-            torch.zeros(1).expand(10**6, 10**6),
-        ]
-    )
+    weight = weights[name]
+    other = [weight.double(), weight.flatten(), weight.to(torch.complex64), torch.empty(0)]
+    giant = torch.zeros(1).expand(10**6, 10**6)
+    weights[name] = noise.choice([*other, torch.full_like(weight, float("nan")), giant])
     return {**state, "model": weights}
 
 
@@ -176,9 +169,8 @@ def corpus(noise: random.Random) -> list[str]:
                 "utf-8", "replace"
             )
         if name.endswith(".gz"):
-            data = (
-                gzip.compress(data) if noise.random() < 0.5 else mangled(gzip.compress(data), noise)
-            )
+            data = gzip.compress(data)
+            data = data if noise.random() < 0.5 else mangled(data, noise)
         Path(name).write_bytes(data)
     return ["data", "show", shape if "," in shape else f"./{shape}", "--n", "2", "--json"]
 
@@ -194,18 +186,8 @@ def alignment(noise: random.Random) -> list[str]:
     _write_lines("pairs.txt", rows, noise)
     _write_lines("gold.txt", gold[: noise.choice([count, count, count - 1])], noise)
     more = noise.choice([[], ["--shift"], ["--gold-index", "1"], ["--text", "running"]])
-    return [
-        "nmt",
-        "align",
-        "--run",
-        "sound/nmt",
-        "--pairs",
-        "pairs.txt",
-        "--gold",
-        "gold.txt",
-        *more,
-        "--json",
-    ]
+    files = ["--run", "sound/nmt", "--pairs", "pairs.txt", "--gold", "gold.txt"]
+    return ["nmt", "align", *files, *more, "--json"]
 
 
 def text(noise: random.Random) -> list[str]:

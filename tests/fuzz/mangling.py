@@ -7,20 +7,7 @@ import random
 from typing import Any
 
 NUMBERS = ["0", "-1", "1", "3", "-0", "007", "1e3", "1e999", "nan", "-inf", "2.5", "9" * 20, "0x10"]
-LETTERS = [
-    "a",
-    "Z",
-    "é",
-    "e\u0301",
-    "ß",
-    "œ",
-    "中",
-    "🙂",
-    "👩\u200d👩",
-    "\u202e",
-    "\u200b",
-    "\u2028",
-]
+LETTERS = ["a", "Z", "é", "ß", "œ", "中", "🙂", "e\u0301", "👩\u200d👩"]
 SIGNS = [
     "\x00",
     "\x1b[2J",
@@ -29,31 +16,29 @@ SIGNS = [
     "\n",
     "\ufeff",
     "\ufffd",
+    "\u202e",
+    "\u200b",
+    "\u2028",
     "'",
     '"',
     "\\",
-    "%s",
-    "{}",
-    "$HOME",
 ]
-MARKS = [
-    "-",
-    "--",
-    "|||",
-    "▁",
-    "<unk>",
-    "</s>",
-    "...",
-    "a=b",
-    "=",
-    ",",
-    ";",
-    "~",
-    "../..",
-    "/",
-    "*",
+MARKS = ["-", "--", "|||", "▁", "<unk>", "</s>", "...", "a=b", "=", ",", ";", "~", "../..", "/"]
+SHELL = ["%s", "{}", "$HOME", "*"]
+WORDS = [
+    *NUMBERS,
+    *LETTERS,
+    *SIGNS,
+    *MARKS,
+    *SHELL,
+    "",
+    " ",
+    "none",
+    "null",
+    "true",
+    "no",
+    "latest",
 ]
-WORDS = [*NUMBERS, *LETTERS, *SIGNS, *MARKS, "", " ", "none", "null", "true", "no", "latest"]
 CHUNKS = [b"", b"\x00", b"\xff\xfe", b"\xef\xbb\xbf", b"\xc3\x28", b"\xed\xa0\x80", b"\r\n", b"\t"]
 
 
@@ -149,8 +134,7 @@ def settings_text(tree: dict[str, Any], noise: random.Random) -> str:
     text = json.dumps(tree) if noise.random() < 0.3 else yaml.safe_dump(tree)
     lines = text.splitlines()
     place = noise.randrange(len(lines))
-    extra = noise.choice(
-        ["&a", "*a", "!!python/name:os.system", "<<: *a", "- ", "? ", "[", "{", "%"]
-    )
+    marks = ["&a", "*a", "!!python/name:os.system", "<<: *a", "- ", "? ", "[", "{", "%"]
+    extra = noise.choice(marks)
     lines[place] = noise.choice([extra, lines[place] + extra, extra + lines[place]])
     return "\n".join(lines)
