@@ -59,9 +59,12 @@ def test_it_goes_on_with_what_is_done(tmp_path: Path) -> None:
     ("words", "message"),
     [
         (["--ratios", "1"], "--ratios 1 compare nothing"),
+        (["--ratios", "1", "1"], "--ratios 1 1 compare nothing"),
         (["--ratios", "1", "2"], "--ratios 1 2 compare nothing"),
         (["--teacher-forcing", "0.5"], "sets the teacher-forcing ratio itself"),
+        (["--teacher-forcing-end", "0.5"], "sets the teacher-forcing ratio itself"),
         (["--patience", "2"], "--patience"),
+        (["--max-minutes", "2"], "--max-minutes"),
         (["--bins", "9", "3"], "--bins 9 3"),
         (["--plot", "x.bmp"], "x.bmp"),
     ],
@@ -155,19 +158,6 @@ def test_what_cannot_be_is_said_in_a_sentence(words: list[str], code: int, messa
     error = error_of(done)
     assert message in error["message"]
     assert error["hint"]
-
-
-def test_a_corpus_of_one_line_is_said_in_a_sentence() -> None:
-    done = dl(*nmt_train(count=1), "--out", "run", "--json")
-    assert done.exit_code == 1
-    assert error_of(done)["hint"]
-    assert not Path("run").exists()
-
-
-def test_a_vocabulary_beyond_the_corpus_is_shrunk_with_a_notice() -> None:
-    done = dl(*nmt_train(), "--vocabulary", "9000", "--out", "run")
-    assert done.exit_code == 0
-    assert "instead of 9000" in done.stderr
 
 
 def test_the_grammar_recommends_its_own_settings() -> None:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from dlcli.errors import UsageFault
 from dlcli.nmt.attention import AttentionMap, merge, piece_axis, pieces_of, word_axis
 from dlcli.nmt.config import SearchConfig
 from dlcli.nmt.tokenizer import BOS, EOS, UNK, Piece, Words
@@ -89,40 +87,12 @@ def test_its_own_translation_is_the_best_one(translator: Translator) -> None:
     assert "beam:2" in found.signature
 
 
-def test_three_dots_are_a_word(translator: Translator) -> None:
-    found = translator.attend("The agreement ...", config=SHORT)
-    assert found.source == ("The", "agreement", "...", "</s>")
-
-
 @pytest.mark.parametrize("text", ["🙂", "שלום עולם", "\x00The\x00cat", "\u200b"])
 def test_any_text_has_a_map(translator: Translator, text: str) -> None:
     found = translator.attend(text, text, config=SHORT)
     assert np.allclose(found.matrix.sum(axis=1), 1)
     assert found.matrix.shape == (len(found.target), len(found.source))
     translator.attend(text, config=SHORT)
-
-
-@pytest.mark.parametrize(
-    ("text", "target", "message"),
-    [
-        ("", None, "The sentence has no words"),
-        ("\x00 ", None, "The sentence has no words"),
-        ("cat", " ", "The translation has no words"),
-        ("cat " * 5000, None, r"The sentence has [\d,]+ tokens, and attention is drawn"),
-        ("cat", "chat " * 5000, "The translation has"),
-    ],
-)
-def test_too_little_or_too_much_is_refused(
-    translator: Translator, text: str, target: str | None, message: str
-) -> None:
-    with pytest.raises(UsageFault, match=message):
-        translator.attend(text, target)
-
-
-def test_a_model_without_attention_is_refused(tmp_path: Path) -> None:
-    translator = Translator(tiny_trained(tmp_path / "none", attention="none"))
-    with pytest.raises(UsageFault, match="--attention none"):
-        translator.attend(SOURCE)
 
 
 def test_what_the_vocabulary_cannot_spell_is_said(word_translator: Translator) -> None:

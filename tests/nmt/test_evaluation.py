@@ -10,18 +10,14 @@ from typing import Any
 import pytest
 import sacrebleu
 
-from dlcli.data.sentences import Pairs
 from dlcli.engine.config import resolve
-from dlcli.errors import ConfigError, DataError, UsageFault
 from dlcli.nmt import evaluation as nmt_evaluation
 from dlcli.nmt.config import NmtEvalConfig
 from dlcli.nmt.evaluation import (
     Parallel,
-    check_same_direction,
     compare_evaluations,
     evaluate,
     load_parallel,
-    parallel_files,
 )
 from dlcli.nmt.text import moses_available, moses_version
 from dlcli.nmt.trained import Trained
@@ -124,23 +120,6 @@ def test_two_translators_beside_each_other(trained: Trained) -> None:
         assert (one.bleu, one.other) == pytest.approx((mine.bleu.score, theirs.bleu.score))
 
 
-def test_a_real_model_runs_through(trained: Trained) -> None:
-    two = Pairs(source=("The king.", ""), target=("Le roi.", ""))
-    small = Parallel(data="toy", split="test", pairs=two)
-    found = evaluate(Translator(trained), small, config(search={"beam_size": 1, "max_length": 5}))
-    assert found.translations[1] == ""
-    assert 0 <= found.bleu.score <= 100
-    assert "search:greedy" in found.signature
-
-
-def test_bins_must_rise_and_directions_agree(trained: Trained, tmp_path: Path) -> None:
-    with pytest.raises(UsageFault, match="--bins 9 3"):
-        evaluate(Scripted(trained, slip=2), SENTENCES, config(bins=[9, 3]))
-    turned = Translator(tiny_trained(tmp_path / "run", direction="fr-en"))
-    with pytest.raises(UsageFault, match="translates fr-en, not en-fr"):
-        check_same_direction(Translator(trained), turned)
-
-
 # -- What is translated: a split of the run's own corpus, another corpus, or two files
 
 
@@ -182,33 +161,3 @@ def test_the_other_direction_and_another_corpus(toy: Path, of_toy: Trained, tmp_
     write_tsv(tmp_path / "other.tsv", count=40)
     name = str(tmp_path / "other.tsv")
     assert load(of_toy, data=name).data.startswith(name)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"split": "train"}, "training sentences"),
-        ({"split": "test_2016"}, "no split 'test_2016'"),
-        ({"data": "nowhere"}, "nowhere"),
-    ],
-)
-def test_what_is_not_there(of_toy: Trained, settings: dict[str, str], message: str) -> None:
-    with pytest.raises((ConfigError, DataError), match=message):
-        load(of_toy, **settings)
-
-
-def test_two_files(tmp_path: Path) -> None:
-    (tmp_path / "a").write_text("one\n\ntwo")
-    (tmp_path / "b").write_text("un\n\ndeux\n")
-    found = parallel_files(tmp_path / "a", tmp_path / "b")
-    assert found is not None
-    assert [*found.pairs.source] == ["one", "", "two"]
-    assert [*found.pairs.target] == ["un", "", "deux"]
-    assert (found.data, found.split) == (str(tmp_path / "a"), "file")
-    assert parallel_files(None, None) is None
-    with pytest.raises(UsageFault, match="together") as caught:
-        parallel_files(tmp_path / "a", None)
-    assert "nmt translate" in caught.value.hint
-    (tmp_path / "empty").write_text("")
-    with pytest.raises(UsageFault, match="no lines"):
-        parallel_files(tmp_path / "empty", tmp_path / "empty")

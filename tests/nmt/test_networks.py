@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -19,8 +18,6 @@ from dlcli.nmt.networks import (
     Encoder,
     Readout,
     build_model,
-    gru_step,
-    run_gru,
 )
 from dlcli.nmt.tokenizer import PAD
 from tests.nmt.toy import SENTENCES, TINY, padded, pair, tiny_model
@@ -147,14 +144,6 @@ def test_under_autocast_the_loss_is_nearly_the_same_and_float32(fused: bool) -> 
     assert rounded.item() == pytest.approx(exact.item(), rel=0.02)
 
 
-def test_untied_embeddings_are_three_matrices() -> None:
-    sizes = [
-        sum(p.numel() for p in tiny_model(vocabulary=1000, tie_embeddings=tied).parameters())
-        for tied in (True, False)
-    ]
-    assert sizes[1] - sizes[0] == 2 * 6 * 1000
-
-
 def test_it_starts_with_uniform_attention_and_nearly_uniform_words() -> None:
     torch.manual_seed(0)
     model = build_model(NmtModelConfig(), vocabulary=50).eval()
@@ -203,28 +192,6 @@ def test_the_encoder_drops_between_layers_and_in_training_only() -> None:
         encoder = Encoder(config).double().train(training)
         found = [encoder(words, mask=mask)[0] for _ in range(2)]
         assert torch.equal(*found) == same
-
-
-def test_a_step_is_torch_s_own_cell() -> None:
-    torch.manual_seed(0)
-    cell = nn.GRUCell(5, 7).double()
-    x, h = torch.randn(3, 5).double(), torch.randn(3, 7).double()
-    ours = gru_step(cell, F.linear(x, cell.weight_ih, cell.bias_ih), hidden=h)
-    torch.testing.assert_close(ours, cell(x, h))
-
-
-@pytest.mark.parametrize("backward", [False, True])
-def test_padding_leaves_the_state_as_it_is(backward: bool) -> None:
-    torch.manual_seed(0)
-    cell = nn.GRUCell(3, 5).double()
-    x = torch.randn(1, 4, 3).double()
-    longer = torch.cat([x, torch.full((1, 3, 3), 9.0).double()], dim=1)
-    mask = torch.tensor([[True] * 4 + [False] * 3])
-    short, short_end = run_gru(cell, x, mask=mask[:, :4], backward=backward)
-    long, long_end = run_gru(cell, longer, mask=mask, backward=backward)
-    torch.testing.assert_close(long[:, :4], short)
-    torch.testing.assert_close(long_end, short_end)
-    assert not long[:, 4:].any()
 
 
 def test_attention_is_the_paper_s_formula() -> None:

@@ -54,13 +54,6 @@ def test_weights_of_another_size_are_refused(run: RunFolder) -> None:
         load_trained(run)
 
 
-def test_a_lost_vocabulary_is_said(run: RunFolder) -> None:
-    _save(run, "last")
-    (run.path / "tokenizer.model").unlink()
-    with pytest.raises(CheckpointError, match="lost its vocabulary"):
-        load_trained(run)
-
-
 def test_the_one_taken_is_said(run: RunFolder) -> None:
     _save(run, "last")
     run.config_file.touch()
