@@ -97,21 +97,6 @@ def test_neighbours_and_the_order_of_batches_change_with_the_epoch_and_the_seed(
     assert sorted(places[0]) == list(range(30))
 
 
-@pytest.mark.parametrize("unit", ["tokens", "sentences"])
-def test_little_is_padding(unit: str) -> None:
-    rng = np.random.default_rng(0)
-    source = [[5] * n for n in rng.integers(3, 30, 2000)]
-    target = [[5] * max(1, len(ids) + int(rng.integers(-3, 4))) for ids in source]
-    bitext = Bitext(source, target, device=CPU)
-    order = epoch_order(bitext.longer, other=bitext.source_lengths, seed=0, epoch=0)
-    size = 600 if unit == "tokens" else 20
-    real = padded = 0
-    for start, stop in cut(np.sort(bitext.longer), size=size, unit=unit):
-        batch = bitext.batch(order[start:stop])
-        real, padded = real + batch.tokens, padded + batch.target_out.numel()
-    assert real > 0.85 * padded
-
-
 def _load(folder: Path, **settings: object) -> tuple[NmtData, list[str]]:
     notes: list[str] = []
     config = NmtDataConfig(**{"name": toy_file(folder), "vocabulary": 320, **settings})  # type: ignore[arg-type]

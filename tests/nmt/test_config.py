@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, get_args
 
 import pytest
@@ -19,6 +20,8 @@ from dlcli.nmt.config import (
     check,
     check_align,
 )
+from dlcli.nmt.forcing import forcing_cells
+from tests.nmt.toy import make_config
 
 
 @pytest.mark.parametrize(
@@ -99,3 +102,16 @@ def test_what_joins_directions_needs_two() -> None:
     check_align(config, symmetrized=True)
     with pytest.raises(ConfigError, match="--heuristic union"):
         check_align(config, symmetrized=False)
+
+
+# The settings of trainings that are compared
+
+
+def test_cells_differ_in_the_ratio_alone() -> None:
+    config = make_config()
+    cells = forcing_cells(config, [1, 0.5, 0, 0.5])
+    assert list(cells) == ["forcing-1", "forcing-0.5", "forcing-0"]
+    for cell, ratio in zip(cells.values(), (1, 0.5, 0), strict=True):
+        assert cell.objective.teacher_forcing == ratio
+        objective = dataclasses.replace(cell.objective, teacher_forcing=1.0)
+        assert dataclasses.replace(cell, objective=objective) == config

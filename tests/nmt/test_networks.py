@@ -20,7 +20,7 @@ from dlcli.nmt.networks import (
     build_model,
 )
 from dlcli.nmt.tokenizer import PAD
-from tests.nmt.toy import SENTENCES, TINY, padded, pair, tiny_model
+from tests.nmt.toy import TINY, pair, tiny_model
 
 KINDS: list[dict[str, Any]] = [
     {},
@@ -91,22 +91,6 @@ def test_padding_and_neighbours_change_nothing(kind: dict[str, Any], fused: bool
         losses.append(model.loss(*own, **words)["nll"])
     whole = model.loss(source, mask, target_in=target_in, target_out=target_out)["nll"]
     torch.testing.assert_close(whole, torch.stack(losses).sum())
-
-
-@pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_hypotheses_see_what_copies_of_their_sentence_would_see(kind: dict[str, Any]) -> None:
-    model = tiny_model(**kind)
-    source, mask = padded(*SENTENCES)
-    owner = torch.tensor([0, 0, 0, 2, 3, 3])
-    memory, copies = model.encode(source, mask), model.encode(source[owner], mask[owner])
-    state, previous = model.start(memory).select(owner), torch.tensor([4, 5, 6, 7, 8, 4])
-    for _ in range(3):
-        shared = model.step(previous, state, memory, owner=owner)
-        apart = model.step(previous, state, copies)
-        torch.testing.assert_close(shared.logits, apart.logits)
-        torch.testing.assert_close(shared.attention, apart.attention)
-        torch.testing.assert_close(shared.state.context, apart.state.context)
-        state = shared.state
 
 
 def test_rows_of_attention_sum_to_one_and_are_zero_without() -> None:
@@ -208,24 +192,6 @@ def test_attention_is_the_paper_s_formula() -> None:
     torch.testing.assert_close(context[0], weights[0] @ values[0])
 
 
-@pytest.mark.parametrize("query", ["updated", "previous"])
-def test_the_query_has_seen_the_last_word_or_has_not(query: str) -> None:
-    model = tiny_model(attention_query=query)
-    memory = model.encode(*padded([4, 5, 6], [7], [8, 9]))
-    state = model.start(memory)
-    assert state.hidden.abs().max() < 1  # a tanh
-    words = model.embedding(torch.tensor([4, 5, 6]))
-    seen, following = model.decoder.advance(words, state=state, memory=memory)
-    if query == "updated":
-        assert seen is following
-        again = model.decoder.look(seen.hidden, memory)
-        torch.testing.assert_close(seen.attention, again.attention)
-    else:
-        torch.testing.assert_close(seen.context, state.context)
-        torch.testing.assert_close(seen.hidden, following.hidden)
-        assert not torch.allclose(seen.context, following.context)
-
-
 def test_maxout_takes_the_larger_of_two_linear_maps_and_tanh_is_bounded() -> None:
     torch.manual_seed(0)
     s, y, c = torch.randn(4, 7), torch.randn(4, 6), torch.randn(4, 10)
@@ -281,15 +247,6 @@ def test_a_few_rows_at_a_time_change_nothing(
     monkeypatch.setattr(module, "AT_ONCE", 7)
     for one, other in zip(whole, posteriors(model), strict=True):
         torch.testing.assert_close(one, other)
-
-
-def test_it_is_attention_where_the_source_says_nothing_of_the_word(model: AttentionGru) -> None:
-    with torch.no_grad():
-        model.readout.linear.weight[:, -2 * model.config.encoder_hidden :] = 0
-        forced = model.force(*pair()[:3]).attention
-    for found, attention in zip(posteriors(model), forced, strict=True):
-        T, S = found.shape
-        torch.testing.assert_close(found.double(), attention[:T, :S], rtol=1e-5, atol=1e-7)
 
 
 def test_a_position_that_is_never_looked_at_stays_at_nothing(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import sys
 from pathlib import Path
 
@@ -28,7 +27,6 @@ from dlcli.nmt.text import (
     read_two,
     tidy,
 )
-from tests.conftest import SHARED_DATA
 
 # -- Files of lines that belong together: none is lost, and what is wrong is named by its line
 
@@ -215,22 +213,6 @@ def test_every_token_keeps_some_characters(tokens: list[str], language: str) -> 
 def test_what_is_not_french_keeps_its_letters(tokens: list[str]) -> None:
     found = detokenize(tokens, language="en", capitalize=False)
     assert pieces(found) == tokens
-
-
-def test_the_hansards_come_out_as_french(pytestconfig: pytest.Config) -> None:
-    path = Path(SHARED_DATA) / "alignment" / "hansards_dev100.src-tgt"
-    if not path.is_file():
-        pytest.skip(f"no alignment data at {path.parent}")
-    for line in path.read_text(encoding="utf-8").splitlines():
-        source, target = (side.split() for side in line.split("|||"))
-        text = detokenize(target, language="fr").text
-        assert not {"de le", "à le", "de les", "à les", "que il"} & set(bigrams(text))
-        assert len(detokenize(source, language="en").spans) == len(source)
-
-
-def bigrams(text: str) -> list[str]:
-    words = text.split()
-    return [f"{a} {b}" for a, b in itertools.pairwise(words)]
 
 
 # -- Elision and contraction, and where they stop

@@ -12,21 +12,30 @@ import pytest
 import torch
 
 from dlcli.engine.checkpoint import load_checkpoint, load_model, save_checkpoint
+from dlcli.engine.config import to_dict
 from dlcli.engine.events import RunStarted
 from dlcli.engine.loop import Learner
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.step import Batch
-from dlcli.errors import ConfigError, DataError
+from dlcli.errors import CheckpointError, ConfigError, DataError, UsageFault
 from dlcli.nmt.config import NmtLoopConfig
 from dlcli.nmt.tokenizer import PAD
-from dlcli.nmt.trained import load_trained
+from dlcli.nmt.trained import find_trained, load_trained
 from dlcli.nmt.training import (
     choose,
     epochs_to_average,
     summarise,
 )
 from dlcli.nmt.validation import Validation, ValidResult
-from tests.nmt.toy import RESULT, corpus, make_config, make_learner, run_training, toy_file
+from tests.nmt.toy import (
+    RESULT,
+    corpus,
+    make_config,
+    make_data,
+    make_learner,
+    run_training,
+    toy_file,
+)
 
 
 @pytest.mark.parametrize(
@@ -172,12 +181,6 @@ def test_a_process_without_sentences_counts_for_nothing() -> None:
     assert all(p.grad is None or not p.grad.any() for p in learner.network.parameters())
 
 
-def test_true_words_alone_need_no_coins() -> None:
-    assert all(batch.payload[1] is None for batch in _batches(make_learner()))
-    half = _batches(make_learner(objective={"teacher_forcing": 0.5}))
-    assert all(batch.payload[1].shape == batch.payload[0].target_in.shape for batch in half)
-
-
 def test_scheduled_sampling_begins_with_the_teacher() -> None:
     learner = make_learner(
         objective={"teacher_forcing": 1.0, "teacher_forcing_end": 0.0},
@@ -299,3 +302,57 @@ def test_without_validation_pairs_there_is_nothing_to_average() -> None:
     found = summarise({"seed-0": replace(RESULT, valid=None)})
     assert found["valid"] is None
     assert found["valid_std"] is None
+
+
+# A trained translator is loaded with its settings, vocabulary and weights, or refused
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> RunFolder:
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    return RunFolder(tmp_path / "run")
+
+
+def _save(place: RunFolder, name: str, *, kind: str = "nmt", **settings: object) -> None:
+    content = {
+        "config": to_dict(make_config(**settings)),
+        "model": make_learner().network.state_dict(),
+    }
+    save_checkpoint(place.checkpoint(name), content, kind=kind)
+    make_data().tokenizer.save(place.path)
+
+
+def test_comes_back_with_its_settings_vocabulary_and_weights(place: RunFolder) -> None:
+    _save(place, "last", data={"direction": "fr-en"})
+    found = load_trained(place)
+    assert found.direction == ("fr", "en")
+    assert found.checkpoint == "last"
+    assert found.tokenizer.size == found.model.vocabulary
+    assert not found.model.training
+    for name, weight in make_learner().model.state_dict().items():
+        assert torch.equal(found.model.state_dict()[name], weight)
+
+
+def test_the_result_is_the_average_then_the_best_then_the_last(place: RunFolder) -> None:
+    for name in ("last", "best", "average"):
+        _save(place, name)
+        assert load_trained(place).checkpoint == name
+    assert load_trained(place, checkpoint="last").checkpoint == "last"
+
+
+def test_weights_of_another_size_are_refused(place: RunFolder) -> None:
+    _save(place, "last", model={"hidden": 11})
+    with pytest.raises(CheckpointError, match="not those of this network"):
+        load_trained(place)
+
+
+def test_the_one_taken_is_said(place: RunFolder) -> None:
+    _save(place, "last")
+    place.config_file.touch()
+    place.update_record(kind="nmt")
+    notes: list[str] = []
+    find_trained(str(place.path), notice=notes.append)
+    assert notes == [f"Using {place.path}, checkpoint last."]
+    place.update_record(kind="vae")
+    with pytest.raises(UsageFault, match="is a vae run"):
+        find_trained(str(place.path), notice=notes.append)
