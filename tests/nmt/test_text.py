@@ -156,14 +156,12 @@ ENGLISH = {
 }
 
 
-@pytest.mark.parametrize(("given_tokens", "wanted"), FRENCH.items())
-def test_french(given_tokens: str, wanted: str) -> None:
-    assert detokenize(given_tokens.split(), language="fr").text == wanted
-
-
-@pytest.mark.parametrize(("given_tokens", "wanted"), ENGLISH.items())
-def test_english(given_tokens: str, wanted: str) -> None:
-    assert detokenize(given_tokens.split(), language="en").text == wanted
+@pytest.mark.parametrize(
+    ("language", "tokens", "wanted"),
+    [*(("fr", *case) for case in FRENCH.items()), *(("en", *case) for case in ENGLISH.items())],
+)
+def test_tokens_become_running_text(language: str, tokens: str, wanted: str) -> None:
+    assert detokenize(tokens.split(), language=language).text == wanted
 
 
 def test_spans_say_what_became_of_each_token() -> None:

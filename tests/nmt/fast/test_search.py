@@ -29,7 +29,6 @@ from dlcli.nmt.fast.stepping import (
     compile_steps,
     int8_is_exact,
     low_product,
-    quantise_weight,
 )
 from dlcli.nmt.networks import AttentionGru
 from dlcli.nmt.search import NEVER, Hypothesis, search
@@ -352,13 +351,6 @@ def test_weights_and_rows_of_zeros_and_of_what_is_no_number() -> None:
     assert found[0].isfinite().all()
     assert found[1:4].isnan().all()
     assert not found[4].any()
-
-
-def test_integers_stand_for_their_weights() -> None:
-    weight = torch.randn(5, 40)
-    steps, columns = quantise_weight(weight)
-    assert steps.abs().amax(1).tolist() == [127] * 5
-    assert ((steps * columns[:, None] - weight).abs() <= 0.5001 * columns[:, None]).all()
 
 
 ASKED = """
