@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
 from dlcli.engine.config import keys, resolve
-from dlcli.engine.settings import LoopConfig, OptimConfig, Precision
+from dlcli.engine.settings import LoopConfig, OptimConfig
 from dlcli.errors import ConfigError
 from dlcli.nmt.config import (
     NmtAlignConfig,
@@ -81,11 +81,6 @@ def test_every_shared_setting_stays_a_setting_with_a_flag_of_its_own() -> None:
         assert {key.path for key in keys(shared)} <= {key.path for key in keys(own)}
     flags = [key.flag for key in keys(NmtTrainConfig) if key.flag]
     assert len(flags) == len(set(flags))
-
-
-def test_a_search_knows_one_precision_more_than_a_training() -> None:
-    (found,) = (key.choices for key in keys(SearchConfig) if key.path == "precision")
-    assert found == (*get_args(Precision), "int8")
 
 
 def test_only_attention_can_be_shifted() -> None:

@@ -16,7 +16,6 @@ from dlcli.nmt.model import (
     ratio_at,
     validation_sums,
 )
-from dlcli.nmt.search import search
 from dlcli.nmt.tokenizer import BOS, EOS, PAD
 from tests.nmt.toy import other_model, padded, pair, tiny_model
 
@@ -38,24 +37,6 @@ def model(request: pytest.FixtureRequest) -> TranslationModel:
 
 def _keep(value: bool) -> torch.Tensor:
     return torch.full(IN.shape, value)
-
-
-def test_fed_the_true_words_it_is_teacher_forcing(model: TranslationModel) -> None:
-    assert torch.equal(feed(model, SOURCE, MASK, true=IN, keep=_keep(True)), IN)
-
-
-def test_fed_its_own_words_it_goes_the_way_of_greedy_search(model: TranslationModel) -> None:
-    fed = feed(model, SOURCE, MASK, true=IN, keep=_keep(False))
-    assert (fed[:, 0] == BOS).all()
-    best = search(model, SOURCE, MASK, max_length=T - 1)
-    checked = 0
-    for row, hypotheses in zip(fed[:, 1:].tolist(), best, strict=True):
-        ids = list(hypotheses[0].ids)
-        if {PAD, BOS} & set(row[: len(ids)]):
-            continue  # which a search never says, and a decoder under training may
-        assert row[: len(ids)] == ids
-        checked += len(ids)
-    assert checked
 
 
 def test_each_word_is_taken_from_where_the_coin_says(model: TranslationModel) -> None:
