@@ -78,7 +78,7 @@ def toy_file(folder: Path, *, count: int = 60) -> str:
 
 # Networks of odd tiny sizes whose attention and softmax are far from uniform
 
-SIZES = {"embedding": 6, "encoder_hidden": 5, "hidden": 7, "attention_size": 3}
+SIZES: dict[str, Any] = {"embedding": 6, "encoder_hidden": 5, "hidden": 7, "attention_size": 3}
 TINY = NmtModelConfig(**SIZES)
 SENTENCES = [[4, 5, 6], [7], [8, 9, 4, 10, 5], [5, 5], [6, 4, 9, 9]]
 Network = TypeVar("Network", bound=nn.Module)
