@@ -130,7 +130,6 @@ REFUSED: list[tuple[list[str], int, str, str]] = [
     ([*CONV, "--train-images", "1"], 2, "config", "Batch normalisation"),
     ([*CONV, "--batch-size", "1"], 2, "config", "Batch normalisation"),
     ([*CONV, "--norm", "frozen"], 2, "config", "--norm frozen"),
-    (["--sync-batch-norm"], 2, "config", "sync-batch-norm"),
     (["--resume"], 2, "usage", "--resume"),
     (["--resume", "nowhere"], 2, "usage", "nowhere"),
     (["--init-from", "nowhere"], 2, "usage", "nowhere"),

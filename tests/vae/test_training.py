@@ -358,6 +358,11 @@ def test_frozen_statistics_come_from_the_weights_started_from(tmp_path: Path) ->
     assert kept == {name for name in before if "running" in name or "num_batches" in name}
 
 
+def test_shared_batch_statistics_need_cuda(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="sync-batch-norm"):
+        follow(config(compute={"sync_batch_norm": True}), RunLocation(out=tmp_path / "run"))
+
+
 def test_collapse_is_warned_of_once(tmp_path: Path) -> None:
     settings = config(objective={"beta": 1e4}, optim={"lr": 0.01}, loop={"epochs": 3})
     events, _ = follow(settings, RunLocation(out=tmp_path / "run"))
