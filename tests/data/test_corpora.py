@@ -18,7 +18,7 @@ from dlcli.data.corpora import HELD_OUT_ELSEWHERE, join, load_corpus, read_europ
 from dlcli.data.grammar import load_grammar
 from dlcli.data.sentences import Corpus, Pairs, stable_hash
 from dlcli.errors import ConfigError, DataError
-from tests.data.conftest import FILES, ROWS, Site, Tiny, lay_out, zipped
+from tests.data.conftest import FILES, ROWS, Site, Tiny, lay_out, tatoeba_zip
 
 
 def _load(name: str | Path, **options: object) -> tuple[Corpus, list[str]]:
@@ -45,7 +45,7 @@ def test_tatoeba_is_read_from_the_users_folder(name: str, tiny: Tiny, own: Path)
 
 def test_translations_of_one_sentence_stay_together(tiny: Tiny, own: Path) -> None:
     text = "".join(f"Go {n // 3}!\tVa {n} !\n" for n in range(60))
-    lay_out(own, {"tatoeba/fra-eng.zip": zipped(text)})
+    lay_out(own, {"tatoeba/fra-eng.zip": tatoeba_zip(text)})
     corpus = corpora.read_tsv(tiny["tatoeba"], own)
     parts = [corpus.train, corpus.valid, corpus.tests["test"]]
     assert [len(set(part.source)) for part in parts] == [14, 3, 3]
