@@ -199,7 +199,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.command == "GET" and content:
             self.wfile.write(content[: site.cut_after.pop(0)] if site.cut_after else content)
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def log_message(self, format: str, *args: object) -> None:
         pass
