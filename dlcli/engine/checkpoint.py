@@ -238,8 +238,14 @@ def snapshot_name(epoch: int) -> str:
 
 def snapshot_epochs(run: RunFolder) -> list[int]:
     """List the epochs whose checkpoints a run has kept, in order."""
-    stems = (path.stem.removeprefix("epoch-") for path in run.checkpoints.glob("epoch-*.pt"))
-    return sorted(int(stem) for stem in stems if stem.isdigit())
+    epochs = (snapshot_epoch(path) for path in run.checkpoints.glob("epoch-*.pt"))
+    return sorted(epoch for epoch in epochs if epoch is not None)
+
+
+def snapshot_epoch(path: Path) -> int | None:
+    """Return the epoch of a kept checkpoint's path, or None for `last` and `best`."""
+    number = path.stem.removeprefix("epoch-")
+    return int(number) if path.stem.startswith("epoch-") and number.isdigit() else None
 
 
 def build_from(build: Callable[[], N], weights: Mapping[str, Any], *, source: str) -> N:

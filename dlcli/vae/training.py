@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dlcli.engine import trainer
-from dlcli.engine.checkpoint import load_checkpoint_into
+from dlcli.engine.checkpoint import load_checkpoint_into, snapshot_epoch
 from dlcli.engine.distributed import launched_world
 from dlcli.engine.events import Evaluated, Event, Finished, Notice, Pictures, Saved
 from dlcli.engine.runs import RunFolder
@@ -27,7 +27,7 @@ from dlcli.engine.trainer import ReadNotice, Task, items_per_s
 from dlcli.errors import ConfigError
 from dlcli.vae.config import VaeTrainConfig, check
 from dlcli.vae.evaluation import LatentUse, collapse_sentence, evaluate, latent_use
-from dlcli.vae.generation import snapshot_epoch, take_snapshot
+from dlcli.vae.generation import take_snapshot
 from dlcli.vae.images import Splits, binarize, flat, grey, load_splits, threshold_draws
 from dlcli.vae.networks import VAE
 from dlcli.vae.objective import ChoosingNoise, VaeNetwork, beta_at
