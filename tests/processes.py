@@ -99,7 +99,7 @@ class Child:
         env = {TRACE: str(self._trace), **env}
         files = {1: self._out, 2: self._err}
         for path in files.values():
-            path.touch()  # a child may be killed before it has opened them
+            path.write_bytes(b"")  # a child may be killed before it has opened them
         self._process = FORKED.Process(target=_become, args=(words, stem.parent, files, env))
         self._process.start()
 

@@ -9,8 +9,8 @@ does, needs neither pydantic nor torch.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
+import operator
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -123,11 +123,6 @@ def keys(cls: type[DataclassType], *, prefix: str = "") -> Iterator[Key]:
             source=str(meta.get("source", "")),
             signature=meta.get("signature", ""),
         )
-
-
-def value_at(config: DataclassType, path: str) -> Any:
-    """Return the value of a setting by its dotted path."""
-    return functools.reduce(getattr, path.split("."), config)
 
 
 def bare(hint: Any) -> Any:
@@ -426,7 +421,7 @@ def settings_signature(
     """
     parts = dict(composed)
     for key in keys(type(config)):
-        name, value = key.signature, value_at(config, key.path)
+        name, value = key.signature, operator.attrgetter(key.path)(config)
         if name == "" and value != key.default:
             name = key.path.rpartition(".")[2]
         if name:

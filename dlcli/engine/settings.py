@@ -158,7 +158,17 @@ class LoopConfig:
 
 
 class RunConfig(DataclassType, Protocol):
-    """The settings that the training loop needs, among all others of a run."""
+    """The settings that every training has, among others of its own."""
+
+    @property
+    def data(self) -> Any:
+        """Return the settings of the data, `name` among them."""
+        ...
+
+    @property
+    def model(self) -> Any:
+        """Return what the network is built from."""
+        ...
 
     @property
     def optim(self) -> OptimConfig:
