@@ -30,7 +30,7 @@ from tests.processes import (
     workers,
 )
 
-pytestmark = [pytest.mark.timeout(2 * PATIENCE_S), pytest.mark.usefixtures("shared_cache")]
+pytestmark = pytest.mark.timeout(2 * PATIENCE_S)
 
 # 41 images in batches of 13: the last has 2, and the shards of 13 are 6 and 7.
 TRAIN = [
