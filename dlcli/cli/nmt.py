@@ -100,7 +100,7 @@ def show_results(consoles: Consoles, results: Mapping[str, NmtResult]) -> None:
     from dlcli.display.tables import with_error
     from dlcli.engine.statistics import mean_std
     from dlcli.nmt.display import translators_table
-    from dlcli.nmt.training import summarise
+    from dlcli.nmt.validation import summarise
 
     table = translators_table(results, what="seed")
     scores = [result.valid.bleu for result in results.values() if result.valid is not None]

@@ -72,17 +72,6 @@ def train(
     return trainer.train(NmtTask(), config, location=location, init_from=init_from)
 
 
-def summarise(results: Mapping[str, NmtResult]) -> dict[str, object]:
-    """Return what `--json` says of a translator's seeds."""
-    return trainer.summarise_seeds(
-        results,
-        shared=("data", "direction", "epochs", "updates"),
-        rate="tokens_per_s",
-        measured="valid",
-        names=("nll_per_token", "free_nll_per_token", "bleu", "chrf"),
-    )
-
-
 class NmtTask(Task[NmtTrainConfig, NmtData, "NmtLearner", NmtResult]):
     """How a translator is trained."""
 

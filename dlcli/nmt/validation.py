@@ -17,7 +17,7 @@ from sacrebleu.metrics.chrf import CHRF
 
 from dlcli.data.sentences import Pairs
 from dlcli.engine.config import settings_signature
-from dlcli.engine.trainer import Result
+from dlcli.engine.trainer import Result, summarise_seeds
 from dlcli.nmt.batching import Bitext
 from dlcli.nmt.config import NmtTrainConfig
 from dlcli.nmt.fast.paths import fast_paths
@@ -150,6 +150,17 @@ def read_result(fields: Mapping[str, Any]) -> NmtResult:
     """
     valid = fields["valid"] and ValidResult(**fields["valid"])
     return NmtResult(**{**fields, "valid": valid})
+
+
+def summarise(results: Mapping[str, NmtResult]) -> dict[str, object]:
+    """Return what `--json` says of a translator's seeds."""
+    return summarise_seeds(
+        results,
+        shared=("data", "direction", "epochs", "updates"),
+        rate="tokens_per_s",
+        measured="valid",
+        names=("nll_per_token", "free_nll_per_token", "bleu", "chrf"),
+    )
 
 
 SIGNATURE_ORDER = (
