@@ -231,9 +231,8 @@ def _explain(error: Any, *, cls: type[DataclassType], source: str) -> ConfigErro
     allowed = first.get("ctx", {}).get("expected")
     if problem == "literal_error" and isinstance(given, str) and allowed:
         words = [word.strip(" '") for word in allowed.replace(" or ", ", ").split(",")]
-        hint = f"Choose one of {', '.join(words)}" + (
-            f"; {nearest(given, words)}" if nearest(given, words) else "."
-        )
+        near = nearest(given, words)
+        hint = f"Choose one of {', '.join(words)}{f'; {near}' if near else '.'}"
     elif isinstance(given, bool) and problem in ("literal_error", "string_type"):
         hint = f"YAML reads no, off, yes and on as false or true: quote the word ({rule.lower()})."
     elif isinstance(given, str) and problem in ("float_type", "int_type"):
@@ -252,9 +251,8 @@ def _unsayable(source: str) -> ConfigError:
 
 
 def _sentence(text: str) -> str:
-    return (
-        text[:1].upper() + text[1:] + ("" if not text or text[-1] in ".?!" else ".") if text else ""
-    )
+    end = "" if text.endswith((".", "?", "!")) else "."
+    return text[:1].upper() + text[1:] + end if text else ""
 
 
 def dump_yaml(config: DataclassType, *, comments: bool = True) -> str:
