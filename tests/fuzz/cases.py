@@ -14,13 +14,13 @@ from typing import Any
 import torch
 import yaml
 
-from dlcli.cli.app import GROUPS, TOP, load
+from dlcli.cli.app import load
 from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dlcli.engine.config import to_dict
 from dlcli.evidence.config import EvidenceConfig
 from dlcli.nmt.config import NmtTrainConfig, SearchConfig
 from dlcli.vae.config import VaeEvalConfig, VaeTrainConfig
-from tests.cli.tiny import TRAIN, dl_json
+from tests.cli.tiny import COMMANDS, TRAIN, dl_json
 from tests.fuzz.mangling import WORDS, altered, line, mangled, settings_text
 from tests.nmt.sentences import pairs, write_tsv
 from tests.nmt.tiny_run import write_run
@@ -33,14 +33,9 @@ CONFIGURED = [
     (["mc-estimate"], to_dict(EvidenceConfig())),
 ]
 """Commands, and their settings as they should be."""
-LEFT_OUT = (["data", "fetch"], ["vae", "gradients"])
+LEFT_OUT = (("data", "fetch"), ("vae", "gradients"))
 """One asks the network; the other computes for longer than the rest together."""
-COMMANDS = [[name] for name in TOP] + [
-    [group, name]
-    for group, (_, entries) in GROUPS.items()
-    for name in entries
-    if [group, name] not in LEFT_OUT
-]
+USED = [path for path in COMMANDS if path not in LEFT_OUT]
 PLACES = ["sound/vae", "vae-x", "nmt", "sound", "sound/toy.txt", "pretrained:vae-conv", "cpu"]
 VALUES = [*WORDS, *PLACES, "glyphs:40", "glyphs:-1", "png", "1,2", "2,x", "Σ"]
 
@@ -205,9 +200,8 @@ SMALL = ["--run", "sound/nmt", "--max-length", "8", "--beam", "2", "--device", "
 
 def words(noise: random.Random) -> list[str]:
     """Command lines of real commands and flags with absurd values."""
-    command = noise.choice(COMMANDS)
-    entry = TOP.get(command[0]) or GROUPS[command[0]][1][command[1]]
-    parameters = load(command[-1], entry).params
+    command = noise.choice(USED)
+    parameters = load(command[-1], COMMANDS[command]).params
     given: list[str] = []
     for one in noise.choices(parameters, k=noise.randint(0, 3)):
         flag = next((flag for flag in one.opts if flag.startswith("--")), "")

@@ -6,39 +6,15 @@ import json
 import random
 from typing import Any
 
+import yaml
+
 NUMBERS = ["0", "-1", "1", "3", "-0", "007", "1e3", "1e999", "nan", "-inf", "2.5", "9" * 20, "0x10"]
 LETTERS = ["a", "Z", "é", "ß", "œ", "中", "🙂", "e\u0301", "👩\u200d👩"]
-SIGNS = [
-    "\x00",
-    "\x1b[2J",
-    "\t",
-    "\r",
-    "\n",
-    "\ufeff",
-    "\ufffd",
-    "\u202e",
-    "\u200b",
-    "\u2028",
-    "'",
-    '"',
-    "\\",
-]
+SIGNS = ["\x00", "\x1b[2J", *"\t\r\n\ufeff\ufffd\u202e\u200b\u2028'\"\\"]
 MARKS = ["-", "--", "|||", "▁", "<unk>", "</s>", "...", "a=b", "=", ",", ";", "~", "../..", "/"]
 SHELL = ["%s", "{}", "$HOME", "*"]
-WORDS = [
-    *NUMBERS,
-    *LETTERS,
-    *SIGNS,
-    *MARKS,
-    *SHELL,
-    "",
-    " ",
-    "none",
-    "null",
-    "true",
-    "no",
-    "latest",
-]
+SETTINGS = ["none", "null", "true", "no", "latest"]
+WORDS = [*NUMBERS, *LETTERS, *SIGNS, *MARKS, *SHELL, "", " ", *SETTINGS]
 CHUNKS = [b"", b"\x00", b"\xff\xfe", b"\xef\xbb\xbf", b"\xc3\x28", b"\xed\xa0\x80", b"\r\n", b"\t"]
 
 
@@ -127,8 +103,6 @@ def altered(tree: Any, noise: random.Random) -> Any:
 
 def settings_text(tree: dict[str, Any], noise: random.Random) -> str:
     """Write settings as YAML, altered or mangled, sometimes with anchors and tags."""
-    import yaml
-
     if noise.random() < 0.5:
         return yaml.safe_dump(altered(tree, noise), allow_unicode=True)
     text = json.dumps(tree) if noise.random() < 0.3 else yaml.safe_dump(tree)
