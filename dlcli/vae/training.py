@@ -159,14 +159,14 @@ class VaeTask(Task[VaeTrainConfig, Splits, "VaeLearner", TrainResult]):
 
     def result(
         self,
-        session: Session[VaeTrainConfig],
+        session: Session,
         learner: VaeLearner,
         *,
         data: Splits,
         end: Finished,
     ) -> TrainResult:
         """Read the test set, once, with the best weights or else the last."""
-        config, folder = session.config, session.folder
+        config, folder = learner.config, session.folder
         if folder.checkpoint("best").is_file():
             load_checkpoint_into(learner.network, folder, kind=KIND, checkpoint="best")
         found = evaluate(
