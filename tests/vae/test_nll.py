@@ -217,17 +217,6 @@ def test_importance_and_ais_agree_on_test_images(trained: Trained) -> None:
         assert iwae.log_p < result.ceiling == 0
 
 
-def test_more_images_than_there_are_is_an_error(trained: Trained) -> None:
-    with pytest.raises(UsageFault, match="test images, not"):
-        next(trained_cases(trained, CONFIG, images=10**6, notice=print))
-
-
-def test_grey_runs_are_read_as_black_and_white(trained: Trained) -> None:
-    grey = with_pixels(trained, binarize="none", likelihood="bernoulli")
-    case = next(trained_cases(grey, CONFIG, images=1, notice=print))
-    assert set(case.x.unique().tolist()) <= {0.0, 1.0}
-
-
 def test_the_signature_is_the_runs_and_not_a_simulated_models(trained: Trained) -> None:
     parts = sign_trained(trained, CONFIG, images=2).split("|")
     for part in (
