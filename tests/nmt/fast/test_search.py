@@ -100,7 +100,7 @@ def test_it_finds_what_the_plain_search_finds(
             assert [h.finished for h in one] == [h.finished for h in other]
             for value in ("score", "log_prob"):
                 values = [getattr(h, value) for h in other]
-                assert [getattr(h, value) for h in one] == pytest.approx(values, rel=1e-4)
+                assert [getattr(h, value) for h in one] == pytest.approx(values, rel=1e-4, abs=1e-6)
 
 
 @forms
