@@ -4,4 +4,4 @@ Every claim of a classic course assignment on variational auto-encoders, attenti
 normalisation is a command here, with a number, an error bar and a published figure beside it.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

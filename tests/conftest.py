@@ -23,26 +23,21 @@ if hasattr(signal, "SIGHUP"):  # and `nohup` has them ignore the end of the term
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+@pytest.fixture(scope="session")
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A cache without data sets, which keeps what a translator compiles for all tests."""
+    return str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(autouse=True)
-def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _cache: str) -> None:
     """Work in a folder of the test's own, without the caller's data, cache or colours."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", _cache)
     for name in ("DL_DATA_DIR", "FORCE_COLOR", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("TERM", "dumb")
-
-
-@pytest.fixture(scope="session")
-def _session_cache(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tmp_path_factory.mktemp("cache"))
-
-
-@pytest.fixture
-def shared_cache(_session_cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep what a translator compiles from one test, and one process, to the next."""
-    monkeypatch.setenv("XDG_CACHE_HOME", _session_cache)
 
 
 @pytest.fixture(scope="session")

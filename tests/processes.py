@@ -76,13 +76,8 @@ class Launcher:
         return Child(words, stem=self.folder / f"{self._started:03d}", env=env or {})
 
     def start_two(self, words: list[str]) -> list[Child]:
-        """Start `dl WORDS` in two processes of one training, as torchrun would."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        env = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        ranks = ({**env, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2))
-        return [self.start(words, env=rank) for rank in ranks]
+        """Start `dl WORDS` in two processes of one training."""
+        return [self.start(words, env=rank) for rank in two_ranks()]
 
     def run(self, words: list[str], *, env: Mapping[str, str] | None = None) -> Done:
         """Run `dl WORDS` to its end."""
@@ -99,7 +94,7 @@ class Child:
         env = {TRACE: str(self._trace), **env}
         files = {1: self._out, 2: self._err}
         for path in files.values():
-            path.touch()  # a child may be killed before it has opened them
+            path.write_bytes(b"")  # a child may be killed before it has opened them
         self._process = FORKED.Process(target=_become, args=(words, stem.parent, files, env))
         self._process.start()
 
@@ -135,6 +130,15 @@ class Child:
         assert self._process.exitcode is not None
         out = self._out.read_text(encoding="utf-8", errors="replace")
         return Done(code=self._process.exitcode, stdout=out, stderr=self.stderr)
+
+
+def two_ranks() -> list[dict[str, str]]:
+    """Return the variables that torchrun would set in two processes of one training."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [{**common, "RANK": rank, "LOCAL_RANK": rank} for rank in ("0", "1")]
 
 
 def read_trace(path: Path) -> list[tuple[int, float]]:

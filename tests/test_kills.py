@@ -20,7 +20,7 @@ from dlcli.engine.runs import RunFolder
 from tests.cli.tiny import CONV, SIZES, TRAIN, dl, dl_json, error_of
 from tests.cli.tiny_nmt import NMT_SIZES
 from tests.engine.toy import TIMINGS, differences
-from tests.nmt.sentences import write_tsv
+from tests.nmt.toy import write_tsv
 from tests.processes import (
     PATIENCE_S,
     PAUSE_S,
@@ -180,7 +180,7 @@ def test_killed_at_random_and_resumed_it_ends_with_the_same_bits(
 def test_two_processes_killed_at_random_end_with_the_bits_of_two_left_alone(
     arch: str, tmp_path: Path
 ) -> None:
-    write_tsv("toy.tsv", count=60)
+    write_tsv(Path("toy.tsv"), count=60)
     noise, caught = random.Random(arch), 0
     for kill in range(6):
         trace = tmp_path / f"{kill}.trace"

@@ -5,7 +5,8 @@ so that the data position, the optimiser's state and every random stream matter.
 what was typed. Pictures, lock files and `best.pt` were left out; `expected.json` is what version
 0.1.0 itself made of them with `--resume`.
 
-On the processor that wrote `expected.json` the numbers must be the same to the last bit. Elsewhere
+On the processor that wrote `expected.json` the weights must be the same to the last bit, and other
+numbers to the twelfth digit: sacreBLEU adds up its scores in an order of its own. Elsewhere
 products of matrices add up in another order, in float32 (6e-8 of a number), and thirty updates
 carry that on: instructions from SSE4 to AVX-512 were measured to differ by at most 5e-6 of a
 number. A relative 1e-4 leaves room for others, and a lost state of Adam or a shifted batch is off
@@ -70,7 +71,6 @@ def _assert_close(found: Any, wanted: Any, *, rtol: float, where: str) -> None:
         assert found == wanted, where
 
 
-@pytest.mark.usefixtures("shared_cache")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_of_0_1_0_is_shown_used_and_resumed_to_the_same_numbers(
     name: str, tmp_path: Path
@@ -93,7 +93,7 @@ def test_a_run_of_0_1_0_is_shown_used_and_resumed_to_the_same_numbers(
     result = dl_json(chapter, "train", "--resume", str(run))
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
     exact = processor() == expected["processor"] and record.get("kernels") == wanted.get("kernels")
-    rtol = 0.0 if exact else 1e-4
+    rtol = 1e-12 if exact else 1e-4
 
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [_lasting(json.loads(line)) for line in lines]

@@ -22,7 +22,7 @@ import pytest
 
 from tests.cli.tiny import TRAIN, dl, dl_json, same, weights_of
 from tests.cli.tiny_nmt import nmt_train
-from tests.nmt.sentences import pairs
+from tests.nmt.toy import pairs
 from tests.processes import ROOT
 
 pytestmark = [

@@ -10,13 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 
 import dlcli
 from dlcli import pretrained
-from dlcli.assignment.question import Need, Number
 from dlcli.data.catalogue import DATA_SETS, named, recommended
 from dlcli.data.images import true_name
 from dlcli.data.storage import find
@@ -130,6 +129,8 @@ FULL = dataclasses.replace(
 """The assignment's settings, trained on this machine: hours."""
 
 
+Need = Literal["vae", "nmt", "images", "sentences"]
+"""What an answer depends on beside the settings: packaged models, and the data sets at hand."""
 FORMAT = "2"
 CODE = ("*.py", "*.cpp", "*.h", "*.yaml")
 """What an answer depends on beside its settings: the form it is kept in, and these files."""
@@ -396,24 +397,6 @@ def stored_test(run: RunFolder) -> Mapping[str, float] | None:
     if not isinstance(found, Mapping) or not {"elbo", "reconstruction", "kl"} <= set(found):
         return None
     return found
-
-
-def stored_loss(run: RunFolder, *, name: str, reference: str = "") -> list[Number]:
-    """Return a VAE's stored test loss as a number, in a list that is empty where there is none."""
-    test = stored_test(run)
-    if test is None:
-        return []
-    return [
-        Number(
-            name=name,
-            value=-test["elbo"],
-            error=test.get("std_error"),
-            spread="standard error over test images",
-            unit="nats",
-            reference=reference,
-            signature=stored_signature(run),
-        )
-    ]
 
 
 def digest(value: object) -> str:

@@ -12,17 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import yaml
 
+from dlcli.assignment.lab import Lab, Need
 from dlcli.display.plots import scaled
 
-if TYPE_CHECKING:
-    from dlcli.assignment.lab import Lab
-
-Need = Literal["vae", "nmt", "images", "sentences"]
-"""What an answer depends on beside the settings: packaged models, and the data sets at hand."""
 SCALE = 0.85
 """Of line figures: a page on a telephone is narrow, and their text must still be read."""
 

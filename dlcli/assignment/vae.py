@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dlcli.assignment.lab import Lab, Subject, stored_loss
+from dlcli.assignment.lab import Lab, Subject, stored_signature, stored_test
 from dlcli.assignment.question import Answer, Figure, Number, Text, question
 from dlcli.display.images import image_grid, snapshots
 from dlcli.display.plots import Line, colour, house_style, label, lines, new_figure, save_figure
@@ -494,6 +494,24 @@ def _test_loss(found: TrainResult, name: str) -> Number:
         unit="nats",
         signature=found.signature,
     )
+
+
+def stored_loss(run: RunFolder, *, name: str, reference: str = "") -> list[Number]:
+    """Return a VAE's stored test loss as a number, in a list that is empty where there is none."""
+    test = stored_test(run)
+    if test is None:
+        return []
+    return [
+        Number(
+            name=name,
+            value=-test["elbo"],
+            error=test.get("std_error"),
+            spread=OVER_TEST_IMAGES,
+            unit="nats",
+            reference=reference,
+            signature=stored_signature(run),
+        )
+    ]
 
 
 def _subjects(lab: Lab, arch: str) -> Sequence[Subject]:

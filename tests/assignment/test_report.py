@@ -23,13 +23,13 @@ from dlcli.assignment.lab import (
     digest_of_files,
     package_stamp,
     packaged,
-    stored_loss,
     stored_result,
     stored_signature,
     stored_test,
 )
 from dlcli.assignment.question import Answer, Figure, Number, Question, drawn, read_answer
 from dlcli.assignment.report import QUESTIONS, UNUSED_S, Cache, answered, select, settled
+from dlcli.assignment.vae import stored_loss
 from dlcli.display.console import to_json
 from dlcli.display.plots import Line, lines
 from dlcli.engine.config import merge

@@ -1,4 +1,4 @@
-"""Train or translate with JoeyNMT 2.3 and say how fast; run by `nmt_sides` with JoeyNMT's Python.
+"""Train or translate with JoeyNMT 2.3 and say how fast; run by `nmt_speed` with JoeyNMT's Python.
 
     python joeynmt_peer.py train CONFIG.yaml RESULT.json
     python joeynmt_peer.py translate CONFIG.yaml RESULT.json

@@ -19,8 +19,7 @@ from dlcli.cli.app import app
 from dlcli.cli.nmt import CHUNK, decoded, line_groups
 from dlcli.errors import DataError, UsageFault
 from tests.cli.tiny import dl, dl_json, error_of
-from tests.nmt.sentences import write_tsv
-from tests.nmt.tiny_run import write_run
+from tests.nmt.toy import write_run, write_tsv
 
 
 @pytest.fixture(scope="module")

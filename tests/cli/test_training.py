@@ -178,7 +178,7 @@ def test_listeners_are_told() -> None:
 
 
 @pytest.mark.timeout(2 * PATIENCE_S)
-@pytest.mark.parametrize("pipe", ["2>&1 >/dev/null | head -1", "2>/dev/null | head -c 1", "2>&-"])
+@pytest.mark.parametrize("pipe", ["2> >(head -1 >/dev/null) | head -c 1", "2>&-"])
 def test_a_reader_that_leaves_does_not_stop_the_training(pipe: str, tmp_path: Path) -> None:
     words = " ".join([*TRAIN, "--snapshots", "9", "--out", "a", "--json"])
     line = f"set -o pipefail; {sys.executable} -m dlcli {words} {pipe}"

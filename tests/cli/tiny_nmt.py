@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.nmt.sentences import write_tsv
+from tests.nmt.toy import write_tsv
 
 NMT_SIZES = [
     *["--embedding", "7", "--encoder-hidden", "5", "--hidden", "9", "--attention-size", "3"],

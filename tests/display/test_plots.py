@@ -26,101 +26,6 @@ from dlcli.display.plots import (
     scaled,
 )
 from dlcli.errors import DlError, UsageFault
-from tests.assignment.test_page import svg
-
-
-def test_identifiers_are_the_figure_s_own_and_all_links_hit(tmp_path: Path) -> None:
-    found = inline(svg(tmp_path), name="q1f1", alt="a", is_picture=False)
-    ids = set(re.findall(r'\bid="([^"]+)"', found))
-    links = set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', found))
-    assert ids
-    assert all(name.startswith("q1f1-") for name in ids)
-    assert {one or other for one, other in links} <= ids
-    ElementTree.fromstring(found)
-
-
-def test_lines_take_the_page_s_ink_and_pictures_keep_their_paper(tmp_path: Path) -> None:
-    text = svg(tmp_path)
-    plot = inline(text, name="a", alt="a", is_picture=False)
-    assert "var(--ink)" in plot
-    assert "#333333" not in plot
-    assert "fill: #ffffff" not in plot
-    assert "fill: #ffffff" in inline(text, name="a", alt="a", is_picture=True)
-
-
-def test_says_what_is_to_be_seen(tmp_path: Path) -> None:
-    found = inline(svg(tmp_path), name="a", alt='"x" < y', is_picture=False)
-    assert 'role="img" aria-label="&#34;x&#34; &lt; y"' in found
-    assert "<metadata>" not in found
-
-
-def test_refuses_what_is_no_figure() -> None:
-    with pytest.raises(ValueError, match="no SVG"):
-        inline("<p>", name="a", alt="a", is_picture=False)
-
-
-# -- What all figures share: same bytes, nothing global touched, clear refusals
-
-
-@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf", ".PNG"])
-def test_the_same_figure_has_the_same_bytes_in_every_format(suffix: str) -> None:
-    found = []
-    for name in ("one", "two"):
-        with house_style():
-            figure = new_figure(2, 1.5)
-            figure.add_subplot().plot([1, 2], [3, 1], label="a curve")
-            found.append(save_figure(figure, Path(name + suffix)).read_bytes())
-    assert found[0] == found[1]
-    assert len(found[0]) > 500
-
-
-def test_the_users_settings_change_nothing_and_are_not_changed() -> None:
-    with matplotlib.rc_context({"font.size": 30.0, "axes.grid": False}):
-        before = dict(matplotlib.rcParams)
-        with house_style():
-            assert matplotlib.rcParams["font.size"] == 9.0
-            assert matplotlib.rcParams["axes.grid"]
-        assert dict(matplotlib.rcParams) == before
-
-
-def test_another_suffix_is_refused_with_the_ones_there_are() -> None:
-    with pytest.raises(UsageFault) as caught:
-        save_figure(new_figure(1, 1), Path("x.jpg"))
-    assert ".svg" in caught.value.hint
-
-
-def test_an_unwritable_path_is_an_error_of_ours() -> None:
-    Path("file").write_text("in the way")
-    with pytest.raises(DlError, match="file"):
-        save_figure(new_figure(1, 1), Path("file/x.png"))
-
-
-def test_labels_are_one_short_line_and_no_formula() -> None:
-    assert label("a\n b") == "a b"
-    assert label("x" * 99, longest=10) == "x" * 9 + "…"
-    assert label("$5 and $6") == r"\$5 and \$6"
-
-
-def test_words_without_a_glyph_do_not_warn() -> None:
-    with house_style():
-        figure = new_figure(1, 1)
-        figure.text(0, 0, label("汉字 $x$"))
-        save_figure(figure, Path("x.png"))
-
-
-def test_the_palette_repeats() -> None:
-    assert len(set(OKABE_ITO)) == 8
-    assert colour(8) == colour(0)
-
-
-def test_a_scaled_figure_is_smaller_and_the_next_one_is_not() -> None:
-    with scaled(0.5):
-        small = new_figure(4, 2)
-    assert small.get_size_inches().tolist() == [2, 1]
-    assert new_figure(4, 2).get_size_inches().tolist() == [4, 2]
-
-
-# -- Lines with bands and bars: series, references and their names
 
 DEPTHS = [2.0, 4.0, 8.0, 16.0]
 PRE = Line(
@@ -157,9 +62,6 @@ def test_series_bands_and_references_are_drawn_and_named() -> None:
     slope = axes.get_lines()[2]
     x, y = np.asarray(slope.get_xdata()), np.asarray(slope.get_ydata())
     assert np.diff(np.log(y)) / np.diff(np.log(x)) == pytest.approx([-0.5])
-    low, high = axes.get_ylim()
-    assert low < 0.25
-    assert high > 1.0
 
 
 def test_many_series_have_their_legend_outside() -> None:
@@ -171,13 +73,10 @@ def test_many_series_have_their_legend_outside() -> None:
     assert legend.get_window_extent().x0 >= figure.axes[0].get_window_extent().x1
 
 
-def test_gaps_zeros_and_single_points_do_not_fail() -> None:
+def test_gaps_zeros_single_points_and_nothing_do_not_fail() -> None:
     odd = Line(name="odd", x=[1, 2, 3, 4], y=[1.0, math.nan, 0.0, math.inf])
     lone = Line(name="lone", x=[2], y=[1.0])
-    figure = lines(
-        Path("a.png"), [odd, lone], x_label="x", y_label="y", log_x=True, log_y=True, title="$1 $2"
-    )
-    assert figure.axes[0].get_title() == r"\$1 \$2"
+    lines(Path("a.png"), [odd, lone], x_label="x", y_label="y", log_x=True, log_y=True)
     lines(Path("b.png"), [], x_label="x", y_label="y")
 
 
@@ -186,7 +85,66 @@ def test_values_that_do_not_pair_up_are_refused() -> None:
         lines(Path("a.png"), [Line(name="a", x=[1, 2], y=[1])], x_label="x", y_label="y")
 
 
-def test_the_same_plot_has_the_same_bytes() -> None:
-    for name in ("a.pdf", "b.pdf"):
-        lines(Path(name), [PRE], x_label="x", y_label="y", log_x=True)
-    assert Path("a.pdf").read_bytes() == Path("b.pdf").read_bytes()
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf", ".PNG"])
+def test_the_same_figure_has_the_same_bytes_in_every_format(suffix: str) -> None:
+    one, two = Path("one" + suffix), Path("two" + suffix)
+    for path in (one, two):
+        lines(path, [PRE], x_label="x", y_label="汉字 $x$", log_x=True)
+    assert one.read_bytes() == two.read_bytes()
+    assert one.stat().st_size > 500
+
+
+def test_the_users_settings_change_nothing_and_are_not_changed() -> None:
+    with matplotlib.rc_context({"font.size": 30.0, "axes.grid": False}):
+        before = dict(matplotlib.rcParams)
+        with house_style():
+            assert matplotlib.rcParams["font.size"] == 9.0
+            assert matplotlib.rcParams["axes.grid"]
+        assert dict(matplotlib.rcParams) == before
+
+
+def test_a_figure_goes_to_a_path_that_can_be_written_and_names_its_format() -> None:
+    with pytest.raises(UsageFault) as caught:
+        save_figure(new_figure(1, 1), Path("x.jpg"))
+    assert ".svg" in caught.value.hint
+    Path("file").write_text("in the way")
+    with pytest.raises(DlError, match="file"):
+        save_figure(new_figure(1, 1), Path("file/x.png"))
+
+
+def test_labels_are_one_short_line_and_no_formula() -> None:
+    assert label("a\n b") == "a b"
+    assert label("x" * 99, longest=10) == "x" * 9 + "…"
+    assert label("$5 and $6") == r"\$5 and \$6"
+
+
+def test_the_palette_repeats() -> None:
+    assert len(set(OKABE_ITO)) == 8
+    assert colour(8) == colour(0)
+
+
+def test_a_scaled_figure_is_smaller_and_the_next_one_is_not() -> None:
+    with scaled(0.5):
+        small = new_figure(4, 2)
+    assert small.get_size_inches().tolist() == [2, 1]
+    assert new_figure(4, 2).get_size_inches().tolist() == [4, 2]
+
+
+def test_a_figure_in_a_page_has_its_own_identifiers_and_the_pages_ink() -> None:
+    lines(Path("a.svg"), [PRE], x_label="x", y_label="y")
+    svg = Path("a.svg").read_text(encoding="utf-8")
+    plot = inline(svg, name="q1f1", alt='"x" < y', is_picture=False)
+    ids = set(re.findall(r'\bid="([^"]+)"', plot))
+    links = set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', plot))
+    assert ids
+    assert all(name.startswith("q1f1-") for name in ids)
+    assert {one or other for one, other in links} <= ids
+    ElementTree.fromstring(plot)
+    assert 'role="img" aria-label="&#34;x&#34; &lt; y"' in plot
+    assert "var(--ink)" in plot
+    for gone in ("#333333", "fill: #ffffff", "<metadata>"):
+        assert gone not in plot
+    picture = inline(svg, name="a", alt="a", is_picture=True)
+    assert "fill: #ffffff" in picture, "a picture keeps its paper"
+    with pytest.raises(ValueError, match="no SVG"):
+        inline("<p>", name="a", alt="a", is_picture=False)

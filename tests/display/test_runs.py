@@ -1,4 +1,4 @@
-"""Learning curves: what is drawn, from what, in which frame."""
+"""Training runs: learning curves, the figures of a run, tables of runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dlcli.display.runs import (
     removals_table,
     runs_table,
 )
-from dlcli.engine.events import Finished, Pictures, RunStarted
+from dlcli.engine.events import Event, Finished, Pictures, RunStarted
 from dlcli.engine.runs import Removal
 from tests.display.terminals import on_pipes
 
@@ -38,37 +38,27 @@ def test_each_part_of_the_loss_has_a_panel() -> None:
     loss = figure.axes[0]
     assert [line.get_label() for line in loss.get_lines()] == ["training", "validation"]
     assert np.asarray(loss.get_lines()[0].get_ydata())[3] == 112.5
-    assert loss.get_ylabel() == "nats"
-    assert loss.get_xlabel() == "epoch"
-
-
-def test_the_first_epochs_do_not_flatten_the_rest() -> None:
-    loss = loss_curves(Path("curves.png"), ROWS).axes[0]
-    assert loss.get_ylim()[1] < 125
-    assert loss.get_ylim()[0] < 101
+    assert (loss.get_xlabel(), loss.get_ylabel()) == ("epoch", "nats")
+    low, high = loss.get_ylim()
+    assert low < 101
+    assert high < 125, "the first epochs do not flatten the rest"
 
 
 def test_several_evaluations_an_epoch_are_counted_in_updates() -> None:
     rows = [{"epoch": 1, "step": step, "valid_bleu": 20.0 + step} for step in (10, 20, 30)]
     axes = loss_curves(Path("curves.png"), rows).axes[0]
-    assert axes.get_xlabel() == "update"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("update", "BLEU")
     assert np.asarray(axes.get_lines()[0].get_xdata()).tolist() == [10.0, 20.0, 30.0]
-    assert axes.get_ylabel() == "BLEU"
 
 
 def test_a_run_without_numbers_still_has_a_figure() -> None:
-    for rows in ([], [{"epoch": 1, "train_loss": None}]):
-        figure = loss_curves(Path("curves.png"), rows)
-        assert [text.get_text() for text in figure.texts] == ["nothing measured yet"]
+    figure = loss_curves(Path("curves.png"), [{"epoch": 1, "train_loss": None}])
+    assert [text.get_text() for text in figure.texts] == ["nothing measured yet"]
 
 
 def test_runs_are_compared_in_one_frame_by_name() -> None:
     curves = {f"run {i}": ([1.0, 2.0], [100.0 + i, 99.0 + i]) for i in range(10)}
-    figure = compare_curves(Path("compare.svg"), curves)
-    (axes,) = figure.axes
-    legend = axes.get_legend()
-    assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()] == list(curves)
+    (axes,) = compare_curves(Path("compare.svg"), curves).axes
     looks = {(line.get_color(), line.get_linestyle()) for line in axes.get_lines()}
     assert len(looks) == 10
 
@@ -95,18 +85,14 @@ def test_one_point_is_visible() -> None:
     assert np.ptp(axes.get_ylim()) > 0
 
 
-# -- The figures of a run, drawn from its events and from what is on disk
-
-
-def started(run: Path) -> RunStarted:
-    return RunStarted(run=run, title="conv", epochs=2, steps_per_epoch=3, step=0, unit="images")
-
-
-def pictures(epoch: int, *, count: int = 5) -> Pictures:
-    return Pictures(epoch=epoch, images=np.full((count, 28, 28), epoch / 10), caption="means")
-
-
-FINISHED = Finished(reason="done", epoch=2, step=6, train_s=1.0, rate=1.0)
+def events_of(run: Path, *epochs: int) -> list[Event]:
+    """Return the events of a run that draws pictures after these epochs."""
+    started = RunStarted(run=run, title="conv", epochs=2, steps_per_epoch=3, step=0, unit="images")
+    drawn = (
+        Pictures(epoch=epoch, images=np.full((5, 28, 28), epoch / 10), caption="means")
+        for epoch in epochs
+    )
+    return [started, *drawn, Finished(reason="done", epoch=2, step=6, train_s=1.0, rate=1.0)]
 
 
 @pytest.fixture
@@ -118,53 +104,44 @@ def run() -> Path:
     return folder
 
 
-def test_snapshots_and_curves_are_drawn(run: Path) -> None:
+def draw(*events: Event) -> None:
     listener = RunFigures()
-    for event in (started(run), pictures(0), pictures(2), FINISHED):
+    for event in events:
         listener(event)
-    names = sorted(path.name for path in (run / "figures").iterdir())
+
+
+def test_snapshots_and_curves_are_drawn_from_what_is_on_disk(run: Path) -> None:
+    draw(*events_of(run, 0, 2))
+    figures = run / "figures"
+    names = sorted(path.name for path in figures.iterdir())
     assert names == ["curves.png", "epoch-0000.png", "epoch-0002.png", "snapshots.png"]
-    with Image.open(run / "figures" / "epoch-0002.png") as read:
+    with Image.open(figures / "epoch-0002.png") as read:
         pixels = np.asarray(read)
     assert pixels.shape == (2 * 28, 3 * 28)
     assert (pixels[:28] == 51).all()
     assert (pixels[28:, 56:] == 0).all()
-
-
-def test_a_resumed_run_shows_the_snapshots_from_before(run: Path) -> None:
-    whole, resumed = RunFigures(), RunFigures()
-    for event in (started(run), pictures(0), pictures(2), FINISHED):
-        whole(event)
-    expected = (run / "figures" / "snapshots.png").read_bytes()
-    (run / "figures" / "snapshots.png").unlink()
-    for event in (started(run), FINISHED):
-        resumed(event)
-    assert (run / "figures" / "snapshots.png").read_bytes() == expected
+    expected = (figures / "snapshots.png").read_bytes()
+    (figures / "snapshots.png").unlink()
+    draw(*events_of(run))  # a run that is resumed has the snapshots from before
+    assert (figures / "snapshots.png").read_bytes() == expected
 
 
 def test_a_run_without_anything_to_draw_has_no_figures() -> None:
     Path("empty/figures").mkdir(parents=True)
-    listener = RunFigures()
-    listener(pictures(0))
-    listener(started(Path("empty")))
-    listener(FINISHED)
+    draw(*events_of(Path("empty")))
     assert list(Path("empty/figures").iterdir()) == []
 
 
 def test_a_picture_that_cannot_be_written_costs_a_warning_and_not_the_run(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    consoles, _, err = on_pipes(monkeypatch)
+    _, _, err = on_pipes(monkeypatch)
     (run / "figures").rmdir()
     (run / "figures").write_text("in the way")
-    listener = RunFigures(consoles)
-    for event in (started(run), pictures(0), FINISHED):
-        listener(event)
+    draw(*events_of(run, 0))
     assert err.getvalue().startswith("warning: ")
     assert "figures" in err.getvalue()
 
-
-# -- Tables of runs
 
 RUN = {
     "run": "/runs/a", "name": "a", "kind": "vae", "title": "vae-conv", "status": "done",
@@ -184,10 +161,6 @@ def test_runs_show_their_metrics_with_units_and_errors() -> None:
     assert table.signatures == {"a": "data:mnist|seed:0"}
 
 
-def test_no_runs_are_an_empty_table() -> None:
-    assert runs_table([]).lines() == ["run  kind  status  epoch"]
-
-
 def test_a_record_shows_settings_metrics_and_machine() -> None:
     found = {
         **RUN,
@@ -196,20 +169,20 @@ def test_a_record_shows_settings_metrics_and_machine() -> None:
         "last": {"train_loss": 97.0, "kl_per_dim": [1.0]},
         "files": ["x", "y"],
     }
-    lines = record_table(found).lines()
-    said = {line.split()[0]: " ".join(line.split()[1:]) for line in lines}
-    assert said["command"] == "dl vae train"
-    assert said["machine.device"] == "cpu"
-    assert said["config.loop.epochs"] == "80"
-    assert said["config.snapshots"] == "0 10"
-    assert said["config.model.skip"] == "no"
-    assert said["last.train_loss"] == "97.00"
-    assert said["elbo"] == "(nats) -96.12 ± 0.05"
-    assert said["files"] == "2"
-
-
-def test_a_bare_record_is_shown_too() -> None:
-    assert record_table({"run": "/x", "metrics": None}).lines()[0].split() == ["run", "/x"]
+    shown = {line.split()[0]: line.split(maxsplit=1)[1] for line in record_table(found).lines()}
+    expected = {
+        "command": "dl vae train",
+        "machine.device": "cpu",
+        "config.loop.epochs": "80",
+        "config.snapshots": "0 10",
+        "config.model.skip": "no",
+        "last.train_loss": "97.00",
+        "files": "2",
+    }
+    assert {name: shown[name].strip() for name in expected} == expected
+    assert shown["elbo"].split() == ["(nats)", "-96.12", "±", "0.05"]
+    bare = record_table({"run": "/x", "metrics": None})
+    assert bare.lines()[0].split() == ["run", "/x"]
 
 
 def test_removals_add_up() -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +15,12 @@ from dlcli.engine.distributed import World, join_processes, launched_world
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.session import RunLocation
 from tests.engine.toy import differences, outcome
-from tests.engine.two_processes import CONFIGS, train
-from tests.processes import PATIENCE_S
+from tests.engine.two_processes import CONFIGS, run, train
+from tests.processes import FORKED, PATIENCE_S, two_ranks
 
 pytestmark = pytest.mark.timeout(2 * PATIENCE_S)
 
 CPU = torch.device("cpu")
-ROOT = Path(__file__).parents[2]
 
 
 def test_alone_a_process_agrees_with_itself() -> None:
@@ -77,23 +73,15 @@ def test_one_that_has_failed_does_not_wait_for_the_others_with_nccl(
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
-    """Run `two_processes.py` under PyTorch's launcher, once for all tests here."""
+    """Run `two_processes.py` in two processes, once for all tests here."""
     folder = tmp_path_factory.mktemp("two processes")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    script = ["--nproc-per-node", "2", "-m", "tests.engine.two_processes", str(folder)]
-    process = subprocess.Popen(
-        launcher + script,
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        _, said = process.communicate(timeout=PATIENCE_S)
-    finally:
-        process.terminate()  # the launcher ends its workers; killed itself, it would leave them
-        process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 0, said
+    processes = [FORKED.Process(target=run, args=(folder, rank)) for rank in two_ranks()]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(PATIENCE_S)
+        process.kill()
+        assert process.exitcode == 0
     return folder, [json.loads((folder / f"rank {r}.json").read_text()) for r in range(2)]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -92,9 +92,8 @@ def main(folder: Path) -> dict[str, Any]:
     return found
 
 
-if __name__ == "__main__":
-    import os
-
+def run(folder: Path, environment: dict[str, str]) -> None:
+    """Do that as one of the processes."""
+    os.environ.update(environment)
     torch.set_num_threads(1)
-    target = Path(sys.argv[1])
-    (target / f"rank {os.environ['RANK']}.json").write_text(json.dumps(main(target)))
+    (folder / f"rank {os.environ['RANK']}.json").write_text(json.dumps(main(folder)))

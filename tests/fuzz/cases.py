@@ -22,8 +22,7 @@ from dlcli.nmt.config import NmtTrainConfig, SearchConfig
 from dlcli.vae.config import VaeEvalConfig, VaeTrainConfig
 from tests.cli.tiny import TRAIN, dl_json
 from tests.fuzz.mangling import WORDS, altered, line, mangled, settings_text
-from tests.nmt.sentences import pairs, write_tsv
-from tests.nmt.tiny_run import write_run
+from tests.nmt.toy import pairs, write_run, write_tsv
 
 CONFIGURED = [
     (["vae", "train"], to_dict(VaeTrainConfig())),

@@ -22,7 +22,7 @@ from dlcli.nmt.trained import Trained
 from dlcli.nmt.translator import Translator
 from dlcli.vae.config import VaeTrainConfig
 from tests.fuzz.mangling import WORDS
-from tests.nmt.tiny_run import tiny_trained
+from tests.nmt.toy import tiny_trained
 
 FEW, MANY = 15, 1500
 LENGTHS = [FEW, pytest.param(MANY, marks=pytest.mark.slow)]

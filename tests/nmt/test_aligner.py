@@ -31,9 +31,7 @@ from dlcli.nmt.alignment import parse_pharaoh, swapped, token_links
 from dlcli.nmt.config import LinkKind, NmtAlignConfig
 from dlcli.nmt.tokenizer import BOS, EOS, Piece, Subwords
 from dlcli.nmt.trained import Trained
-from tests.nmt.sentences import pairs
-from tests.nmt.tiny_model import tiny_model
-from tests.nmt.tiny_run import tiny_trained
+from tests.nmt.toy import pairs, tiny_model, tiny_trained
 
 
 def grammar(**settings: Any) -> tuple[str, Pairs]:

@@ -13,8 +13,8 @@ from dlcli.nmt.config import NmtModelConfig, SearchConfig
 from dlcli.nmt.fast.paths import fast_paths
 from dlcli.nmt.trained import load_trained
 from dlcli.nmt.translator import Translator
-from tests.nmt.runs import make_config, run_training, toy_file
 from tests.nmt.self_attention import SelfAttention
+from tests.nmt.toy import make_config, run_training, toy_file
 
 
 def build(config: NmtModelConfig, *, vocabulary: int) -> SelfAttention:

@@ -16,9 +16,7 @@ from dlcli.nmt.config import SearchConfig
 from dlcli.nmt.tokenizer import BOS, EOS, UNK, Piece, Words
 from dlcli.nmt.trained import Trained
 from dlcli.nmt.translator import Translator
-from tests.nmt.sentences import pairs
-from tests.nmt.tiny_model import tiny_model
-from tests.nmt.tiny_run import tiny_trained
+from tests.nmt.toy import pairs, tiny_model, tiny_trained
 
 SHORT = SearchConfig(beam_size=2, max_length=12)
 SOURCE, TARGET = "The cat sees the dog here.", "Le chat voit le chien ici."

@@ -24,8 +24,7 @@ from dlcli.nmt.batching import (
 )
 from dlcli.nmt.config import NmtDataConfig, NmtTrainConfig
 from dlcli.nmt.tokenizer import BOS, EOS, PAD, Subwords, Words
-from tests.nmt.runs import toy_file
-from tests.nmt.sentences import write_tsv
+from tests.nmt.toy import toy_file, write_tsv
 
 CPU = torch.device("cpu")
 LENGTHS = st.lists(st.integers(1, 30), min_size=1, max_size=80)

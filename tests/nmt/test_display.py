@@ -36,7 +36,7 @@ from dlcli.nmt.evaluation import LengthDifference, LengthScore, NmtComparison, N
 from dlcli.nmt.forcing import ForcingRow
 from dlcli.nmt.scoring import Difference, Score
 from tests.display.terminals import on_pipes, on_terminal
-from tests.nmt.test_validation import RESULT, VALID
+from tests.nmt.toy import RESULT, VALID
 
 UNMEASURED = dataclasses.replace(RESULT, run="/runs/y", valid=None)
 

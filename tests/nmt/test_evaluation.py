@@ -26,8 +26,7 @@ from dlcli.nmt.evaluation import (
 from dlcli.nmt.text import moses_available, moses_version
 from dlcli.nmt.trained import Trained
 from dlcli.nmt.translator import Translator
-from tests.nmt.sentences import pairs, write_tsv
-from tests.nmt.tiny_run import tiny_trained
+from tests.nmt.toy import pairs, tiny_trained, write_tsv
 
 SENTENCES = Parallel(data="toy", split="test", pairs=pairs(0, 30))
 SOURCE, REFERENCE = SENTENCES.pairs.source, SENTENCES.pairs.target

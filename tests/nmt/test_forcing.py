@@ -9,7 +9,7 @@ import pytest
 
 from dlcli.errors import UsageFault
 from dlcli.nmt.forcing import forcing_cells
-from tests.nmt.runs import make_config
+from tests.nmt.toy import make_config
 
 
 def test_cells_differ_in_the_ratio_alone() -> None:

@@ -20,7 +20,7 @@ from dlcli.nmt.model import (
 )
 from dlcli.nmt.search import search
 from dlcli.nmt.tokenizer import BOS, EOS, PAD
-from tests.nmt.tiny_model import other_model, padded, pair, tiny_model
+from tests.nmt.toy import other_model, padded, pair, tiny_model
 
 SOURCE, MASK = padded([5, 6, 7], [8], [4, 9, 10, 5, 6])
 TARGETS = [[5, 7, 9, 4, EOS], [6, EOS], [10, 8, EOS]]

@@ -23,7 +23,7 @@ from dlcli.nmt.networks import (
     run_gru,
 )
 from dlcli.nmt.tokenizer import PAD
-from tests.nmt.tiny_model import SENTENCES, TINY, padded, pair, tiny_model
+from tests.nmt.toy import SENTENCES, TINY, padded, pair, tiny_model
 
 KINDS: list[dict[str, Any]] = [
     {},

@@ -24,7 +24,7 @@ from dlcli.nmt.search import (
     search,
 )
 from dlcli.nmt.tokenizer import BOS, EOS
-from tests.nmt.tiny_model import SENTENCES, other_model, padded, tiny_model
+from tests.nmt.toy import SENTENCES, other_model, padded, tiny_model
 
 NETWORKS = ["updated", "previous", "self-attention"]
 

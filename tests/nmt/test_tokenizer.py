@@ -21,7 +21,7 @@ from dlcli.nmt.tokenizer import (
     Words,
     load_tokenizer,
 )
-from tests.nmt.sentences import pairs
+from tests.nmt.toy import pairs
 
 SOME = pairs(0, 100)
 TEXTS = [*SOME.source, *SOME.target]

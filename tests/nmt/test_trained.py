@@ -12,7 +12,7 @@ from dlcli.engine.config import to_dict
 from dlcli.engine.runs import RunFolder
 from dlcli.errors import CheckpointError, UsageFault
 from dlcli.nmt.trained import find_trained, load_trained
-from tests.nmt.runs import make_config, make_data, make_learner
+from tests.nmt.toy import make_config, make_data, make_learner
 
 
 @pytest.fixture

@@ -26,9 +26,7 @@ from dlcli.nmt.training import (
     summarise,
 )
 from dlcli.nmt.validation import Validation, ValidResult
-from tests.nmt.runs import make_config, make_learner, run_training, toy_file
-from tests.nmt.sentences import corpus
-from tests.nmt.test_validation import RESULT
+from tests.nmt.toy import RESULT, corpus, make_config, make_learner, run_training, toy_file
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,7 @@ from dlcli.nmt.fast.paths import fast_paths
 from dlcli.nmt.search import search
 from dlcli.nmt.tokenizer import EOS
 from dlcli.nmt.translator import WIDTH, Translator, batches_of, run_in_threads, width_of
-from tests.nmt.sentences import pairs
-from tests.nmt.tiny_run import tiny_trained
+from tests.nmt.toy import pairs, tiny_trained
 
 Between = Callable[[], None]
 

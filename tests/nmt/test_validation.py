@@ -12,33 +12,13 @@ import torch
 from dlcli.data.sentences import Pairs
 from dlcli.nmt.tokenizer import Subwords
 from dlcli.nmt.validation import (
-    NmtResult,
     Validation,
     ValidResult,
     corpus_scores,
     describe,
     read_result,
 )
-from tests.nmt.runs import make_config
-from tests.nmt.sentences import pairs
-from tests.nmt.tiny_model import tiny_model
-
-VALID = ValidResult(nll_per_token=1.5, free_nll_per_token=2.5, bleu=30.0, chrf=50.0, sentences=12)
-RESULT = NmtResult(
-    run="/runs/x",
-    data="toy",
-    direction="en-fr",
-    vocabulary=330,
-    parameters=1000,
-    epochs=2,
-    updates=8,
-    tokens_per_s=1000.0,
-    train_s=1.0,
-    checkpoint="best",
-    valid=VALID,
-    reason="done",
-    signature="data:toy|seed:0|version:x",
-)
+from tests.nmt.toy import RESULT, VALID, make_config, pairs, tiny_model
 
 
 @pytest.mark.parametrize("valid", [VALID, None])

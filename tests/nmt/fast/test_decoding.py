@@ -19,7 +19,7 @@ from dlcli.nmt.fast.decoding import (
 )
 from dlcli.nmt.networks import AttentionGru
 from dlcli.nmt.search import Hypothesis, search
-from tests.nmt.tiny_model import SENTENCES, padded, tiny_model
+from tests.nmt.toy import SENTENCES, padded, tiny_model
 
 MODELS = [
     {"attention_query": "updated"},

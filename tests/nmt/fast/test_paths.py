@@ -15,7 +15,7 @@ from dlcli.nmt.fast.paths import fast_paths
 from dlcli.nmt.model import TranslationModel
 from dlcli.nmt.networks import AdditiveAttention, AttentionGru, Encoder, Readout
 from dlcli.nmt.search import search
-from tests.nmt.tiny_model import SENTENCES, other_model, padded, pair, tiny_model
+from tests.nmt.toy import SENTENCES, other_model, padded, pair, tiny_model
 
 KNOWN: list[dict[str, Any]] = [
     {},

@@ -24,7 +24,7 @@ from dlcli.nmt.fast.stepping import (
 )
 from dlcli.nmt.networks import AttentionGru
 from dlcli.nmt.search import NEVER, search
-from tests.nmt.tiny_model import SENTENCES, padded, tiny_model
+from tests.nmt.toy import SENTENCES, padded, tiny_model
 
 OWNER = torch.tensor([0, 0, 0, 1, 2, 2, 3])
 KINDS = [
