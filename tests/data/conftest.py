@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import gzip
 import hashlib
@@ -46,12 +45,28 @@ def mnist_files(folder: str = "MNIST/raw") -> Files:
     return files
 
 
-def zipped(text: str) -> bytes:
-    """Pack a text as Tatoeba is."""
+def zip_of(members: dict[str, str]) -> bytes:
+    """Pack texts into a zip archive."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("fra-eng/fra.txt", text)
-        archive.writestr("_about.txt", "other")
+        for name, text in members.items():
+            archive.writestr(name, text)
+    return buffer.getvalue()
+
+
+def tatoeba_zip(text: str) -> bytes:
+    """Pack a text as Tatoeba is."""
+    return zip_of({"fra-eng/fra.txt": text, "_about.txt": "other"})
+
+
+def tar_of(members: Files) -> bytes:
+    """Pack members into a compressed tar archive."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, data in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
     return buffer.getvalue()
 
 
@@ -74,7 +89,7 @@ def packed(data: bytes) -> bytes:
 TATOEBA_TEXT = "".join(f"{english}\t{french}\n" for english, french in ROWS)
 FILES: dict[str, Files] = {
     "mnist": mnist_files(),
-    "tatoeba": {"tatoeba/fra-eng.zip": zipped(TATOEBA_TEXT)},
+    "tatoeba": {"tatoeba/fra-eng.zip": tatoeba_zip(TATOEBA_TEXT)},
     "multi30k": split_files("multi30k", "train", "val", "test_2016_flickr", "test_2017_flickr"),
     "europarl": {"europarl/fr-en.tgz": b"the archive"},
     "europarl-dev500k": split_files("europarl", "train", "valid", "test"),
@@ -129,10 +144,11 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "own"
 
 
-class Site:
-    """A web server's files and its faults.
+class Site(http.server.ThreadingHTTPServer):
+    """A web server of this machine, its files and its faults.
 
     Attributes:
+        url: its address, without a slash at the end.
         files: path → content.
         ranges: whether it honours Range.
         cut_after: bytes of a body after which the next answers are cut, one entry an answer.
@@ -141,12 +157,13 @@ class Site:
     """
 
     def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.files: Files = {}
         self.ranges = True
         self.cut_after: list[int] = []
         self.status = 0
         self.asked: list[tuple[str, str, str]] = []
-        self.url = ""
 
     def gets(self) -> list[str]:
         """Return the Range header of each file that was asked for."""
@@ -154,69 +171,50 @@ class Site:
 
     def serve(self, name: str) -> None:
         """Have the files of a tiny data set, as they are fetched."""
-        suffix = ".gz" if name == "mnist" else ""
         for path, data in FILES[name].items():
-            self.files[f"/{path}{suffix}"] = packed(data) if suffix else data
+            if name == "mnist":
+                self.files[f"/{path}.gz"] = packed(data)
+            else:
+                self.files[f"/{path}"] = data
 
-
-def _handler(site: Site) -> type[http.server.BaseHTTPRequestHandler]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_HEAD(self) -> None:
-            self._answer(body=False)
-
-        def do_GET(self) -> None:
-            self._answer(body=True)
-
-        def _answer(self, *, body: bool) -> None:
-            wanted = self.headers.get("Range", "")
-            site.asked.append((self.command, self.path, wanted))
-            content = site.files.get(self.path)
-            status = site.status or (200 if content is not None else 404)
-            if status != 200 or content is None:
-                self._head(status, 0)
-                return
-            start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and site.ranges else 0
-            if start and start >= len(content):
-                self._head(416, 0)
-                return
-            content = content[start:]
-            self._head(206 if start else 200, len(content))
-            if body:
-                cut = site.cut_after.pop(0) if site.cut_after else len(content)
-                with contextlib.suppress(OSError):  # the client may have hung up
-                    self.wfile.write(content[:cut])
-                self.close_connection = self.close_connection or cut < len(content)
-
-        def _head(self, status: int, length: int) -> None:
-            self.send_response(status)
-            self.send_header("Content-Length", str(length))
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    return Handler
-
-
-class _Server(http.server.ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing: clients here hang up on purpose."""
 
 
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: Site
+
+    def do_GET(self) -> None:
+        site, wanted = self.server, self.headers.get("Range", "")
+        site.asked.append((self.command, self.path, wanted))
+        content = site.files.get(self.path, b"")
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and site.ranges else 0
+        status = site.status or (404 if self.path not in site.files else 206 if start else 200)
+        if start and start >= len(content):
+            status = 416
+        content = content[start:] if status in (200, 206) else b""
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command == "GET" and content:
+            self.wfile.write(content[: site.cut_after.pop(0)] if site.cut_after else content)
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
 @pytest.fixture
 def site() -> Iterator[Site]:
-    """A running web server without files; `site.url` ends without a slash."""
-    found = Site()
-    server = _Server(("127.0.0.1", 0), _handler(found))
-    found.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    yield found
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    """A running web server without files."""
+    with Site() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture
@@ -263,11 +261,7 @@ def fake_npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeNpm:
         programs = tmp_path / "programs"
         programs.mkdir()
         archive = programs / "archive"
-        with tarfile.open(archive, "w:gz") as tar:
-            for name, data in members.items():
-                entry = tarfile.TarInfo(name)
-                entry.size = len(data)
-                tar.addfile(entry, io.BytesIO(data))
+        archive.write_bytes(tar_of(members))
         npm = programs / "npm"
         npm.write_text(
             f'#!/bin/sh\necho "$@" >> "{programs}/calls"\n'

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from dlcli.data import corpora, images
 from dlcli.data.catalogue import (
     DATA_SETS,
     GLYPHS,
     MNIST,
+    describe,
     holds_pairs,
     is_path,
     named,
@@ -24,10 +26,12 @@ def test_names_are_unique_and_plain() -> None:
 
 
 @pytest.mark.parametrize("data_set", DATA_SETS, ids=lambda data_set: data_set.name)
-def test_every_entry_says_what_it_is_and_how_it_is_checked(data_set) -> None:
+def test_every_entry_says_what_it_is_who_reads_it_and_how_it_is_checked(data_set) -> None:
     assert data_set.what
     assert data_set.licence
     assert data_set.embedded == (not data_set.sources)
+    readers = images.READERS if data_set.kind == "images" else corpora.READERS
+    assert data_set.embedded or data_set.reader in readers
     for check in data_set.files:
         for text in filter(None, (check.digest, check.fetched)):
             algorithm, _, digest = text.partition(":")
@@ -45,48 +49,40 @@ def test_mnist_takes_the_bytes_of_its_four_files() -> None:
     assert MNIST.size == 60_000 * 785 + 10_000 * 785 + 2 * 16 + 2 * 8
 
 
-def test_a_name_may_carry_a_number() -> None:
+def test_a_name_may_carry_a_number_and_an_unknown_one_suggests_the_nearest() -> None:
     assert named("glyphs:500:3") is GLYPHS
-
-
-def test_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(ConfigError, match="no data set named 'mnits'") as caught:
         named("mnits")
     assert "did you mean 'mnist'?" in caught.value.hint
-    assert "glyphs" in caught.value.hint
     assert "europarl+tatoeba" in caught.value.hint
 
 
-def test_advice_is_a_copy_and_empty_for_what_is_unknown() -> None:
-    assert recommended("mnist") == {}
-    assert recommended("glyphs:50", "vae") == {}
-    assert recommended("some/file.tsv", "nmt") == {}
+def test_advice_is_empty_for_what_is_unknown_and_a_card_names_the_licence() -> None:
+    assert [recommended(name, "nmt") for name in ("mnist", "some/file.tsv")] == [{}, {}]
+    assert recommended("grammar", "nmt")["loop"]["epochs"] == 2
+    assert describe("glyphs:9") == f"glyphs:9: {GLYPHS.what}; licence: the package's own"
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"),
-    [("auto", False), ("mnist", False), ("glyphs:9", False), ("tatoeba", True), ("x.tsv", True)],
-)
-def test_names_tell_images_from_pairs(name: str, expected: bool) -> None:
-    assert holds_pairs(name) == expected
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
+    ("name", "path", "pairs"),
     [
-        ("pairs.tsv", True),
-        ("a.en,b.fr", True),
-        ("pairs.txt.gz", True),
-        ("pairs.zip", True),
-        ("./pairs", True),
-        ("x.tsv#1f2e3d4c", True),
-        ("tatoeba", False),
-        ("europarl-dev500k", False),
-        ("glyphs:50", False),
+        ("pairs.tsv", True, True),
+        ("a.en,b.fr", True, True),
+        ("pairs.txt.gz", True, True),
+        ("pairs.zip", True, True),
+        ("./pairs", True, True),
+        ("x.tsv#1f2e3d4c", True, True),
+        ("tatoeba", False, True),
+        ("europarl+tatoeba", False, True),
+        ("auto", False, False),
+        ("mnist", False, False),
+        ("glyphs:50", False, False),
     ],
 )
-def test_a_path_is_told_from_a_name(name: str, expected: bool) -> None:
-    assert is_path(name) == expected
+def test_a_path_is_told_from_a_name_and_images_from_pairs(
+    name: str, path: bool, pairs: bool
+) -> None:
+    assert (is_path(name), holds_pairs(name)) == (path, pairs)
 
 
 def test_a_path_with_a_plus_in_it_is_one_path() -> None:

@@ -11,16 +11,9 @@ import pytest
 import torch
 
 from dlcli.data import catalogue, images, vision
-from dlcli.data.catalogue import DATA_SETS
 from dlcli.data.images import load_images
 from dlcli.errors import ConfigError, DataError
 from tests.data.conftest import FILES, Tiny, checks_of, lay_out, mnist_files
-
-
-def test_every_entry_names_a_reader() -> None:
-    for data_set in DATA_SETS:
-        if data_set.kind == "images":
-            assert data_set.embedded or data_set.reader in images.READERS
 
 
 def test_mnist_comes_from_the_users_folder(tiny: Tiny, own: Path) -> None:
@@ -87,20 +80,20 @@ def test_glyphs_of_any_number_by_seed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["glyphs:0", "glyphs:-3", "glyphs:many", "glyphs:2:3:4", "glyphs:9999999"]
+    ("name", "message", "hint"),
+    [
+        *(
+            (f"glyphs:{wrong}", "is not a number of glyphs", "glyphs:N:SEED")
+            for wrong in ("0", "-3", "many", "2:3:4", "9999999")
+        ),
+        ("tatoeba", "pairs of sentences, not images", "mnist, glyphs"),
+        ("glyph", "no data set named 'glyph'", "did you mean 'glyphs'?"),
+    ],
 )
-def test_a_number_of_glyphs_that_is_none_is_an_error(name: str) -> None:
-    with pytest.raises(ConfigError, match="is not a number of glyphs") as caught:
+def test_what_holds_no_images_is_refused(name: str, message: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
         load_images(name)
-    assert "glyphs:N:SEED" in caught.value.hint
-
-
-def test_what_holds_no_images_is_refused() -> None:
-    with pytest.raises(ConfigError, match="pairs of sentences, not images"):
-        load_images("tatoeba")
-    with pytest.raises(ConfigError) as caught:
-        load_images("glyph")
-    assert "did you mean 'glyphs'?" in caught.value.hint
+    assert hint in caught.value.hint
 
 
 def test_the_real_mnist(real_data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,60 +111,57 @@ def _run(code: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_torchvision_imports_in_a_fresh_process_without_a_warning() -> None:
-    done = _run(
-        "from dlcli.data.vision import torchvision_module\n"
-        "print(torchvision_module('torchvision.datasets.mnist').MNIST.__name__)"
+_IMPORT = """
+from dlcli.data.vision import torchvision_module
+print(torchvision_module("torchvision.datasets.mnist").MNIST.__name__)
+"""
+_WORKING = """
+import torch
+from dlcli.data import vision
+kept = torch.library.Library("torchvision", "DEF")
+def load(path):  # declares its operators, as the compiled part does: doing so again would fail
+    for name in ("nms", "qnms"):
+        kept.define(name + vision._SIGNATURE)
+    print("loaded", path.rsplit("_", 1)[1][0])
+torch.ops.load_library = load
+print(vision.prepare(), vision.prepare())
+"""
+_ELSEWHERE = """
+import torch
+from dlcli.data import vision
+vision.compiled_part_loads = lambda: False
+kept = torch.library.Library("torchvision", "FRAGMENT")
+if not hasattr(torch.ops.torchvision, "nms"):
+    kept.define("nms" + vision._SIGNATURE)
+first = vision.prepare()
+print(hasattr(torch.ops.torchvision, "nms"), hasattr(torch.ops.torchvision, "qnms"))
+print(vision.prepare() is first)
+import torchvision.datasets
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "printed"),
+    [
+        pytest.param(_IMPORT, "MNIST\n", id="imports without a warning"),
+        pytest.param(_WORKING, "loaded C\nNone None\n", id="a working one is left alone"),
+        pytest.param(_ELSEWHERE, "True True\nTrue\n", id="nothing is declared twice"),
+    ],
+)
+def test_torchvision_in_a_fresh_process(code: str, printed: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "MNIST\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, printed, "")
 
 
-def test_a_working_torchvision_is_left_alone() -> None:
-    # The compiled part declares its operators while it is loaded; declaring them again would fail.
-    done = _run(
-        "import torch\n"
-        "from dlcli.data import vision\n"
-        "kept = torch.library.Library('torchvision', 'DEF')\n"
-        "def load(path):\n"
-        "    for name in ('nms', 'qnms'):\n"
-        "        kept.define(name + vision._SIGNATURE)\n"
-        "    print('loaded', path.rsplit('_', 1)[1][0])\n"
-        "torch.ops.load_library = load\n"
-        "print(vision.prepare())\n"
-        "print(vision.prepare())"
-    )
-    assert (done.returncode, done.stdout) == (0, "loaded C\nNone\nNone\n"), done.stderr
-
-
-def test_operators_declared_by_another_package_are_not_declared_again() -> None:
-    done = _run(
-        "import torch\n"
-        "from dlcli.data import vision\n"
-        "vision.compiled_part_loads = lambda: False\n"
-        "kept = torch.library.Library('torchvision', 'FRAGMENT')\n"
-        "if not hasattr(torch.ops.torchvision, 'nms'):\n"
-        "    kept.define('nms' + vision._SIGNATURE)\n"
-        "library = vision.prepare()\n"
-        "print(hasattr(torch.ops.torchvision, 'nms'), hasattr(torch.ops.torchvision, 'qnms'))\n"
-        "import torchvision.datasets"
-    )
-    assert (done.returncode, done.stdout) == (0, "True True\n"), done.stderr
-
-
-def test_both_operators_are_declared_once_a_process() -> None:
-    assert vision.prepare() is vision.prepare()
-    assert hasattr(torch.ops.torchvision, "nms")
-    assert hasattr(torch.ops.torchvision, "qnms")
-
-
-def test_a_compiled_part_that_does_not_fit_does_not_load(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiled_part_that_does_not_fit_or_is_not_there_does_not_load(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def refuse(path: str) -> None:
         raise OSError("libcudart.so.13: cannot open shared object file")
 
     monkeypatch.setattr(torch.ops, "load_library", refuse)
     assert not vision.compiled_part_loads()
-
-
-def test_no_torchvision_is_no_compiled_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert not vision.compiled_part_loads()
