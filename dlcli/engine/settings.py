@@ -183,22 +183,27 @@ class LoopConfig:
 
 
 class RunConfig(DataclassType, Protocol):
-    """The settings that the training loop needs, among all others of a run."""
+    """The settings that every training has, among others of its own."""
+
+    @property
+    def data(self) -> Any:
+        """Return the settings of the data, `name` among them."""
+
+    @property
+    def model(self) -> Any:
+        """Return what the network is built from."""
 
     @property
     def optim(self) -> OptimConfig:
         """Return the optimiser's settings."""
-        ...
 
     @property
     def loop(self) -> LoopConfig:
         """Return the length of the training."""
-        ...
 
     @property
     def compute(self) -> ComputeConfig:
         """Return device, precision and seed."""
-        ...
 
 
 C = TypeVar("C", bound=RunConfig)
