@@ -1,13 +1,14 @@
-"""The configuration files: the whole ones are what --print-config says, the small ones run."""
+"""The configuration files: recipes keep to the defaults or say where not, and small ones run."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 
-from dlcli.engine.config import keys, load_yaml, resolve
+from dlcli.engine.config import load_yaml, resolve
 from dlcli.nmt.config import NmtTrainConfig, check
 from dlcli.vae.config import VaeTrainConfig
 from tests.cli.tiny import dl, dl_json
@@ -28,34 +29,40 @@ def test_both_networks_have_both_files() -> None:
         assert vaes == ["vae_conv.yaml", "vae_mlp.yaml"]
 
 
-@pytest.mark.parametrize("path", WHOLE, ids=lambda path: path.stem)
-def test_the_whole_files_are_what_print_config_says(path: Path) -> None:
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    body = [line for line in lines if not line.startswith("#")]
-    if _chapter(path) == "vae":  # the defaults, and nothing else
-        assert body == lines
-        words = ["vae", "train", "--arch", path.stem.removeprefix("vae_")]
-    else:
-        assert body != lines, "says what it is for"
-        words = ["nmt", "train", "--config", str(path)]
-    printed = dl(*words, "--print-config")
-    assert printed.exit_code == 0
-    assert "".join(body) == printed.stdout
-    for line in body:
-        assert line.rstrip().endswith(":") or line.partition("  # ")[2].split(), line
-
-
-def test_the_whole_files_have_every_key() -> None:
-    for path in WHOLE:
-        config = VaeTrainConfig if _chapter(path) == "vae" else NmtTrainConfig
-        assert _leaves(load_yaml(path)) == {key.path for key in keys(config)}
-
-
-def _leaves(data: dict[str, object], prefix: str = "") -> set[str]:
-    found: set[str] = set()
-    for key, value in data.items():
-        found |= _leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key}
+def _values(text: str) -> set[tuple[str, str, str]]:
+    """Return of each line its section, its `key: value` and the default that its comment names."""
+    found, section = set(), ""
+    for line in text.splitlines():
+        value, _, comment = line.partition("#")
+        if value.strip():
+            section = section if line.startswith(" ") else value.strip()
+            replaced = re.search(r"\(default [^)]*\)", comment)
+            found.add((section, value.strip(), replaced[0] if replaced else ""))
     return found
+
+
+@pytest.mark.parametrize("path", WHOLE, ids=lambda path: path.stem)
+def test_a_recipe_has_known_keys_with_the_default_or_the_one_it_says_it_replaces(
+    path: Path,
+) -> None:
+    text = path.read_text(encoding="utf-8")
+    printed = dl(_chapter(path), "train", "--config", str(path), "--print-config")
+    assert printed.exit_code == 0
+    assert _values(text) <= _values(printed.stdout)
+    for line in text.splitlines():
+        assert line.rstrip().endswith(":") or line.partition("# ")[2], line
+    if _chapter(path) == "vae":  # the defaults of an architecture, and nothing else
+        differ = {value for _, value, replaced in _values(text) if replaced}
+        assert differ == ({"arch: conv"} if path.stem == "vae_conv" else set())
+    else:
+        assert text.startswith("#"), "says what it is for"
+
+
+def test_a_key_that_a_recipe_leaves_out_takes_its_default() -> None:
+    found = load_yaml(CONFIGS / "vae_conv.yaml")
+    whole = resolve(VaeTrainConfig, [found])
+    found.pop("objective")
+    assert resolve(VaeTrainConfig, [found]) == whole
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(CONFIGS)))

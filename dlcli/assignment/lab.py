@@ -336,7 +336,7 @@ class Lab:
         """Train a translator, or go on with it, or find it done."""
         config = self.translator_config(changes)
         location = _place(self.folder(label, config))
-        train: Train[NmtTrainConfig, Any] = train_nmt
+        train: Train[Any] = train_nmt
         found = _whole(train_once(config, train=train, location=location, listeners=self.listeners))
         return RunFolder(Path(found.run))
 

@@ -12,6 +12,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol, cast
 
@@ -31,6 +32,7 @@ from dlcli.cli.training import (
     InitFlag,
     ResumeFlag,
     SeedsFlag,
+    advice,
     is_main_process,
     run_location,
     run_trainings,
@@ -58,14 +60,10 @@ if TYPE_CHECKING:
     from dlcli.nmt.validation import NmtResult
 
 
-def advice(given: dict[str, Any]) -> Mapping[str, Any]:
-    """Return what the chosen corpus recommends."""
-    from dlcli.data.catalogue import recommended
-
-    return recommended(str(given.get("data", {}).get("name", "auto")), task="nmt")
+_advice = partial(advice, task="nmt")
 
 
-@configured(NmtTrainConfig, advice=advice, base=saved_config)
+@configured(NmtTrainConfig, advice=_advice, base=saved_config)
 def train(
     config: NmtTrainConfig,
     consoles: Consoles,
@@ -102,7 +100,7 @@ def show_results(consoles: Consoles, results: Mapping[str, NmtResult]) -> None:
     from dlcli.display.tables import with_error
     from dlcli.engine.statistics import mean_std
     from dlcli.nmt.display import translators_table
-    from dlcli.nmt.training import summarise
+    from dlcli.nmt.validation import summarise
 
     table = translators_table(results, what="seed")
     scores = [result.valid.bleu for result in results.values() if result.valid is not None]
@@ -138,7 +136,7 @@ def saved_cells(given: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return merge(found, {"objective": shared})
 
 
-@configured(NmtTrainConfig, advice=advice, base=saved_cells)
+@configured(NmtTrainConfig, advice=_advice, base=saved_cells)
 def compare_forcing(
     config: NmtTrainConfig,
     consoles: Consoles,

@@ -153,6 +153,13 @@ def run_location(
     return RunLocation(resume=folder)
 
 
+def advice(given: Mapping[str, Any], *, task: str) -> Mapping[str, Any]:
+    """Return the settings that the chosen data set recommends for a task, `vae` or `nmt`."""
+    from dlcli.data.catalogue import recommended
+
+    return recommended(str(given.get("data", {}).get("name", "auto")), task=task)
+
+
 def saved_config(given: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the saved configuration of the run to go on with, if there is one.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -26,6 +27,7 @@ from dlcli.cli.training import (
     InitFlag,
     ResumeFlag,
     SeedsFlag,
+    advice,
     leave_if_partial,
     measured,
     run_trainings,
@@ -46,14 +48,10 @@ if TYPE_CHECKING:
     from dlcli.vae.trained import Trained, TrainResult
 
 
-def advice(given: dict[str, Any]) -> Mapping[str, Any]:
-    """Return what the chosen data set recommends."""
-    from dlcli.data.catalogue import recommended
-
-    return recommended(str(given.get("data", {}).get("name", "auto")), task="vae")
+_advice = partial(advice, task="vae")
 
 
-@configured(VaeTrainConfig, advice=advice, base=saved_config)
+@configured(VaeTrainConfig, advice=_advice, base=saved_config)
 def train(
     config: VaeTrainConfig,
     consoles: Consoles,
@@ -105,7 +103,7 @@ PlotFlag = Annotated[
 ]
 
 
-@configured(VaeTrainConfig, advice=advice, base=saved_config, grid=True)
+@configured(VaeTrainConfig, advice=_advice, base=saved_config, grid=True)
 def compare(
     cells: Mapping[str, VaeTrainConfig],
     consoles: Consoles,

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.color import Color
 from rich.console import Console, ConsoleOptions, RenderResult
-from rich.measure import Measurement
 from rich.segment import Segment
 from rich.style import Style
 
@@ -314,10 +313,6 @@ class PictureRows:
             if index:
                 yield Segment.line()
             yield from _cells(_side_by_side(row), colour=colour)
-
-    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        """Take whatever width there is."""
-        return Measurement(1, options.max_width)
 
 
 def has_colour(console: Console, options: ConsoleOptions) -> bool:

@@ -281,8 +281,7 @@ def _line(axes: Axes, line: Line, *, index: int) -> None:
 def _references(
     axes: Axes, series: Sequence[Line], *, slopes: Sequence[Slope], levels: Sequence[Level]
 ) -> None:
-    """Draw power laws across the series' x, and levels; the frame stays that of the data."""
-    frame = axes.get_ylim()
+    """Draw power laws across the series' x, and levels."""
     every = [x for line in series for x in line.x if math.isfinite(x) and x > 0]
     for index, slope in enumerate(slopes):
         at, value = slope.through
@@ -296,8 +295,6 @@ def _references(
     for index, level in enumerate(levels):
         style = LINE_STYLES[(index + 2) % len(LINE_STYLES)]
         axes.axhline(level.y, color=INK, linewidth=1.0, linestyle=style, label=label(level.name))
-    if series and not slopes and not levels:
-        axes.set_ylim(frame)
 
 
 def _ticks_at(axes: Axes, places: Sequence[float]) -> None:

@@ -43,25 +43,9 @@ EXPORTED = "exported"
 AVERAGE = "average"
 """The checkpoint of averaged weights, which is kept only where it is a run's result."""
 EXPORT_FORMAT = "1"
-MACHINE_RECORD = (
-    "command",
-    "started",
-    "machine",
-    "git",
-    "device",
-    "precision",
-    "threads",
-    "processes",
-)
 EXPORTED_RECORD = (
-    "kind",
-    "title",
-    "status",
-    "seed",
-    "result",
-    "signature",
-    "metrics",
-    *MACHINE_RECORD,
+    *("kind", "title", "status", "seed", "result", "signature", "metrics"),
+    *("command", "started", "machine", "git", "device", "precision", "threads", "processes"),
 )
 """What an export keeps of run.json."""
 FOLDER_FLAGS = ("--out", "-o", "--resume")
@@ -82,16 +66,18 @@ def save_checkpoint(path: Path, state: dict[str, Any], *, kind: str) -> None:
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    trailer = json.dumps(
-        {
-            "format": FORMAT_VERSION,
-            "kind": kind,
-            "size": buffer.tell(),
-            "sha256": hashlib.sha256(buffer.getbuffer()).hexdigest(),
-        }
-    ).encode()
+    with buffer.getbuffer() as view:  # no copy: a large network is held once, not three times
+        trailer = json.dumps(
+            {
+                "format": FORMAT_VERSION,
+                "kind": kind,
+                "size": len(view),
+                "sha256": hashlib.sha256(view).hexdigest(),
+            }
+        ).encode()
     buffer.write(trailer + len(trailer).to_bytes(4, "little") + MAGIC)
-    write_whole(path, buffer.getbuffer())  # a view: a large network is held once, not three times
+    with buffer.getbuffer() as view:
+        write_whole(path, view)
 
 
 def load_checkpoint(path: Path, *, kind: str) -> dict[str, Any]:
@@ -238,8 +224,14 @@ def snapshot_name(epoch: int) -> str:
 
 def snapshot_epochs(run: RunFolder) -> list[int]:
     """List the epochs whose checkpoints a run has kept, in order."""
-    stems = (path.stem.removeprefix("epoch-") for path in run.checkpoints.glob("epoch-*.pt"))
-    return sorted(int(stem) for stem in stems if stem.isdigit())
+    epochs = (snapshot_epoch(path) for path in run.checkpoints.glob("epoch-*.pt"))
+    return sorted(epoch for epoch in epochs if epoch is not None)
+
+
+def snapshot_epoch(path: Path) -> int | None:
+    """Return the epoch of a kept checkpoint's path, or None for `last` and `best`."""
+    number = path.stem.removeprefix("epoch-")
+    return int(number) if path.stem.startswith("epoch-") and number.isdigit() else None
 
 
 def build_from(build: Callable[[], N], weights: Mapping[str, Any], *, source: str) -> N:
@@ -399,17 +391,12 @@ def save_exported(
         half: whether matrices and kernels are stored as float16. What has fewer than two
             dimensions (biases, normalisation statistics) takes no room and keeps its precision.
     """
-    stored = {
-        name: tensor.half() if half and tensor.is_floating_point() and tensor.dim() > 1 else tensor
-        for name, tensor in weights.items()
-    }
-    data = save(
-        {
-            name: tensor.clone(memory_format=torch.contiguous_format)
-            for name, tensor in stored.items()
-        },
-        metadata={"kind": kind, "format": EXPORT_FORMAT},
-    )
+    stored = {}
+    for name, tensor in weights.items():
+        halved = half and tensor.is_floating_point() and tensor.dim() > 1
+        kept = tensor.half() if halved else tensor
+        stored[name] = kept.clone(memory_format=torch.contiguous_format)
+    data = save(stored, metadata={"kind": kind, "format": EXPORT_FORMAT})
     write_whole(folder.exported_file, data)
 
 

@@ -9,8 +9,8 @@ does, needs neither pydantic nor torch.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
+import operator
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +24,8 @@ MOST_VALUES = 100_000
 """Of a file of settings, its aliases written out."""
 STRICT: Any = {"strict": True, "extra": "forbid", "allow_inf_nan": False}
 """Class attribute `__pydantic_config__` of every config dataclass."""
+UNKNOWN, NO_GROUP = MISPLACED = ("unexpected_keyword_argument", "dataclass_type")
+"""Pydantic's words for a key that no class has, and for a value in the place of a whole group."""
 MAX_SHOWN = 80
 """Characters of a wrong value that an error repeats."""
 
@@ -125,11 +127,6 @@ def keys(cls: type[DataclassType], *, prefix: str = "") -> Iterator[Key]:
         )
 
 
-def value_at(config: DataclassType, path: str) -> Any:
-    """Return the value of a setting by its dotted path."""
-    return functools.reduce(getattr, path.split("."), config)
-
-
 def bare(hint: Any) -> Any:
     """Strip `Optional` and `Annotated` from a type: `int | None` → `int`."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
@@ -178,11 +175,7 @@ def resolve(cls: type[C], layers: Sequence[Mapping[str, Any]] = (), *, source: s
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        merged = merge(*layers)
-        paths = [key.path for key in keys(cls)]
-        groups = dict.fromkeys(path.rpartition(".")[0] for path in paths if "." in path)
-        _refuse_unknown(cls, merged, known=[*paths, *groups], source=source)
-        return TypeAdapter(cls).validate_json(json.dumps(merged, default=str))
+        return TypeAdapter(cls).validate_json(json.dumps(merge(*layers), default=str))
     except ValidationError as error:
         raise _explain(error, cls=cls, source=source) from None
     except (ValueError, TypeError, RecursionError):  # JSON cannot say it: a list that holds itself
@@ -193,34 +186,6 @@ def to_dict(config: DataclassType) -> dict[str, Any]:
     """Return a config as nested dictionaries of plain values (tuples become lists)."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
     return plain
-
-
-def _refuse_unknown(
-    cls: type[DataclassType],
-    data: Mapping[str, Any],
-    *,
-    known: Sequence[str],
-    source: str,
-    prefix: str = "",
-) -> None:
-    hints = typing.get_type_hints(cls)
-    where = f" in {source}" if source else ""
-    for key, value in data.items():
-        path = f"{prefix}{key}"
-        if key not in hints:
-            raise ConfigError(
-                f"There is no setting '{path}'{where}.",
-                hint=_closest(path, known) or "See --print-config for all settings.",
-            )
-        if dataclasses.is_dataclass(hints[key]):
-            if not isinstance(value, Mapping):
-                first = next(name for name in known if name.startswith(f"{path}."))
-                raise ConfigError(
-                    f"The setting '{path}'{where} is a group, not a value.",
-                    hint=f"Set one of its keys, like {first}.",
-                )
-            section = typing.cast("type[DataclassType]", hints[key])
-            _refuse_unknown(section, value, known=known, source=source, prefix=f"{path}.")
 
 
 def _closest(path: str, known: Sequence[str]) -> str:
@@ -239,20 +204,35 @@ def _closest(path: str, known: Sequence[str]) -> str:
 
 
 def _explain(error: Any, *, cls: type[DataclassType], source: str) -> ConfigError:
-    first = error.errors()[0]
+    """Say the first thing that is wrong, keys before values, and what would be right."""
+    errors = error.errors()
+    first = next((each for each in errors if each["type"] in MISPLACED), errors[0])
     path = ".".join(part for part in first["loc"] if isinstance(part, str))
     given, rule, problem = first.get("input"), str(first["msg"]), first["type"]
     if problem == "json_invalid":
         return _unsayable(source)
+    paths = [key.path for key in keys(cls)]
+    where = f" in {source}" if source else ""
+    if problem == UNKNOWN:
+        groups = dict.fromkeys(name.rpartition(".")[0] for name in paths if "." in name)
+        return ConfigError(
+            f"There is no setting '{path}'{where}.",
+            hint=_closest(path, [*paths, *groups]) or "See --print-config for all settings.",
+        )
+    if problem == NO_GROUP:
+        inside = next(name for name in paths if name.startswith(f"{path}."))
+        return ConfigError(
+            f"The setting '{path}'{where} is a group, not a value.",
+            hint=f"Set one of its keys, like {inside}.",
+        )
     flag = next((f" ({key.flag})" for key in keys(cls) if key.path == path and key.flag), "")
-    where = f" in {source}" if source else flag
+    where = where or flag
     hint = _sentence(rule.replace("valid array", "list"))
     allowed = first.get("ctx", {}).get("expected")
     if problem == "literal_error" and isinstance(given, str) and allowed:
         words = [word.strip(" '") for word in allowed.replace(" or ", ", ").split(",")]
-        hint = f"Choose one of {', '.join(words)}" + (
-            f"; {nearest(given, words)}" if nearest(given, words) else "."
-        )
+        near = nearest(given, words)
+        hint = f"Choose one of {', '.join(words)}{f'; {near}' if near else '.'}"
     elif isinstance(given, bool) and problem in ("literal_error", "string_type"):
         hint = f"YAML reads no, off, yes and on as false or true: quote the word ({rule.lower()})."
     elif isinstance(given, str) and problem in ("float_type", "int_type"):
@@ -271,9 +251,8 @@ def _unsayable(source: str) -> ConfigError:
 
 
 def _sentence(text: str) -> str:
-    return (
-        text[:1].upper() + text[1:] + ("" if not text or text[-1] in ".?!" else ".") if text else ""
-    )
+    end = "" if text.endswith((".", "?", "!")) else "."
+    return text[:1].upper() + text[1:] + end if text else ""
 
 
 def dump_yaml(config: DataclassType, *, comments: bool = True) -> str:
@@ -426,7 +405,7 @@ def settings_signature(
     """
     parts = dict(composed)
     for key in keys(type(config)):
-        name, value = key.signature, value_at(config, key.path)
+        name, value = key.signature, operator.attrgetter(key.path)(config)
         if name == "" and value != key.default:
             name = key.path.rpartition(".")[2]
         if name:

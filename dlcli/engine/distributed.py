@@ -11,10 +11,10 @@ import gc
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -24,6 +24,8 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from dlcli.errors import RunFailed
+
+T = TypeVar("T")
 
 
 class PeerLost(RunFailed):
@@ -66,6 +68,20 @@ class World:
         box = [value]
         dist.broadcast_object_list(box, src=0)
         return box[0]
+
+    def from_main(self, make: Callable[[], T]) -> T:
+        """Give every process what the main process makes, or raise everywhere what it raises."""
+        made: T | None = None
+        failure: Exception | None = None
+        if self.is_main:
+            try:
+                made = make()
+            except Exception as error:
+                failure = error
+        made, failure = self.share((made, failure))
+        if failure is not None:
+            raise failure
+        return cast("T", made)
 
     def wrap(self, network: nn.Module, *, device: torch.device) -> nn.Module:
         """Return the network as the training step calls it.

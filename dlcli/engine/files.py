@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 from dlcli.errors import RunFailed
@@ -17,18 +17,13 @@ def write_whole(path: Path, data: bytes | memoryview) -> None:
     Raises:
         RunFailed: the disk is full or the folder cannot be written; `path` keeps what it had.
     """
-    temporary: str | None = None
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        handle, temporary = tempfile.mkstemp(
-            dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"
-        )
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-        temporary = None
         _sync_folder(path.parent)
     except OSError as error:
         raise RunFailed(
@@ -36,29 +31,18 @@ def write_whole(path: Path, data: bytes | memoryview) -> None:
             hint=f"{_way_out(error)}; what was there before is untouched.",
         ) from None
     finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        with contextlib.suppress(OSError):  # it has its name by now, or its folder is none
+            temporary.unlink()
 
 
 def _sync_folder(folder: Path) -> None:
     """Make the renaming last through a power cut, on file systems that can sync a folder."""
-    if os.name != "nt":  # folders cannot be opened there
-        with contextlib.suppress(OSError):
-            _sync(folder)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _way_out(error: OSError) -> str:

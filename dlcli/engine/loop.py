@@ -363,17 +363,7 @@ class Position:
         return {
             "model": network.state_dict(),
             "optimizer": optimizer.state_dict(),
-            "position": {
-                "epoch": self.epoch,
-                "batch": self.batch,
-                "step": self.step,
-                "train_s": self.train_s,
-                "best": self.best,
-                "stale": self.stale,
-                "evaluated": self.evaluated,
-                "names": list(self.names),
-                "sums": sums,
-            },
+            "position": {**vars(self), "names": list(self.names), "sums": sums},
             "random": random_states(),
         }
 

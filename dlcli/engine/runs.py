@@ -405,7 +405,7 @@ def details(run: RunFolder) -> dict[str, Any]:
 
 def differences(runs: Sequence[RunFolder]) -> dict[str, list[Any]]:
     """Return the settings in which runs differ: dotted path → one value a run (None: not set)."""
-    flat = [dict(_leaves(_config(run))) for run in runs]
+    flat = [leaves(_config(run)) for run in runs]
     paths = dict.fromkeys(path for settings in flat for path in settings)
     found = {path: [settings.get(path) for settings in flat] for path in paths}
     return {path: values for path, values in found.items() if any(v != values[0] for v in values)}
@@ -453,13 +453,12 @@ def _config(run: RunFolder) -> dict[str, Any]:
         return {}
 
 
-def _leaves(data: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for key, value in data.items():
-        if isinstance(value, Mapping):
-            found += _leaves(value, f"{prefix}{key}.")
-        else:
-            found.append((prefix + key, value))
+def leaves(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by their dotted paths."""
+    found: dict[str, Any] = {}
+    for key, value in settings.items():
+        path = f"{prefix}{key}"
+        found |= leaves(value, f"{path}.") if isinstance(value, Mapping) else {path: value}
     return found
 
 

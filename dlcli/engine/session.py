@@ -18,16 +18,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
-from dlcli.engine.config import DataclassType, dump_yaml, keys, load_yaml, to_dict
+from dlcli.engine.config import DataclassType, dump_yaml, load_yaml, to_dict
 from dlcli.engine.device import Compute, describe_machine, prepare
 from dlcli.engine.distributed import PeerLost, World, join_processes, launched_world
 from dlcli.engine.events import CheckpointDue, Evaluated, Event, RunStarted, Saved
 from dlcli.engine.files import write_whole
 from dlcli.engine.loop import Criterion, Learner, Plan, Training
-from dlcli.engine.runs import RunFolder, create_run, finite, open_unfinished
+from dlcli.engine.runs import RunFolder, create_run, finite, leaves, open_unfinished
 from dlcli.engine.seed import seed_everything
 from dlcli.engine.settings import RunConfig
 from dlcli.engine.stopping import StopFlag, ignore_signals
@@ -46,9 +46,6 @@ MAY_CHANGE = (
 """Settings that may change when a run is resumed; all others must be as they were."""
 
 
-C = TypeVar("C", bound=RunConfig)
-
-
 @dataclass(frozen=True, kw_only=True)
 class RunLocation:
     """Where a run goes: a new folder (`out`, or one named by date), or a run to resume."""
@@ -59,12 +56,12 @@ class RunLocation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Session(Generic[C]):
+class Session:
     """An open training session of this process."""
 
     kind: str
     title: str
-    config: C
+    config: RunConfig
     folder: RunFolder
     """Written to by the main process only."""
     world: World
@@ -123,8 +120,8 @@ class Session(Generic[C]):
 
 @contextmanager
 def open_session(
-    *, kind: str, title: str, config: C, location: RunLocation, bf16_pays: bool
-) -> Iterator[Session[C]]:
+    *, kind: str, title: str, config: RunConfig, location: RunLocation, bf16_pays: bool
+) -> Iterator[Session]:
     """Open a training session and close it whatever happens.
 
     Args:
@@ -143,15 +140,15 @@ def open_session(
         if not world.is_main:  # it waits for the main process, which decides for all
             stack.enter_context(stop.deferring())
         join_processes(world, device=compute.device)
-        folder, state = _open_everywhere(
-            kind,
-            title=title,
-            config=config,
-            location=location,
-            world=world,
-            compute=compute,
-            stack=stack,
-        )
+
+        def open_here() -> tuple[RunFolder, bool]:
+            folder = _open_folder(
+                title, config=config, location=location, compute=compute, stack=stack
+            )
+            return folder, location.resume is not None and folder.checkpoint().exists()
+
+        folder, begun = world.from_main(open_here)
+        state = resume_state(folder, kind=kind) if begun else None
         seed_everything(config.compute.seed)
         session = Session(
             kind=kind,
@@ -177,38 +174,6 @@ def open_session(
             raise
 
 
-def _open_everywhere(
-    kind: str,
-    *,
-    title: str,
-    config: RunConfig,
-    location: RunLocation,
-    world: World,
-    compute: Compute,
-    stack: ExitStack,
-) -> tuple[RunFolder, dict[str, Any] | None]:
-    """Open the folder on the main process; every process gets its path, and loads the state."""
-    failure: Exception | None = None
-    folder: RunFolder | None = None
-    state: dict[str, Any] | None = None
-    if world.is_main:
-        try:
-            folder = _open_folder(
-                title, config=config, location=location, compute=compute, stack=stack
-            )
-            if location.resume is not None:
-                state = resume_state(folder, kind=kind)
-        except Exception as error:
-            failure = error
-    path, resumes, failure = world.share((folder and folder.path, state is not None, failure))
-    if failure is not None:
-        raise failure
-    folder = RunFolder(path)
-    if resumes and not world.is_main:
-        state = load_checkpoint(folder.checkpoint(), kind=kind)
-    return folder, state
-
-
 def _open_folder(
     title: str, *, config: RunConfig, location: RunLocation, compute: Compute, stack: ExitStack
 ) -> RunFolder:
@@ -232,29 +197,17 @@ def check_unchanged(config: DataclassType, folder: RunFolder) -> None:
     Raises:
         ConfigError: names the first setting that differs and may not.
     """
-    saved, given = load_yaml(folder.config_file), to_dict(config)
-    for key in keys(type(config)):
-        if key.path in MAY_CHANGE:
+    saved, given = leaves(load_yaml(folder.config_file)), leaves(to_dict(config))
+    for path, new in given.items():
+        old = saved.get(path, new)
+        if path in MAY_CHANGE or old == new:
             continue
-        old, new = _leaf(saved, key.path), _leaf(given, key.path)
-        if key.path == "compute.precision" and new == folder.record().get("precision"):
+        if path == "compute.precision" and new == folder.record().get("precision"):
             continue  # what "auto" meant
-        if old is not _MISSING and old != new:
-            raise ConfigError(
-                f"The run {folder.path} was trained with {key.path} = {old}, not {new}.",
-                hint="Resume it without changing that, or start another run with --init-from.",
-            )
-
-
-_MISSING = object()
-
-
-def _leaf(data: Any, path: str) -> Any:
-    for part in path.split("."):
-        if not isinstance(data, Mapping) or part not in data:
-            return _MISSING
-        data = data[part]
-    return data
+        raise ConfigError(
+            f"The run {folder.path} was trained with {path} = {old}, not {new}.",
+            hint="Resume it without changing that, or start another run with --init-from.",
+        )
 
 
 def check_precision(compute: Compute, folder: RunFolder) -> None:
@@ -289,7 +242,7 @@ def resume_state(run: RunFolder, *, kind: str) -> dict[str, Any] | None:
     return state
 
 
-def _record_start(session: Session[C]) -> None:
+def _record_start(session: Session) -> None:
     """Write into run.json how the run began; each resumption is added to `resumed`."""
     start: dict[str, Any] = {
         "kind": session.kind,
@@ -326,7 +279,7 @@ def git_commit() -> str | None:
     return done.stdout.strip() or None if done.returncode == 0 else None
 
 
-def _lost_peer(session: Session[C], error: BaseException) -> PeerLost | None:
+def _lost_peer(session: Session, error: BaseException) -> PeerLost | None:
     """Turn torch's error into a sentence where another process has ended."""
     words = ("gloo", "nccl", "connection", "socket")
     said = str(error).lower()
@@ -339,7 +292,7 @@ def _lost_peer(session: Session[C], error: BaseException) -> PeerLost | None:
     )
 
 
-def _record_failure(session: Session[C], error: BaseException) -> None:
+def _record_failure(session: Session, error: BaseException) -> None:
     """Write into run.json how the session ended; a full disk must not hide the reason."""
     stopped = isinstance(error, KeyboardInterrupt | GeneratorExit) or session.stop.requested
     with session.stop.deferring(), contextlib.suppress(Exception):

@@ -13,6 +13,7 @@ import re
 import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -20,7 +21,7 @@ import torch
 from torch import nn
 
 from dlcli.engine.checkpoint import load_model, load_weights_into
-from dlcli.engine.config import DataclassType, flags_of_difference, load_yaml
+from dlcli.engine.config import flags_of_difference, load_yaml
 from dlcli.engine.distributed import PeerLost, launched_world
 from dlcli.engine.events import Event, Finished, Notice, RunStarted
 from dlcli.engine.loop import Criterion, Learner
@@ -42,18 +43,6 @@ Listener = Callable[[Event], None]
 ReadNotice = Callable[[str], object]
 
 
-class TrainConfig(RunConfig, Protocol):
-    """The settings of any training."""
-
-    @property
-    def data(self) -> Any:
-        """Return the settings of the data, `name` among them."""
-
-    @property
-    def model(self) -> Any:
-        """Return what the network is built from."""
-
-
 class Data(Protocol):
     """What a training reads, loaded."""
 
@@ -62,36 +51,33 @@ class Data(Protocol):
         """Return the data set's true name, also where the settings say `auto`."""
 
 
-class Result(DataclassType, Protocol):
-    """What a training came to: a dataclass that goes into run.json."""
+@dataclass(frozen=True, kw_only=True)
+class Result(ABC):
+    """What a training came to; it goes into run.json."""
+
+    run: str
+    """Absolute path of the run folder."""
+    data: str
+    epochs: int
+    """Whole epochs trained."""
+    train_s: float
+    """Seconds of training alone, over all sessions of the run."""
+    reason: str
+    """Why it ended: `done`, `early-stop` or `max-minutes`."""
+    signature: str
 
     @property
-    def run(self) -> str:
-        """Return the absolute path of the run folder."""
-
-    @property
-    def epochs(self) -> int:
-        """Return the number of whole epochs trained."""
-
-    @property
-    def reason(self) -> str:
-        """Say why it ended: `done`, `early-stop`, …"""
-
-    @property
-    def signature(self) -> str:
-        """Return the line of everything that changes the numbers."""
-
-    @property
+    @abstractmethod
     def metrics(self) -> Mapping[str, object]:
         """Return the key numbers, for tables of runs."""
 
 
-C = TypeVar("C", bound=TrainConfig)
-C_contra = TypeVar("C_contra", bound=TrainConfig, contravariant=True)
+C = TypeVar("C", bound=RunConfig)
 D = TypeVar("D", bound=Data)
 L = TypeVar("L", bound=Learner)
 R = TypeVar("R", bound=Result)
-R_co = TypeVar("R_co", bound=Result, covariant=True)
+Train = Callable[..., Generator[Event, None, R | None]]
+"""`dlcli.vae.training.train` or `dlcli.nmt.training.train`: settings, `location`, `init_from`."""
 
 
 class Task(ABC, Generic[C, D, L, R]):
@@ -137,7 +123,7 @@ class Task(ABC, Generic[C, D, L, R]):
         """Build network and data on a device, as the training loop takes them."""
 
     @abstractmethod
-    def result(self, session: Session[C], learner: L, *, data: D, end: Finished) -> R:
+    def result(self, session: Session, learner: L, *, data: D, end: Finished) -> R:
         """Measure a finished training; called on the main process alone."""
 
     @abstractmethod
@@ -164,7 +150,7 @@ class Task(ABC, Generic[C, D, L, R]):
         """Return what to load of another run's weights."""
         return weights
 
-    def record_start(self, session: Session[C], data: D) -> None:
+    def record_start(self, session: Session, data: D) -> None:
         """Write beside the settings what else the run needs; on the main process alone."""
 
     def criterion(self, config: C) -> Criterion:  # noqa: ARG002
@@ -244,7 +230,7 @@ def train(
         )
         if starts_from is not None:
             load_origin(task, config, learner.network, starts_from)
-        end = yield from _follow(task, session, learner)
+        end = yield from _follow(task, config, session, learner)
         if end.reason == "interrupted":
             session.finish(status="interrupted")
             raise Interrupted(
@@ -308,7 +294,7 @@ def load_origin(task: Task[C, D, L, R], config: C, network: nn.Module, origin: R
         ) from None
 
 
-def items_per_s(session: Session[C], learner: Learner, *, items: int, end: Finished) -> float:
+def items_per_s(session: Session, learner: Learner, *, items: int, end: Finished) -> float:
     """Return the speed of a whole training.
 
     Args:
@@ -322,10 +308,9 @@ def items_per_s(session: Session[C], learner: Learner, *, items: int, end: Finis
 
 
 def _follow(
-    task: Task[C, D, L, R], session: Session[C], learner: L
+    task: Task[C, D, L, R], config: C, session: Session, learner: L
 ) -> Generator[Event, None, Finished]:
     """Pass on what happens in the training loop; an exhausted memory becomes a sentence."""
-    config = session.config
     events = session.events(
         learner, criterion=task.criterion(config), keep_epochs=task.keep_epochs(config)
     )
@@ -354,20 +339,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     )
 
 
-class Train(Protocol[C_contra, R_co]):
-    """What trains: `dlcli.vae.training.train` or `dlcli.nmt.training.train`."""
-
-    def __call__(
-        self, config: C_contra, *, location: RunLocation | None = None, init_from: str | None = None
-    ) -> Generator[Event, None, R_co | None]:
-        """Train, yielding events; return the result on the main process."""
-        ...
-
-
 def train_once(
-    config: C,
+    config: RunConfig,
     *,
-    train: Train[C, R],
+    train: Train[R],
     location: RunLocation,
     init_from: str | None = None,
     listeners: Sequence[Listener] = (),
@@ -405,9 +380,9 @@ def train_once(
 
 
 def train_all(
-    cells: Mapping[str, C],
+    cells: Mapping[str, RunConfig],
     *,
-    train: Train[C, R],
+    train: Train[R],
     location: RunLocation,
     title: str,
     tolerant: bool,

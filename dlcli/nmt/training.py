@@ -11,6 +11,7 @@ better than any of them; whether it does is decided on the validation pairs.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -71,17 +72,6 @@ def train(
     return trainer.train(NmtTask(), config, location=location, init_from=init_from)
 
 
-def summarise(results: Mapping[str, NmtResult]) -> dict[str, object]:
-    """Return what `--json` says of a translator's seeds."""
-    return trainer.summarise_seeds(
-        results,
-        shared=("data", "direction", "epochs", "updates"),
-        rate="tokens_per_s",
-        measured="valid",
-        names=("nll_per_token", "free_nll_per_token", "bleu", "chrf"),
-    )
-
-
 class NmtTask(Task[NmtTrainConfig, NmtData, "NmtLearner", NmtResult]):
     """How a translator is trained."""
 
@@ -135,7 +125,7 @@ class NmtTask(Task[NmtTrainConfig, NmtData, "NmtLearner", NmtResult]):
             )
         return NmtLearner(network, train=data.bitext(device), validation=validation, config=config)
 
-    def record_start(self, session: Session[NmtTrainConfig], data: NmtData) -> None:
+    def record_start(self, session: Session, data: NmtData) -> None:
         """Save the vocabulary, and which kernels decide the last bits of a result."""
         data.tokenizer.save(session.folder.path)
         like = torch.empty(0, device=session.compute.device)
@@ -156,14 +146,14 @@ class NmtTask(Task[NmtTrainConfig, NmtData, "NmtLearner", NmtResult]):
 
     def result(
         self,
-        session: Session[NmtTrainConfig],
+        session: Session,
         learner: NmtLearner,
         *,
         data: NmtData,
         end: Finished,
     ) -> NmtResult:
         """Choose the checkpoint that is the result; its measurement stands in the result."""
-        config, folder = session.config, session.folder
+        config, folder = learner.config, session.folder
         name, valid = choose(config.loop, folder, learner)
         return NmtResult(
             run=str(folder.path),
@@ -275,13 +265,7 @@ class NmtLearner:
 
 
 def _weightless(batch: SentenceBatch) -> SentenceBatch:
-    return SentenceBatch(
-        source=batch.source,
-        mask=batch.mask,
-        target_in=batch.target_in,
-        target_out=torch.full_like(batch.target_out, PAD),
-        tokens=0,
-    )
+    return replace(batch, target_out=torch.full_like(batch.target_out, PAD), tokens=0)
 
 
 def epochs_to_average(loop: NmtLoopConfig) -> tuple[int, ...]:

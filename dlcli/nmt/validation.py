@@ -17,6 +17,7 @@ from sacrebleu.metrics.chrf import CHRF
 
 from dlcli.data.sentences import Pairs
 from dlcli.engine.config import settings_signature
+from dlcli.engine.trainer import Result, summarise_seeds
 from dlcli.nmt.batching import Bitext
 from dlcli.nmt.config import NmtTrainConfig
 from dlcli.nmt.fast.paths import fast_paths
@@ -49,10 +50,6 @@ class ValidResult:
             "valid_bleu": self.bleu,
             "valid_chrf": self.chrf,
         }
-
-    def fields(self) -> dict[str, object]:
-        """Return the fields as a dictionary."""
-        return asdict(self)
 
 
 class Validation:
@@ -124,33 +121,24 @@ def _alike(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NmtResult:
-    """What a training came to."""
+class NmtResult(Result):
+    """What the training of a translator came to."""
 
-    run: str
-    """Absolute path of the run folder."""
-    data: str
     direction: str
     vocabulary: int
     parameters: int
-    epochs: int
-    """Whole epochs trained."""
     updates: int
     tokens_per_s: float
     """Target tokens (EOS included, padding not) a second of training alone, over all sessions."""
-    train_s: float
     checkpoint: str
     """Which checkpoint is the result: `best`, `average` or `last`."""
     valid: ValidResult | None
     """Of that checkpoint; None where there are no validation pairs."""
-    reason: str
-    """Why it ended: `done`, `early-stop` or `max-minutes`."""
-    signature: str
 
     @property
     def metrics(self) -> dict[str, object]:
         """Return the key numbers, for tables of runs."""
-        found = {} if self.valid is None else self.valid.fields()
+        found = {} if self.valid is None else asdict(self.valid)
         return {name: value for name, value in found.items() if name != "sentences"}
 
 
@@ -162,6 +150,17 @@ def read_result(fields: Mapping[str, Any]) -> NmtResult:
     """
     valid = fields["valid"] and ValidResult(**fields["valid"])
     return NmtResult(**{**fields, "valid": valid})
+
+
+def summarise(results: Mapping[str, NmtResult]) -> dict[str, object]:
+    """Return what `--json` says of a translator's seeds."""
+    return summarise_seeds(
+        results,
+        shared=("data", "direction", "epochs", "updates"),
+        rate="tokens_per_s",
+        measured="valid",
+        names=("nll_per_token", "free_nll_per_token", "bleu", "chrf"),
+    )
 
 
 SIGNATURE_ORDER = (

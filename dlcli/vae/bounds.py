@@ -16,11 +16,10 @@ Legend: N images, B of a block, K samples or chains an image, D latent dimension
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -154,11 +153,13 @@ def stream_bounds(
     # One table from the start: small tensors kept from every block lie between the large buffers
     # of the next, and the heap then grows by a buffer a block.
     table = torch.empty((4 + len(group_sizes(k)), N), dtype=torch.float64)
-    measure = functools.partial(_block, decoder, latents=model.latents, k=k, generator=generator)
     began = time.monotonic()
     for start in range(0, N, B):
         cut = slice(start, start + B)
-        table[:, cut] = measure(pixels[cut], posterior=(mean[cut], logvar[cut]))
+        posterior = mean[cut], logvar[cut]
+        table[:, cut] = _block(
+            model, decoder, pixels[cut], posterior=posterior, k=k, generator=generator
+        )
         seen = min(start + B, N)
         columns = list(table[:, :seen])
         kl = closed[:seen].sum(1) if model.flow is None else columns[3]
@@ -184,11 +185,11 @@ def stream_bounds(
 
 
 def _block(
+    model: VAE,
     decoder: LatentModel,
     x: Tensor,
     *,
     posterior: tuple[Tensor, Tensor],
-    latents: Callable[[Tensor], tuple[Tensor, Tensor]],
     k: int,
     generator: torch.Generator,
 ) -> Tensor:
@@ -197,7 +198,7 @@ def _block(
     eps = torch.randn((k, *mean.shape), generator=generator, device=generator.device).to(x.device)
     v = mean + (0.5 * logvar).exp() * eps  # (K, B, D)
     log_lik = log_likelihood(decoder, x, v).double()
-    parts = [latents(part) for part in torch.split(v, max(1, LATENTS_AT_ONCE // len(x)))]
+    parts = [model.latents(part) for part in torch.split(v, max(1, LATENTS_AT_ONCE // len(x)))]
     z, log_det = (torch.cat(part) for part in zip(*parts, strict=True))  # (K, B, D), (K, B)
     log_w = log_weights(
         log_lik, z=z.double(), eps=eps.double(), logvar=logvar.double(), log_det=log_det
@@ -356,28 +357,23 @@ def decoder_of(trained: Trained, *, compute: Compute, of_encoded: bool = False) 
             "no p(x|z) and nothing can be said of p(x).",
             hint="Choose a run that was trained without --skip.",
         )
-    device = next(trained.model.parameters()).device
+    model = trained.model
+    device = next(model.parameters()).device
     rows = CONV_ROWS if config.model.arch == "conv" else BernoulliDecoder.block_rows
+
+    def decode(z: Tensor) -> Tensor:
+        with compute.autocast():
+            logits = model.decode_encoded(z) if of_encoded else model.decode(z)
+        return logits.to(torch.float32)
+
     return BernoulliDecoder(
-        decode=_Decoding(trained.model, compute, of_encoded),
-        latent_dim=trained.model.latent_dim,
+        decode=decode,
+        latent_dim=model.latent_dim,
         name=trained.run.path.name,
         device=device,
         likelihood=config.objective.likelihood,
         block_rows=rows if device.type == "cpu" else GPU_ROWS,
     )
-
-
-class _Decoding:
-    """A decoder in the precision asked for; logits are always float32."""
-
-    def __init__(self, model: VAE, compute: Compute, of_encoded: bool) -> None:
-        self._decode = model.decode_encoded if of_encoded else model.decode
-        self._compute = compute
-
-    def __call__(self, z: Tensor) -> Tensor:
-        with self._compute.autocast():
-            return self._decode(z).to(torch.float32)
 
 
 def encoded(model: VAE, pixels: Tensor) -> tuple[Tensor, Tensor]:

@@ -327,10 +327,6 @@ def _check_backward_samples(config: VaeTrainConfig) -> None:
 
 
 def _check_training(config: VaeTrainConfig) -> None:
-    if config.model.skip and config.model.arch != "conv":
-        raise ConfigError(
-            f"--skip has no meaning for --arch {config.model.arch}.", hint="Add --arch conv."
-        )
     if config.model.skip and config.objective.objective == "iwae":
         raise ConfigError(
             "--skip is a demonstration for --objective elbo.",

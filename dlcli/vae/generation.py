@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -427,9 +426,3 @@ def snapshots_of(run: RunFolder) -> list[Snapshot]:
         seed, likelihood = trained.config.compute.seed, trained.likelihood
         found.append(take_snapshot(trained.model, seed=seed, epoch=epoch, likelihood=likelihood))
     return found
-
-
-def snapshot_epoch(path: Path) -> int | None:
-    """Return the epoch of a kept checkpoint's path, or None for `last` and `best`."""
-    number = path.stem.removeprefix("epoch-")
-    return int(number) if path.stem.startswith("epoch-") and number.isdigit() else None

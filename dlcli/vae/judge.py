@@ -9,6 +9,8 @@ Legend: N images, B of a batch.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import hashlib
 import math
 from collections.abc import Callable, Iterator
@@ -109,10 +111,9 @@ def stream_ambiguity(
     """
     device = next(model.parameters()).device
     stream = generator(seed, "ambiguity")
+    summarize = functools.partial(summarize_reading, least_ink=judge.least_ink)
     grey = real.float() / 255
-    baseline = summarize_reading(
-        judge.read(grey), ink=grey.double().sum(1), least_ink=judge.least_ink
-    )
+    baseline = summarize(judge.read(grey), ink=grey.double().sum(1))
     log_probs, inks = [], []
     for start in range(0, count, DECODED_AT_ONCE):
         size = min(DECODED_AT_ONCE, count - start)
@@ -121,11 +122,8 @@ def stream_ambiguity(
         pixels = pixel_values(logits, draw=False, likelihood=likelihood)
         log_probs.append(judge.read(pixels))
         inks.append(pixels.double().sum(1))
-        reading = summarize_reading(
-            torch.cat(log_probs), ink=torch.cat(inks), least_ink=judge.least_ink
-        )
         yield Ambiguity(
-            generated=reading,
+            generated=summarize(torch.cat(log_probs), ink=torch.cat(inks)),
             real=baseline,
             pixels="mean of p(x|z)",
             judge_accuracy=judge.accuracy,
@@ -244,10 +242,12 @@ def train_judge(data: ImageData, *, epochs: int = EPOCHS, seed: int = SEED) -> J
         network = JudgeNetwork()
     _fit(network, data, epochs=epochs, seed=seed)
     network.eval()
-    judge = Judge(network=network, data=data.name, accuracy=0.0, least_ink=_least_ink(data.train))
+    ink = data.train.flatten(1).sum(1, dtype=torch.float64) / 255
+    least_ink = float(ink.quantile(0.005))
+    judge = Judge(network=network, data=data.name, accuracy=0.0, least_ink=least_ink)
     found = judge.read(data.test.flatten(1).float() / 255).argmax(1)
     accuracy = float((found == data.test_labels).double().mean())
-    return Judge(network=network, data=data.name, accuracy=accuracy, least_ink=judge.least_ink)
+    return dataclasses.replace(judge, accuracy=accuracy)
 
 
 class JudgeNetwork(nn.Sequential):
@@ -289,8 +289,3 @@ def _fit(network: nn.Module, data: ImageData, *, epochs: int, seed: int) -> None
             torch.autograd.backward(loss)
             optimizer.step()
             schedule.step()
-
-
-def _least_ink(images: Tensor) -> float:
-    ink = images.flatten(1).sum(1, dtype=torch.float64) / 255
-    return float(ink.quantile(0.005))

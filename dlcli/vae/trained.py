@@ -12,7 +12,7 @@ import torch
 from dlcli.engine.checkpoint import build_from, load_model
 from dlcli.engine.config import resolve, settings_signature
 from dlcli.engine.runs import RunFolder, find_run, using
-from dlcli.engine.trainer import summarise_seeds
+from dlcli.engine.trainer import Result, summarise_seeds
 from dlcli.vae.config import VaeTrainConfig
 from dlcli.vae.images import DESCRIPTIONS
 from dlcli.vae.networks import VAE, build_model
@@ -118,25 +118,16 @@ class TestResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainResult:
-    """What a training came to."""
+class TrainResult(Result):
+    """What the training of a VAE came to."""
 
-    run: str
-    """Absolute path of the run folder."""
-    data: str
     arch: str
-    epochs: int
-    """Whole epochs trained."""
     images_per_s: float
     """Images a second of training alone, over all sessions of the run."""
-    train_s: float
     test: TestResult
     active_units: int
     kl_per_dim: tuple[float, ...]
     """On the test images, nats; empty with a learned prior, to which the KL is no such sum."""
-    reason: str
-    """Why it ended: `done`, `early-stop` or `max-minutes`."""
-    signature: str
     latent_dim: int = 0
     """D; 0 in what was written before it was kept."""
 

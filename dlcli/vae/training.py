@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from dlcli.engine import trainer
-from dlcli.engine.checkpoint import load_checkpoint_into
+from dlcli.engine.checkpoint import load_checkpoint_into, snapshot_epoch
 from dlcli.engine.distributed import launched_world
 from dlcli.engine.events import Evaluated, Event, Finished, Notice, Pictures, Saved
 from dlcli.engine.runs import RunFolder
@@ -27,7 +27,7 @@ from dlcli.engine.trainer import ReadNotice, Task, items_per_s
 from dlcli.errors import ConfigError
 from dlcli.vae.config import VaeTrainConfig, check
 from dlcli.vae.evaluation import LatentUse, collapse_sentence, evaluate, latent_use
-from dlcli.vae.generation import snapshot_epoch, take_snapshot
+from dlcli.vae.generation import take_snapshot
 from dlcli.vae.images import Splits, binarize, flat, grey, load_splits, threshold_draws
 from dlcli.vae.networks import VAE
 from dlcli.vae.objective import ChoosingNoise, VaeNetwork, beta_at
@@ -159,14 +159,14 @@ class VaeTask(Task[VaeTrainConfig, Splits, "VaeLearner", TrainResult]):
 
     def result(
         self,
-        session: Session[VaeTrainConfig],
+        session: Session,
         learner: VaeLearner,
         *,
         data: Splits,
         end: Finished,
     ) -> TrainResult:
         """Read the test set, once, with the best weights or else the last."""
-        config, folder = session.config, session.folder
+        config, folder = learner.config, session.folder
         if folder.checkpoint("best").is_file():
             load_checkpoint_into(learner.network, folder, kind=KIND, checkpoint="best")
         found = evaluate(

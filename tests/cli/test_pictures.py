@@ -72,40 +72,12 @@ def arrays(*words: str, run: Path) -> dict[str, np.ndarray]:
         return {name: held[name] for name in held.files}
 
 
-def test_temperature_zero_repeats_one_picture(tiny_run: Path) -> None:
-    images = arrays("vae", "generate", "--n", "3", "--temperature", "0", run=tiny_run)["images"]
-    assert np.array_equal(images[0], images[1])
-    assert np.array_equal(images[0], images[2])
-
-
-def test_draws_are_black_or_white_and_means_are_not(tiny_run: Path) -> None:
-    for flag, binary in (("--draw", True), ("--mean", False)):
-        images = arrays("vae", "generate", "--n", "2", flag, run=tiny_run)["images"]
-        assert (set(np.unique(images).tolist()) <= {0.0, 1.0}) is binary
-
-
 def test_inputs_and_reconstructions_come_in_pairs(tiny_run: Path) -> None:
     held = arrays("vae", "reconstruct", "--images", "5", "0", "3", run=tiny_run)
     assert held["inputs"].shape == held["images"].shape == (3, 28, 28)
     assert held["z"].shape == (3, 3)
     assert not np.array_equal(held["inputs"], held["images"])
     assert str(held["label"]) == "mean of p(x|z) at the mean of q(z|x)"
-
-
-def test_a_walk_between_seeds_ends_where_they_begin(tiny_run: Path) -> None:
-    there, back = (
-        arrays("vae", "interpolate", "--steps", "5", "--seeds", *seeds, run=tiny_run)["z"]
-        for seeds in ("12", "21")
-    )
-    assert there.shape == (5, 3)
-    assert np.allclose(there, back[::-1], atol=1e-5)
-
-
-def test_only_the_named_latent_moves(tiny_run: Path) -> None:
-    walk = arrays("vae", "traverse", "--dims", "1", "--steps", "5", run=tiny_run)["z"]
-    moved = np.ptp(walk, axis=0)
-    assert moved[1] > 1
-    assert np.allclose(moved[[0, 2]], 0)
 
 
 def test_a_sample_has_means_beside_draws(tiny_run: Path) -> None:
@@ -147,11 +119,14 @@ def test_latents_can_be_reused_across_models(tiny_run: Path, tmp_path: Path) -> 
         ("vae generate --out x.jpeg", "no picture format"),
         ("vae generate --n 0", "--n"),
         ("vae reconstruct --images 900", "no test image 900"),
+        ("vae reconstruct --images=-1", "no test image -1"),
         ("vae reconstruct --images x", "takes integers"),
         ("vae reconstruct --images=", "at least one value"),
         ("vae reconstruct --n 9999", "no test image"),
         ("vae interpolate --images 1 --steps 3", "not two ends"),
         ("vae interpolate --seeds 1", "not two ends"),
+        ("vae interpolate --seeds 1 2 3", "not two ends"),
+        ("vae interpolate --seeds 1 2 --steps 1", "--steps"),
         ("vae interpolate --images 1 2 --seeds 1 2", "different ends"),
         ("vae traverse --dims 3", "no latent dimension 3"),
         ("sample --run x --untrained", "--untrained is no run"),

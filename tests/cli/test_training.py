@@ -1,4 +1,4 @@
-"""Results that grow: the last one is returned, shown and followed by the right exit code."""
+"""Measurements that may be interrupted, where a training goes, and who follows it."""
 
 from __future__ import annotations
 
@@ -9,21 +9,19 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
 from dlcli.cli.training import (
-    is_main_process,
     leave_if_partial,
     measured,
-    resumed_folder,
     run_location,
     saved_config,
     training_listeners,
 )
 from dlcli.display.console import Consoles
-from dlcli.engine.events import Notice
 from dlcli.engine.session import RunLocation
 from dlcli.errors import Interrupted, UsageFault
 from tests.cli.tiny import TRAIN
@@ -65,15 +63,6 @@ def test_a_signal_before_the_first_result_is_an_interruption() -> None:
     assert stop.value.exit_code == 130
 
 
-def test_a_failure_is_passed_on() -> None:
-    def failing() -> Iterator[Count]:
-        yield Count(1, False)
-        raise ValueError("no")
-
-    with pytest.raises(ValueError, match="no"):
-        measured(failing(), progress=lambda _: None)
-
-
 def test_only_a_partial_result_ends_with_130(capsys: pytest.CaptureFixture[str]) -> None:
     leave_if_partial(Count(2, True), Consoles())
     assert capsys.readouterr().err == ""
@@ -83,60 +72,53 @@ def test_only_a_partial_result_ends_with_130(capsys: pytest.CaptureFixture[str])
     assert "Interrupted during counting: this result is partial." in capsys.readouterr().err
 
 
-# -- Where a training goes, what it goes on with, and who listens
-
-
 def _run(path: Path, *, seed: int = 0) -> Path:
     path.mkdir(parents=True)
     (path / "config.yaml").write_text(f"compute:\n  seed: {seed}\n")
     return path
 
 
-def test_without_resume_nothing_is_gone_on_with(tmp_path: Path) -> None:
+def _location(**given: Any) -> RunLocation:
+    return run_location(Consoles(), **{"out": None, "resume": None, "force": False, **given})
+
+
+def test_without_resume_a_run_goes_to_out(tmp_path: Path) -> None:
     run = _run(tmp_path / "run")
-    assert resumed_folder(None, run) is None
-    assert run_location(Consoles(), out=run, resume=None, force=True) == RunLocation(
-        out=run, force=True
-    )
+    assert _location(out=run, force=True) == RunLocation(out=run, force=True)
 
 
 def test_a_run_is_named_by_folder_by_name_or_by_out(tmp_path: Path) -> None:
     run = _run(tmp_path / "runs" / "a")
-    assert resumed_folder("runs/a", None) == Path("runs/a")
-    assert resumed_folder("a", None) == run
-    assert resumed_folder("", run) == run
+    assert _location(resume="runs/a") == RunLocation(resume=Path("runs/a"))
+    assert _location(resume="a") == RunLocation(resume=run)
+    assert _location(resume="", out=run) == RunLocation(resume=run)
     with pytest.raises(UsageFault, match="does not say which run"):
-        resumed_folder("", None)
+        _location(resume="")
 
 
-def test_a_restart_by_torchrun_goes_on_with_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_restart_by_torchrun_resumes_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = _run(tmp_path / "run")
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
-    assert resumed_folder(None, run) == run
-    assert resumed_folder(None, tmp_path / "new") is None
-    assert resumed_folder(None, None) is None
+    assert _location(out=run) == RunLocation(resume=run)
+    assert _location(out=tmp_path / "new") == RunLocation(out=tmp_path / "new")
+    assert _location() == RunLocation()
 
 
 def test_a_folder_without_settings_starts_over(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    location = run_location(Consoles(), out=tmp_path / "run", resume="", force=False)
-    assert location == RunLocation(out=tmp_path / "run")
+    assert _location(out=tmp_path / "run", resume="") == RunLocation(out=tmp_path / "run")
     assert "starting over" in capsys.readouterr().err
 
 
-def test_a_folder_of_several_runs_is_gone_on_with_as_such(tmp_path: Path) -> None:
+def test_a_folder_of_several_runs_is_resumed_as_such(tmp_path: Path) -> None:
     _run(tmp_path / "s" / "seed-10", seed=10)
     _run(tmp_path / "s" / "seed-9", seed=9)
     with pytest.raises(UsageFault, match="holds several runs") as failure:
-        run_location(Consoles(), out=None, resume="s", force=False)
+        _location(resume="s")
     assert "--seeds" in failure.value.hint
-    assert run_location(Consoles(), out=None, resume="s", force=False, several=True).resume == Path(
-        "s"
-    )
+    assert _location(resume="s", several=True).resume == Path("s")
     assert saved_config({"resume": "s", "out": None}) == {"compute": {"seed": 9}}
 
 
@@ -148,12 +130,10 @@ def test_the_saved_settings_are_those_of_the_run(tmp_path: Path) -> None:
     assert saved_config({"resume": "", "out": tmp_path / "empty"}) is None
 
 
-def test_on_other_processes_nobody_listens_and_nothing_is_said(
+def test_on_other_processes_nobody_listens(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert is_main_process()
     monkeypatch.setenv("RANK", "1")
-    assert not is_main_process()
     heard: list[object] = []
 
     def train() -> None:
@@ -169,12 +149,6 @@ def test_on_other_processes_nobody_listens_and_nothing_is_said(
 def test_signals_are_watched_while_data_is_loaded() -> None:
     with pytest.raises(KeyboardInterrupt), training_listeners(Consoles()):
         os.kill(os.getpid(), signal.SIGTERM)
-
-
-def test_listeners_are_told() -> None:
-    with training_listeners(Consoles()) as listeners:
-        for listener in listeners:
-            listener(Notice(message="x"))
 
 
 @pytest.mark.timeout(2 * PATIENCE_S)

@@ -95,6 +95,8 @@ def test_ctrl_c_prints_what_there_is(
         (["--images", "9"], "8 test images, not 9"),
         (["--images", "0"], "images"),
         (["--k", "0"], "k"),
+        (["--ais-chains", "1"], "chains"),
+        (["--checkpoints", "some"], "checkpoints"),
         (["--run", "nowhere"], "no run 'nowhere'"),
         (["a", "--run", "b"], "two runs"),
         (["--checkpoint", "epoch-0007"], "epoch-0007"),
@@ -224,13 +226,6 @@ def test_an_exported_model_is_not_written_into_by_a_training() -> None:
     assert done.exit_code == 2
     assert "--init-from" in done.output
     assert contents(Path("runs/b")) == before
-
-
-@pytest.mark.usefixtures("flow")
-def test_weights_of_a_learned_prior_want_one() -> None:
-    done = dl(*TRAIN, *IWAE, "--init-from", "runs/a", "--out", "runs/c")
-    assert done.exit_code == 2
-    assert "Add --prior flow --flow-layers 3 --flow-hidden 4." in " ".join(done.output.split())
 
 
 def test_a_stopped_training_goes_on_to_the_same_bits() -> None:

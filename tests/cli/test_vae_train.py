@@ -111,12 +111,6 @@ def test_without_json_the_result_is_a_table_and_progress_is_a_line_an_epoch() ->
     assert "\x1b" not in done.output
 
 
-def test_a_run_without_a_name_goes_under_runs(tmp_path: Path) -> None:
-    run = Path(dl_json(*TRAIN)["run"])
-    assert run.parent == tmp_path / "runs"
-    assert run.name.endswith("_vae-mlp")
-
-
 REFUSED: list[tuple[list[str], int, str, str]] = [
     (["--set", "optim.lrr=3"], 2, "config", "optim.lrr"),
     (["--set", "optim.lr=1e-3"], 2, "config", "optim.lr"),
@@ -135,6 +129,7 @@ REFUSED: list[tuple[list[str], int, str, str]] = [
     (["--seeds", "0"], 2, "usage", "--seeds"),
     ([*CONV, "--train-images", "1"], 2, "config", "Batch normalisation"),
     ([*CONV, "--batch-size", "1"], 2, "config", "Batch normalisation"),
+    ([*CONV, "--norm", "frozen"], 2, "config", "--norm frozen"),
     (["--resume"], 2, "usage", "--resume"),
     (["--resume", "nowhere"], 2, "usage", "nowhere"),
     (["--init-from", "nowhere"], 2, "usage", "nowhere"),

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from typer.testing import CliRunner, Result
 
-from dlcli.cli.app import app
+from dlcli.cli.app import GROUPS, TOP, Entry, app
 from dlcli.engine.checkpoint import load_checkpoint
 from dlcli.engine.runs import RunFolder
 
@@ -18,6 +18,13 @@ SIZES = ["--hidden", "7", "--latent-dim", "3"]
 CONV = ["--arch", "conv", "--channels", "2", "3", "5", "7", "--decoder-channels", "7", "5", "3"]
 LENGTH = ["--data", "glyphs:40", "--batch-size", "16", "--epochs", "2"]
 TRAIN = ["vae", "train", *LENGTH, *SIZES, "--snapshots", "0"]
+
+COMMANDS: dict[tuple[str, ...], Entry] = {(name,): entry for name, entry in TOP.items()} | {
+    (group, name): entry
+    for group, (_, entries) in GROUPS.items()
+    for name, entry in entries.items()
+}
+"""Every command by its words."""
 
 
 def dl(*words: str) -> Result:

@@ -96,7 +96,7 @@ def test_an_integer_is_a_float_but_not_the_other_way_round() -> None:
         ({"inner": {"zzzz": 1}}, "There is no setting 'inner.zzzz'.", "There are inner."),
         ({"zzz": 1}, "There is no setting 'zzz'.", "See --print-config for all settings."),
         ({1: 2}, "There is no setting '1'.", "See --print-config for all settings."),
-        ({"inner": {None: 2}}, "There is no setting 'inner.None'.", ""),
+        ({"inner": {None: 2}}, "There is no setting 'inner.null'.", ""),
         ({"inner": 3}, "The setting 'inner' is a group, not a value.", "like inner.lr"),
         ({"inner": None}, "The setting 'inner' is a group, not a value.", "like inner.lr"),
         ({"epochs": -1}, "'epochs' (--epochs) cannot be -1.", "greater than or equal to 0."),

@@ -241,7 +241,7 @@ def _open(location: RunLocation, config: ToyConfig = CONFIG) -> Any:
 def _train(location: RunLocation, config: ToyConfig = CONFIG, **learner: Any) -> list[Event]:
     """Train as a domain's `train` does; a stop is written down as one."""
     events: list[Event] = []
-    session: Session[ToyConfig]
+    session: Session
     with _open(location, config) as session:
         made = session.events(Toy(dropout=0.5, **learner), keep_epochs=(2,))
         end = follow(made, events.append)
@@ -362,7 +362,7 @@ def test_a_listener_that_fails_ends_the_run_with_its_own_error(tmp_path: Path) -
             raise BrokenPipeError
 
     def train() -> None:
-        session: Session[ToyConfig]
+        session: Session
         with _open(RunLocation(out=tmp_path / "run")) as session:
             follow(session.events(Toy()), listener)
 

@@ -230,6 +230,7 @@ def _result(run: Path, *, seed: int) -> ToyResult:
         run=str(run),
         data="blots",
         epochs=2,
+        train_s=1.0,
         reason="done",
         signature=f"data:blots|seed:{seed}|version:x",
         loss=100.0 + seed,

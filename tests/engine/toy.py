@@ -26,7 +26,7 @@ from dlcli.engine.session import Session, cut_metrics, record, resume_state
 from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig
 from dlcli.engine.step import Batch
 from dlcli.engine.stopping import StopFlag
-from dlcli.engine.trainer import ReadNotice, Task, items_per_s
+from dlcli.engine.trainer import ReadNotice, Result, Task, items_per_s
 from dlcli.errors import ConfigError
 
 ITEMS, FEATURES, HIDDEN = 23, 3, 5
@@ -144,14 +144,9 @@ class ToyData:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ToyResult:
+class ToyResult(Result):
     """What a toy training came to."""
 
-    run: str
-    data: str
-    epochs: int
-    reason: str
-    signature: str
     loss: float
     per_s: float
 
@@ -198,13 +193,12 @@ class ToyTask(Task[ToyConfig, ToyData, Toy, ToyResult]):
     def read_result(self, fields: Mapping[str, Any]) -> ToyResult:
         return ToyResult(**fields)
 
-    def result(
-        self, session: Session[ToyConfig], learner: Toy, *, data: ToyData, end: Finished
-    ) -> ToyResult:
+    def result(self, session: Session, learner: Toy, *, data: ToyData, end: Finished) -> ToyResult:
         return ToyResult(
             run=str(session.folder.path),
             data=data.name,
             epochs=end.epoch,
+            train_s=end.train_s,
             reason=end.reason,
             signature=f"data:{data.name}|seed:{session.config.compute.seed}|version:x",
             loss=float(str(learner.evaluate(epoch=0)["valid_loss"])),

@@ -25,19 +25,19 @@ CONFIGS = {
         ToyConfig(), optim=OptimConfig(lr=0.02, accumulate=2, clip_norm=0.5, schedule="cosine")
     ),
 }
-Upset = Callable[[Session[ToyConfig], Toy, int], None]
+Upset = Callable[[Session, Toy, int], None]
 
 
-def nothing(_session: Session[ToyConfig], _learner: Toy, _batch: int) -> None:
+def nothing(_session: Session, _learner: Toy, _batch: int) -> None:
     """Let the training run."""
 
 
-def stop_one(session: Session[ToyConfig], _learner: Toy, batch: int) -> None:
+def stop_one(session: Session, _learner: Toy, batch: int) -> None:
     """Ask the second process alone to stop."""
     session.stop.requested |= session.world.rank == 1 and batch == 4
 
 
-def poison_one(session: Session[ToyConfig], learner: Toy, batch: int) -> None:
+def poison_one(session: Session, learner: Toy, batch: int) -> None:
     """Make the loss of the second process alone infinite."""
     if session.world.rank == 1 and batch == 4:
         learner.y.fill_(float("inf"))
@@ -46,7 +46,7 @@ def poison_one(session: Session[ToyConfig], learner: Toy, batch: int) -> None:
 def train(location: RunLocation, *, config: ToyConfig, upset: Upset = nothing) -> dict[str, Any]:
     """Train as a domain does; return how it ended, and what this process heard and evaluated."""
     events: list[Event] = []
-    session: Session[ToyConfig]
+    session: Session
     with open_session(
         kind="toy",
         title="toy",

@@ -69,7 +69,7 @@ def test_densities_integrate_to_one(drawn: list[dict], tmp_path: Path):
 
 
 @pytest.fixture(scope="module")
-def evidence_words_found() -> McEstimate:
+def annealed() -> McEstimate:
     config = EvidenceConfig(
         dims=(2,),
         pixels=25,
@@ -81,39 +81,39 @@ def evidence_words_found() -> McEstimate:
     return last
 
 
-def spoken(evidence_words_found: McEstimate) -> str:
+def spoken(found: McEstimate) -> str:
     parts = []
-    for item in evidence_words(evidence_words_found):
+    for item in evidence_words(found):
         parts += item.lines() if isinstance(item, ResultTable) else [str(item)]
     return "\n".join(parts)
 
 
-def test_one_row_an_estimator_with_its_verdict(evidence_words_found: McEstimate):
-    table = next(iter(evidence_words(evidence_words_found)))
+def test_one_row_an_estimator_with_its_verdict(annealed: McEstimate):
+    table = next(iter(evidence_words(annealed)))
     assert isinstance(table, ResultTable)
     assert [row[1] for row in table.rows] == ["prior", "importance", "ais"]
-    verdicts = [each.estimate.verdict for each in evidence_words_found.results[0].estimators]
+    verdicts = [each.estimate.verdict for each in annealed.results[0].estimators]
     assert [row[-1] for row in table.rows] == verdicts
-    assert table.signatures == evidence_words_found.signature
+    assert table.signatures == annealed.signature
 
 
-def test_says_why_and_which_way_it_errs(evidence_words_found: McEstimate):
-    text = spoken(evidence_words_found)
-    for each in evidence_words_found.results[0].estimators:
+def test_says_why_and_which_way_it_errs(annealed: McEstimate):
+    text = spoken(annealed)
+    for each in annealed.results[0].estimators:
         assert each.estimate.reason in text
     assert "low on average" in text
     assert "for a standard error of 0.01" in text
     assert "PARTIAL" not in text
 
 
-def test_partial_results_say_so(evidence_words_found: McEstimate):
-    assert spoken(replace(evidence_words_found, complete=False)).startswith("PARTIAL")
+def test_partial_results_say_so(annealed: McEstimate):
+    assert spoken(replace(annealed, complete=False)).startswith("PARTIAL")
 
 
-def test_without_a_truth_there_is_no_bias(evidence_words_found: McEstimate):
+def test_without_a_truth_there_is_no_bias(annealed: McEstimate):
     bare = replace(
-        evidence_words_found,
-        results=(replace(evidence_words_found.results[0], truth=None, case="test-3"),),
+        annealed,
+        results=(replace(annealed.results[0], truth=None, case="test-3"),),
     )
     assert "D = 2, test-3: log p(x) is not known beforehand." in spoken(bare)
 

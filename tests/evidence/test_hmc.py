@@ -11,7 +11,6 @@ from dlcli.engine.seed import generator
 from dlcli.errors import RunFailed
 from dlcli.evidence import hmc
 from dlcli.evidence.annealing import anneal
-from dlcli.evidence.cases import integrate_evidence
 from dlcli.evidence.hmc import (
     FEWEST_TEMPERATURES,
     Pilot,
@@ -24,7 +23,7 @@ from dlcli.evidence.hmc import (
     state_at,
     transition,
 )
-from dlcli.evidence.models import draw_pairs, random_decoder
+from dlcli.evidence.models import LinearGaussian, draw_pairs
 from tests.evidence.calibration import linear_case
 
 
@@ -46,6 +45,13 @@ def walk(
     return kept, float(torch.stack(accepted).mean())
 
 
+def misled_model(model: LinearGaussian, x: torch.Tensor) -> RotatedModel:
+    """Half the curvature, and a slope that points elsewhere."""
+    right = find_reference(model, x, generator=generator(1))
+    wrong = Reference(right.axes, 0.5 * right.curvatures, 0.8 * right.slope)
+    return RotatedModel(model, wrong)
+
+
 @pytest.mark.parametrize("beta", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("steps", [1, 3])
 def test_leaves_a_tempered_gaussian_as_it_is(beta: float, steps: int):
@@ -59,49 +65,28 @@ def test_leaves_a_tempered_gaussian_as_it_is(beta: float, steps: int):
     mean = covariance @ (beta * (x @ model.weight / model.noise_variance)[0])
     scale = covariance.diagonal().sqrt()
     assert bool(((z.mean(0) - mean).abs() < 0.06 * scale).all())
-    assert (
-        float(
-            (z.T.cov() / covariance.diagonal().mean() - covariance / covariance.diagonal().mean())
-            .abs()
-            .max()
-        )
-        < 0.06
-    )
+    assert float((z.T.cov() - covariance).abs().max()) < 0.06 * covariance.diagonal().mean()
 
 
 def test_a_wrong_reference_costs_moves_not_truth():
-    """Half the curvature, and a slope that points elsewhere: the Metropolis step corrects both."""
+    """The Metropolis step corrects it."""
     model, x, _ = linear_case(0, dim=2, pixels=6)
-    right = find_reference(model, x, generator=generator(1))
-    wrong = Reference(right.axes, 0.5 * right.curvatures, 0.8 * right.slope)
-    kept, acceptance = walk(RotatedModel(model, wrong), x, beta=1.0, moves=800, angle=0.5, steps=2)
+    misled = misled_model(model, x)
+    kept, acceptance = walk(misled, x, beta=1.0, moves=800, angle=0.5, steps=2)
     assert acceptance < 0.99
-    z = wrong.from_axes(torch.cat([state.u for state in kept]))[:, 0]
+    z = misled.reference.from_axes(torch.cat([state.u for state in kept]))[:, 0]
     mean, covariance = model.posterior(x)
     scale = covariance.diagonal().sqrt()
     assert bool(((z.mean(0) - mean[0]).abs() < 0.1 * scale).all())
     assert bool(((z.std(0) / scale - 1).abs() < 0.1).all())
 
 
-def test_posterior_of_a_decoder_agrees_with_quadrature():
-    model = random_decoder(
-        1, generator=generator(2), hidden=(9,), pixels=20, logit_scale=3.0, dtype=torch.float64
-    )
-    _, x = draw_pairs(model, 1, generator=generator(3))
-    rotated = RotatedModel(model, find_reference(model, x, generator=generator(4)))
-    kept, _ = walk(rotated, x, beta=1.0, moves=300, angle=0.7, steps=2)
-    found = float(torch.cat([state.log_likelihood for state in kept]).mean())
-    exact = integrate_evidence(model, x, generator=generator(6))
-    assert abs(found - exact.log_p - exact.kl_posterior_prior) < 0.05
-
-
 def test_cached_values_belong_to_the_state_also_where_a_move_is_rejected():
     model, x, _ = linear_case(0, dim=2, pixels=6)
-    right = find_reference(model, x, generator=generator(1))
-    rotated = RotatedModel(model, Reference(right.axes, 0.5 * right.curvatures, 0.8 * right.slope))
-    kept, acceptance = walk(rotated, x, beta=1.0, moves=8, angle=0.5, steps=2)
+    misled = misled_model(model, x)
+    kept, acceptance = walk(misled, x, beta=1.0, moves=8, angle=0.5, steps=2)
     assert acceptance < 0.99
-    again = state_at(rotated, x, kept[-1].u)
+    again = state_at(misled, x, kept[-1].u)
     torch.testing.assert_close(again.log_likelihood, kept[-1].log_likelihood)
     torch.testing.assert_close(again.gradient, kept[-1].gradient)
 
@@ -109,9 +94,8 @@ def test_cached_values_belong_to_the_state_also_where_a_move_is_rejected():
 def test_the_kicks_are_as_weak_as_the_temperature_says():
     """With a wrong reference at β = 0.02 there is next to nothing to correct."""
     model, x, _ = linear_case(0, dim=2, pixels=6)
-    right = find_reference(model, x, generator=generator(1))
-    wrong = Reference(right.axes, 0.5 * right.curvatures, 0.8 * right.slope)
-    _, acceptance = walk(RotatedModel(model, wrong), x, beta=0.02, moves=40, angle=0.5, steps=2)
+    misled = misled_model(model, x)
+    _, acceptance = walk(misled, x, beta=0.02, moves=40, angle=0.5, steps=2)
     assert acceptance > 0.97
 
 
@@ -200,16 +184,12 @@ def test_length_follows_the_wanted_spread():
     model, x, _ = linear_case(0, dim=10)
     loose = choose_schedule(model, x, generator=generator(1), target_sd=1.0)
     tight = choose_schedule(model, x, generator=generator(1), target_sd=0.7)
+    assert loose.temperatures > FEWEST_TEMPERATURES
     assert 1.9 < tight.temperatures / loose.temperatures < 2.2
+    assert abs(loose.predicted_sd / 1.0 - 1) < 0.01
+    assert abs(tight.predicted_sd / 0.7 - 1) < 0.01
     capped = choose_schedule(model, x, generator=generator(1), target_sd=0.01, most=300)
     assert capped.temperatures == 300
-
-
-def test_a_chosen_length_gives_the_wanted_spread():
-    model, x, _ = linear_case(0, dim=10)
-    found = choose_schedule(model, x, generator=generator(1), target_sd=0.5)
-    assert found.temperatures > FEWEST_TEMPERATURES
-    assert abs(found.predicted_sd / 0.5 - 1) < 0.01
 
 
 @pytest.mark.parametrize(

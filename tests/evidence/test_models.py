@@ -78,28 +78,27 @@ def test_ceiling_bounds_binary_and_grey_images():
     assert bool((model.log_likelihood(x, z) <= ceiling).all())
 
 
-@pytest.mark.parametrize("logit", [-30.0, -2.0, -0.011, -0.009, 0.0, 0.009, 0.3, 8.0])
-def test_continuous_bernoulli_integrates_to_one(logit: float):
-    model = BernoulliDecoder(
+def one_grey_pixel(logit: float) -> BernoulliDecoder:
+    return BernoulliDecoder(
         lambda z: torch.full((z.shape[0], 1), logit, dtype=torch.float64),
         1,
         dtype=torch.float64,
         likelihood="continuous-bernoulli",
     )
+
+
+@pytest.mark.parametrize("logit", [-30.0, -2.0, -0.011, -0.009, 0.0, 0.009, 0.3, 8.0])
+def test_continuous_bernoulli_integrates_to_one(logit: float):
+    model = one_grey_pixel(logit)
     x = torch.linspace(0, 1, 20_001, dtype=torch.float64)[:, None]
     density = model.log_likelihood(x, torch.zeros(1, 1, 1, dtype=torch.float64))[0].exp()
-    assert abs(float(torch.trapezoid(density, x[:, 0])) - 1) < 1e-5
+    assert abs(float(torch.trapezoid(density, x[:, 0])) - 1) < 1e-8 * (1 + logit**2)
     assert model.ceiling(x[:2]).tolist() == [math.inf] * 2
 
 
 @pytest.mark.parametrize("logit", [-25.0, -1.3, 0.0, 2.0])
 def test_continuous_bernoulli_draws_follow_its_density(logit: float):
-    model = BernoulliDecoder(
-        lambda z: torch.full((z.shape[0], 1), logit, dtype=torch.float64),
-        1,
-        dtype=torch.float64,
-        likelihood="continuous-bernoulli",
-    )
+    model = one_grey_pixel(logit)
     x = model.draw(torch.zeros(20_000, 1, dtype=torch.float64), generator=generator(4))[:, 0]
     assert 0 <= float(x.min()) <= float(x.max()) <= 1
     expected = 1 / -math.expm1(-logit) - 1 / logit if logit else 0.5
@@ -126,14 +125,6 @@ def test_scale_sets_the_spread_of_logits():
     logits = model.decode(torch.randn(500, 20, generator=generator(6)))
     assert logits.shape == (500, 784)
     assert 1.7 < float(logits.std()) < 2.4
-
-
-@pytest.mark.parametrize("logit", [-0.0099, 0.004, 0.02, 3.0])
-def test_the_continuous_constant_is_smooth_across_its_series(logit: float):
-    fine = torch.linspace(0, 1, 20_001, dtype=torch.float64)
-    mass = torch.trapezoid((logit * fine - math.log1p(math.exp(logit))).exp(), fine)
-    found = log_continuous_constant(torch.tensor(logit, dtype=torch.float64))
-    assert abs(float(found) + float(mass.log())) < 1e-8
 
 
 def test_the_ceiling_is_reached_by_the_image_itself():
@@ -221,7 +212,7 @@ def test_precision_changes_little():
     torch.testing.assert_close(found.double(), model.log_likelihood(x, z), atol=1e-4, rtol=1e-5)
 
 
-def test_reference_kl_of_the_seeds_question():
+def test_reference_kl_of_the_assignments_question():
     """REFERENCES: 8.4 ± 1, 60 ± 3 and 354 ± 13 nats over random x at D = 2, 20, 200."""
     for dim, mean, sd in ((2, 8.4, 1.0), (20, 60, 3.2), (200, 354, 10)):
         model = random_linear_gaussian(dim, pixels=784, noise_variance=0.1, generator=generator(7))
@@ -234,7 +225,7 @@ def test_reference_kl_of_the_seeds_question():
 def test_gradient_and_value_are_those_of_autograd():
     model, x = small()
     z = torch.randn(6, x.shape[0], 2, generator=generator(3), dtype=torch.float64)
-    value, gradient = model.log_likelihood_and_gradient(x, z)
+    value, gradient = log_likelihood_and_gradient(model, x, z)
     point = z.requires_grad_(True)
     expected = model.log_likelihood(x, point)
     torch.testing.assert_close(value, expected.detach())
@@ -265,16 +256,6 @@ def test_nan_from_a_decoder_is_a_failure_that_names_it():
 def test_impossible_points_are_allowed():
     x, z = torch.ones(1, 5, dtype=torch.float64), torch.zeros(2, 1, 3, dtype=torch.float64)
     assert log_likelihood(constant_decoder(-math.inf), x, z).tolist() == [[-math.inf]] * 2
-
-
-def test_known_gradient_equals_autograd():
-    model = random_linear_gaussian(3, pixels=7, noise_variance=0.3, generator=generator(1))
-    _, x = draw_pairs(model, 2, generator=generator(2))
-    z = torch.randn(5, 2, 3, generator=generator(3), dtype=torch.float64, requires_grad=True)
-    value = model.log_likelihood(x, z)
-    (gradient,) = torch.autograd.grad(value.sum(), z)
-    known = log_likelihood_and_gradient(model, x, z.detach())
-    torch.testing.assert_close(known, (value.detach(), gradient))
 
 
 def test_ancestral_pairs_have_the_moments_of_the_factorisation():

@@ -11,7 +11,7 @@ import torch
 from dlcli.engine.seed import generator
 from dlcli.evidence.diagnostics import summarize
 from dlcli.evidence.estimators import prior_weights
-from dlcli.evidence.sweep import fit_slope, run_sweep, run_to_target
+from dlcli.evidence.sweep import Sweep, fit_slope, run_sweep, run_to_target
 from tests.evidence.calibration import linear_case
 
 
@@ -26,17 +26,21 @@ def easy():
     return stream, float(model.log_evidence(x)), float(model.log_rho(x))
 
 
-def test_errors_fall_like_the_root_of_the_samples():
-    stream, truth, log_rho = easy()
-    found = run_sweep(
+def swept(counts: list[int], *, repeats: int, repeat_up_to: int, **known: float | None) -> Sweep:
+    stream, truth, _ = easy()
+    return run_sweep(
         stream,
         name="prior",
-        counts=[300, 3000, 30_000],
-        generators=[generator(i) for i in range(30)],
-        repeat_up_to=30_000,
-        truth=truth,
-        log_rho=log_rho,
+        counts=counts,
+        generators=[generator(i) for i in range(repeats)],
+        repeat_up_to=repeat_up_to,
+        **{"truth": truth, **known},
     )
+
+
+def test_errors_fall_like_the_root_of_the_samples():
+    counts = [300, 3000, 30_000]
+    found = swept(counts, repeats=30, repeat_up_to=30_000, log_rho=easy()[2])
     assert [len(point.repeats) for point in found.points] == [30, 30, 30]
     assert found.slope is not None
     assert abs(found.slope + 0.5) < 0.12
@@ -44,25 +48,13 @@ def test_errors_fall_like_the_root_of_the_samples():
 
 
 def test_only_cheap_counts_are_repeated():
-    stream, truth, _ = easy()
-    found = run_sweep(
-        stream,
-        name="prior",
-        counts=[10, 100, 1000],
-        generators=[generator(i) for i in range(4)],
-        repeat_up_to=100,
-        truth=truth,
-    )
+    found = swept([10, 100, 1000], repeats=4, repeat_up_to=100)
     assert [len(point.repeats) for point in found.points] == [4, 4, 1]
     assert found.points[0].repeats[0] == found.points[0].estimate.log_p
 
 
 def test_without_a_truth_there_is_no_slope():
-    stream, _, _ = easy()
-    generators = [generator(i) for i in range(3)]
-    found = run_sweep(
-        stream, name="prior", counts=[10, 100], generators=generators, repeat_up_to=100
-    )
+    found = swept([10, 100], repeats=3, repeat_up_to=100, truth=None)
     assert found.slope is None
     assert found.points[0].rms_error is None
     assert fit_slope([]) is None
@@ -71,12 +63,7 @@ def test_without_a_truth_there_is_no_slope():
 def test_a_wish_is_met():
     stream, truth, log_rho = easy()
     found, target = run_to_target(
-        stream,
-        name="prior",
-        target_se=0.02,
-        most=10**6,
-        generators=two(),
-        log_rho=log_rho,
+        stream, name="prior", target_se=0.02, most=10**6, generators=two(), log_rho=log_rho
     )
     last = found.points[-1].estimate
     assert target.reached
@@ -93,12 +80,7 @@ def test_a_wish_is_met():
 def test_a_hopeless_wish_is_refused_at_once():
     stream, _, _ = easy()
     found, target = run_to_target(
-        stream,
-        name="prior",
-        target_se=0.01,
-        most=10**8,
-        generators=two(),
-        log_rho=53.0,
+        stream, name="prior", target_se=0.01, most=10**8, generators=two(), log_rho=53.0
     )
     assert not target.reached
     assert [point.samples for point in found.points] == [10_000]
@@ -106,11 +88,16 @@ def test_a_hopeless_wish_is_refused_at_once():
 
 
 def test_an_unknown_price_is_extrapolated():
+    """A tenth of the error costs a hundred times the samples."""
     stream, _, _ = easy()
-    _, target = run_to_target(stream, name="prior", target_se=1e-5, most=5000, generators=two())
-    assert not target.reached
-    assert 8 < target.samples_needed_log10 < 13
-    assert "at least 10^" in target.reason
+    rough, fine = (
+        run_to_target(stream, name="prior", target_se=se, most=5000, generators=two())[1]
+        for se in (1e-5, 1e-6)
+    )
+    assert not rough.reached
+    assert 8 < rough.samples_needed_log10 < 13
+    assert "at least 10^" in rough.reason
+    assert abs(fine.samples_needed_log10 - rough.samples_needed_log10 - 2) < 1e-9
 
 
 def test_a_wish_is_met_by_a_trusted_estimate_alone():
@@ -151,25 +138,8 @@ def test_what_looks_good_once_must_do_so_again(flaw: str):
     assert target.reason.endswith("that is not to be trusted")
 
 
-def test_a_tenth_of_the_error_costs_a_hundred_times_the_samples():
-    stream, _, _ = easy()
-    needed = [
-        run_to_target(stream, name="prior", target_se=se, most=2000, generators=two())[1]
-        for se in (1e-5, 1e-6)
-    ]
-    assert abs(needed[1].samples_needed_log10 - needed[0].samples_needed_log10 - 2) < 1e-9
-
-
 def test_the_asymptotic_slope_is_of_counts_of_ten_rho_alone():
-    stream, truth, _ = easy()
-    found = run_sweep(
-        stream,
-        name="prior",
-        counts=[10, 100, 1000, 10_000],
-        generators=[generator(i) for i in range(3)],
-        repeat_up_to=10_000,
-        truth=truth,
-        log_rho=math.log(60),
-    )
+    counts = [10, 100, 1000, 10_000]
+    found = swept(counts, repeats=3, repeat_up_to=10_000, log_rho=math.log(60))
     assert found.slope_asymptotic == fit_slope(found.points[2:])
     assert found.slope == fit_slope(found.points)

@@ -147,23 +147,17 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="r
 @needs_proc
 @pytest.mark.usefixtures("little_memory")
 @pytest.mark.parametrize("use", ["generate", "sample"])
-def test_settings_of_a_giant_are_refused_before_one_is_built(use: str, prey: Path) -> None:
+@pytest.mark.parametrize("giant", ["settings", "tensor"])
+def test_a_giant_is_refused_before_memory_is_taken(giant: str, use: str, prey: Path) -> None:
     state = load_checkpoint(prey, kind="vae")
-    state["config"]["model"]["hidden"] = [60_000, 60_000]
+    if giant == "settings":
+        state["config"]["model"]["hidden"] = [60_000, 60_000]
+    else:
+        state["model"][next(iter(state["model"]))] = torch.zeros(1).expand(2**20, 2**20)
     save_checkpoint(prey, state, kind="vae")
     error = error_of(dl(*USES[use], "--json"))
     assert error["kind"] == "checkpoint"
     assert "not those of this network" in error["message"]
-
-
-@needs_proc
-@pytest.mark.usefixtures("little_memory")
-def test_tensors_that_say_they_are_giants_take_no_memory(prey: Path) -> None:
-    state = load_checkpoint(prey, kind="vae")
-    name = next(iter(state["model"]))
-    state["model"][name] = torch.zeros(1).expand(2**20, 2**20)
-    save_checkpoint(prey, state, kind="vae")
-    assert error_of(dl(*USES["generate"], "--json"))["kind"] == "checkpoint"
 
 
 @needs_proc

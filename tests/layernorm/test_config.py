@@ -7,7 +7,7 @@ import re
 import pytest
 
 from dlcli.errors import ConfigError
-from dlcli.layernorm.config import SOURCES, LnGradientsConfig, Placement, StackConfig, validate
+from dlcli.layernorm.config import LnGradientsConfig, StackConfig, validate
 from tests.layernorm.tiny import small, stack
 
 TRANSFORMER = {"regime": "transformer"}
@@ -53,16 +53,6 @@ def test_what_can_be_measured_is_not() -> None:
 def test_a_depth_that_is_no_count_is_refused(depths: list[float]) -> None:
     with pytest.raises(ConfigError, match=re.escape("sweep.depths")):
         small(sweep={"depths": depths})
-
-
-def test_an_unknown_placement_gets_a_suggestion() -> None:
-    with pytest.raises(ConfigError) as caught:
-        small(sweep={"placements": ["sandwhich"]})
-    assert "sandwich" in caught.value.hint
-
-
-def test_every_placement_names_its_source() -> None:
-    assert set(SOURCES) == set(Placement.__args__)
 
 
 def test_a_sweep_is_sorted_and_without_duplicates() -> None:

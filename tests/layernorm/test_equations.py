@@ -58,10 +58,6 @@ def test_the_exponents_are_the_assignments():
     assert found.steps[-2].seed_bound == pytest.approx(found.final_gradient * found.largest_lambda)
 
 
-def test_a_tolerance_that_is_too_small_fails():
-    assert not check("post", tolerance=1e-300).holds
-
-
 def norm(width, gamma=1.0):
     layer = nn.LayerNorm(width, dtype=torch.float64).requires_grad_(False)
     layer.weight.fill_(gamma)
@@ -111,12 +107,6 @@ def test_power_iteration_on_a_plain_matrix():
 def test_power_iteration_of_a_constant_is_zero():
     found = power_iteration(norm(1), tokens(2, 1), generator=seeded())
     assert found.tolist() == [0.0, 0.0]
-
-
-def test_full_jacobian_rows_are_outputs():
-    matrix = torch.arange(9, dtype=torch.float64).view(3, 3)
-    jacobian = full_jacobian(lambda x: x @ matrix.T, torch.zeros(1, 2, 3, dtype=torch.float64))
-    torch.testing.assert_close(jacobian, torch.block_diag(matrix, matrix))
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from dlcli.layernorm.stack import (
     Xavier,
     profile_admin,
 )
-from tests.layernorm.tiny import seeded, stack
+from tests.layernorm.tiny import seeded, stack, torch_twin
 
 INIT = Xavier(law="gaussian", generator=seeded(), dtype=torch.float64)
 X = torch.randn(2, 3, 5, generator=seeded(1), dtype=torch.float64)
@@ -57,37 +57,6 @@ def test_rezero_learns_its_scale_and_admin_its_vector():
 
 
 STACK_X = torch.randn(2, 3, 8, generator=seeded(5))
-
-
-def torch_twin(ours):
-    """PyTorch's own encoder layers with the weights of `ours`."""
-    pre = ours.placement == "pre"
-    layers = []
-    for index in range(ours.depth):
-        mine = ours.layer(index)
-        a, f = mine.attention.sublayer, mine.feedforward.sublayer
-        layer = nn.TransformerEncoderLayer(
-            ours.width, a.heads, f.w1.size(0), dropout=0.0, batch_first=True, norm_first=pre
-        )
-        layer.load_state_dict(
-            {
-                "self_attn.in_proj_weight": a.in_proj_weight,
-                "self_attn.in_proj_bias": a.in_proj_bias,
-                "self_attn.out_proj.weight": a.out_proj_weight,
-                "self_attn.out_proj.bias": a.out_proj_bias,
-                "linear1.weight": f.w1,
-                "linear1.bias": f.b1,
-                "linear2.weight": f.w2,
-                "linear2.bias": f.b2,
-                "norm1.weight": mine.attention.norm.weight,
-                "norm1.bias": mine.attention.norm.bias,
-                "norm2.weight": mine.feedforward.norm.weight,
-                "norm2.bias": mine.feedforward.norm.bias,
-            }
-        )
-        layers.append(layer)
-    final = [nn.LayerNorm(ours.width)] if pre else []
-    return nn.Sequential(*layers, *final)
 
 
 @pytest.mark.parametrize("placement", ["post", "pre"])
@@ -135,10 +104,6 @@ def test_deepnorm_has_deepnets_constants_for_an_encoder():
     assert step.omega == pytest.approx((2 * 3) ** 0.25)
     beta = (8 * 3) ** -0.25
     torch.testing.assert_close(deep.layer(0).w2, plain.layer(0).w2 * beta)
-
-
-def test_rezero_is_the_identity_at_initialisation():
-    assert torch.equal(stack("rezero", depth=9)(STACK_X), STACK_X)
 
 
 def test_dlcl_mixes_the_average_of_all_earlier_outputs():
@@ -203,21 +168,6 @@ def test_uniform_attention_is_attention_with_zero_queries_and_keys():
         torchs.in_proj_weight[2 * width :] = ours.value
         torchs.out_proj.weight.copy_(torch.eye(width))
     x = torch.randn(3, 7, width)
-    torch.testing.assert_close(ours(x), torchs(x, x, x, need_weights=False)[0])
-
-
-def test_self_attention_matches_torch():
-    ours = SelfAttention(6, heads=3, init=init("uniform"))
-    torchs = nn.MultiheadAttention(6, 3, batch_first=True)
-    torchs.load_state_dict(
-        {
-            "in_proj_weight": ours.in_proj_weight,
-            "in_proj_bias": ours.in_proj_bias,
-            "out_proj.weight": ours.out_proj_weight,
-            "out_proj.bias": ours.out_proj_bias,
-        }
-    )
-    x = torch.randn(2, 5, 6)
     torch.testing.assert_close(ours(x), torchs(x, x, x, need_weights=False)[0])
 
 

@@ -13,7 +13,6 @@ from dlcli.layernorm.training import (
     arms,
     build_learner,
     draw_sequences,
-    plan,
     train_arms,
     train_one,
 )
@@ -93,11 +92,6 @@ def test_post_norm_alone_is_also_run_with_warm_up():
     assert found == [("post", 0), ("pre", 0), ("post", 9)]
     assert len(arms(config(warmup_steps=0))) == 2
     assert [arm.name for arm in arms(config(placements=("rezero",)))] == ["rezero, no warm-up"]
-
-
-def test_warm_up_reaches_the_engine():
-    settings = config().training
-    assert plan(settings, warmup=7, steps=9, seed=0, compute=CPU).optim.warmup_steps == 7
 
 
 def test_a_small_task_is_learned():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from dlcli.engine.config import resolve
 from dlcli.engine.device import Compute
@@ -63,3 +64,34 @@ def probe(
     """Draw a small probe."""
     sizes = {"batch_size": batch_size, "tokens": tokens, "width": width, "classes": 11}
     return draw_probe(**sizes, generator=seeded(1), dtype=dtype)
+
+
+def torch_twin(ours: Stack) -> nn.Sequential:
+    """Return PyTorch's own encoder layers with the weights of `ours`."""
+    pre = ours.placement == "pre"
+    layers = []
+    for index in range(ours.depth):
+        mine = ours.layer(index)
+        a, f = mine.attention.sublayer, mine.feedforward.sublayer
+        layer = nn.TransformerEncoderLayer(
+            ours.width, a.heads, f.w1.size(0), dropout=0.0, batch_first=True, norm_first=pre
+        )
+        layer.load_state_dict(
+            {
+                "self_attn.in_proj_weight": a.in_proj_weight,
+                "self_attn.in_proj_bias": a.in_proj_bias,
+                "self_attn.out_proj.weight": a.out_proj_weight,
+                "self_attn.out_proj.bias": a.out_proj_bias,
+                "linear1.weight": f.w1,
+                "linear1.bias": f.b1,
+                "linear2.weight": f.w2,
+                "linear2.bias": f.b2,
+                "norm1.weight": mine.attention.norm.weight,
+                "norm1.bias": mine.attention.norm.bias,
+                "norm2.weight": mine.feedforward.norm.weight,
+                "norm2.bias": mine.feedforward.norm.bias,
+            }
+        )
+        layers.append(layer)
+    final = [nn.LayerNorm(ours.width)] if pre else []
+    return nn.Sequential(*layers, *final)

@@ -23,9 +23,8 @@ from dlcli.nmt.trained import load_trained
 from dlcli.nmt.training import (
     choose,
     epochs_to_average,
-    summarise,
 )
-from dlcli.nmt.validation import Validation, ValidResult
+from dlcli.nmt.validation import Validation, ValidResult, summarise
 from tests.nmt.toy import RESULT, corpus, make_config, make_learner, run_training, toy_file
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,26 +17,16 @@ from dlcli.vae.networks import VAE, build_model
 from dlcli.vae.trained import Trained, load_trained
 from dlcli.vae.training import train
 
-MakeVae = Callable[..., VAE]
 
-
-@pytest.fixture
-def make_vae() -> MakeVae:
-    """Build a small MLP VAE, the same for the same seed: `make_vae(latent_dim=3, seed=0)`.
-
-    With `flow` its prior is learned, and not the identity.
-    """
-
-    def make(*, latent_dim: int = 3, hidden: int = 7, seed: int = 0, flow: bool = False) -> VAE:
-        torch.manual_seed(seed)
-        prior = "flow" if flow else "normal"
-        vae = build_model(VaeModelConfig(latent_dim=latent_dim, hidden=(hidden,), prior=prior))
-        if vae.flow is not None:
-            for parameter in vae.flow.parameters():
-                torch.nn.init.normal_(parameter, std=0.1)
-        return vae
-
-    return make
+def make_vae(*, latent_dim: int = 3, hidden: int = 7, seed: int = 0, flow: bool = False) -> VAE:
+    """Build a small MLP VAE, the same for the same seed; with `flow` its prior is learned."""
+    torch.manual_seed(seed)
+    prior = "flow" if flow else "normal"
+    vae = build_model(VaeModelConfig(latent_dim=latent_dim, hidden=(hidden,), prior=prior))
+    if vae.flow is not None:
+        for parameter in vae.flow.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)  # not the identity
+    return vae
 
 
 @pytest.fixture
@@ -76,9 +65,4 @@ def trained(binary_run: RunFolder) -> Trained:
 @pytest.fixture
 def flowed(trained: Trained) -> Trained:
     """The same run with an untrained model of two latents, whose prior is no Gaussian."""
-    torch.manual_seed(0)
-    model = build_model(VaeModelConfig(latent_dim=2, hidden=(7,), prior="flow")).eval()
-    assert model.flow is not None
-    for parameter in model.flow.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    return dataclasses.replace(trained, model=model)
+    return dataclasses.replace(trained, model=make_vae(latent_dim=2, flow=True).eval())

@@ -6,29 +6,14 @@ from typing import Any
 
 import pytest
 
-from dlcli.engine.config import keys, resolve, to_dict
+from dlcli.engine.config import keys, resolve
 from dlcli.errors import ConfigError
 from dlcli.evidence.diagnostics import FEWEST_SAMPLES
 from dlcli.vae.config import VaeEvalConfig, VaeTrainConfig, check
 
 
-def test_the_defaults_are_the_literatures() -> None:
-    config = resolve(VaeEvalConfig, [{}])
-    assert (config.k, config.images, config.precision) == (5000, None, "fp32")
-    assert (config.ais, config.judge, config.checkpoints) == (False, False, "none")
-    assert config.judge_images == 10_000
-
-
 def test_the_default_chains_can_be_trusted() -> None:
     assert resolve(VaeEvalConfig, [{}]).ais_chains >= 2 * FEWEST_SAMPLES
-
-
-@pytest.mark.parametrize(
-    "wrong", [{"k": 0}, {"images": 0}, {"ais_chains": 1}, {"checkpoints": "some"}, {"kk": 5}]
-)
-def test_what_cannot_be_is_refused(wrong: dict[str, object]) -> None:
-    with pytest.raises(ConfigError):
-        resolve(VaeEvalConfig, [wrong])
 
 
 # -- The VAE's settings: they round-trip, and contradictions are refused with a way out
@@ -38,19 +23,8 @@ def config(**sections: Any) -> VaeTrainConfig:
     return resolve(VaeTrainConfig, [sections])
 
 
-def test_defaults_are_the_seeds_and_pass_the_check() -> None:
-    default = config()
-    check(default)
-    assert (default.model.latent_dim, default.model.hidden) == (20, (350,))
-    assert (default.loop.epochs, default.loop.batch_size, default.optim.lr) == (80, 64, 1e-3)
-    assert default.snapshots == (0, 10, 80)
-
-
-def test_survives_a_round_trip_through_plain_values() -> None:
-    given = config(
-        model={"arch": "conv"}, snapshots=[0, 3], objective={"objective": "iwae", "k": 5}
-    )
-    assert resolve(VaeTrainConfig, [to_dict(given)]) == given
+def test_the_defaults_pass_the_check() -> None:
+    check(config())
 
 
 def test_every_flag_is_used_once() -> None:
@@ -96,7 +70,3 @@ def test_contradictions_name_the_flag_and_a_way_out(sections: Any, names: str) -
         check(config(**sections))
     assert names in caught.value.message
     assert caught.value.hint.endswith(".")
-
-
-def test_snapshots_beyond_the_last_epoch_are_allowed() -> None:
-    check(config(loop={"epochs": 2}))

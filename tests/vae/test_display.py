@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import replace
 from io import StringIO
-from pathlib import Path
 
 from rich.console import Console
 
 from dlcli.vae.bounds import AnnealedNll, Average
-from dlcli.vae.display import evaluation_words, snapshots_figure, trained_facts, trained_table
+from dlcli.vae.display import evaluation_words, trained_facts, trained_table
 from dlcli.vae.judge import Ambiguity, Reading
 from dlcli.vae.nll import Bound, Nll, SnapshotBounds, VaeEvaluation
 from dlcli.vae.trained import TestResult, TrainResult
@@ -132,13 +131,6 @@ def test_ais_snapshots_and_the_judge_add_their_tables() -> None:
         "balance 1.000", "99.34 % of the mnist test digits",
     ):  # fmt: skip
         assert part in text, (part, text)
-
-
-def test_snapshots_become_one_figure(tmp_path: Path) -> None:
-    path = snapshots_figure(evaluation(checkpoints=snapshots()), tmp_path / "a" / "b.svg")
-    text = path.read_text()
-    assert path.is_absolute()
-    assert "<svg" in text
 
 
 # -- The words of finished trainings

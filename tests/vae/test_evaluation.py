@@ -12,10 +12,10 @@ from dlcli.vae.config import VaeObjectiveConfig
 from dlcli.vae.evaluation import LatentUse, collapse_sentence, evaluate, latent_use
 from dlcli.vae.images import flat, grey
 from dlcli.vae.objective import VaeNetwork, log_likelihood
-from tests.vae.conftest import MakeVae
+from tests.vae.conftest import make_vae
 
 
-def test_is_the_objective_averaged_over_images(make_vae: MakeVae, images: torch.Tensor) -> None:
+def test_is_the_objective_averaged_over_images(images: torch.Tensor) -> None:
     vae = make_vae()
     found = evaluate(vae, images, generator=generator(3), noise_samples=1)
     eps = torch.randn(53, 3, generator=generator(3))
@@ -28,9 +28,7 @@ def test_is_the_objective_averaged_over_images(make_vae: MakeVae, images: torch.
     assert math.fsum(found.latents.kl_per_dim) == pytest.approx(found.kl, rel=1e-5)
 
 
-def test_one_noise_sample_makes_the_bound_an_elbo_with_a_sampled_kl(
-    make_vae: MakeVae, images: torch.Tensor
-) -> None:
+def test_one_noise_sample_makes_the_bound_an_elbo_with_a_sampled_kl(images: torch.Tensor) -> None:
     vae = make_vae()
     one = [evaluate(vae, images, generator=generator(s), noise_samples=1) for s in range(60)]
     gap = torch.tensor([found.iwae - found.elbo for found in one])
@@ -38,7 +36,7 @@ def test_one_noise_sample_makes_the_bound_an_elbo_with_a_sampled_kl(
     assert evaluate(vae, images, generator=generator(0), noise_samples=40).iwae > one[0].elbo
 
 
-def test_the_same_generator_gives_the_same_number(make_vae: MakeVae, images: torch.Tensor) -> None:
+def test_the_same_generator_gives_the_same_number(images: torch.Tensor) -> None:
     runs = [
         evaluate(make_vae(), images, generator=generator(seed), binarize="dynamic", batch_size=20)
         for seed in (1, 1, 2)
@@ -47,16 +45,7 @@ def test_the_same_generator_gives_the_same_number(make_vae: MakeVae, images: tor
     assert runs[0].elbo != runs[2].elbo
 
 
-def test_more_noise_samples_agree_within_their_error(
-    make_vae: MakeVae, images: torch.Tensor
-) -> None:
-    vae = make_vae()
-    few, many = (evaluate(vae, images, generator=generator(4), noise_samples=s) for s in (4, 64))
-    assert few.std_error is not None
-    assert abs(few.elbo - many.elbo) < 3 * few.std_error
-
-
-def test_leaves_the_mode_and_the_gradients_alone(make_vae: MakeVae, images: torch.Tensor) -> None:
+def test_leaves_the_mode_and_the_gradients_alone(images: torch.Tensor) -> None:
     vae = make_vae().train()
     evaluate(vae, images[:3], generator=generator(0), noise_samples=1)
     assert vae.training
@@ -66,14 +55,14 @@ def test_leaves_the_mode_and_the_gradients_alone(make_vae: MakeVae, images: torc
     assert not vae.training
 
 
-def test_a_single_image_has_no_standard_error(make_vae: MakeVae, images: torch.Tensor) -> None:
+def test_a_single_image_has_no_standard_error(images: torch.Tensor) -> None:
     found = evaluate(make_vae(), images[:1], generator=generator(0), noise_samples=2)
     assert found.std_error is None
     assert found.images == 1
     assert found.latents.collapse() == ""
 
 
-def test_nothing_to_measure_is_refused(make_vae: MakeVae, images: torch.Tensor) -> None:
+def test_nothing_to_measure_is_refused(images: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="at least one"):
         evaluate(make_vae(), images[:0], generator=generator(0))
     with pytest.raises(ValueError, match="at least one"):
@@ -125,19 +114,7 @@ def test_a_diverged_kl_is_not_called_a_collapse(kl: float) -> None:
     assert collapse_sentence(active=2, kl=kl, dims=2) == ""
 
 
-def test_with_a_learned_prior_one_draw_makes_bound_and_elbo_the_same(
-    make_vae: MakeVae, images: torch.Tensor
-) -> None:
-    vae = make_vae(flow=True)
-    one = evaluate(vae, images, generator=generator(0), noise_samples=1)
-    assert one.iwae == pytest.approx(one.elbo, rel=1e-6)
-    many = evaluate(vae, images, generator=generator(0), noise_samples=20)
-    assert many.iwae > many.elbo
-
-
-def test_with_a_learned_prior_the_bound_reaches_the_evidence(
-    make_vae: MakeVae, images: torch.Tensor
-) -> None:
+def test_with_a_learned_prior_the_bound_reaches_the_evidence(images: torch.Tensor) -> None:
     vae = make_vae(latent_dim=2, flow=True)
     x, axis = grey(flat(images[:1])), torch.linspace(-7, 7, 101)
     grid = torch.cartesian_prod(axis, axis)
@@ -152,7 +129,7 @@ def test_with_a_learned_prior_the_bound_reaches_the_evidence(
 
 
 def test_latents_of_a_learned_prior_are_judged_where_that_prior_is_standard(
-    make_vae: MakeVae, images: torch.Tensor
+    images: torch.Tensor,
 ) -> None:
     """The encoder says the same of every image, and the flow has learned that."""
     vae = make_vae(latent_dim=2, flow=True)
@@ -174,9 +151,7 @@ def test_latents_of_a_learned_prior_are_judged_where_that_prior_is_standard(
     assert watched.active_units == 0
 
 
-def test_the_standard_error_is_that_of_the_elbo_over_images(
-    make_vae: MakeVae, images: torch.Tensor
-) -> None:
+def test_the_standard_error_is_that_of_the_elbo_over_images(images: torch.Tensor) -> None:
     vae = make_vae()
     with torch.no_grad():
         vae.posterior.weight *= 20  # so that images differ in their KL
@@ -189,9 +164,7 @@ def test_the_standard_error_is_that_of_the_elbo_over_images(
     assert whole.std_error == pytest.approx(expected, rel=0.1)
 
 
-def test_units_are_active_where_the_prior_is_standard(
-    make_vae: MakeVae, images: torch.Tensor
-) -> None:
+def test_units_are_active_where_the_prior_is_standard(images: torch.Tensor) -> None:
     vae = make_vae(latent_dim=2, flow=True)
     found = evaluate(vae, images, generator=generator(0), noise_samples=1)
     with torch.no_grad():

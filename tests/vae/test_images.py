@@ -13,14 +13,12 @@ from dlcli.errors import ConfigError
 from dlcli.vae.config import VaeDataConfig
 from dlcli.vae.images import (
     Splits,
-    binarize,
     fixed_draw,
     flat,
     grey,
     load_splits,
     load_test_images,
     model_input,
-    threshold_draws,
 )
 
 
@@ -67,12 +65,6 @@ def test_the_fixed_draw_of_an_image_does_not_depend_on_those_after_it() -> None:
     assert torch.equal(
         fixed_draw(images, split="train")[:7], fixed_draw(images[:1007], split="train")[:7]
     )
-
-
-def test_rows_of_a_part_are_those_of_the_whole() -> None:
-    draws = threshold_draws(5, generator=generator(4))
-    whole = binarize(ramp(5), draws=draws)
-    assert torch.equal(binarize(ramp(2), draws=draws[3:]), whole[3:])
 
 
 def test_wrong_pixels_are_refused() -> None:

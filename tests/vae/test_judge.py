@@ -107,10 +107,6 @@ def test_is_trained_once_and_then_found(monkeypatch: pytest.MonkeyPatch) -> None
     assert len([line for line in said if "Training a judge" in line]) == 2
 
 
-def test_data_sets_have_judges_of_their_own() -> None:
-    assert judge_file("mnist") != judge_file("glyphs")
-
-
 def test_one_digit_is_too_few() -> None:
     data = easy()
     one = ImageData(

@@ -86,7 +86,8 @@ def test_the_encoder_pools_from_28_pixels_to_1() -> None:
     assert encoder(torch.rand(3, 784)).shape == (3, 7)
     shapes = [tuple(m.shape) for m in encoder.maps(torch.rand(3, 784))]
     assert shapes == [(3, 2, 14, 14), (3, 3, 7, 7), (3, 5, 3, 3), (3, 7, 1, 1)]
-    maps = encoder.maps(torch.rand(4, 784))
+    x = torch.rand(4, 784)
+    maps = encoder.maps(x)
     assert all(m.is_contiguous(memory_format=torch.channels_last) for m in maps)
 
 
@@ -117,16 +118,6 @@ def test_a_batch_of_one_image_is_normalised_as_in_evaluation() -> None:
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     torch.testing.assert_close(encoder.train().dense(maps), encoder.eval().dense(maps))
     torch.testing.assert_close(encoder.state_dict(), before)
-
-
-def test_pixels_are_read_in_rows() -> None:
-    torch.manual_seed(0)
-    encoder = ConvEncoder(channels=(2, 3, 5, 7)).eval()
-    x = torch.rand(3, 784)
-    maps = x.view(3, 1, 28, 28)
-    for stage in encoder.stages:
-        maps = stage(maps)
-    torch.testing.assert_close(encoder(x), maps.flatten(1))
 
 
 def test_without_norm_there_are_biases_and_no_statistics() -> None:
@@ -220,15 +211,6 @@ def test_it_starts_as_the_identity(dims: int, layers: int) -> None:
     assert torch.equal(z, v)
     assert torch.equal(flow.inverse(v)[0], v)
     assert not log_det.any()
-
-
-@pytest.mark.parametrize("dims", [2, 4, 7, 32])
-def test_every_coordinate_is_moved(dims: int) -> None:
-    flow = make_flow(dims, layers=2)
-    v = draws(dims)
-    jacobian = torch.autograd.functional.jacobian(lambda point: flow(point)[0], v)
-    # A coordinate that no coupling moves is copied: one 1 in its row, and zeros.
-    assert ((jacobian != 0).sum(1) > 1).all()
 
 
 def test_no_coupling_stretches_without_bound() -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from dlcli.engine.settings import MachineConfig
 from dlcli.errors import DataError, UsageFault
-from dlcli.evidence.config import AnnealingConfig, EvidenceConfig, MachineConfig
+from dlcli.evidence.config import AnnealingConfig, EvidenceConfig
 from dlcli.evidence.estimate import run
 from dlcli.vae import bounds as bounds_module
 from dlcli.vae import judge as judge_module
@@ -215,17 +216,6 @@ def test_importance_and_ais_agree_on_test_images(trained: Trained) -> None:
         spread = (iwae.std_error**2 + ais.std_error**2) ** 0.5
         assert abs(iwae.log_p - ais.log_p) < 5 * spread
         assert iwae.log_p < result.ceiling == 0
-
-
-def test_more_images_than_there_are_is_an_error(trained: Trained) -> None:
-    with pytest.raises(UsageFault, match="test images, not"):
-        next(trained_cases(trained, CONFIG, images=10**6, notice=print))
-
-
-def test_grey_runs_are_read_as_black_and_white(trained: Trained) -> None:
-    grey = with_pixels(trained, binarize="none", likelihood="bernoulli")
-    case = next(trained_cases(grey, CONFIG, images=1, notice=print))
-    assert set(case.x.unique().tolist()) <= {0.0, 1.0}
 
 
 def test_the_signature_is_the_runs_and_not_a_simulated_models(trained: Trained) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +16,9 @@ from dlcli.vae.config import VaeTrainConfig
 from dlcli.vae.networks import build_model
 from dlcli.vae.objective import VaeNetwork
 from dlcli.vae.trained import (
-    TestResult,
-    TrainResult,
     describe,
     find_trained,
     load_trained,
-    read_result,
 )
 
 
@@ -65,26 +60,6 @@ def test_the_default_signature_reads_well() -> None:
 )
 def test_whatever_changes_the_number_is_in_the_signature(given: dict[str, Any], part: str) -> None:
     assert part in describe(config(**given)).split("|")
-
-
-def test_a_result_survives_json() -> None:
-    test = TestResult(elbo=-3.5, reconstruction=3.0, kl=0.5, std_error=None, iwae=-3.25, images=1)
-    result = TrainResult(
-        run="/r",
-        data="glyphs",
-        arch="mlp",
-        epochs=2,
-        images_per_s=12.5,
-        train_s=1.0,
-        test=test,
-        active_units=1,
-        kl_per_dim=(0.5, 0.0),
-        reason="done",
-        signature="s",
-    )
-    assert read_result(json.loads(json.dumps(asdict(result)))) == result
-    with pytest.raises(TypeError):
-        read_result({**asdict(result), "unknown": 1})
 
 
 @pytest.fixture

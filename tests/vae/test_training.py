@@ -31,7 +31,7 @@ from dlcli.vae.training import (
     plan_epoch,
     train,
 )
-from tests.vae.conftest import MakeVae
+from tests.vae.conftest import make_vae
 
 CPU = torch.device("cpu")
 
@@ -58,9 +58,7 @@ def test_batches_are_whole_but_the_last(
     assert (plan[0][0], plan[-1][1]) == (0, images)
 
 
-def learner(
-    make_vae: MakeVae, images: torch.Tensor, *, processes: int = 1, held: int = 0, **given: Any
-) -> VaeLearner:
+def learner(images: torch.Tensor, *, processes: int = 1, held: int = 0, **given: Any) -> VaeLearner:
     config = resolve(VaeTrainConfig, [{"loop": {"batch_size": 8}}, given])
     return VaeLearner(
         VaeNetwork(make_vae(), objective=config.objective),
@@ -78,10 +76,8 @@ def epoch(
     return list(of.batches(epoch=number, start=start, rank=rank, world=world))
 
 
-def test_every_image_comes_once_an_epoch_in_a_new_order(
-    make_vae: MakeVae, images: torch.Tensor
-) -> None:
-    made = learner(make_vae, images)
+def test_every_image_comes_once_an_epoch_in_a_new_order(images: torch.Tensor) -> None:
+    made = learner(images)
     orders = []
     for number in (0, 1):
         batches = epoch(made, number=number)
@@ -112,9 +108,9 @@ def _tensors(batch: Batch) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("given", OPTIONS, ids=NAMES)
 def test_two_halves_have_the_noise_and_pixels_of_the_whole(
-    make_vae: MakeVae, images: torch.Tensor, given: dict[str, Any]
+    images: torch.Tensor, given: dict[str, Any]
 ) -> None:
-    made = learner(make_vae, images, processes=2, **given)
+    made = learner(images, processes=2, **given)
     whole = epoch(made)
     halves = zip(epoch(made, rank=0, world=2), epoch(made, rank=1, world=2), strict=True)
     for batch, (left, right) in zip(whole, halves, strict=True):
@@ -127,24 +123,24 @@ def test_two_halves_have_the_noise_and_pixels_of_the_whole(
 
 @pytest.mark.parametrize("given", OPTIONS, ids=NAMES)
 def test_going_on_in_the_middle_gives_the_same_batches(
-    make_vae: MakeVae, images: torch.Tensor, given: dict[str, Any]
+    images: torch.Tensor, given: dict[str, Any]
 ) -> None:
-    made = learner(make_vae, images, **given)
+    made = learner(images, **given)
     for a, b in zip(epoch(made)[4:], epoch(made, start=4), strict=True):
         assert all(torch.equal(x, y) for x, y in zip(_tensors(a), _tensors(b), strict=True))
 
 
-def test_seeds_and_epochs_have_their_own_noise(make_vae: MakeVae, images: torch.Tensor) -> None:
-    first = learner(make_vae, images)
-    other = learner(make_vae, images, compute={"seed": 1})
+def test_seeds_and_epochs_have_their_own_noise(images: torch.Tensor) -> None:
+    first = learner(images)
+    other = learner(images, compute={"seed": 1})
     noises = [epoch(first)[0], epoch(first)[1], epoch(first, number=1)[0], epoch(other)[0]]
     for i, a in enumerate(noises):
         for b in noises[i + 1 :]:
             assert not torch.equal(a.payload[1], b.payload[1])
 
 
-def test_dynamic_pixels_are_drawn_anew_each_epoch(make_vae: MakeVae, images: torch.Tensor) -> None:
-    made = learner(make_vae, images, data={"binarize": "dynamic"})
+def test_dynamic_pixels_are_drawn_anew_each_epoch(images: torch.Tensor) -> None:
+    made = learner(images, data={"binarize": "dynamic"})
     sums = [torch.cat([b.payload[0] for b in epoch(made, number=n)]).sum() for n in range(30)]
     assert set(epoch(made)[0].payload[0].unique().tolist()) == {0.0, 1.0}
     truth = grey(flat(images))
@@ -152,8 +148,8 @@ def test_dynamic_pixels_are_drawn_anew_each_epoch(make_vae: MakeVae, images: tor
     assert (torch.stack(sums).mean() - truth.sum()).abs() < 4 * spread
 
 
-def test_beta_warms_up_batch_by_batch(make_vae: MakeVae, images: torch.Tensor) -> None:
-    made = learner(make_vae, images, objective={"beta": 2.0, "beta_warmup_epochs": 2.0})
+def test_beta_warms_up_batch_by_batch(images: torch.Tensor) -> None:
+    made = learner(images, objective={"beta": 2.0, "beta_warmup_epochs": 2.0})
     betas = [b.payload[2].item() for n in (0, 1, 2) for b in epoch(made, number=n)]
     assert betas[:14] == pytest.approx([2 * (i + 1) / 14 for i in range(14)])
     assert betas[14:] == [2.0] * 7
@@ -182,27 +178,23 @@ def test_too_few_images_for_batch_normalisation_are_refused(
         normed(count, batch_size=batch_size, processes=processes)
 
 
-def test_no_images_are_refused(make_vae: MakeVae, images: torch.Tensor) -> None:
+def test_no_images_are_refused(images: torch.Tensor) -> None:
     with pytest.raises(ConfigError, match="no images"):
-        learner(make_vae, images[:0])
+        learner(images[:0])
 
 
-def test_without_validation_the_latents_are_watched(
-    make_vae: MakeVae, images: torch.Tensor
-) -> None:
-    found = learner(make_vae, images).evaluate(epoch=1)
+def test_without_validation_the_latents_are_watched(images: torch.Tensor) -> None:
+    found = learner(images).evaluate(epoch=1)
     assert set(found) == {"kl_per_dim", "active_units"}
     assert len(found["kl_per_dim"]) == 3  # type: ignore[arg-type]
 
 
-def test_validation_is_the_same_at_each_epoch_and_bounds_agree(
-    make_vae: MakeVae, images: torch.Tensor
-) -> None:
-    made = learner(make_vae, images, held=13)
+def test_validation_is_the_same_at_each_epoch_and_bounds_agree(images: torch.Tensor) -> None:
+    made = learner(images, held=13)
     found = made.evaluate(epoch=1)
     assert found == made.evaluate(epoch=2)
     assert found["valid_loss"] == -found["valid_elbo"]  # type: ignore[operator]
-    iwae = learner(make_vae, images, held=13, objective={"objective": "iwae", "k": 9})
+    iwae = learner(images, held=13, objective={"objective": "iwae", "k": 9})
     bound = iwae.evaluate(epoch=1)
     assert bound["valid_loss"] < -bound["valid_elbo"]  # type: ignore[operator]
 
@@ -364,24 +356,6 @@ def test_frozen_statistics_come_from_the_weights_started_from(tmp_path: Path) ->
     before, after = weights(tmp_path / "a"), weights(tmp_path / "b")
     kept = {name for name in before if torch.equal(before[name], after[name])}
     assert kept == {name for name in before if "running" in name or "num_batches" in name}
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"objective": {"k": 5}},
-        {"model": {"arch": "conv", "channels": [3]}},
-        {"model": CONV, "loop": {"batch_size": 1}},
-        {"model": {**CONV, "norm": "frozen"}},
-        {"data": {"validation": 40}},
-    ],
-)
-def test_what_cannot_work_is_refused_before_a_folder_is_made(
-    tmp_path: Path, given: dict[str, Any]
-) -> None:
-    with pytest.raises(ConfigError):
-        follow(config(**given), RunLocation(out=tmp_path / "run"))
-    assert not (tmp_path / "run").exists()
 
 
 def test_shared_batch_statistics_need_cuda(tmp_path: Path) -> None:
