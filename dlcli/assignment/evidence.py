@@ -11,7 +11,8 @@ from pathlib import Path
 from dlcli.assignment.lab import Lab, Subject, stored_signature, stored_test
 from dlcli.assignment.question import Answer, Figure, Number, Text, question
 from dlcli.display.plots import colour, house_style, new_figure, save_figure
-from dlcli.evidence.config import EvidenceConfig, KlConfig, MachineConfig
+from dlcli.engine.settings import MachineConfig
+from dlcli.evidence.config import EvidenceConfig, KlConfig
 from dlcli.evidence.display import density_figure, error_figure
 from dlcli.evidence.estimate import DimResult, McEstimate
 from dlcli.evidence.estimate import run as estimates

@@ -66,16 +66,18 @@ def save_checkpoint(path: Path, state: dict[str, Any], *, kind: str) -> None:
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    trailer = json.dumps(
-        {
-            "format": FORMAT_VERSION,
-            "kind": kind,
-            "size": buffer.tell(),
-            "sha256": hashlib.sha256(buffer.getbuffer()).hexdigest(),
-        }
-    ).encode()
+    with buffer.getbuffer() as view:  # no copy: a large network is held once, not three times
+        trailer = json.dumps(
+            {
+                "format": FORMAT_VERSION,
+                "kind": kind,
+                "size": len(view),
+                "sha256": hashlib.sha256(view).hexdigest(),
+            }
+        ).encode()
     buffer.write(trailer + len(trailer).to_bytes(4, "little") + MAGIC)
-    write_whole(path, buffer.getbuffer())  # a view: a large network is held once, not three times
+    with buffer.getbuffer() as view:
+        write_whole(path, view)
 
 
 def load_checkpoint(path: Path, *, kind: str) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, Protocol, TypeVar
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from dlcli.engine.config import STRICT, DataclassType, setting
+from dlcli.engine.config import STRICT, DataclassType, setting, setting_like
+from dlcli.errors import ConfigError
 
 Precision = Literal["auto", "fp32", "bf16"]
 Schedule = Literal["constant", "cosine", "linear"]
@@ -49,11 +50,35 @@ class ComputeConfig:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class MachineConfig:
+    """Where a measurement is computed, and from which seed; `compute_config` fills in the rest."""
+
+    __pydantic_config__ = STRICT
+
+    device: str = setting_like(ComputeConfig, "device")
+    seed: Annotated[int, Ge(0), Lt(2**63)] = setting_like(ComputeConfig, "seed")
+    threads: Annotated[int, Ge(0), Le(1024)] = setting_like(ComputeConfig, "threads")
+
+
 def compute_config(settings: object, **changes: Any) -> ComputeConfig:
     """Return the fields of `ComputeConfig` that other settings declare, with some changed."""
     names = [field.name for field in dataclasses.fields(ComputeConfig)]
     found = {name: getattr(settings, name) for name in names if hasattr(settings, name)}
     return ComputeConfig(**{**found, **changes})
+
+
+def require_items(settings: object, *names: str) -> None:
+    """Refuse lists with nothing in them.
+
+    Raises:
+        ConfigError: one of the named fields is empty.
+    """
+    for name in names:
+        if not getattr(settings, name):
+            raise ConfigError(
+                f"The list --{name} is empty.", hint=f"Give --{name} at least one value."
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

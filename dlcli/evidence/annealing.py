@@ -106,15 +106,10 @@ def anneal_backwards(
     rotated = RotatedModel(model, schedule.reference)
     start = z.to(model.dtype).expand(chains, *z.shape)
     state = state_at(rotated, x, schedule.reference.to_axes(start))
+    steps, last_angle = schedule.steps, schedule.angles[-1]
     for _ in range(SETTLING_MOVES):
         state, _ = transition(
-            rotated,
-            x,
-            state,
-            beta=1.0,
-            angle=schedule.angles[-1],
-            steps=schedule.steps,
-            generator=generator,
+            rotated, x, state, beta=1.0, angle=last_angle, steps=steps, generator=generator
         )
     order = range(schedule.temperatures - 1, -1, -1)
     return _run_chains(
@@ -133,25 +128,18 @@ def _run_chains(
     progress: CountCallback,
 ) -> Annealed:
     """Visit the temperatures in `order`: weigh the state by the change of β, then move."""
-    betas = schedule.betas.tolist()
+    betas, angles, steps = schedule.betas.tolist(), schedule.angles, schedule.steps
     log_weight = torch.zeros_like(state.log_likelihood, dtype=torch.float64)
     acceptance = torch.zeros(x.shape[0], dtype=torch.float64, device=rotated.model.device)
     for t in order:
         log_weight += (betas[t] - betas[t - order.step]) * state.log_likelihood
         state, accepted = transition(
-            rotated,
-            x,
-            state,
-            beta=betas[t],
-            angle=schedule.angles[t],
-            steps=schedule.steps,
-            generator=generator,
+            rotated, x, state, beta=betas[t], angle=angles[t], steps=steps, generator=generator
         )
         acceptance += accepted.mean(0)
         progress(1)
-    steps = len(order)
-    evaluations = log_weight.shape[0] * (steps * schedule.steps + 1)
-    return Annealed(log_weight, state, acceptance / steps, evaluations)
+    evaluations = log_weight.shape[0] * (len(order) * steps + 1)
+    return Annealed(log_weight, state, acceptance / len(order), evaluations)
 
 
 WIDE_NATS = 1.0

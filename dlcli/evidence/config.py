@@ -8,11 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le
 
-from dlcli.engine.config import STRICT, setting, setting_like
-from dlcli.engine.settings import ComputeConfig, compute_config
-from dlcli.errors import ConfigError
+from dlcli.engine.config import STRICT, setting
+from dlcli.engine.settings import MachineConfig, require_items
 
 SIMULATED = "simulated"
 """What stands for the name of an image that was drawn from the model."""
@@ -24,21 +23,6 @@ Dimension = Annotated[int, Ge(1), Le(4000)]
 SampleCount = Annotated[int, Ge(1), Le(10**10)]
 Mean = Annotated[float, Ge(-1e6), Le(1e6)]
 Deviation = Annotated[float, Ge(1e-12), Le(1e6)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class MachineConfig:
-    """Where it is computed, and from which seed: the engine's settings that apply here."""
-
-    __pydantic_config__ = STRICT
-
-    device: str = setting_like(ComputeConfig, "device")
-    seed: Annotated[int, Ge(0), Lt(2**63)] = setting_like(ComputeConfig, "seed")
-    threads: Annotated[int, Ge(0), Le(1024)] = setting_like(ComputeConfig, "threads")
-
-    def resolved(self) -> ComputeConfig:
-        """Return the engine's own settings."""
-        return compute_config(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,8 +126,4 @@ def validate(config: EvidenceConfig) -> None:
     Raises:
         ConfigError: an empty list.
     """
-    for name in ("dims", "estimators", "samples"):
-        if not getattr(config, name):
-            raise ConfigError(
-                f"The list --{name} is empty.", hint=f"Give --{name} at least one value."
-            )
+    require_items(config, "dims", "estimators", "samples")

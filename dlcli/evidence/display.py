@@ -51,7 +51,7 @@ def _row(result: DimResult, each: EstimatorResult) -> list[object]:
         None if bias is None else _nats(bias),
         number(found.ess, digits=3),
         f"{100 * found.max_weight:.3g}%",
-        _k(found.pareto_k),
+        f"{found.pareto_k:.2f}" if math.isfinite(found.pareto_k) else None,
         found.verdict,
     ]
 
@@ -62,11 +62,12 @@ def _dim_words(result: DimResult, *, std_error: float) -> Iterator[str]:
     if truth is not None:
         close = f" ± {truth.error:.2g}" if truth.error else ""
         yield f"{where}: log p(x) = {truth.log_p:.4f}{close} ({truth.kind})."
-        needed = result.samples_needed_log10
+        needed, for_se = result.samples_needed_log10, result.samples_for_se_log10(std_error)
         yield (
             f"  KL(posterior ‖ prior) = {truth.kl_posterior_prior:.2f} nats: about 10^{needed:.1f} "
             "prior samples for any useful estimate"
-            + _for_se(result.samples_for_se_log10(std_error), std_error=std_error)
+            + ("" if for_se is None else f", 10^{for_se:.1f} for a standard error of {std_error:g}")
+            + "."
         )
     else:
         yield f"{where}: log p(x) is not known beforehand."
@@ -78,12 +79,6 @@ def _dim_words(result: DimResult, *, std_error: float) -> Iterator[str]:
             text = f"    error falls like N^{each.sweep.slope:+.2f} over the repeated counts"
             late = each.sweep.slope_asymptotic
             yield text + (f", N^{late:+.2f} from 10 ρ on" if late is not None else "")
-
-
-def _for_se(needed: float | None, *, std_error: float) -> str:
-    if needed is None:
-        return "."
-    return f", 10^{needed:.1f} for a standard error of {std_error:g}."
 
 
 def kl_words(found: KlResult) -> Iterator[RenderableType]:
@@ -115,10 +110,6 @@ def _nats(value: float) -> str:
     if not math.isfinite(value):
         return number(value)
     return f"{value:.4f}" if abs(value) < 1000 else f"{value:.1f}"
-
-
-def _k(value: float) -> str | None:
-    return f"{value:.2f}" if math.isfinite(value) else None
 
 
 DENSITY_POINTS = 400

@@ -17,6 +17,7 @@ import torch
 from dlcli.engine.config import settings_signature
 from dlcli.engine.device import prepare
 from dlcli.engine.seed import generator
+from dlcli.engine.settings import compute_config
 from dlcli.errors import UsageFault
 from dlcli.evidence.annealing import Annealed, Sandwich, anneal, as_estimate, sandwich
 from dlcli.evidence.cases import Case, Truth, label_of, sandwich_truth, simulated_cases
@@ -142,7 +143,7 @@ def run(
         RunFailed: a decoder returned NaN.
     """
     validate(config)
-    prepare(config.compute.resolved())
+    prepare(compute_config(config.compute))
     found = McEstimate(
         model=config.model,
         results=(),
@@ -151,27 +152,19 @@ def run(
         complete=False,
     )
     for case in simulated_cases(config) if cases is None else cases:
-        done = found.results
-        for result in _one_case(case, config, progress=progress):
+        done, at_work = found.results, CaseEstimators(case, config, progress=progress)
+        result = DimResult(
+            dim=case.dim,
+            case=case.name,
+            truth=at_work.truth,
+            ceiling=at_work.ceiling,
+            estimators=(),
+        )
+        for name in dict.fromkeys(config.estimators):
+            result = replace(result, estimators=(*result.estimators, at_work.run(name)))
             found = replace(found, model=case.model.name, results=(*done, result))
             yield found
     yield replace(found, complete=True)
-
-
-def _one_case(
-    case: Case, config: EvidenceConfig, *, progress: ProgressCallback
-) -> Iterator[DimResult]:
-    at_work = CaseEstimators(case, config, progress=progress)
-    result = DimResult(
-        dim=case.dim,
-        case=case.name,
-        truth=at_work.truth,
-        ceiling=at_work.ceiling,
-        estimators=(),
-    )
-    for name in dict.fromkeys(config.estimators):
-        result = replace(result, estimators=(*result.estimators, at_work.run(name)))
-        yield result
 
 
 class CaseEstimators:

@@ -283,7 +283,7 @@ class DefensiveMixture:
         scale = torch.where(uniform[1] > NARROW_SHARE, WIDE_SCALE, 1.0).to(noise.dtype)
         z = noise.clone()
         for c in range(C):
-            local = self.means[c] + scale[..., None] * _rows_times(noise, self.factors[c])
+            local = self.means[c] + scale[..., None] * rotate(noise, self.factors[c].mT)
             z = torch.where((which == c)[..., None], local, z)
         from_prior = uniform[1] > 1 - PRIOR_SHARE
         return torch.where(from_prior[..., None], noise, z)
@@ -295,7 +295,7 @@ class DefensiveMixture:
         for mean, inverse, factor, log_share in zip(
             self.means, self._inverses(), self.factors, self.log_shares, strict=True
         ):
-            squares = _rows_times(z - mean.to(z.dtype), inverse.to(z.dtype)).square().sum(-1)
+            squares = rotate(z - mean.to(z.dtype), inverse.to(z.dtype).mT).square().sum(-1)
             log_det = factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)  # (B,)
             constant = log_share - log_det - 0.5 * D * LOG_2PI  # (B,)
             wide = math.log(WIDE_SHARE) - D * math.log(WIDE_SCALE)
@@ -311,12 +311,11 @@ class DefensiveMixture:
         return inverses
 
 
-def _rows_times(rows: Tensor, factor: Tensor) -> Tensor:
-    """Return factor[b] @ rows[k, b]: (K, B, D), (B, D, D) → (K, B, D)."""
-    if factor.shape[0] == 1:
-        return rows @ factor[0].mT
-    rotated: Tensor = torch.einsum("kbd,bed->kbe", rows, factor)
-    return rotated
+def rotate(rows: Tensor, matrix: Tensor) -> Tensor:
+    """Multiply each image's rows by its matrix: (K, B, D), (B, D, E) → (K, B, E)."""
+    if matrix.shape[0] == 1:
+        return rows @ matrix[0]
+    return torch.einsum("kbd,bde->kbe", rows, matrix)
 
 
 STARTS = 8

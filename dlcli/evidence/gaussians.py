@@ -150,10 +150,17 @@ def run_kl(config: KlConfig) -> KlResult:
     mu_q, sigma_q, mu_p, sigma_p = (
         _spread(name, getattr(config, name), D) for name in ("mu_q", "sigma_q", "mu_p", "sigma_p")
     )
-    seed = config.compute.seed
-    forward = _divergence(mu_q, sigma_q, mu_p, sigma_p, stream=generator(seed, "kl"), config=config)
-    stream = generator(seed, "kl-reverse")
-    reverse = _divergence(mu_p, sigma_p, mu_q, sigma_q, stream=stream, config=config)
+    seed, samples = config.compute.seed, config.samples
+
+    def diverge(a: tuple[Tensor, Tensor], b: tuple[Tensor, Tensor], *, label: str) -> Divergence:
+        (mu, sigma), stream = b, generator(seed, label)
+        return Divergence(
+            float(gaussian_kl(*a, mu_p=mu, sigma_p=sigma)),
+            monte_carlo_kl(*a, mu_p=mu, sigma_p=sigma, samples=samples, generator=stream),
+        )
+
+    forward = diverge((mu_q, sigma_q), (mu_p, sigma_p), label="kl")
+    reverse = diverge((mu_p, sigma_p), (mu_q, sigma_q), label="kl-reverse")
     return KlResult(
         closed_form=forward.closed_form,
         monte_carlo=forward.monte_carlo,
@@ -163,48 +170,29 @@ def run_kl(config: KlConfig) -> KlResult:
         sigma_q=tuple(sigma_q.tolist()),
         mu_p=tuple(mu_p.tolist()),
         sigma_p=tuple(sigma_p.tolist()),
-        examples=seed_examples(),
-        signature=_signature(config, dims=D),
+        examples=assignment_examples(),
+        signature=signature(
+            measure="kl",
+            unit="nats",
+            dims=D,
+            mu_q=config.mu_q,
+            sigma_q=config.sigma_q,
+            mu_p=config.mu_p,
+            sigma_p=config.sigma_p,
+            samples=samples,
+            seed=seed,
+            precision="fp64",
+        ),
     )
 
 
-def seed_examples() -> dict[str, float]:
+def assignment_examples() -> dict[str, float]:
     """Compute Question 3's two examples: equal laws, and μ_p = 10 with unit variances (10²/2)."""
     zero, one, ten = (torch.tensor([value], dtype=torch.float64) for value in (0.0, 1.0, 10.0))
     return {
         "mu_p=0": float(gaussian_kl(zero, one, mu_p=zero, sigma_p=one)),
         "mu_p=10": float(gaussian_kl(zero, one, mu_p=ten, sigma_p=one)),
     }
-
-
-def _divergence(
-    mu_a: Tensor,
-    sigma_a: Tensor,
-    mu_b: Tensor,
-    sigma_b: Tensor,
-    *,
-    stream: torch.Generator,
-    config: KlConfig,
-) -> Divergence:
-    sampled = monte_carlo_kl(
-        mu_a, sigma_a, mu_p=mu_b, sigma_p=sigma_b, samples=config.samples, generator=stream
-    )
-    return Divergence(float(gaussian_kl(mu_a, sigma_a, mu_p=mu_b, sigma_p=sigma_b)), sampled)
-
-
-def _signature(config: KlConfig, *, dims: int) -> str:
-    return signature(
-        measure="kl",
-        unit="nats",
-        dims=dims,
-        mu_q=config.mu_q,
-        sigma_q=config.sigma_q,
-        mu_p=config.mu_p,
-        sigma_p=config.sigma_p,
-        samples=config.samples,
-        seed=config.compute.seed,
-        precision="fp64",
-    )
 
 
 def _spread(name: str, values: tuple[float, ...], dims: int) -> Tensor:

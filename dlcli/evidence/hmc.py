@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from dlcli.errors import RunFailed
-from dlcli.evidence.estimators import curvature, find_modes
+from dlcli.evidence.estimators import curvature, find_modes, rotate
 from dlcli.evidence.models import (
     LatentModel,
     log_likelihood,
@@ -404,11 +404,11 @@ class Reference:
 
     def to_axes(self, z: Tensor) -> Tensor:
         """Return u = Vᵀz: (K, B, D) → (K, B, D)."""
-        return _rotate(z, self.axes)
+        return rotate(z, self.axes)
 
     def from_axes(self, u: Tensor) -> Tensor:
         """Return z = V u: (K, B, D) → (K, B, D)."""
-        return _rotate(u, self.axes.mT)
+        return rotate(u, self.axes.mT)
 
 
 def find_reference(model: LatentModel, x: Tensor, *, generator: torch.Generator) -> Reference:
@@ -444,9 +444,3 @@ class RotatedModel:
         z = self.reference.from_axes(u)
         value, gradient = log_likelihood_and_gradient(self.model, x, z)
         return value, self.reference.to_axes(gradient)
-
-
-def _rotate(rows: Tensor, matrix: Tensor) -> Tensor:
-    if matrix.shape[0] == 1:
-        return rows @ matrix[0]
-    return torch.einsum("kbd,bde->kbe", rows, matrix)

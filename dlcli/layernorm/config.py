@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le
 
 from dlcli.engine.config import STRICT, setting, setting_like
-from dlcli.engine.settings import ComputeConfig, Precision, compute_config
+from dlcli.engine.settings import ComputeConfig, MachineConfig, Precision, require_items
 from dlcli.errors import ConfigError
 
 Placement = Literal["post", "pre", "sandwich", "deepnorm", "admin", "rezero", "dlcl"]
@@ -210,19 +210,10 @@ class EquationsConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MachineConfig:
-    """Where it is computed, and from which seed: the engine's settings that apply here."""
+class AutocastConfig(MachineConfig):
+    """Where it is computed, in which precision, and from which seed."""
 
-    __pydantic_config__ = STRICT
-
-    device: str = setting_like(ComputeConfig, "device")
     precision: Precision = setting_like(ComputeConfig, "precision")
-    seed: Annotated[int, Ge(0), Lt(2**63)] = setting_like(ComputeConfig, "seed")
-    threads: Annotated[int, Ge(0), Le(1024)] = setting_like(ComputeConfig, "threads")
-
-    def resolved(self) -> ComputeConfig:
-        """Return the engine's own settings."""
-        return compute_config(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,7 +241,7 @@ class LnGradientsConfig:
     layers: LayersConfig = field(default_factory=LayersConfig)
     exact: EquationsConfig = field(default_factory=EquationsConfig)
     training: TrainConfig = field(default_factory=TrainConfig)
-    compute: MachineConfig = field(default_factory=MachineConfig)
+    compute: AutocastConfig = field(default_factory=AutocastConfig)
 
 
 def validate(config: LnGradientsConfig) -> None:
@@ -261,11 +252,7 @@ def validate(config: LnGradientsConfig) -> None:
             Jacobian that fits into no memory, or heads that do not divide a width.
     """
     sweep = config.sweep
-    for name in ("placements", "depths", "widths"):
-        if not getattr(sweep, name):
-            raise ConfigError(
-                f"The list --{name} is empty.", hint=f"Give --{name} at least one value."
-            )
+    require_items(sweep, "placements", "depths", "widths")
     if len(set(sweep.depths)) < 2:
         raise ConfigError(
             f"One depth ({sweep.depths[0]}) has no slope.",

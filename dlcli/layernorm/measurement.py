@@ -13,6 +13,7 @@ import torch
 
 from dlcli.engine.config import settings_signature
 from dlcli.engine.device import Compute, prepare
+from dlcli.engine.settings import compute_config
 from dlcli.layernorm.config import LnGradientsConfig, validate
 from dlcli.layernorm.equations import EquationCheck, Lemmas, check_equation, check_lemmas
 from dlcli.layernorm.gradients import initial_profile, trained_profiles
@@ -76,7 +77,7 @@ def run(config: LnGradientsConfig) -> Iterator[LnGradients]:
     validate(config)
     config = replace(config, sweep=config.sweep.distinct())
     before = torch.get_num_threads()
-    place = config.compute.resolved()
+    place = compute_config(config.compute)
     if max(config.sweep.widths) <= 512 and not place.threads:
         place = replace(place, threads=1)
     try:

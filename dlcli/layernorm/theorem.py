@@ -9,7 +9,7 @@ measured slope can be consistent with it and cannot prove it.
 
 from __future__ import annotations
 
-import math
+import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -169,9 +169,7 @@ def slope_over_seeds(x: Sequence[float], rows: Sequence[Sequence[float]]) -> Slo
 
 def geometric_mean(values: Sequence[float]) -> float:
     """Return exp of the mean logarithm; 0 where some value is 0."""
-    if any(value <= 0 for value in values):
-        return 0.0
-    return math.exp(math.fsum(math.log(value) for value in values) / len(values))
+    return statistics.geometric_mean(values) if min(values) > 0 else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -460,7 +460,7 @@ def trained_cases(
         DataError: the run's data set cannot be had.
         RunFailed: the encoder returned NaN.
     """
-    compute = prepare(config.compute.resolved())
+    compute = prepare(compute_config(config.compute))
     chosen = choose_images(trained, count=images, seed=config.compute.seed, notice=notice)
     model = trained.model.to(compute.device).eval()
     decoder = decoder_of(trained, compute=compute)

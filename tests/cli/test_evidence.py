@@ -39,7 +39,7 @@ def test_json_has_the_agreed_fields():
     assert "version:dlcli-" in found["signature"]
 
 
-def test_words_show_both_directions_and_the_seeds_examples():
+def test_words_show_both_directions_and_the_assignments_examples():
     text = dl("--sigma-p", "2").stdout
     for part in ("KL(q ‖ p)", "KL(p ‖ q)", "holds", "50 for mu_p = 10", "signature measure:kl"):
         assert part in text

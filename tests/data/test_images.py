@@ -129,6 +129,7 @@ print(vision.prepare(), vision.prepare())
 _ELSEWHERE = """
 import torch
 from dlcli.data import vision
+vision.compiled_part_loads()  # where it fits, torchvision has declared them itself
 vision.compiled_part_loads = lambda: False
 kept = torch.library.Library("torchvision", "FRAGMENT")
 if not hasattr(torch.ops.torchvision, "nms"):

@@ -167,10 +167,10 @@ def test_two_columns_are_read_and_what_is_no_pair_is_counted_by_its_reason(tmp_p
 
 def test_two_files_go_side_by_side(tmp_path: Path) -> None:
     long = b"x" * (LONGEST + 1)
-    first = b"a\n\n\x00\n d\na\tb\n" + long + b"\n"
-    pairs, tally = _pairs_of(tmp_path, first, b"w\nx\ny\nz \nc\nd\n")
+    first = b"a\n\n\x00\n d\na\tb\n" + long + b"\ne\n"
+    pairs, tally = _pairs_of(tmp_path, first, b"w\nx\ny\nz \nc\nd\n\xe9\n")
     assert pairs == [("a", "w"), ("d", "z")]
-    assert tally.dropped == {EMPTY: 1, CONTROL: 2, TOO_LONG: 1}
+    assert tally.dropped == {EMPTY: 1, CONTROL: 2, TOO_LONG: 1, INVALID: 1}
     assert [example.number for example in tally.examples] == [2, 3, 5]
     _, tally = _pairs_of(tmp_path, long, b"y\n")
     assert len(str(tally.examples[0])) < 150  # quoted in short

@@ -13,9 +13,7 @@ import pytest
 from dlcli.engine.files import write_whole
 from dlcli.errors import RunFailed
 
-
-def _full(*_args: object) -> NoReturn:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_writes_what_it_is_given(tmp_path: Path) -> None:
@@ -34,29 +32,29 @@ def test_a_new_file_has_the_permissions_of_any_new_file(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "whole").stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
 
 
-@pytest.mark.parametrize("call", ["fsync", "replace"])
-def test_a_failure_at_any_point_leaves_the_old_file_and_nothing_else(
-    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("call", "raised", "seen"),
+    [
+        ("fsync", FULL, RunFailed),
+        ("replace", FULL, RunFailed),
+        ("fsync", KeyboardInterrupt(), KeyboardInterrupt),
+    ],
+)
+def test_a_failure_or_a_signal_at_any_point_leaves_the_old_file_and_nothing_else(
+    call: str,
+    raised: BaseException,
+    seen: type[BaseException],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    def fail(*_args: object) -> NoReturn:
+        raise raised
+
     path = tmp_path / "last.pt"
     write_whole(path, b"good")
-    monkeypatch.setattr(os, call, _full)
-    with pytest.raises(RunFailed, match=r"last\.pt could not be written: No space left on device"):
-        write_whole(path, b"half of it")
-    assert path.read_bytes() == b"good"
-    assert os.listdir(tmp_path) == ["last.pt"]
-
-
-def test_interrupted_while_writing_leaves_the_old_file_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupt(_handle: int) -> NoReturn:
-        raise KeyboardInterrupt
-
-    path = tmp_path / "last.pt"
-    write_whole(path, b"good")
-    monkeypatch.setattr(os, "fsync", interrupt)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(os, call, fail)
+    message = r"last\.pt could not be written: No space left on device" if raised is FULL else "^$"
+    with pytest.raises(seen, match=message):
         write_whole(path, b"half of it")
     assert path.read_bytes() == b"good"
     assert os.listdir(tmp_path) == ["last.pt"]

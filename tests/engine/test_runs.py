@@ -27,12 +27,8 @@ from dlcli.engine.runs import (
     remove,
     signature_warning,
 )
-from dlcli.errors import ConfigError, DlError, RunFailed, UsageFault
+from dlcli.errors import ConfigError, RunFailed, UsageFault
 from tests.engine.trained_run import trained_run
-
-
-def _fault(kind: type[DlError] = UsageFault) -> pytest.RaisesExc[DlError]:
-    return pytest.raises(kind)
 
 
 def test_a_run_is_found_by_folder_by_name_or_as_the_latest(tmp_path: Path) -> None:
@@ -58,11 +54,11 @@ def test_the_latest_run_is_the_latest_of_its_kind() -> None:
 
 def test_a_run_that_is_not_there_is_named_with_the_nearest() -> None:
     trained_run(RUNS / "2026-11-23_vae-Conv")
-    with _fault() as failure:
+    with pytest.raises(UsageFault) as failure:
         find_run("2026-11-23_vae-conv")
     assert failure.value.message == "There is no run '2026-11-23_vae-conv'."
     assert failure.value.hint == "Did you mean '2026-11-23_vae-Conv'?"
-    with _fault() as failure:
+    with pytest.raises(UsageFault) as failure:
         find_run("zzz")
     assert "dl runs list" in failure.value.hint
 
@@ -74,10 +70,10 @@ def test_a_run_of_another_kind_is_refused() -> None:
 
 
 def test_without_runs_the_way_to_one_is_shown() -> None:
-    with _fault() as failure:
+    with pytest.raises(UsageFault) as failure:
         find_run(None)
     assert failure.value.message == f"There is no trained run under {RUNS.absolute()}."
-    with _fault() as failure:
+    with pytest.raises(UsageFault) as failure:
         find_run("latest", kind="nmt")
     assert failure.value.message.startswith("There is no trained nmt run under")
     assert "dl nmt train" in failure.value.hint
@@ -93,17 +89,19 @@ def test_runs_are_listed_oldest_first_whatever_their_names_say() -> None:
     assert found == ["2030-01-01", "seed-1", "2025-01-01", "2020-01-01"]
 
 
-# -- Where a run came from
-
-
 # -- Removing runs: planned first, carried out only where nobody is at work
 
 
-def _run(path: Path, *, status: str | None = "done", epochs: tuple[int, ...] = ()) -> RunFolder:
+def _run(
+    path: Path,
+    *,
+    settings: str = "optim:\n  lr: 1.0\n",
+    epochs: tuple[int, ...] = (),
+    **record: object,
+) -> RunFolder:
     run = create_run("toy", out=path, force=False)
-    run.config_file.write_text("epochs: 1\n")
-    if status is not None:
-        run.update_record(status=status)
+    run.config_file.write_text(settings)
+    run.update_record(**{"kind": "vae", "title": "vae-mlp", "status": "done", **record})
     for epoch in epochs:
         run.checkpoint(f"epoch-{epoch:04d}").write_bytes(b"12345")
     return run
@@ -219,7 +217,7 @@ def test_an_empty_folder_may_be_used_and_any_other_is_refused(tmp_path: Path) ->
     (tmp_path / "empty").mkdir()
     create_run("toy", out=tmp_path / "empty", force=False)
     run = trained_run(tmp_path / "run")
-    with _fault() as failure:
+    with pytest.raises(UsageFault) as failure:
         create_run("toy", out=run.path, force=False)
     assert failure.value.message == f"{run.path} exists already."
     assert all(word in failure.value.hint for word in ("--resume", "--force", "--out"))
@@ -233,7 +231,7 @@ def test_what_was_killed_before_its_settings_were_written_is_empty(tmp_path: Pat
     (run.path / ".config.yaml.abcd.tmp").write_text("half")
     assert create_run("toy", out=run.path, force=False) == run
     (run.figures / "curves.png").write_bytes(b"")
-    with _fault():
+    with pytest.raises(UsageFault):
         create_run("toy", out=run.path, force=False)
 
 
@@ -349,19 +347,12 @@ def test_nothing_goes_on_in_an_exported_model(tmp_path: Path) -> None:
 # -- Runs beside one another
 
 
-def _runs_run(path: Path, *, settings: str = "optim:\n  lr: 1.0\n", **record: object) -> RunFolder:
-    run = create_run("toy", out=path, force=False)
-    run.config_file.write_text(settings)
-    run.update_record(**{"kind": "vae", "title": "vae-mlp", "status": "done", **record})
-    return run
-
-
 def _measure(run: RunFolder, *rows: dict[str, object]) -> None:
     run.metrics_file.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 def test_details_have_settings_metrics_and_files(tmp_path: Path) -> None:
-    run = _runs_run(tmp_path / "a")
+    run = _run(tmp_path / "a")
     _measure(run, {"epoch": 1, "train_loss": 5.0})
     found = details(run)
     assert found["config"] == {"optim": {"lr": 1.0}}
@@ -378,8 +369,8 @@ def test_details_have_settings_metrics_and_files(tmp_path: Path) -> None:
 
 
 def test_differences_are_the_settings_that_differ(tmp_path: Path) -> None:
-    one = _runs_run(tmp_path / "a", settings="optim:\n  lr: 1.0\n  clip: 0\nseed: 1\n")
-    other = _runs_run(tmp_path / "b", settings="optim:\n  lr: 2.0\n  clip: 0\nextra: x\n")
+    one = _run(tmp_path / "a", settings="optim:\n  lr: 1.0\n  clip: 0\nseed: 1\n")
+    other = _run(tmp_path / "b", settings="optim:\n  lr: 2.0\n  clip: 0\nextra: x\n")
     assert differences([one, other]) == {
         "optim.lr": [1.0, 2.0],
         "seed": [1, None],
@@ -391,7 +382,7 @@ def test_differences_are_the_settings_that_differ(tmp_path: Path) -> None:
 
 
 def test_a_curve_is_of_validation_data_where_there_are_any(tmp_path: Path) -> None:
-    run, other = _runs_run(tmp_path / "runs" / "a"), _runs_run(tmp_path / "runs" / "b")
+    run, other = _run(tmp_path / "runs" / "a"), _run(tmp_path / "runs" / "b")
     _measure(
         run,
         {"epoch": 1, "train_loss": 9, "valid_loss": 8.5},
@@ -401,7 +392,7 @@ def test_a_curve_is_of_validation_data_where_there_are_any(tmp_path: Path) -> No
     _measure(other, {"epoch": 1, "train_loss": 4.0})
     assert curve_of(run) == ([1.0, 3.0], [8.5, 7.5])
     assert curves_of([run, other]) == {"a": ([1.0, 3.0], [8.5, 7.5]), "b": ([1.0], [4.0])}
-    assert curve_of(_runs_run(tmp_path / "c")) == ([], [])
+    assert curve_of(_run(tmp_path / "c")) == ([], [])
 
 
 @pytest.mark.parametrize(

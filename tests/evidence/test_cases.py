@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from dlcli.engine.seed import generator
+from dlcli.engine.settings import MachineConfig
 from dlcli.errors import UsageFault
 from dlcli.evidence.annealing import sandwich
 from dlcli.evidence.cases import integrate_evidence, sandwich_truth, simulated_cases
-from dlcli.evidence.config import EvidenceConfig, MachineConfig
+from dlcli.evidence.config import EvidenceConfig
 from dlcli.evidence.hmc import choose_schedule
 from dlcli.evidence.models import draw_pairs, log_likelihood, log_prior, random_decoder
 from tests.evidence.calibration import linear_case

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from dlcli.engine.settings import MachineConfig
 from dlcli.errors import ConfigError, RunFailed, UsageFault
 from dlcli.evidence.cases import Case, simulated_cases
-from dlcli.evidence.config import AnnealingConfig, EvidenceConfig, MachineConfig
+from dlcli.evidence.config import AnnealingConfig, EvidenceConfig
 from dlcli.evidence.estimate import CaseEstimators, McEstimate, run, sign, to_dict
 from dlcli.evidence.estimators import DiagonalGaussian
 from dlcli.evidence.models import BernoulliDecoder, log_prior

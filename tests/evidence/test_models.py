@@ -212,7 +212,7 @@ def test_precision_changes_little():
     torch.testing.assert_close(found.double(), model.log_likelihood(x, z), atol=1e-4, rtol=1e-5)
 
 
-def test_reference_kl_of_the_seeds_question():
+def test_reference_kl_of_the_assignments_question():
     """REFERENCES: 8.4 ± 1, 60 ± 3 and 354 ± 13 nats over random x at D = 2, 20, 200."""
     for dim, mean, sd in ((2, 8.4, 1.0), (20, 60, 3.2), (200, 354, 10)):
         model = random_linear_gaussian(dim, pixels=784, noise_variance=0.1, generator=generator(7))

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from dlcli.engine.settings import MachineConfig
 from dlcli.errors import DataError, UsageFault
-from dlcli.evidence.config import AnnealingConfig, EvidenceConfig, MachineConfig
+from dlcli.evidence.config import AnnealingConfig, EvidenceConfig
 from dlcli.evidence.estimate import run
 from dlcli.vae import bounds as bounds_module
 from dlcli.vae import judge as judge_module
