@@ -57,6 +57,19 @@ def claims(module: nn.Module, kinds: Kinds) -> bool:
             return False
         if known is not None and vars(part).keys() - _OF_MODULE - known:
             return False
+        if not _has_usual_settings(part):
+            return False
+    return True
+
+
+def _has_usual_settings(part: nn.Module) -> bool:
+    """Say whether a layer of PyTorch has the settings that all fast paths take for granted."""
+    if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
+        return (part.dilation, part.groups, part.padding_mode) == ((1, 1), 1, "zeros") and (
+            part.output_padding == (0, 0)
+        )
+    if isinstance(part, nn.BatchNorm2d):
+        return part.affine and part.track_running_stats and part.momentum is not None
     return True
 
 
@@ -67,6 +80,8 @@ def takes_negative_elbo(vae: VAE, objective: VaeObjectiveConfig, pixels: Tensor)
     if not (plain and objective.free_bits == 0 and on_cpu and not pixels.requires_grad):
         return False
     if not claims(vae, _MLP) or vae.flow is not None:
+        return False
+    if any(part.bias is None for part in vae.modules() if isinstance(part, nn.Linear)):
         return False
     encoder, decoder = (
         [type(layer) for layer in _leaves(half)] for half in (vae.encoder, vae.decoder)
@@ -254,9 +269,12 @@ class FirstStage(ConvStage):
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, 1, 28, 28) to (B, C, 14, 14)."""
         plain = x.requires_grad or x.device.type != "cpu" or torch.compiler.is_compiling()
-        if self.training and not plain and claims(self, _STAGE):
+        conv = self.conv
+        shape = (conv.kernel_size, conv.stride, conv.padding, conv.bias)
+        usual = shape == ((3, 3), (1, 1), (1, 1), None)
+        if self.training and not plain and usual and claims(self, _STAGE):
             assert isinstance(self.norm, nn.BatchNorm2d)
-            return first_stage(x[:, 0], self.conv, self.norm)
+            return first_stage(x[:, 0], conv, self.norm)
         return super().forward(x)
 
 

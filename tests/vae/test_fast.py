@@ -126,6 +126,34 @@ def test_every_fast_path_declines_what_it_does_not_know(
     assert not all(torch.equal(a, b) for a, b in zip(usual, theirs, strict=True))
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"padding_mode": "reflect"},
+        {"dilation": (2, 2), "padding": (2, 2)},
+        {"bias": nn.Parameter(torch.ones(32))},
+    ],
+    ids=lambda setting: " ".join(setting),
+)
+def test_a_known_layer_with_another_setting_is_declined(setting: dict[str, Any]) -> None:
+    vae = build(**CONV)
+    wrap(vae)
+    encoder: Any = vae.encoder
+    stage, x = encoder.stages[0].train(), torch.rand(B, 1, 28, 28)
+    conv = nn.Conv2d(
+        1,
+        32,
+        3,
+        **{"padding": 1, "bias": "bias" in setting}
+        | {key: value for key, value in setting.items() if key != "bias"},
+    )
+    stage.conv = conv
+    assert torch.equal(stage(x), ConvStage.forward(stage, x))
+    mlp = build(**MLP)
+    mlp.posterior = nn.Linear(mlp.posterior.in_features, 2 * D, bias=False)
+    assert not fast.takes_negative_elbo(mlp, VaeObjectiveConfig(), torch.rand(B, 784))
+
+
 def test_a_module_added_later_is_noticed_too() -> None:
     vae = build(**CONV)
     wrap(vae)

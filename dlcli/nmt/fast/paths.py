@@ -28,29 +28,40 @@ if TYPE_CHECKING:
     from dlcli.nmt.networks import AttentionGru, Memory
 
 OURS, TORCH = "dlcli.nmt.networks", "torch.nn.modules"
-GRU = (f"{TORCH}.rnn.GRUCell", "weight_ih weight_hh bias_ih bias_hh")
-LINEAR = (f"{TORCH}.linear.Linear", "weight bias")
+GRU = (f"{TORCH}.rnn.GRUCell", "weight_ih weight_hh bias_ih bias_hh", "input_size hidden_size bias")
+LINEAR = (f"{TORCH}.linear.Linear", "weight bias", "in_features out_features")
+EMBEDDING = (
+    f"{TORCH}.sparse.Embedding",
+    "weight",
+    "num_embeddings embedding_dim padding_idx max_norm norm_type scale_grad_by_freq sparse",
+)
+LAYERS = (f"{TORCH}.container.ModuleList", "", "")
 CLAIMED = {
-    "": (f"{OURS}.AttentionGru", "output_bias"),
-    "embedding": (f"{TORCH}.sparse.Embedding", "weight"),
-    "target_embedding": (f"{TORCH}.sparse.Embedding", "weight"),
-    "encoder": (f"{OURS}.Encoder", ""),
-    "encoder.forwards": (f"{TORCH}.container.ModuleList", ""),
+    "": (
+        f"{OURS}.AttentionGru",
+        "output_bias",
+        "config vocabulary fused output target_embedding",
+    ),
+    "embedding": EMBEDDING,
+    "target_embedding": EMBEDDING,
+    "encoder": (f"{OURS}.Encoder", "", "dropout"),
+    "encoder.forwards": LAYERS,
     "encoder.forwards.": GRU,
-    "encoder.backwards": (f"{TORCH}.container.ModuleList", ""),
+    "encoder.backwards": LAYERS,
     "encoder.backwards.": GRU,
-    "decoder": (f"{OURS}.Decoder", ""),
+    "decoder": (f"{OURS}.Decoder", "", "attention attention_query"),
     "decoder.bridge": LINEAR,
     "decoder.cell": GRU,
-    "decoder.attention": (f"{OURS}.AdditiveAttention", "v"),
-    "decoder.attention.query": (f"{TORCH}.linear.Linear", "weight"),
+    "decoder.attention": (f"{OURS}.AdditiveAttention", "v", ""),
+    "decoder.attention.query": (f"{TORCH}.linear.Linear", "weight", "in_features out_features"),
     "decoder.attention.key": LINEAR,
-    "readout": (f"{OURS}.Readout", ""),
+    "readout": (f"{OURS}.Readout", "", "maxout"),
     "readout.linear": LINEAR,
 }
-"""Of each module (layers without their number) the exact type, and its own parameters."""
+"""Of each module (layers without their number): the exact type, its parameters, its attributes."""
 SETTINGS = {"attention_query": {"updated", "previous"}, "readout": {"maxout", "tanh"}}
 """What the compiled code has both forms of."""
+_OF_MODULE = vars(nn.Module()).keys()
 
 
 def fast_paths(model: TranslationModel) -> FastPaths | None:
@@ -65,15 +76,21 @@ def _is_known(model: TranslationModel) -> TypeGuard[AttentionGru]:
 
 
 def _claims(name: str, module: nn.Module) -> bool:
+    """Say whether one module is the one known by this name, without a hook."""
     kind = f"{type(module).__module__}.{type(module).__qualname__}"
+    known, parameters, attributes = CLAIMED.get(name.rstrip("0123456789"), ("", "", ""))
     own = [
         key for key, _ in module.named_parameters(recurse=False) if (name, key) != ("", "output")
     ]
     own += [key for key, _ in module.named_buffers(recurse=False)]
-    plain = (
-        getattr(module, "padding_idx", None) is None and getattr(module, "max_norm", None) is None
+    unusual = (
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or vars(module).keys() - _OF_MODULE - set(attributes.split())
+        or getattr(module, "padding_idx", None) is not None
+        or getattr(module, "max_norm", None) is not None
     )
-    return plain and CLAIMED.get(name.rstrip("0123456789")) == (kind, " ".join(own))
+    return not unusual and (kind, " ".join(own)) == (known, parameters)
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,8 @@ CHANGES: dict[str, Callable[[AttentionGru], object]] = {
     ),
     "new buffer": lambda model: model.encoder.register_buffer("scale", torch.ones(1)),
     "limited embedding": lambda model: setattr(model.embedding, "max_norm", 1.0),
+    "new attribute": lambda model: setattr(model.decoder, "recurrent_dropout", 0.3),
+    "hook": lambda model: model.readout.register_forward_hook(lambda *_: None),
     "no bias": lambda model: setattr(model.decoder.bridge, "bias", None),
 }
 
