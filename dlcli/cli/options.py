@@ -379,20 +379,21 @@ def read_items(text: str, item: Any, *, flag: str, required: bool = False) -> tu
     Raises:
         UsageFault or ConfigError: a word is no number, or the list is empty.
     """
+    example = {int: "2 12", float: "1 0.5"}.get(item, "VALUE")
     words = [word for word in text.split(SEPARATOR) if word]
     if item is not Assignment:
         words = [part for word in words for part in word.split(",") if part]
         if words == [EMPTY] and EMPTY not in choices_of(item) and not required:
             return ()
     if required and not words:
-        raise UsageFault(f"{flag} needs at least one value.", hint=f"Write {flag} 2 20 200.")
+        raise UsageFault(f"{flag} needs at least one value.", hint=f"Write {flag} {example}.")
     if item not in (int, float):
         return tuple(words)
     for word in words:
         if not _fits(word, item):
             raise (UsageFault if required else ConfigError)(
                 f"{flag} takes {'integers' if item is int else 'numbers'}, not '{word}'.",
-                hint=f"Write {flag} 2 20 200.",
+                hint=f"Write {flag} {example}.",
             )
     return tuple(map(item, words))
 

@@ -125,7 +125,12 @@ def file_lines(path: Path, *, member: str = "") -> Iterator[str | Fault]:
     try:
         with _opened(path, member=member) as file:
             yield from read_lines(file, name=str(path))
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path} is damaged: {error}.",
+            hint="Fetch or copy it again; of a named data set `dl data verify` checks every file.",
+        ) from None
+    except (OSError, RuntimeError) as error:
         several = "; two files have a flag each" if "," in path.name else ""
         raise DataError(
             f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.",

@@ -433,7 +433,7 @@ def _resumed(record: Mapping[str, Any]) -> dict[str, str]:
     known = [part for part in parts if isinstance(part, Mapping)] if isinstance(parts, list) else []
     later = [" ".join([*_command(part.get("command", [])), "--resume RUN"]) for part in known]
     said = "; ".join(f"`{command}`" for command in dict.fromkeys(later))
-    return {"Gone on with": said} if said else {}
+    return {"Resumed with": said} if said else {}
 
 
 def _command(words: Sequence[object]) -> list[str]:

@@ -89,7 +89,7 @@ def pairs_of_corpus(
     """Load a split of a corpus, with its links if the corpus knows them (`grammar` does).
 
     Args:
-        name: see `dlcli.data.load_corpus`.
+        name: see `dlcli.data.corpora.load_corpus`.
         split: train, valid, test, or a test set's own name.
         count: how many pairs, from the first; 0 takes all.
         direction: of the model.

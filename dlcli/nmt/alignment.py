@@ -141,6 +141,8 @@ def score_alignments(predicted: Sequence[Links], gold: Sequence[GoldLinks]) -> A
     Raises:
         ValueError: the two have different numbers of sentences.
     """
+    if len(predicted) != len(gold):
+        raise ValueError(f"{len(predicted)} alignments and {len(gold)} gold ones do not pair up")
     pairs = list(zip(predicted, gold, strict=True))
     links = sum(map(len, predicted))
     sure = sum(len(one.sure) for one in gold)

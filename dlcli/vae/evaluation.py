@@ -89,7 +89,7 @@ def evaluate(
 
     Args:
         model: put back into its mode afterwards.
-        images: (N, 28, 28) or (N, 784) uint8; for `fixed`, already drawn by `pixels.fixed_draw`.
+        images: (N, 28, 28) or (N, 784) uint8; for `fixed`, already drawn by `images.fixed_draw`.
         generator: draws the pixels of `dynamic` and the noise; on any device.
         noise_samples: S.
         binarize: `none`, `dynamic` (each image drawn once) or `fixed`.

@@ -313,7 +313,7 @@ def traverse(
     offline: bool = False,
     notice: Notice,
 ) -> Gallery:
-    """Vary one latent at a time; without `dims`, a two-dimensional latent space is a plane.
+    """Vary one latent at a time; two latents without `dims` or `image` make a plane.
 
     Args:
         trained: the run's model.
@@ -328,7 +328,7 @@ def traverse(
         UsageFault: a latent or an image that does not exist.
     """
     model, likelihood = trained.model, trained.likelihood
-    if dims is None and model.latent_dim == 2:
+    if dims is None and image is None and model.latent_dim == 2:
         return _plane(model, size=steps, likelihood=likelihood)
     z = torch.zeros(model.latent_dim)
     if image is not None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal, Self
+from typing import Literal, Self, assert_never
 
 import torch
 import torch.nn.functional as F
@@ -153,7 +153,7 @@ def build_model(config: VaeModelConfig) -> VAE:
     if config.arch == "mlp":
         encoder = MlpEncoder(hidden=config.hidden)
         decoder = MlpDecoder(latent_dim=config.latent_dim, hidden=config.hidden)
-    else:
+    elif config.arch == "conv":
         encoder = ConvEncoder(channels=config.channels, norm=config.norm, dense=config.dense)
         decoder = ConvDecoder(
             latent_dim=config.latent_dim,
@@ -161,6 +161,8 @@ def build_model(config: VaeModelConfig) -> VAE:
             norm=config.norm,
             skipped=[config.channels[i] if config.skip else 0 for i in SKIPPED],
         )
+    else:
+        assert_never(config.arch)
     vae = (SkipVAE if config.skip else VAE)(encoder, decoder, latent_dim=config.latent_dim)
     if config.prior == "flow":  # drawn last: a seed gives the other weights with and without it
         vae.flow = Flow(config.latent_dim, layers=config.flow_layers, hidden=config.flow_hidden)

@@ -386,7 +386,7 @@ def test_what_is_too_small_to_split_is_a_clear_error(data: bytes, tmp_path: Path
         ("none.tsv", r"none\.tsv does not exist"),
         ("folder.tsv", r"folder\.tsv is not a regular file"),
         ("pipe.tsv", r"pipe\.tsv is not a regular file"),
-        ("broken.tsv.gz", r"broken\.tsv\.gz cannot be read"),
+        ("broken.tsv.gz", r"broken\.tsv\.gz is damaged"),
     ],
 )
 def test_files_that_are_not_there_or_no_files_are_named(

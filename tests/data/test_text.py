@@ -76,7 +76,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         broken = _write(tmp_path, name, b"b\n" * 99)
         for damage in (broken.read_bytes()[:-9], b"not packed"):
             broken.write_bytes(damage)
-            with pytest.raises(DataError, match=rf"{name} cannot be read"):
+            with pytest.raises(DataError, match=rf"{name} is damaged"):
                 read_pairs([broken, good], tally=Tally())
 
 

@@ -379,10 +379,10 @@ def test_a_folder_that_is_no_known_run_is_refused(tmp_path: Path) -> None:
         export_run(RunFolder(tmp_path), out=tmp_path / "out", describe_data=describe)
 
 
-def test_the_card_names_the_commands_that_a_training_was_gone_on_with() -> None:
+def test_the_card_names_the_commands_that_a_training_was_resumed_with() -> None:
     again = {"command": ["/bin/dl", "vae", "train", "--resume", "/home/me/runs/a", "--epochs", "3"]}
     record = {"command": ["dl", "vae", "train"], "resumed": [again, again, "no mapping"]}
     said = card(record=record, half=True, describe_data=describe)
     assert said.count("`dl vae train --epochs 3 --resume RUN`") == 1
     assert "/home/me" not in said
-    assert "Gone on with" not in card(record={"resumed": 7}, half=True, describe_data=describe)
+    assert "Resumed with" not in card(record={"resumed": 7}, half=True, describe_data=describe)
