@@ -193,12 +193,18 @@ def load_model(run: RunFolder, *, kind: str, checkpoint: str | None = None) -> S
         checkpoint: `last`, `best`, `average`, `epoch-0010`, `exported`; None is the run's result.
 
     Raises:
-        CheckpointError: it is missing, damaged, or of another kind.
+        UsageFault: the run has no checkpoint of that name.
+        CheckpointError: its result is missing, or what there is is damaged or of another kind.
     """
     name = checkpoint or result_name(run)
     if name == EXPORTED:
         return _load_exported(run, kind=kind)
     path = run.checkpoint(name)
+    kept = sorted(file.stem for file in run.checkpoints.glob("*.pt"))
+    if checkpoint is not None and kept and not path.is_file():
+        raise UsageFault(
+            f"{run.path} has no checkpoint '{checkpoint}'.", hint=f"Choose from {', '.join(kept)}."
+        )
     state = load_checkpoint(path, kind=kind)
     config, weights = state.get("config"), state.get("model")
     if not isinstance(config, Mapping) or not isinstance(weights, Mapping):

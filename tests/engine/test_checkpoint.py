@@ -386,3 +386,13 @@ def test_the_card_names_the_commands_that_a_training_was_resumed_with() -> None:
     assert said.count("`dl vae train --epochs 3 --resume RUN`") == 1
     assert "/home/me" not in said
     assert "Resumed with" not in card(record={"resumed": 7}, half=True, describe_data=describe)
+
+
+def test_a_checkpoint_that_a_run_does_not_have_names_those_it_has(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.checkpoints.mkdir()
+    for name in ("last", "epoch-0010"):
+        save_checkpoint(run.checkpoint(name), {"model": {}}, kind="toy")
+    with pytest.raises(UsageFault, match="no checkpoint '7'") as caught:
+        load_model(run, kind="toy", checkpoint="7")
+    assert caught.value.hint == "Choose from epoch-0010, last."
