@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from dlcli.engine.checkpoint import build_from, load_model
 from dlcli.engine.config import resolve
+from dlcli.engine.events import NoticeCallback
 from dlcli.engine.runs import RunFolder, find_run, using
 from dlcli.nmt.config import NmtTrainConfig
 from dlcli.nmt.model import NmtNetwork, TranslationModel
@@ -37,7 +37,7 @@ class Trained:
 
 
 def find_trained(
-    text: str | None, *, checkpoint: str | None = None, notice: Callable[[str], object]
+    text: str | None, *, checkpoint: str | None = None, notice: NoticeCallback
 ) -> Trained:
     """Load the translator that `--run` names, on the CPU, and pass a sentence about it to `notice`.
 

@@ -21,13 +21,14 @@ from torch import Tensor
 from dlcli.data.images import load_images
 from dlcli.engine.checkpoint import snapshot_epochs, snapshot_name
 from dlcli.engine.device import Compute, prepare
+from dlcli.engine.events import NoticeCallback, ProgressCallback
 from dlcli.engine.seed import generator
 from dlcli.engine.settings import compute_config
 from dlcli.errors import DataError, UsageFault
 from dlcli.evidence.cases import Case
 from dlcli.evidence.config import EvidenceConfig
 from dlcli.evidence.estimate import estimator_parts
-from dlcli.evidence.progress import ProgressCallback, no_progress, part_of
+from dlcli.evidence.progress import no_progress, part_of
 from dlcli.vae.bounds import (
     AIS_STAGE,
     AnnealedNll,
@@ -45,7 +46,6 @@ from dlcli.vae.images import DESCRIPTIONS, binarize, flat, grey, load_test_image
 from dlcli.vae.judge import Ambiguity, find_judge, stream_ambiguity
 from dlcli.vae.trained import Trained, describe, load_trained
 
-Notice = Callable[[str], object]
 ORDER_SEED = 0
 GREY_SAMPLES = 16
 """Noise samples for the ELBO of grey pixels, as at the end of training."""
@@ -55,7 +55,7 @@ def evaluate_run(
     trained: Trained,
     config: VaeEvalConfig,
     *,
-    notice: Notice,
+    notice: NoticeCallback,
     progress: ProgressCallback = no_progress,
 ) -> Iterator[VaeEvaluation]:
     """Evaluate a trained VAE on test images of its own data set.
@@ -193,7 +193,7 @@ class SnapshotBounds:
     k: int
 
 
-def with_true_data(trained: Trained, *, notice: Callable[[str], object]) -> Trained:
+def with_true_data(trained: Trained, *, notice: NoticeCallback) -> Trained:
     """Name the data set that a run was trained on, where its settings say only `auto`.
 
     Raises:
@@ -222,7 +222,7 @@ class _Subject:
     config: VaeEvalConfig
     compute: Compute
     images: TestImages
-    notice: Notice
+    notice: NoticeCallback
     progress: ProgressCallback = no_progress
     """Is told how far the stage at work is."""
 
@@ -250,7 +250,9 @@ class TestImages:
         return dataclasses.replace(self, **moved)
 
 
-def choose_images(trained: Trained, *, count: int | None, seed: int, notice: Notice) -> TestImages:
+def choose_images(
+    trained: Trained, *, count: int | None, seed: int, notice: NoticeCallback
+) -> TestImages:
     """Choose test images of the run's own data set, and draw their pixels.
 
     Args:
@@ -443,7 +445,7 @@ def _judge_stage(
 
 
 def trained_cases(
-    trained: Trained, config: EvidenceConfig, *, images: int, notice: Notice
+    trained: Trained, config: EvidenceConfig, *, images: int, notice: NoticeCallback
 ) -> Iterator[Case]:
     """Offer test images of the run's own data set, with the encoder's q(z|x) as the proposal.
 

@@ -108,7 +108,7 @@ def test_the_seed_fixes_everything_but_the_time(trained: Trained) -> None:
 def test_results_grow_so_that_one_can_stop(
     trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounds_module, "ROWS_AT_ONCE", 50)
+    monkeypatch.setattr(bounds_module, "LATENTS_BATCH", 50)
     found = results(trained, k=5, images=15)
     assert [result.images for result in found] == [10, 15, 15]
     assert [result.complete for result in found] == [False, True, True]
