@@ -60,4 +60,4 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ("networks", "by_state, linear.bias)", "by_state)"),
     ("search", "(live.prefix.shape[1] - 1) ** self._beam", "live.prefix.shape[1] ** self._beam"),
 )
-"""A module of this room, a piece of its text that is there once, and what stands instead."""
+"""A module of this chapter, a piece of its text that is there once, and what stands instead."""

@@ -99,9 +99,6 @@ def test_what_joins_directions_needs_two() -> None:
         check_align(config, symmetrized=False)
 
 
-# The settings of trainings that are compared
-
-
 def test_cells_differ_in_the_ratio_alone() -> None:
     config = make_config()
     cells = forcing_cells(config, [1, 0.5, 0, 0.5])

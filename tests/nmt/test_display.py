@@ -51,9 +51,6 @@ def printed(items: Sequence[RenderableType]) -> str:
     return out.getvalue()
 
 
-# -- Finished trainings
-
-
 def test_one_training_says_values_units_and_signature() -> None:
     text = printed([translator_facts(RESULT)])
     for words in ("1.5000 nats a token", "2.5000 nats a token", "30.00 (greedy)", "tokens/s"):
@@ -68,8 +65,6 @@ def test_several_trainings_are_a_line_each() -> None:
     assert "30.00" in lines[1]
     assert "–" in lines[2]
 
-
-# -- A translator's evaluation
 
 BLEU = Score(score=58.123, ci95=(56.789, 59.4), signature="nrefs:1|tok:13a")
 GAIN = Difference(value=6.25, ci95=(4.5, 8.0), p_value=0.001)
@@ -128,9 +123,6 @@ def test_the_figure_names_its_lines_by_their_attention(tmp_path: Path) -> None:
     assert "one, best" in same.read_text()
 
 
-# -- Teacher forcing compared
-
-
 def forcing(ratio: float, *, bleu: float, measured: bool = True) -> ForcingRow:
     def score(value: float) -> Score:
         return Score(score=value, ci95=(value - 2, value + 2), signature="x")
@@ -175,8 +167,6 @@ def test_the_figure_names_ratios_losses_and_lengths(tmp_path: Path) -> None:
     with pytest.raises(UsageFault, match="picture format"):
         forcing_figure(tmp_path / "a.txt", ROWS)
 
-
-# -- Attention maps: the words can be read back from every form
 
 SOURCE = ("The", "European", "Area", "...", "</s>")
 TARGET = ("la", "zone", "européenne", "</s>")
@@ -265,8 +255,6 @@ def test_no_color_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "@@" in out.getvalue()
 
 
-# -- Alignments: links where nothing is known about them, else how good they are
-
 SCORE = AlignmentScore(
     aer=0.12345, precision=0.75, recall=0.5, sentences=2, links=1234, sure=99, possible=200
 )
@@ -286,9 +274,6 @@ def test_a_score_is_shown_with_its_counts_and_signature() -> None:
     text = printed(alignment_words(alignment(score=SCORE, symmetrized_with="/two")))
     for part in ("12.35 %", "75.00 % of 1,234", "50.00 % of 99", "/two", "signature task:align"):
         assert part in text
-
-
-# A matrix with words on both axes: every word can be read, and darker never means more
 
 
 WORDS_DOWN, WORDS_ACROSS = ["Le", "chat", "dort"], ["The", "cat", "is", "sleeping", "."]
@@ -354,8 +339,6 @@ def test_an_empty_attention_is_all_dark(monkeypatch: pytest.MonkeyPatch) -> None
     lines = plain(monkeypatch, HeatMap(np.zeros((1, 2)), ["x"], ["a", "b"]))
     assert lines[1].rstrip() == "x"
 
-
-# -- A matrix with words on both axes as a figure
 
 MATRIX_ROWS, MATRIX_COLUMNS = ["Le", "chat", "x" * 80], ["The", "cat", "costs", "$5", "."]
 

@@ -303,9 +303,6 @@ def test_without_validation_pairs_there_is_nothing_to_average() -> None:
     assert found["valid_std"] is None
 
 
-# A trained translator is loaded with its settings, vocabulary and weights, or refused
-
-
 @pytest.fixture
 def place(tmp_path: Path) -> RunFolder:
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
