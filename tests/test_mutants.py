@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.mutants import MUTANTS, CHAPTERS, ROOT
+from tests.mutants import CHAPTERS, MUTANTS, ROOT
 
 
 def test_every_fault_is_one_of_todays_code() -> None:

@@ -27,8 +27,8 @@ from dlcli.nmt.aligner import (
     shares,
     token_attention,
 )
-from dlcli.nmt.alignment import parse_pharaoh, swapped, token_links
 from dlcli.nmt.config import LinkKind, NmtAlignConfig
+from dlcli.nmt.links import parse_pharaoh, swapped, token_links
 from dlcli.nmt.tokenizer import BOS, EOS, Piece, Subwords
 from dlcli.nmt.trained import Trained
 from tests.nmt.toy import pairs, tiny_model, tiny_trained

@@ -18,15 +18,14 @@ from dlcli.display.console import to_json
 from dlcli.display.images import RAMP
 from dlcli.errors import UsageFault
 from dlcli.nmt.aligner import NmtAlignment
-from dlcli.nmt.alignment import AlignmentScore
 from dlcli.nmt.attention import AttentionMap
 from dlcli.nmt.display import (
     alignment_words,
     attention_fields,
     attention_words,
+    evaluation_figure,
     forcing_figure,
     forcing_table,
-    length_figure,
     save_attention,
     translation_words,
     translator_facts,
@@ -36,6 +35,7 @@ from dlcli.nmt.evaluation import LengthDifference, LengthScore, NmtComparison, N
 from dlcli.nmt.forcing import ForcingRow
 from dlcli.nmt.heatmap import CELL_COLUMNS as CELL
 from dlcli.nmt.heatmap import HeatMap, as_matrix, grey, matrix_figure
+from dlcli.nmt.links import AlignmentScore
 from dlcli.nmt.scoring import Difference, Score
 from tests.display.terminals import on_pipes, on_terminal
 from tests.nmt.toy import RESULT, VALID
@@ -116,10 +116,10 @@ def test_a_comparison_shows_every_bin() -> None:
 
 def test_the_figure_names_its_lines_by_their_attention(tmp_path: Path) -> None:
     blind = evaluation(run="/runs/two", signature="data:multi30k|attention:none")
-    text = length_figure(tmp_path / "lengths.svg", [evaluation(), blind]).read_text()
+    text = evaluation_figure(tmp_path / "lengths.svg", [evaluation(), blind]).read_text()
     assert "attention additive (58.1)" in text
     assert "attention none (58.1)" in text
-    same = length_figure(tmp_path / "runs.svg", [evaluation(), evaluation(run="/runs/two")])
+    same = evaluation_figure(tmp_path / "runs.svg", [evaluation(), evaluation(run="/runs/two")])
     assert "one, best" in same.read_text()
 
 

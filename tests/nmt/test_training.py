@@ -20,12 +20,12 @@ from dlcli.engine.step import Batch
 from dlcli.errors import CheckpointError, ConfigError, DataError, UsageFault
 from dlcli.nmt.config import NmtLoopConfig
 from dlcli.nmt.tokenizer import PAD
-from dlcli.nmt.trained import find_trained, load_trained
+from dlcli.nmt.trained import ValidResult, find_trained, load_trained, summarise
 from dlcli.nmt.training import (
     choose,
     epochs_to_average,
 )
-from dlcli.nmt.validation import Validation, ValidResult, summarise
+from dlcli.nmt.validation import Validation
 from tests.nmt.toy import (
     RESULT,
     corpus,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcli.errors import DataError
-from dlcli.nmt.alignment import (
+from dlcli.nmt.links import (
     GoldLinks,
     Link,
     Links,
