@@ -2,7 +2,7 @@
 
 Lines are put together into running text and read by forced decoding, by a second model of the other
 direction too, if there is one. What the network says of its pieces is summed up for the given
-tokens, between which `dlcli.nmt.alignment` takes links. It says either where it looks before it
+tokens, between which `dlcli.nmt.links` takes links. It says either where it looks before it
 knows a word (attention), or where the word came from once it is known (the posterior).
 
 Legend: S source pieces, T target pieces, I source tokens, J target tokens.
@@ -29,7 +29,10 @@ from dlcli.engine.device import prepare
 from dlcli.engine.events import NoticeCallback, ProgressCallback
 from dlcli.engine.settings import ComputeConfig
 from dlcli.errors import DataError, UsageFault
-from dlcli.nmt.alignment import (
+from dlcli.nmt.attention import overlaps
+from dlcli.nmt.batching import Bitext, cut
+from dlcli.nmt.config import LinkKind, NmtAlignConfig, check_align
+from dlcli.nmt.links import (
     AlignmentScore,
     GoldLinks,
     Links,
@@ -40,9 +43,6 @@ from dlcli.nmt.alignment import (
     symmetric_links,
     token_links,
 )
-from dlcli.nmt.attention import overlaps
-from dlcli.nmt.batching import Bitext, cut
-from dlcli.nmt.config import LinkKind, NmtAlignConfig, check_align
 from dlcli.nmt.model import TranslationModel
 from dlcli.nmt.text import (
     Detokenized,
@@ -53,8 +53,7 @@ from dlcli.nmt.text import (
     require_lines,
 )
 from dlcli.nmt.tokenizer import Piece, Tokenizer
-from dlcli.nmt.trained import Trained
-from dlcli.nmt.validation import describe
+from dlcli.nmt.trained import Trained, describe
 
 KINDS: tuple[LinkKind, ...] = get_args(LinkKind)
 """What links can be taken from."""

@@ -28,9 +28,8 @@ from dlcli.nmt.scoring import (
     score_corpus,
 )
 from dlcli.nmt.text import moses_available, moses_tokenized, moses_version, read_two, require_lines
-from dlcli.nmt.trained import Trained
+from dlcli.nmt.trained import Trained, describe
 from dlcli.nmt.translator import Translator
-from dlcli.nmt.validation import describe
 
 SENTENCES_PER_REPORT = 512
 """Sentences that are translated between two reports of progress."""

@@ -17,9 +17,9 @@ from dlcli.engine.trainer import Listener, train_all
 from dlcli.errors import UsageFault
 from dlcli.nmt.config import NmtEvalConfig, NmtTrainConfig, SearchConfig
 from dlcli.nmt.evaluation import NmtEvaluation, evaluate, load_parallel
+from dlcli.nmt.trained import NmtResult
 from dlcli.nmt.training import train
 from dlcli.nmt.translator import Translator
-from dlcli.nmt.validation import NmtResult
 
 
 @dataclass(frozen=True, kw_only=True)

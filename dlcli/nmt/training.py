@@ -50,8 +50,8 @@ from dlcli.nmt.config import NmtLoopConfig, NmtTrainConfig, check
 from dlcli.nmt.fast.kernels import native
 from dlcli.nmt.model import NmtNetwork, draw_true, ratio_at
 from dlcli.nmt.tokenizer import PAD
-from dlcli.nmt.trained import KIND, build_network
-from dlcli.nmt.validation import NmtResult, Validation, ValidResult, describe, read_result
+from dlcli.nmt.trained import KIND, NmtResult, ValidResult, build_network, describe, read_result
+from dlcli.nmt.validation import Validation
 
 CRITERIA = {
     "bleu": Criterion(metric="valid_bleu", higher_is_better=True),

@@ -26,9 +26,9 @@ from dlcli.engine.events import NoticeCallback
 from dlcli.engine.settings import ComputeConfig
 from dlcli.errors import RunFailed, UsageFault
 from dlcli.nmt.attention import AttentionMap, attention_map
-from dlcli.nmt.config import SearchConfig
+from dlcli.nmt.config import SearchConfig, check_search
 from dlcli.nmt.fast.paths import fast_paths
-from dlcli.nmt.search import LEAST_ROWS, Hypothesis, check_search, search
+from dlcli.nmt.search import LEAST_ROWS, Hypothesis, search
 from dlcli.nmt.text import cut_passage, one_line, tidy
 from dlcli.nmt.tokenizer import EOS, PAD, UNK
 from dlcli.nmt.trained import Trained, find_trained
@@ -212,9 +212,7 @@ class Translator:
             UsageFault: a setting has no meaning.
             RunFailed: the model's probabilities are no numbers.
         """
-        check_search(
-            beam_size=config.beam_size, length_penalty=config.length_penalty, n_best=n_best
-        )
+        check_search(config, n_best=n_best)
         # What is compiled as a whole takes one thread a batch; else torch shares out each product.
         threads = self.compute.threads if self._fast and self._fast.one_thread else 1
         size = min(config.batch_size, max(1, MOST_HYPOTHESES // config.beam_size))

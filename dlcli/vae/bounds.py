@@ -9,7 +9,8 @@ a few numbers an image.
 higher of two trusted ones is the better. AIS knows nothing of the encoder: where it is below the
 IWAE bound of the same images, its chains have not found the mass that the encoder points at.
 
-`decoder_of` and `posterior_of` show the VAE to the estimators of `dlcli.evidence`.
+`trained_cases` shows a VAE and test images to the estimators of `dlcli.evidence`, for
+`dl mc-estimate --run`.
 
 Legend: N images, B of a block, K samples or chains an image, D latent dimensions.
 """
@@ -25,19 +26,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dlcli.engine.device import Compute
-from dlcli.engine.events import ProgressCallback
+from dlcli.engine.device import Compute, prepare
+from dlcli.engine.events import NoticeCallback, ProgressCallback
+from dlcli.engine.settings import compute_config
 from dlcli.errors import RunFailed, UsageFault
 from dlcli.evidence.annealing import Annealed, anneal
+from dlcli.evidence.cases import Case
+from dlcli.evidence.config import EvidenceConfig
 from dlcli.evidence.diagnostics import Estimate, assess, summarize
+from dlcli.evidence.estimate import estimator_parts
 from dlcli.evidence.estimators import DiagonalGaussian, Proposal
 from dlcli.evidence.hmc import Schedule, choose_schedule
 from dlcli.evidence.models import BernoulliDecoder, LatentModel, log_likelihood
 from dlcli.evidence.progress import count_progress, no_progress, part_of
-from dlcli.vae.evaluation import LatentUse
+from dlcli.vae.elbo import LatentUse
+from dlcli.vae.images import DESCRIPTIONS
 from dlcli.vae.networks import VAE, Flow
 from dlcli.vae.objective import kl_standard_normal, log_weights
-from dlcli.vae.trained import Trained
+from dlcli.vae.trained import TestImages, Trained, choose_images, describe, with_true_data
 
 LATENTS_BATCH = 100_000
 """Latents of a block, 8 MB for 20 dimensions; a GPU takes more at once."""
@@ -337,6 +343,69 @@ def _annealed_nll(
         ),
         elapsed_s=elapsed_s,
     )
+
+
+def trained_cases(
+    trained: Trained, config: EvidenceConfig, *, images: int, notice: NoticeCallback
+) -> tuple[Iterator[Case], str]:
+    """Offer test images of a run to `dl mc-estimate --run`, with q(z|x) as the proposal.
+
+    A run trained on grey pixels has no density of them: its images are binarised dynamically.
+
+    Args:
+        trained: the run.
+        config: estimators, device, threads and seed.
+        images: how many, the first of the evaluation's fixed order.
+        notice: called with sentences for the user.
+
+    Returns:
+        the cases, and the signature of what is measured on them.
+
+    Raises:
+        UsageFault: `bdmc` is among the estimators, there are not so many images, or the run was
+            trained with --skip.
+        DataError: the run's data set cannot be had.
+    """
+    if "bdmc" in config.estimators:
+        raise UsageFault(
+            "`bdmc` needs an image drawn from the model, and those of a run are real ones.",
+            hint="Leave bdmc out of --estimators, or leave --run out.",
+        )
+    trained = with_true_data(trained, notice=notice)
+    signature = describe(
+        trained.config,
+        measure="log-evidence",
+        unit="nats",
+        data=trained.config.data.name,
+        split="test",
+        images=images,
+        checkpoint=trained.checkpoint,
+        nll_pixels=DESCRIPTIONS["dynamic"] if trained.is_grey else None,
+        **estimator_parts(config),
+        epochs=trained.epochs,
+        init=trained.run.origin,
+        sampling_seed=config.compute.seed,
+        precision="fp32",
+    )
+    compute = prepare(compute_config(config.compute))
+    chosen = choose_images(trained, count=images, seed=config.compute.seed, notice=notice)
+    return _cases(trained, chosen, compute=compute), signature
+
+
+def _cases(trained: Trained, images: TestImages, *, compute: Compute) -> Iterator[Case]:
+    model = trained.model.to(compute.device).eval()
+    decoder = decoder_of(trained, compute=compute)
+    rows = (images.numbers.tolist(), images.seen, images.dense)
+    for number, seen, dense in zip(*rows, strict=True):
+        with torch.no_grad():
+            mean, logvar = encoded(model, seen[None].to(compute.device))
+        yield Case(
+            model=decoder,
+            precise=decoder,
+            x=dense[None].to(compute.device),
+            proposal=posterior_of(model, mean, logvar=logvar),
+            name=f"test-{number}",
+        )
 
 
 def decoder_of(trained: Trained, *, compute: Compute, of_encoded: bool = False) -> BernoulliDecoder:

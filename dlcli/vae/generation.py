@@ -23,7 +23,7 @@ from dlcli.engine.events import NoticeCallback
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator as named
 from dlcli.errors import UsageFault
-from dlcli.vae.evaluation import evaluating
+from dlcli.vae.elbo import evaluating
 from dlcli.vae.images import flat, model_input, pick_test_images
 from dlcli.vae.networks import VAE
 from dlcli.vae.objective import pixel_values

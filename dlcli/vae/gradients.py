@@ -25,7 +25,7 @@ from torch import Tensor
 from dlcli.engine.events import NoticeCallback
 from dlcli.engine.seed import generator as named
 from dlcli.errors import UsageFault
-from dlcli.vae.evaluation import evaluating
+from dlcli.vae.elbo import evaluating
 from dlcli.vae.images import flat, grey, pick_test_images
 from dlcli.vae.networks import VAE
 from dlcli.vae.objective import log_likelihood

@@ -27,7 +27,7 @@ from dlcli.engine.step import Batch, BatchRanges, rows_of_process
 from dlcli.engine.trainer import Task, items_per_s
 from dlcli.errors import ConfigError
 from dlcli.vae.config import VaeTrainConfig, check
-from dlcli.vae.evaluation import LatentUse, collapse_sentence, evaluate, latent_use
+from dlcli.vae.elbo import LatentUse, collapse_sentence, evaluate, latent_use
 from dlcli.vae.generation import take_snapshot
 from dlcli.vae.images import Splits, binarize, flat, grey, load_splits, threshold_draws
 from dlcli.vae.networks import VAE

@@ -27,8 +27,8 @@ from dlcli.nmt.aligner import (
     shares,
     token_attention,
 )
-from dlcli.nmt.alignment import parse_pharaoh, swapped, token_links
 from dlcli.nmt.config import LinkKind, NmtAlignConfig
+from dlcli.nmt.links import parse_pharaoh, swapped, token_links
 from dlcli.nmt.tokenizer import BOS, EOS, Piece, Subwords
 from dlcli.nmt.trained import Trained
 from tests.nmt.toy import pairs, tiny_model, tiny_trained
@@ -69,8 +69,6 @@ def test_files_are_read_with_their_links(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="0 lines for 1 pairs"):
         pairs_of_files(source=en, target=fr, pairs=None, gold=few)
 
-
-# -- Forced decoding in batches: as one by one, in order, a row and a column for `</s>`
 
 FOUND = pairs(0, 40)
 TEXTS = list(zip(FOUND.source, FOUND.target, strict=True))
@@ -114,9 +112,6 @@ def test_rows_are_those_of_decoding_step_by_step(subwords: Subwords, query: str)
             step = model.step(torch.tensor([word]), state, memory)
             torch.testing.assert_close(found.rows[t], step.attention[0].float())
             state = step.state
-
-
-# -- From pieces to tokens: by hand, and what must hold of every cut
 
 
 def pieces(*ends: int) -> tuple[Piece, ...]:
@@ -176,8 +171,6 @@ def test_rows_sum_to_what_is_not_on_the_end(data: st.DataObject) -> None:
             mine = [t for t, p in enumerate(target) if p.start < end and p.end > start]
             assert float(row.sum()) == pytest.approx(float(left[mine].mean()), abs=1e-5)
 
-
-# -- Whole files: tokens as given, right links checked, two directions joined
 
 LINES = Pairs.of(
     [

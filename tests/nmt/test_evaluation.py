@@ -134,9 +134,6 @@ def test_two_translators_beside_each_other(trained: Trained) -> None:
         assert (one.bleu, one.other) == pytest.approx((mine.bleu.score, theirs.bleu.score))
 
 
-# -- What is translated: a split of the run's own corpus, another corpus, or two files
-
-
 def load(trained: Trained, **settings: object) -> Parallel:
     return load_parallel(trained, resolve(NmtEvalConfig, [settings]), notice=print)
 
@@ -175,9 +172,6 @@ def test_the_other_direction_and_another_corpus(toy: Path, of_toy: Trained, tmp_
     write_tsv(tmp_path / "other.tsv", count=40)
     name = str(tmp_path / "other.tsv")
     assert load(of_toy, data=name).data.startswith(name)
-
-
-# Scores against sacreBLEU's own, intervals against what they claim, and bins of lengths
 
 
 SENTENCE = "the cat sat on a mat with two small dogs near some old green trees"
@@ -281,8 +275,6 @@ def test_sentences_must_be_as_many() -> None:
     with pytest.raises(ValueError, match="1 sentences against 2"):
         compare(np.zeros((1, 10)), np.zeros((2, 10)), Metric(), resamples=10)
 
-
-# -- Bins by length: every sentence in one of them, in none twice
 
 OF_LENGTHS = [" ".join(["word"] * length) for length in (3, 5, 6, 0, 21, 10, 5)]
 

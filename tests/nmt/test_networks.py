@@ -138,9 +138,6 @@ def test_it_starts_with_uniform_attention_and_nearly_uniform_words() -> None:
     assert torch.log_softmax(model.logits(forced.features), dim=2).std() < 0.5
 
 
-# Its parts
-
-
 def torch_gru(encoder: Encoder, *, layers: int) -> nn.GRU:
     """Make torch's own network with the weights of ours."""
     gru = nn.GRU(5, 3, num_layers=layers, bidirectional=True, batch_first=True).double()
@@ -202,9 +199,6 @@ def test_maxout_takes_the_larger_of_two_linear_maps_and_tanh_is_bounded() -> Non
     found = Readout(replace(TINY, readout="tanh"))(99 * s, embedded=y, contexts=c)
     assert found.size() == (4, 6)
     assert found.abs().max() <= 1
-
-
-# The posterior over source positions: Bayes' rule, written out word by word
 
 
 @pytest.fixture(params=["updated", "previous"])
