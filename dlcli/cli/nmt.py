@@ -331,7 +331,7 @@ def attend(
     out: AttentionFileFlag = None,
 ) -> None:
     """Show where the model looks while it writes: the attention matrix, words on both axes."""
-    from dlcli.nmt.display import attention_fields, attention_words, check_format, save_attention
+    from dlcli.nmt.display import attention_object, attention_words, check_format, save_attention
     from dlcli.nmt.translator import Translator
 
     if out is not None:
@@ -348,7 +348,7 @@ def attend(
         if path is None and single:
             path = _attention_file(found, translator=translator, target=target)
         files = [save_attention(found, path)] if path is not None else []
-        fields = {"run": str(translator.trained.run.path), **attention_fields(found, files=files)}
+        fields = {"run": str(translator.trained.run.path), **attention_object(found, files=files)}
         consoles.result(fields, *attention_words(found), *map(str, files))
 
 
@@ -435,7 +435,7 @@ def evaluate(
     out: TranslationsFlag = None,
 ) -> None:
     """Score a translator: BLEU, chrF, intervals, BLEU by sentence length, sentences/s."""
-    from dlcli.nmt.display import evaluation_figure, translation_object, translation_words
+    from dlcli.nmt.display import evaluation_figure, evaluation_object, evaluation_words
     from dlcli.nmt.evaluation import check_same_direction, load_parallel, parallel_files
     from dlcli.nmt.evaluation import evaluate as evaluate_one
     from dlcli.nmt.translator import Translator
@@ -461,8 +461,8 @@ def evaluate(
     if out is not None:
         text = "".join(f"{line}\n" for line in found[0].translations)
         files.append(write_file(out, text.encode()))
-    words = translation_words(found[0], against=difference)
-    value = translation_object(found[0], against=difference, files=files)
+    words = evaluation_words(found[0], against=difference)
+    value = evaluation_object(found[0], against=difference, files=files)
     consoles.result(value, *words, *(f"file {file}" for file in files))
 
 
