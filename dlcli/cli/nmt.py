@@ -453,7 +453,7 @@ def evaluate(
     found = []
     for translator in translators:
         with FractionProgress(consoles, label="nmt eval") as progress:
-            found.append(evaluate_one(translator, sentences, config, at=progress))
+            found.append(evaluate_one(translator, sentences, config, progress=progress))
     difference = _difference(found, sentences, config, translators)
     files = []
     if plot is not None:
@@ -574,7 +574,9 @@ def align(
         )
     name, lines = given
     with FractionProgress(consoles, label="nmt align") as progress:
-        found = aligner.align(trained, lines, config, data=name, backward=backward, at=progress)
+        found = aligner.align(
+            trained, lines, config, data=name, backward=backward, progress=progress
+        )
     files = []
     if out is not None:
         text = "".join(f"{links}\n" for links in found.links)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from dlcli.engine.checkpoint import build_from, load_model
 from dlcli.engine.config import resolve, settings_signature
+from dlcli.engine.events import NoticeCallback
 from dlcli.engine.runs import RunFolder, find_run, using
 from dlcli.engine.trainer import Result, summarise_seeds
 from dlcli.nmt.config import NmtTrainConfig
@@ -44,7 +45,7 @@ class Trained:
 
 
 def find_trained(
-    text: str | None, *, checkpoint: str | None = None, notice: Callable[[str], object]
+    text: str | None, *, checkpoint: str | None = None, notice: NoticeCallback
 ) -> Trained:
     """Load the translator that `--run` names, on the CPU, and pass a sentence about it to `notice`.
 

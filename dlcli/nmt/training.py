@@ -29,13 +29,13 @@ from dlcli.engine.checkpoint import (
     snapshot_epochs,
     snapshot_name,
 )
-from dlcli.engine.events import Event, Finished
+from dlcli.engine.events import Event, Finished, NoticeCallback
 from dlcli.engine.loop import Criterion
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator
 from dlcli.engine.session import RunLocation, Session
 from dlcli.engine.step import Batch, rows_of_process
-from dlcli.engine.trainer import ReadNotice, Task, items_per_s
+from dlcli.engine.trainer import Task, items_per_s
 from dlcli.nmt.batching import (
     Bitext,
     NmtData,
@@ -96,7 +96,7 @@ class NmtTask(Task[NmtTrainConfig, NmtData, "NmtLearner", NmtResult]):
         *,
         resumed: RunFolder | None,
         origin: RunFolder | None,
-        notice: ReadNotice,
+        notice: NoticeCallback,
     ) -> NmtData:
         """Load sentences, and learn or load their vocabulary."""
         return load_data(config.data, resumed=resumed, origin=origin, notice=notice)

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from dlcli.engine.device import Compute, prepare
+from dlcli.engine.events import NoticeCallback
 from dlcli.engine.settings import ComputeConfig
 from dlcli.errors import RunFailed, UsageFault
 from dlcli.nmt.attention import AttentionMap, attention_map
@@ -116,7 +117,7 @@ class Translator:
         *,
         checkpoint: str | None = None,
         config: SearchConfig | None = None,
-        notice: Callable[[str], object] = lambda _: None,
+        notice: NoticeCallback = lambda _: None,
     ) -> Translator:
         """Read back a run.
 
@@ -312,7 +313,7 @@ def width_of(tokens: int) -> int:
     return -(-(tokens + 1) // WIDTH) * WIDTH
 
 
-Task = TypeVar("Task")
+Job = TypeVar("Job")
 Made = TypeVar("Made")
 
 
@@ -321,7 +322,7 @@ class Cancelled(Exception):
 
 
 def run_in_threads(
-    work: Callable[[Task, Callable[[], None]], Made], tasks: Sequence[Task], *, threads: int
+    work: Callable[[Job, Callable[[], None]], Made], tasks: Sequence[Job], *, threads: int
 ) -> list[Made]:
     """Return what `work` makes of each task, in order; the first failure ends the others.
 
@@ -341,7 +342,7 @@ def run_in_threads(
         if cancelled.is_set():
             raise Cancelled
 
-    def one(task: Task) -> Made:
+    def one(task: Job) -> Made:
         check()
         return work(task, check)
 

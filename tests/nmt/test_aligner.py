@@ -79,7 +79,7 @@ def test_batches_change_nothing(
     model = tiny_model(vocabulary=subwords.size)
     texts = [*TEXTS[:9], ("", "Le roi."), ("The king.", ""), ("", "")]
     together = list(forced_attention(model, subwords, texts, kind=kind))
-    monkeypatch.setattr(aligner, "AT_ONCE", 5)
+    monkeypatch.setattr(aligner, "PAIRS_PER_WINDOW", 5)
     monkeypatch.setattr(aligner, "BATCH_TOKENS", 60)
     for found, apart, text in zip(
         together, forced_attention(model, subwords, texts, kind=kind), texts, strict=True
@@ -187,7 +187,7 @@ def test_tokens_are_put_together_and_linked_as_given(trained: Trained) -> None:
         "Le roi voit le chien de l'État."
     )
     done: list[float] = []
-    found = align(trained, LINES, config(), at=lambda share, _: done.append(share))
+    found = align(trained, LINES, config(), progress=lambda share, _: done.append(share))
     assert (found.sentences, len(found.links), done[-1]) == (3, 3, 1)
     assert found.score is None
     for source, target, text in zip(LINES.source, LINES.target, found.links, strict=True):

@@ -66,9 +66,9 @@ class Scripted(Translator):
 def test_scores_are_those_of_sacrebleu_in_the_right_order(
     trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nmt_evaluation, "AT_ONCE", 7)
+    monkeypatch.setattr(nmt_evaluation, "SENTENCES_PER_REPORT", 7)
     translator, shares = Scripted(trained, slip=3), list[float]()
-    found = evaluate(translator, SENTENCES, config(), at=lambda done, _: shares.append(done))
+    found = evaluate(translator, SENTENCES, config(), progress=lambda done, _: shares.append(done))
     assert list(found.translations) == [translator.of(line) for line in SOURCE]
     references = [list(REFERENCE)]
     bleu = sacrebleu.corpus_bleu(list(found.translations), references)
@@ -211,7 +211,7 @@ def test_scores_and_intervals_are_sacrebleus(ours: Metric, theirs: BLEU | CHRF) 
 def test_resamples_in_pieces_are_those_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = np.arange(28.0).reshape(7, 4)
     whole = resampled_sums(counts, resamples=50)
-    monkeypatch.setattr("dlcli.nmt.scoring.AT_ONCE", 22)
+    monkeypatch.setattr("dlcli.nmt.scoring.RESAMPLED_SENTENCES", 22)
     np.testing.assert_array_equal(resampled_sums(counts, resamples=50), whole)
 
 

@@ -238,7 +238,7 @@ def test_a_few_rows_at_a_time_change_nothing(
     model: AttentionGru, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = posteriors(model)
-    monkeypatch.setattr(module, "AT_ONCE", 7)
+    monkeypatch.setattr(module, "SCORED_PAIRS", 7)
     for one, other in zip(whole, posteriors(model), strict=True):
         torch.testing.assert_close(one, other)
 
