@@ -188,7 +188,7 @@ def evaluate(
             trained,
             config,
             notice=consoles.notice,
-            progress=lambda stage, done: progress(done, stage),
+            progress=progress,
         )
         result = measured(results, progress=lambda found: progress(found.done, found.stage))
     files = []

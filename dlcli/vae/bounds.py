@@ -20,13 +20,14 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from dlcli.engine.device import Compute, prepare
+from dlcli.engine.events import NoticeCallback, ProgressCallback
 from dlcli.engine.settings import compute_config
 from dlcli.errors import RunFailed, UsageFault
 from dlcli.evidence.annealing import Annealed, anneal
@@ -37,23 +38,23 @@ from dlcli.evidence.estimate import estimator_parts
 from dlcli.evidence.estimators import DiagonalGaussian, Proposal
 from dlcli.evidence.hmc import Schedule, choose_schedule
 from dlcli.evidence.models import BernoulliDecoder, LatentModel, log_likelihood
-from dlcli.evidence.progress import ProgressCallback, count_progress, no_progress, part_of
+from dlcli.evidence.progress import count_progress, no_progress, part_of
 from dlcli.vae.elbo import LatentUse
 from dlcli.vae.images import DESCRIPTIONS
 from dlcli.vae.networks import VAE, Flow
 from dlcli.vae.objective import kl_standard_normal, log_weights
 from dlcli.vae.trained import TestImages, Trained, choose_images, describe, with_true_data
 
-ROWS_AT_ONCE = 100_000
+LATENTS_BATCH = 100_000
 """Latents of a block, 8 MB for 20 dimensions; a GPU takes more at once."""
-GPU_ROWS_AT_ONCE = 2_000_000
-LATENTS_AT_ONCE = 4096
+GPU_LATENTS_BATCH = 2_000_000
+FLOW_BATCH = 4096
 """That a flow is given at once: its hidden units are twice the numbers of a latent."""
-ENCODED_AT_ONCE = 500
+ENCODING_BATCH = 500
 CONV_ROWS = 128
 """Rows of a convolutional decoder that are decoded at once on a CPU."""
 GPU_ROWS = 65_536
-IMAGES_AT_ONCE = 16
+ANNEALING_BATCH = 16
 """That AIS anneals by one schedule."""
 AIS_STAGE = "AIS"
 """What a line of progress calls it."""
@@ -154,7 +155,7 @@ def stream_bounds(
     mean, logvar = encoded(model, pixels)
     closed = kl_standard_normal(mean, logvar).double().cpu()  # (N, D)
     wide = model.latents(mean)[0].double().cpu()
-    rows = ROWS_AT_ONCE if pixels.device.type == "cpu" else GPU_ROWS_AT_ONCE
+    rows = LATENTS_BATCH if pixels.device.type == "cpu" else GPU_LATENTS_BATCH
     B = max(1, rows // k)
     # One table from the start: small tensors kept from every block lie between the large buffers
     # of the next, and the heap then grows by a buffer a block.
@@ -204,7 +205,7 @@ def _block(
     eps = torch.randn((k, *mean.shape), generator=generator, device=generator.device).to(x.device)
     v = mean + (0.5 * logvar).exp() * eps  # (K, B, D)
     log_lik = log_likelihood(decoder, x, v).double()
-    parts = [model.latents(part) for part in torch.split(v, max(1, LATENTS_AT_ONCE // len(x)))]
+    parts = [model.latents(part) for part in torch.split(v, max(1, FLOW_BATCH // len(x)))]
     z, log_det = (torch.cat(part) for part in zip(*parts, strict=True))  # (K, B, D), (K, B)
     log_w = log_weights(
         log_lik, z=z.double(), eps=eps.double(), logvar=logvar.double(), log_det=log_det
@@ -296,9 +297,9 @@ def stream_annealed(
     batches: list[_Batch] = []
     began = time.monotonic()
     done = 0
-    for x in torch.split(pixels, IMAGES_AT_ONCE):
+    for x in torch.split(pixels, ANNEALING_BATCH):
         of_batch = part_of(progress, start=done / len(pixels), share=len(x) / len(pixels))
-        of_batch(AIS_STAGE, 0.0)  # a pilot takes a while
+        of_batch(0.0, AIS_STAGE)  # a pilot takes a while
         schedule = choose_schedule(decoder, x, generator=generator, temperatures=temperatures)
         count = count_progress(schedule.temperatures, stage=AIS_STAGE, progress=of_batch)
         done += len(x)
@@ -345,7 +346,7 @@ def _annealed_nll(
 
 
 def trained_cases(
-    trained: Trained, config: EvidenceConfig, *, images: int, notice: Callable[[str], object]
+    trained: Trained, config: EvidenceConfig, *, images: int, notice: NoticeCallback
 ) -> tuple[Iterator[Case], str]:
     """Offer test images of a run to `dl mc-estimate --run`, with q(z|x) as the proposal.
 
@@ -451,7 +452,7 @@ def encoded(model: VAE, pixels: Tensor) -> tuple[Tensor, Tensor]:
     Raises:
         RunFailed: the encoder returned NaN.
     """
-    parts = [model.encode(rows) for rows in torch.split(pixels, ENCODED_AT_ONCE)]
+    parts = [model.encode(rows) for rows in torch.split(pixels, ENCODING_BATCH)]
     mean, logvar = (torch.cat(part).float() for part in zip(*parts, strict=True))
     bad = int((~(mean + logvar).isfinite()).any(1).sum())
     if bad:

@@ -15,9 +15,10 @@ from torch import Tensor
 from dlcli.data.images import load_images
 from dlcli.engine.checkpoint import snapshot_epochs, snapshot_name
 from dlcli.engine.device import Compute, prepare
+from dlcli.engine.events import NoticeCallback, ProgressCallback
 from dlcli.engine.seed import generator
 from dlcli.engine.settings import compute_config
-from dlcli.evidence.progress import ProgressCallback, no_progress, part_of
+from dlcli.evidence.progress import no_progress, part_of
 from dlcli.vae.bounds import (
     AIS_STAGE,
     AnnealedNll,
@@ -40,7 +41,6 @@ from dlcli.vae.trained import (
     with_true_data,
 )
 
-Notice = Callable[[str], object]
 GREY_SAMPLES = 16
 """Noise samples for the ELBO of grey pixels, as at the end of training."""
 
@@ -49,7 +49,7 @@ def evaluate_run(
     trained: Trained,
     config: VaeEvalConfig,
     *,
-    notice: Notice,
+    notice: NoticeCallback,
     progress: ProgressCallback = no_progress,
 ) -> Iterator[VaeEvaluation]:
     """Evaluate a trained VAE on test images of its own data set.
@@ -195,7 +195,7 @@ class _Subject:
     config: VaeEvalConfig
     compute: Compute
     images: TestImages
-    notice: Notice
+    notice: NoticeCallback
     progress: ProgressCallback = no_progress
     """Is told how far the stage at work is."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from dlcli.data.images import load_images
 from dlcli.engine.checkpoint import build_from, load_model
 from dlcli.engine.config import resolve, settings_signature
+from dlcli.engine.events import NoticeCallback
 from dlcli.engine.runs import RunFolder, find_run, using
 from dlcli.engine.seed import generator
 from dlcli.engine.trainer import Result, summarise_seeds
@@ -61,7 +62,7 @@ class Trained:
 
 
 def find_trained(
-    text: str | None, *, checkpoint: str | None = None, notice: Callable[[str], object]
+    text: str | None, *, checkpoint: str | None = None, notice: NoticeCallback
 ) -> Trained:
     """Load the VAE that `--run` names, on the CPU, and pass a sentence about it to `notice`.
 
@@ -105,7 +106,7 @@ def build_network(config: VaeTrainConfig) -> VaeNetwork:
     return VaeNetwork(build_model(config.model), objective=config.objective)
 
 
-def with_true_data(trained: Trained, *, notice: Callable[[str], object]) -> Trained:
+def with_true_data(trained: Trained, *, notice: NoticeCallback) -> Trained:
     """Name the data set that a run was trained on, where its settings say only `auto`.
 
     Raises:
@@ -146,7 +147,7 @@ class TestImages:
 
 
 def choose_images(
-    trained: Trained, *, count: int | None, seed: int, notice: Callable[[str], object]
+    trained: Trained, *, count: int | None, seed: int, notice: NoticeCallback
 ) -> TestImages:
     """Choose test images of the run's own data set, and draw their pixels.
 

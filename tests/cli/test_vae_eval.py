@@ -77,7 +77,7 @@ def test_ctrl_c_prints_what_there_is(
             yield next(results)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bounds, "ROWS_AT_ONCE", 40)
+    monkeypatch.setattr(bounds, "LATENTS_BATCH", 40)
     monkeypatch.setattr(evaluation, "evaluate_run", stopped)
     done = evaluate(str(tiny_run), *SMALL, "--json")
     assert done.exit_code == 130

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from dlcli.engine.device import Compute
+from dlcli.engine.events import ProgressCallback
 from dlcli.engine.seed import generator
 from dlcli.engine.settings import MachineConfig
 from dlcli.errors import RunFailed, UsageFault
@@ -16,7 +17,7 @@ from dlcli.evidence.config import AnnealingConfig, EvidenceConfig
 from dlcli.evidence.estimate import run
 from dlcli.evidence.models import log_likelihood as log_likelihood_of
 from dlcli.evidence.models import log_prior
-from dlcli.evidence.progress import ProgressCallback, no_progress
+from dlcli.evidence.progress import no_progress
 from dlcli.vae import bounds as bounds_module
 from dlcli.vae.bounds import (
     AnnealedNll,
@@ -78,8 +79,8 @@ def test_is_doubtful_where_it_is_below(trained: Trained) -> None:
 def test_batches_add_up(trained: Trained) -> None:
     told: list[float] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bounds_module, "IMAGES_AT_ONCE", 2)
-        first, second = annealed(trained, progress=lambda _, done: told.append(done))
+        patch.setattr(bounds_module, "ANNEALING_BATCH", 2)
+        first, second = annealed(trained, progress=lambda done, _: told.append(done))
     assert told == pytest.approx(sorted(told))
     assert (told[0], told[-1]) == pytest.approx((0.0, 1.0))
     assert len(told) > 100, "on the way through a batch, too"
@@ -132,7 +133,7 @@ def test_blocks_of_images_make_no_difference_to_what_is_exact(
 ) -> None:
     x = pixels(7)
     whole = measured(trained, x, k=10)
-    monkeypatch.setattr(bounds_module, "ROWS_AT_ONCE", 20)
+    monkeypatch.setattr(bounds_module, "LATENTS_BATCH", 20)
     decoder = decoder_of(trained, compute=CPU)
     parts = list(stream_bounds(trained.model, decoder, x, k=10, generator=generator(0, "noise")))
     assert [part.images for part in parts] == [2, 4, 6, 7]

@@ -39,17 +39,17 @@ def test_binary_pixels_have_an_nll(trained: Trained) -> None:
 
 
 def test_a_long_stage_tells_how_far_all_of_it_is(trained: Trained) -> None:
-    told: list[tuple[str, float]] = []
+    told: list[tuple[float, str]] = []
     config = VaeEvalConfig(
         device="cpu", threads=1, k=20, ais=True, ais_images=2, ais_chains=4, ais_temperatures=50
     )
-    tell = lambda stage, done: told.append((stage, done))  # noqa: E731
+    tell = lambda *news: told.append(news)  # noqa: E731
     found = list(evaluate_run(trained, config, notice=lambda _: None, progress=tell))
     assert found[-1].ais is not None
     begun = next(step for step in found if step.stage == "AIS")
     assert (begun.ais, begun.done) == (None, 0.5), "one who stops now is told what is missing"
-    assert {stage for stage, _ in told} == {"AIS"}
-    assert (told[0][1], told[-1][1]) == (0.5, 1.0)
+    assert {stage for _, stage in told} == {"AIS"}
+    assert (told[0][0], told[-1][0]) == (0.5, 1.0)
 
 
 def test_grey_pixels_have_none_and_say_so(trained: Trained) -> None:
@@ -80,7 +80,7 @@ def test_the_seed_fixes_everything_but_the_time(trained: Trained) -> None:
 def test_results_grow_so_that_one_can_stop(
     trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bounds_module, "ROWS_AT_ONCE", 50)
+    monkeypatch.setattr(bounds_module, "LATENTS_BATCH", 50)
     found = results(trained, k=5, images=15)
     assert [result.images for result in found] == [10, 15, 15]
     assert [result.complete for result in found] == [False, True, True]
