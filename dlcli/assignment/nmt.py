@@ -17,11 +17,11 @@ from dlcli.data.grammar import load_grammar
 from dlcli.display.plots import colour, house_style, label, new_figure, save_figure
 from dlcli.engine.session import RunLocation
 from dlcli.nmt.aligner import KINDS, align, pairs_of_corpus
-from dlcli.nmt.alignment import Links, parse_pharaoh
 from dlcli.nmt.config import NmtAlignConfig, NmtEvalConfig, SearchConfig
-from dlcli.nmt.display import forcing_figure, lengths_figure, save_attention
+from dlcli.nmt.display import forcing_figure, length_figure, save_attention
 from dlcli.nmt.evaluation import NmtEvaluation, Parallel, compare_evaluations, evaluate
 from dlcli.nmt.forcing import ForcingRow, compare_forcing, forcing_cells
+from dlcli.nmt.links import Links, parse_pharaoh
 from dlcli.nmt.networks import AttentionGru
 from dlcli.nmt.trained import Trained, load_trained
 from dlcli.nmt.translator import Translator
@@ -167,7 +167,7 @@ def memory(lab: Lab, text: Text) -> Iterator[Part]:
     )
     yield text.figure(
         "lengths",
-        functools.partial(lengths_figure, {"with attention": with_it, what: without}),
+        functools.partial(length_figure, {"with attention": with_it, what: without}),
         data=with_it.data,
         sentences=with_it.sentences,
     )

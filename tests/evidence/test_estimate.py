@@ -121,7 +121,7 @@ def test_every_estimator_runs_and_says_its_bias_and_how_far_it_is(name: str):
     case = next(simulated_cases(CONFIG))
     stages: dict[str, list[float]] = {}
 
-    def progress(stage: str, done: float) -> None:
+    def progress(done: float, stage: str) -> None:
         stages.setdefault(stage, []).append(done)
 
     found = CaseEstimators(case, CONFIG, progress=progress).run(name)
@@ -137,19 +137,19 @@ def test_every_estimator_runs_and_says_its_bias_and_how_far_it_is(name: str):
 
 
 def test_the_progress_of_a_wish_has_no_end_that_is_known():
-    heard: list[tuple[str, float]] = []
+    heard: list[tuple[float, str]] = []
     config = replace(CONFIG, estimators=("prior",), target_se=0.1)
     *_, last = run(config, progress=lambda *told: heard.append(told))
     assert last.complete
-    assert heard == [("D = 3: prior", 0.0)]
+    assert heard == [(0.0, "D = 3: prior")]
 
 
 def test_more_than_foreseen_is_everything():
-    heard: list[tuple[str, float]] = []
+    heard: list[tuple[float, str]] = []
     count = count_progress(4, stage="s", progress=lambda *told: heard.append(told))
     count(3)
     count(3)
-    assert heard == [("s", 0.0), ("s", 0.75), ("s", 1.0)]
+    assert heard == [(0.0, "s"), (0.75, "s"), (1.0, "s")]
 
 
 def test_ais_reports_its_schedule_and_the_pilots_cost():
