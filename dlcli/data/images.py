@@ -49,7 +49,7 @@ def load_images(
     Args:
         name: "mnist"; "glyphs", "glyphs:N" (N training digits and N/5 test digits) or
             "glyphs:N:SEED"; "auto" is mnist where it can be had, else glyphs with a notice.
-        offline: never ask the network.
+        offline: never use the network.
         notice: called with one sentence where the user should know something.
 
     Raises:
@@ -74,7 +74,7 @@ def true_name(name: str, *, offline: bool = False, notice: Notice = to_stderr) -
 
     Args:
         name: see `load_images`.
-        offline: never ask the network.
+        offline: never use the network.
         notice: called with one sentence where the second best is taken.
     """
     if name != "auto":

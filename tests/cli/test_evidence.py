@@ -276,7 +276,7 @@ def test_a_figure_that_cannot_be_drawn_is_refused_first(
     assert message in done.stderr
 
 
-def test_images_are_told_apart(tiny_run: Path):
+def test_every_image_has_a_name(tiny_run: Path):
     shown = mc_estimate_dl(
         "--run", str(tiny_run), "--images", "2", "--estimators", "importance"
     ).stdout

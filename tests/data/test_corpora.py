@@ -84,7 +84,7 @@ def test_auto_without_tatoeba_is_the_grammar_with_a_notice(
     assert said[0].endswith("Taking 'grammar' in its place.")
 
 
-def test_the_grammar_makes_no_more_training_pairs_than_are_asked_for() -> None:
+def test_the_grammar_makes_no_more_training_pairs_than_wanted() -> None:
     few = load_corpus("grammar", direction="fr-en", train_pairs=3)
     none = load_corpus("grammar", direction="fr-en", train_pairs=0)
     assert [len(few.train), len(none.train)] == [3, 0]

@@ -36,7 +36,7 @@ def lognormal(sd: float, count: int, seed: int = 0) -> torch.Tensor:
     ("sd", "count", "verdict"), [(0.5, 2000, "trust"), (0.1, 40, "trust"), (0.1, 10, "doubt")]
 )
 def test_even_weights_are_trusted_unless_there_are_few(sd: float, count: int, verdict: str):
-    """Forty annealing chains that agree are worth forty, and more cannot be asked of them."""
+    """Forty annealing chains that agree are worth forty, which is all there is."""
     found = assess(summarize(lognormal(sd, count)), name="test")
     assert (found.verdict, found.evaluations) == (verdict, count)
     assert found.ci95[0] < sd**2 / 2 < found.ci95[1]

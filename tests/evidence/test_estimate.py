@@ -137,19 +137,19 @@ def test_every_estimator_runs_and_says_its_bias_and_how_far_it_is(name: str):
 
 
 def test_the_progress_of_a_wish_has_no_end_that_is_known():
-    heard: list[tuple[str, float]] = []
+    seen: list[tuple[str, float]] = []
     config = replace(CONFIG, estimators=("prior",), target_se=0.1)
-    *_, last = run(config, progress=lambda *told: heard.append(told))
+    *_, last = run(config, progress=lambda *step: seen.append(step))
     assert last.complete
-    assert heard == [("D = 3: prior", 0.0)]
+    assert seen == [("D = 3: prior", 0.0)]
 
 
 def test_more_than_foreseen_is_everything():
-    heard: list[tuple[str, float]] = []
-    count = count_progress(4, stage="s", progress=lambda *told: heard.append(told))
+    seen: list[tuple[str, float]] = []
+    count = count_progress(4, stage="s", progress=lambda *step: seen.append(step))
     count(3)
     count(3)
-    assert heard == [("s", 0.0), ("s", 0.75), ("s", 1.0)]
+    assert seen == [("s", 0.0), ("s", 0.75), ("s", 1.0)]
 
 
 def test_ais_reports_its_schedule_and_the_pilots_cost():
