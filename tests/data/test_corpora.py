@@ -372,14 +372,6 @@ def test_too_many_bad_lines_are_refused(tmp_path: Path) -> None:
         _load(tmp_path / "x.tsv")
 
 
-@pytest.mark.parametrize("data", [b"", b"one\tun\n", b"one\tun\ntwo\tdeux\n"])
-def test_what_is_too_small_to_split_is_a_clear_error(data: bytes, tmp_path: Path) -> None:
-    (tmp_path / "x.tsv").write_bytes(data)
-    with pytest.raises(DataError, match="too few or too much alike") as caught:
-        _load(tmp_path / "x.tsv")
-    assert "Three pairs" in caught.value.hint
-
-
 @pytest.mark.parametrize(
     ("name", "message"),
     [

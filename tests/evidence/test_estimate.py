@@ -16,7 +16,6 @@ from dlcli.evidence.config import AnnealingConfig, EvidenceConfig
 from dlcli.evidence.estimate import CaseEstimators, McEstimate, run, sign, to_dict
 from dlcli.evidence.estimators import DiagonalGaussian
 from dlcli.evidence.models import BernoulliDecoder, log_prior
-from dlcli.evidence.progress import count_progress
 from tests.evidence.calibration import linear_case
 
 SMALL = EvidenceConfig(
@@ -142,14 +141,6 @@ def test_the_progress_of_a_wish_has_no_end_that_is_known():
     *_, last = run(config, progress=lambda *step: seen.append(step))
     assert last.complete
     assert seen == [("D = 3: prior", 0.0)]
-
-
-def test_more_than_foreseen_is_everything():
-    seen: list[tuple[str, float]] = []
-    count = count_progress(4, stage="s", progress=lambda *step: seen.append(step))
-    count(3)
-    count(3)
-    assert seen == [("s", 0.0), ("s", 0.75), ("s", 1.0)]
 
 
 def test_ais_reports_its_schedule_and_the_pilots_cost():
