@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +21,7 @@ from dlcli.data.images import true_name
 from dlcli.data.storage import find
 from dlcli.display.console import to_json
 from dlcli.engine.config import DataclassType, resolve, to_dict
+from dlcli.engine.events import NoticeCallback
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.session import RunLocation
 from dlcli.engine.trainer import Listener, Train, train_once
@@ -197,7 +198,7 @@ class Lab:
     seed: int = 0
     threads: int = 0
     device: str = "auto"
-    notice: Callable[[str], object] = lambda _: None
+    notice: NoticeCallback = lambda _: None
     listeners: Sequence[Listener] = ()
 
     @property

@@ -18,10 +18,9 @@ from dlcli.data.grammar import load_grammar
 from dlcli.display.plots import colour, house_style, label, new_figure, save_figure
 from dlcli.engine.session import RunLocation
 from dlcli.nmt.aligner import KINDS, NmtAlignment, align, pairs_of_corpus
-from dlcli.nmt.alignment import Links, parse_pharaoh
 from dlcli.nmt.attention import AttentionMap
 from dlcli.nmt.config import NmtAlignConfig, NmtEvalConfig, SearchConfig
-from dlcli.nmt.display import forcing_figure, lengths_figure, save_attention
+from dlcli.nmt.display import forcing_figure, length_figure, save_attention
 from dlcli.nmt.evaluation import (
     NmtEvaluation,
     Parallel,
@@ -30,6 +29,7 @@ from dlcli.nmt.evaluation import (
     load_parallel,
 )
 from dlcli.nmt.forcing import ForcingRow, compare_forcing, forcing_cells
+from dlcli.nmt.links import Links, parse_pharaoh
 from dlcli.nmt.networks import AttentionGru
 from dlcli.nmt.trained import Trained, load_trained
 from dlcli.nmt.translator import Translator
@@ -190,7 +190,7 @@ def memory(lab: Lab, text: Text) -> Answer:
         figures=[
             text.figure(
                 "lengths",
-                functools.partial(lengths_figure, {"with attention": with_it, what: without}),
+                functools.partial(length_figure, {"with attention": with_it, what: without}),
                 data=with_it.data,
                 sentences=with_it.sentences,
             )

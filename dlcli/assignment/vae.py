@@ -18,10 +18,10 @@ from dlcli.display.runs import compare_curves
 from dlcli.engine.runs import RunFolder, curve_of
 from dlcli.vae.config import VaeEvalConfig
 from dlcli.vae.display import snapshots_figure
+from dlcli.vae.evaluation import Nll, SnapshotBounds, VaeEvaluation
+from dlcli.vae.evaluation import evaluate_run as evaluations
 from dlcli.vae.generation import Array, generate, snapshots_of, take_snapshot
 from dlcli.vae.gradients import Contrast, compare_on_test_images
-from dlcli.vae.nll import Nll, SnapshotBounds, VaeEvaluation
-from dlcli.vae.nll import evaluate_run as evaluations
 from dlcli.vae.sampling import (
     AncestralSample,
     ancestral_sample,

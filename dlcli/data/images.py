@@ -12,8 +12,9 @@ from torch import Tensor
 from dlcli.data.catalogue import DataSet, named, names_of
 from dlcli.data.download import fetch
 from dlcli.data.glyphs import draw_glyphs
-from dlcli.data.storage import Notice, find, to_stderr
+from dlcli.data.storage import find, to_stderr
 from dlcli.data.vision import torchvision_module
+from dlcli.engine.events import NoticeCallback
 from dlcli.engine.seed import generator
 from dlcli.errors import ConfigError, DataError
 
@@ -42,7 +43,7 @@ class ImageData:
 
 
 def load_images(
-    name: str = "auto", *, offline: bool = False, notice: Notice = to_stderr
+    name: str = "auto", *, offline: bool = False, notice: NoticeCallback = to_stderr
 ) -> ImageData:
     """Load a data set of images by name.
 
@@ -69,7 +70,7 @@ def load_images(
     return READERS[data_set.reader](data_set, folder.files_of(data_set))
 
 
-def true_name(name: str, *, offline: bool = False, notice: Notice = to_stderr) -> str:
+def true_name(name: str, *, offline: bool = False, notice: NoticeCallback = to_stderr) -> str:
     """Say what "auto" is here, fetching it if need be; any other name is its own.
 
     Args:

@@ -28,8 +28,15 @@ from rich.text import Text
 from dlcli.display.console import Consoles, is_live, say
 from dlcli.display.images import PictureRows
 from dlcli.display.tables import count, duration, number, size
-from dlcli.engine.events import Evaluated, Event, Finished, Notice, Pictures, RunStarted
-from dlcli.engine.events import Progress as TrainingStep
+from dlcli.engine.events import (
+    Evaluated,
+    Event,
+    Finished,
+    Notice,
+    Pictures,
+    RunStarted,
+    TrainingStep,
+)
 
 REFRESH_S = 1 / 8
 LINE_EVERY_S = 15.0
@@ -191,7 +198,7 @@ class FractionProgress(_Measured):
         self._bar.update(task.id, completed=done, note=note)
         self._show(self._line, now=now)
 
-    def stage(self, label: str, done: float) -> None:
+    def stage(self, done: float, label: str) -> None:
         """Take note of how far one of several works is; the time that is left is of that one.
 
         The beginning of each is shown at once, since nothing may follow for a while.

@@ -6,9 +6,14 @@ JSON are listeners: callables that take an event.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+NoticeCallback = Callable[[str], object]
+"""Takes a sentence that the user should read."""
+ProgressCallback = Callable[[float, str], object]
+"""Takes what fraction of the work is done, 0 to 1, and what is being done."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +35,7 @@ class RunStarted(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress(Event):
+class TrainingStep(Event):
     """A few times a second: where training stands."""
 
     epoch: int

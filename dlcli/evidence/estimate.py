@@ -16,6 +16,7 @@ import torch
 
 from dlcli.engine.config import settings_signature
 from dlcli.engine.device import prepare
+from dlcli.engine.events import ProgressCallback
 from dlcli.engine.seed import generator
 from dlcli.engine.settings import compute_config
 from dlcli.errors import UsageFault
@@ -36,7 +37,6 @@ from dlcli.evidence.hmc import Schedule, choose_schedule
 from dlcli.evidence.models import LinearGaussian
 from dlcli.evidence.progress import (
     CountCallback,
-    ProgressCallback,
     count_progress,
     no_progress,
 )
@@ -188,7 +188,7 @@ class CaseEstimators:
     @cached_property
     def schedule(self) -> Schedule:
         """The annealing schedule of this image."""
-        self._progress(f"{self.case.label}: the pilot run", 0.0)
+        self._progress(0.0, f"{self.case.label}: the pilot run")
         settings = self.config.annealing
         return choose_schedule(
             self.case.precise,
@@ -292,7 +292,7 @@ class CaseEstimators:
     def _sweep(self, name: EstimatorName) -> tuple[Sweep, Target | None]:
         config, truth = self.config, self.truth
         if config.target_se is not None:  # how many samples that takes is not known
-            self._progress(f"{self.case.label}: {name}", 0.0)
+            self._progress(0.0, f"{self.case.label}: {name}")
             log_rho, is_bound = self._log_rho() if name == "prior" else (None, False)
             return run_to_target(
                 self._stream(name, progress=no_progress),

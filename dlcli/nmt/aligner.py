@@ -2,7 +2,7 @@
 
 Lines are put together into running text and read by forced decoding, by a second model of the other
 direction too, if there is one. What the network says of its pieces is summed up for the given
-tokens, between which `dlcli.nmt.alignment` takes links. It says either where it looks before it
+tokens, between which `dlcli.nmt.links` takes links. It says either where it looks before it
 knows a word (attention), or where the word came from once it is known (the posterior).
 
 Legend: S source pieces, T target pieces, I source tokens, J target tokens.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -24,12 +24,15 @@ from torch import Tensor
 
 from dlcli.data.corpora import load_corpus
 from dlcli.data.sentences import Pairs, split_words
-from dlcli.data.storage import Notice
 from dlcli.data.text import read_sentences
 from dlcli.engine.device import prepare
+from dlcli.engine.events import NoticeCallback, ProgressCallback
 from dlcli.engine.settings import ComputeConfig
 from dlcli.errors import DataError, UsageFault
-from dlcli.nmt.alignment import (
+from dlcli.nmt.attention import overlaps
+from dlcli.nmt.batching import Bitext, cut
+from dlcli.nmt.config import LinkKind, NmtAlignConfig, check_align
+from dlcli.nmt.links import (
     AlignmentScore,
     GoldLinks,
     Links,
@@ -40,9 +43,6 @@ from dlcli.nmt.alignment import (
     symmetric_links,
     token_links,
 )
-from dlcli.nmt.attention import overlaps
-from dlcli.nmt.batching import Bitext, cut
-from dlcli.nmt.config import LinkKind, NmtAlignConfig, check_align
 from dlcli.nmt.model import TranslationModel
 from dlcli.nmt.text import (
     Detokenized,
@@ -53,13 +53,11 @@ from dlcli.nmt.text import (
     require_lines,
 )
 from dlcli.nmt.tokenizer import Piece, Tokenizer
-from dlcli.nmt.trained import Trained
-from dlcli.nmt.validation import describe
+from dlcli.nmt.trained import Trained, describe
 
-Progress = Callable[[float, str], object]
 KINDS: tuple[LinkKind, ...] = get_args(LinkKind)
 """What links can be taken from."""
-AT_ONCE = 4096
+PAIRS_PER_WINDOW = 4096
 """Pairs among which those alike in length are put together."""
 BATCH_TOKENS = 4096
 
@@ -84,7 +82,13 @@ class NmtAlignment:
 
 
 def pairs_of_corpus(
-    name: str, *, split: str = "test", count: int = 0, direction: str, offline: bool, notice: Notice
+    name: str,
+    *,
+    split: str = "test",
+    count: int = 0,
+    direction: str,
+    offline: bool,
+    notice: NoticeCallback,
 ) -> tuple[str, Pairs]:
     """Load a split of a corpus, with its links if the corpus knows them (`grammar` does).
 
@@ -155,7 +159,7 @@ def align(
     *,
     data: str = "pairs",
     backward: Trained | None = None,
-    at: Progress = lambda _done, _note: None,
+    progress: ProgressCallback = lambda _done, _note: None,
 ) -> NmtAlignment:
     """Align pairs of sentences.
 
@@ -165,7 +169,7 @@ def align(
         config: how.
         data: what the pairs are called in the signature, which has a digest of them too.
         backward: translates target to source: the two are symmetrised.
-        at: told the share done and what is being done.
+        progress: called with the fraction that is done.
 
     Raises:
         UsageFault: a model has no attention, or `backward` is not of the other direction.
@@ -184,7 +188,7 @@ def align(
     links: list[Links] = []
     for found in _links(trained, sides, config, backward=backward):
         links.append(found)
-        at(len(links) / len(sides), "")
+        progress(len(links) / len(sides), "")
     elapsed = time.perf_counter() - began
     return NmtAlignment(
         run=str(trained.run.path),
@@ -323,7 +327,7 @@ def forced_attention(
             hint="Choose a run that was trained with --attention additive.",
         )
     stream = iter(pairs)
-    while chunk := list(itertools.islice(stream, AT_ONCE)):
+    while chunk := list(itertools.islice(stream, PAIRS_PER_WINDOW)):
         yield from _together(model, tokenizer, chunk, kind=kind)
 
 

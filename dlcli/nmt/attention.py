@@ -22,8 +22,8 @@ from torch import Tensor
 from dlcli.data.sentences import Word, split_words
 from dlcli.engine.config import signature
 from dlcli.errors import UsageFault
-from dlcli.nmt.alignment import Links, attention_links, format_pharaoh
 from dlcli.nmt.config import SearchConfig
+from dlcli.nmt.links import Links, attention_links, format_pharaoh
 from dlcli.nmt.search import Hypothesis
 from dlcli.nmt.text import Span, one_line, tidy
 from dlcli.nmt.tokenizer import BOS, EOS, SPECIALS, UNK, Piece, Tokenizer

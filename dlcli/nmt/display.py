@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from dlcli.nmt.evaluation import NmtComparison, NmtEvaluation
     from dlcli.nmt.forcing import ForcingRow
     from dlcli.nmt.scoring import Difference, Score
-    from dlcli.nmt.validation import NmtResult
+    from dlcli.nmt.trained import NmtResult
 
 NOT_MEASURED = "–"
 
@@ -280,7 +280,7 @@ def translation_object(
     return {**plain, "against": to_plain(against), "files": list(files)}
 
 
-def length_figure(path: Path, found: Sequence[NmtEvaluation]) -> Path:
+def evaluation_figure(path: Path, found: Sequence[NmtEvaluation]) -> Path:
     """Draw BLEU by sentence length, one line an evaluation: Question 13's figure.
 
     Lines are named by their attention, or where that does not tell them apart, by their run.
@@ -293,7 +293,7 @@ def length_figure(path: Path, found: Sequence[NmtEvaluation]) -> Path:
         names = [f"{Path(one.run).name}, {one.checkpoint}" for one in found]
     first = found[0]
     title = f"BLEU by sentence length: {first.data}, {first.split}"
-    lengths_figure(dict(zip(names, found, strict=True)), path, title=title, note=first.signature)
+    length_figure(dict(zip(names, found, strict=True)), path, title=title, note=first.signature)
     return path.absolute()
 
 
@@ -302,7 +302,7 @@ def _attention(signature: str) -> str:
     return "none" if fields.get("attention") == "none" else "additive"
 
 
-def lengths_figure(
+def length_figure(
     evaluations: Mapping[str, NmtEvaluation], path: Path, *, title: str = "", note: str = ""
 ) -> None:
     """Draw BLEU by the length of the source sentence, one line an evaluation."""

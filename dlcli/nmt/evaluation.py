@@ -7,14 +7,14 @@ sentences beside each other, over all and by length, with paired bootstrap inter
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dlcli.data.catalogue import parts_of
 from dlcli.data.corpora import load_corpus
 from dlcli.data.sentences import Pairs
-from dlcli.data.storage import Notice
+from dlcli.engine.events import NoticeCallback, ProgressCallback
 from dlcli.errors import ConfigError, UsageFault
 from dlcli.nmt.config import NmtEvalConfig
 from dlcli.nmt.scoring import (
@@ -28,12 +28,10 @@ from dlcli.nmt.scoring import (
     score_corpus,
 )
 from dlcli.nmt.text import moses_available, moses_tokenized, moses_version, read_two, require_lines
-from dlcli.nmt.trained import Trained
+from dlcli.nmt.trained import Trained, describe
 from dlcli.nmt.translator import Translator
-from dlcli.nmt.validation import describe
 
-Progress = Callable[[float, str], object]
-AT_ONCE = 512
+SENTENCES_PER_REPORT = 512
 """Sentences that are translated between two reports of progress."""
 
 
@@ -115,7 +113,7 @@ class NmtComparison:
     """Of the other."""
 
 
-def load_parallel(trained: Trained, config: NmtEvalConfig, *, notice: Notice) -> Parallel:
+def load_parallel(trained: Trained, config: NmtEvalConfig, *, notice: NoticeCallback) -> Parallel:
     """Load the split that a run is to be evaluated on, in the run's own direction.
 
     A run that was trained on several corpora is evaluated on the first, as its validation was.
@@ -166,7 +164,7 @@ def evaluate(
     sentences: Parallel,
     config: NmtEvalConfig,
     *,
-    at: Progress = lambda _done, _note: None,
+    progress: ProgressCallback = lambda _done, _note: None,
 ) -> NmtEvaluation:
     """Translate sentences and score the translations.
 
@@ -174,7 +172,7 @@ def evaluate(
         translator: on its device.
         sentences: at least one.
         config: how to search and to score.
-        at: told the share translated.
+        progress: called with the fraction translated.
 
     Raises:
         UsageFault: a setting has no meaning.
@@ -183,7 +181,7 @@ def evaluate(
     source, references = sentences.pairs.source, sentences.pairs.target
     bins, above = length_bins(source, edges=config.bins)
     began = time.perf_counter()
-    found = _translated(translator, source, config, at=at)
+    found = _translated(translator, source, config, progress=progress)
     elapsed = time.perf_counter() - began
     trained, metric = translator.trained, metric_of(translator, config)
     counts = metric.count(found, references)
@@ -227,17 +225,21 @@ def metric_of(translator: Translator, config: NmtEvalConfig) -> Metric:
 
 
 def _translated(
-    translator: Translator, source: Sequence[str], config: NmtEvalConfig, *, at: Progress
+    translator: Translator,
+    source: Sequence[str],
+    config: NmtEvalConfig,
+    *,
+    progress: ProgressCallback,
 ) -> list[str]:
     """Translate the shortest first, so that little is padding, and answer in order."""
     order = sorted(range(len(source)), key=lambda row: len(source[row]))
     found = [""] * len(source)
-    for start in range(0, len(order), AT_ONCE):
-        rows = order[start : start + AT_ONCE]
+    for start in range(0, len(order), SENTENCES_PER_REPORT):
+        rows = order[start : start + SENTENCES_PER_REPORT]
         made = translator.translate([source[row] for row in rows], config=config.search)
         for row, one in zip(rows, made, strict=True):
             found[row] = one.translation
-        at((start + len(rows)) / len(order), "translating")
+        progress((start + len(rows)) / len(order), "translating")
     return found
 
 

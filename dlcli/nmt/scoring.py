@@ -29,7 +29,7 @@ MetricName = Literal["bleu", "chrf"]
 
 SEED = 12345
 """Of sacreBLEU's resamples."""
-AT_ONCE = 500_000
+RESAMPLED_SENTENCES = 500_000
 """Sentences that are drawn together, some tens of megabytes of counts."""
 
 
@@ -128,7 +128,7 @@ def resampled_sums(counts: Counts, *, resamples: int) -> Counts:
     The sentences are those that sacreBLEU draws, some resamples at a time.
     """
     N, rng, found = len(counts), np.random.default_rng(SEED), []
-    step = max(1, AT_ONCE // N)
+    step = max(1, RESAMPLED_SENTENCES // N)
     for start in range(0, resamples, step):
         rows = rng.choice(N, size=(min(step, resamples - start), N), replace=True)
         found.append(counts[rows].sum(axis=1))

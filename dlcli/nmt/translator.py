@@ -22,12 +22,13 @@ import torch
 from torch import Tensor
 
 from dlcli.engine.device import Compute, prepare
+from dlcli.engine.events import NoticeCallback
 from dlcli.engine.settings import ComputeConfig
 from dlcli.errors import RunFailed, UsageFault
 from dlcli.nmt.attention import AttentionMap, attention_map
-from dlcli.nmt.config import SearchConfig
+from dlcli.nmt.config import SearchConfig, check_search
 from dlcli.nmt.fast.paths import fast_paths
-from dlcli.nmt.search import LEAST_ROWS, Hypothesis, check_search, search
+from dlcli.nmt.search import LEAST_ROWS, Hypothesis, search
 from dlcli.nmt.text import cut_passage, one_line, tidy
 from dlcli.nmt.tokenizer import EOS, PAD, UNK
 from dlcli.nmt.trained import Trained, find_trained
@@ -116,7 +117,7 @@ class Translator:
         *,
         checkpoint: str | None = None,
         config: SearchConfig | None = None,
-        notice: Callable[[str], object] = lambda _: None,
+        notice: NoticeCallback = lambda _: None,
     ) -> Translator:
         """Read back a run.
 
@@ -211,9 +212,7 @@ class Translator:
             UsageFault: a setting has no meaning.
             RunFailed: the model's probabilities are no numbers.
         """
-        check_search(
-            beam_size=config.beam_size, length_penalty=config.length_penalty, n_best=n_best
-        )
+        check_search(config, n_best=n_best)
         # What is compiled as a whole takes one thread a batch; else torch shares out each product.
         threads = self.compute.threads if self._fast and self._fast.one_thread else 1
         size = min(config.batch_size, max(1, MOST_HYPOTHESES // config.beam_size))
@@ -314,7 +313,7 @@ def width_of(tokens: int) -> int:
     return -(-(tokens + 1) // WIDTH) * WIDTH
 
 
-Task = TypeVar("Task")
+Job = TypeVar("Job")
 Made = TypeVar("Made")
 
 
@@ -323,7 +322,7 @@ class Cancelled(Exception):
 
 
 def run_in_threads(
-    work: Callable[[Task, Callable[[], None]], Made], tasks: Sequence[Task], *, threads: int
+    work: Callable[[Job, Callable[[], None]], Made], tasks: Sequence[Job], *, threads: int
 ) -> list[Made]:
     """Return what `work` makes of each task, in order; the first failure ends the others.
 
@@ -343,7 +342,7 @@ def run_in_threads(
         if cancelled.is_set():
             raise Cancelled
 
-    def one(task: Task) -> Made:
+    def one(task: Job) -> Made:
         check()
         return work(task, check)
 

@@ -1,13 +1,11 @@
-"""How good a translator is on validation pairs, and what a training of one came to.
+"""How good a translator is on validation pairs.
 
 Losses are measured with and without teacher forcing; BLEU and chrF are of greedy search.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -16,40 +14,15 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from dlcli.data.sentences import Pairs
-from dlcli.engine.config import settings_signature
-from dlcli.engine.trainer import Result, summarise_seeds
 from dlcli.nmt.batching import Bitext
-from dlcli.nmt.config import NmtTrainConfig
 from dlcli.nmt.fast.paths import fast_paths
 from dlcli.nmt.model import TranslationModel, validation_sums
 from dlcli.nmt.search import search
 from dlcli.nmt.tokenizer import Tokenizer
+from dlcli.nmt.trained import ValidResult
 
 BATCH = 128
 """Sentences that are measured together."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ValidResult:
-    """What was measured on validation pairs; losses are nats per target token, EOS included."""
-
-    nll_per_token: float
-    """With the true words fed to the decoder."""
-    free_nll_per_token: float
-    """Of the same words at the same places, with the decoder's own words fed to it."""
-    bleu: float
-    """sacreBLEU, of greedy search."""
-    chrf: float
-    sentences: int
-
-    def metrics(self) -> dict[str, float]:
-        """Return what goes into metrics.jsonl."""
-        return {
-            "valid_loss": self.nll_per_token,
-            "valid_free_loss": self.free_nll_per_token,
-            "valid_bleu": self.bleu,
-            "valid_chrf": self.chrf,
-        }
 
 
 class Validation:
@@ -118,78 +91,3 @@ def _alike(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     order = np.argsort(lengths, kind="stable")
     for start in range(0, len(order), BATCH):
         yield order[start : start + BATCH]
-
-
-@dataclass(frozen=True, kw_only=True)
-class NmtResult(Result):
-    """What the training of a translator came to."""
-
-    direction: str
-    vocabulary: int
-    parameters: int
-    updates: int
-    tokens_per_s: float
-    """Target tokens (EOS included, padding not) a second of training alone, over all sessions."""
-    checkpoint: str
-    """Which checkpoint is the result: `best`, `average` or `last`."""
-    valid: ValidResult | None
-    """Of that checkpoint; None where there are no validation pairs."""
-
-    @property
-    def metrics(self) -> dict[str, object]:
-        """Return the key numbers, for tables of runs."""
-        found = {} if self.valid is None else asdict(self.valid)
-        return {name: value for name, value in found.items() if name != "sentences"}
-
-
-def read_result(fields: Mapping[str, Any]) -> NmtResult:
-    """Rebuild a result from run.json.
-
-    Raises:
-        TypeError, KeyError: fields are missing or unknown.
-    """
-    valid = fields["valid"] and ValidResult(**fields["valid"])
-    return NmtResult(**{**fields, "valid": valid})
-
-
-def summarise(results: Mapping[str, NmtResult]) -> dict[str, object]:
-    """Return what `--json` says of a translator's seeds."""
-    return summarise_seeds(
-        results,
-        shared=("data", "direction", "epochs", "updates"),
-        rate="tokens_per_s",
-        measured="valid",
-        names=("nll_per_token", "free_nll_per_token", "bleu", "chrf"),
-    )
-
-
-SIGNATURE_ORDER = (
-    *("direction", "tokenizer", "lowercase", "embedding", "encoder", "hidden", "attention"),
-    *("readout", "tied", "dropout", "smoothing", "forcing", "batch", "optimizer"),
-    *("average", "seed"),
-)
-
-
-def describe(config: NmtTrainConfig, **measured: object) -> str:
-    """Write the signature of a number that was measured on a trained translator.
-
-    Args:
-        config: the settings of its training.
-        measured: see `dlcli.engine.config.settings_signature`.
-    """
-    model, objective, optim = config.model, config.objective, config.optim
-    additive = model.attention == "additive"
-    forcing = f"{objective.teacher_forcing:g}"
-    if objective.teacher_forcing_end is not None:
-        forcing += f"-{objective.teacher_forcing_end:g}"
-    forced = (objective.teacher_forcing, objective.teacher_forcing_end) in ((1.0, None), (1.0, 1.0))
-    composed = {
-        "encoder": f"{model.encoder_layers}x{model.encoder_hidden}",
-        "attention": f"{model.attention_query}-{model.attention_size}" if additive else "none",
-        "readout": f"{model.readout}-{model.readout_size or model.embedding}",
-        "dropout": (model.dropout_embedding, model.dropout_context, model.dropout_readout),
-        "forcing": None if forced else f"{forcing}/{objective.teacher_forcing_unit}",
-        "batch": f"{config.loop.batch_size * optim.accumulate}-{config.loop.batch_unit}",
-        "optimizer": f"{optim.optimizer}-{optim.lr:g}-{optim.schedule}",
-    }
-    return settings_signature(config, measured, order=SIGNATURE_ORDER, composed=composed)

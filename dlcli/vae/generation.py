@@ -9,7 +9,7 @@ Legend: N pictures, D latent dimensions, 784 = 28·28 pixels.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,20 +19,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dlcli.engine.checkpoint import snapshot_epochs, snapshot_name
+from dlcli.engine.events import NoticeCallback
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator as named
 from dlcli.errors import UsageFault
-from dlcli.vae.evaluation import evaluating
+from dlcli.vae.elbo import evaluating
 from dlcli.vae.images import flat, model_input, pick_test_images
 from dlcli.vae.networks import VAE
 from dlcli.vae.objective import pixel_values
 from dlcli.vae.trained import Trained, load_trained
 
 Array = NDArray[np.float32]
-Notice = Callable[[str], object]
 LatentPath = Literal["spherical", "linear"]
 
-DECODED_AT_ONCE = 500
+DECODING_BATCH = 500
 SNAPSHOT_IMAGES = 64
 MOST_ROWS = 20
 """Latents that a traversal shows unless some are named."""
@@ -129,7 +129,7 @@ def decode_gallery(
 def decoded(model: VAE, z: Tensor) -> Tensor:
     """Return the logits (N, 784) of latents (N, D), on the CPU, in evaluation mode."""
     device = next(model.parameters()).device
-    parts = torch.split(z, DECODED_AT_ONCE)
+    parts = torch.split(z, DECODING_BATCH)
     with evaluating(model):
         return torch.cat([model.decode(part.to(device)).float().cpu() for part in parts])
 
@@ -191,7 +191,7 @@ def reconstruct(
     sample: bool = False,
     draw: bool = False,
     offline: bool = False,
-    notice: Notice,
+    notice: NoticeCallback,
 ) -> Reconstruction:
     """Encode test images and decode them again.
 
@@ -238,7 +238,7 @@ def interpolate_images(
     steps: int,
     path: LatentPath = "spherical",
     offline: bool = False,
-    notice: Notice,
+    notice: NoticeCallback,
 ) -> Gallery:
     """Go from the posterior mean of one test image to that of another; see `interpolate`.
 
@@ -311,7 +311,7 @@ def traverse(
     span: float = 3.0,
     image: int | None = None,
     offline: bool = False,
-    notice: Notice,
+    notice: NoticeCallback,
 ) -> Gallery:
     """Vary one latent at a time; two latents without `dims` or `image` make a plane.
 
@@ -391,7 +391,7 @@ def _plane(model: VAE, *, size: int, likelihood: str) -> Gallery:
 
 @torch.inference_mode()
 def _posterior_means(
-    trained: Trained, numbers: Sequence[int], *, offline: bool, notice: Notice
+    trained: Trained, numbers: Sequence[int], *, offline: bool, notice: NoticeCallback
 ) -> Tensor:
     """Encode test images into the means of q(z|x), or with a flow what it makes of v's: (N, D)."""
     model, data = trained.model, trained.config.data
@@ -399,7 +399,7 @@ def _posterior_means(
     inputs = model_input(rows, way=data.binarize, generator=named(0, "encode"))
     device = next(model.parameters()).device
     with evaluating(model):
-        means = (model.encode(part.to(device))[0] for part in torch.split(inputs, DECODED_AT_ONCE))
+        means = (model.encode(part.to(device))[0] for part in torch.split(inputs, DECODING_BATCH))
         return torch.cat([model.latents(mean)[0] for mean in means]).float().cpu()
 
 

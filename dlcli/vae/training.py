@@ -17,16 +17,17 @@ from torch import Tensor, nn
 
 from dlcli.engine import trainer
 from dlcli.engine.checkpoint import load_checkpoint_into, snapshot_epoch
+from dlcli.engine.device import choose_device
 from dlcli.engine.distributed import launched_world
-from dlcli.engine.events import Evaluated, Event, Finished, Notice, Pictures, Saved
+from dlcli.engine.events import Evaluated, Event, Finished, Notice, NoticeCallback, Pictures, Saved
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator
 from dlcli.engine.session import RunLocation, Session
-from dlcli.engine.step import Batch, rows_of_process
-from dlcli.engine.trainer import ReadNotice, Task, items_per_s
+from dlcli.engine.step import Batch, BatchRanges, rows_of_process
+from dlcli.engine.trainer import Task, items_per_s
 from dlcli.errors import ConfigError
 from dlcli.vae.config import VaeTrainConfig, check
-from dlcli.vae.evaluation import LatentUse, collapse_sentence, evaluate, latent_use
+from dlcli.vae.elbo import LatentUse, collapse_sentence, evaluate, latent_use
 from dlcli.vae.generation import take_snapshot
 from dlcli.vae.images import Splits, binarize, flat, grey, load_splits, threshold_draws
 from dlcli.vae.networks import VAE
@@ -40,8 +41,6 @@ FLOW = "vae.flow."
 """What the names of a learned prior's weights begin with."""
 WATCHED_IMAGES = 1000
 """Training images whose latents are watched where there is no validation data."""
-
-Bounds = list[tuple[int, int]]
 
 
 def train(
@@ -73,8 +72,14 @@ class VaeTask(Task[VaeTrainConfig, Splits, "VaeLearner", TrainResult]):
         return config.model.arch == "conv"
 
     def check(self, config: VaeTrainConfig, *, untrained: bool) -> None:
-        """Hold settings against one another; refuse to freeze statistics that nothing was fed."""
+        """Hold settings against one another, the device and the weights to start from."""
         check(config)
+        device = choose_device(config.compute.device).type
+        if _shares_statistics(config) and device != "cuda":
+            raise ConfigError(
+                f"--sync-batch-norm works between CUDA devices, and this run is on {device}.",
+                hint="Leave it out: each process then keeps its own batch statistics.",
+            )
         if untrained and config.model.norm == "frozen":
             raise ConfigError(
                 "--norm frozen keeps the statistics of weights that were trained, and there are "
@@ -88,7 +93,7 @@ class VaeTask(Task[VaeTrainConfig, Splits, "VaeLearner", TrainResult]):
         *,
         resumed: RunFolder | None,  # noqa: ARG002
         origin: RunFolder | None,  # noqa: ARG002
-        notice: ReadNotice,
+        notice: NoticeCallback,
     ) -> Splits:
         """Load training, validation and test images."""
         splits = load_splits(config.data, notice=notice)
@@ -105,16 +110,10 @@ class VaeTask(Task[VaeTrainConfig, Splits, "VaeLearner", TrainResult]):
         """Build the network and put the training images beside it.
 
         Raises:
-            ConfigError: shared batch statistics without CUDA, or see `VaeLearner`.
+            ConfigError: see `VaeLearner`.
         """
         network = build_network(config)
-        if config.compute.sync_batch_norm and config.model.norm == "batch":
-            if device.type != "cuda":
-                raise ConfigError(
-                    "--sync-batch-norm works between CUDA devices, and this run is on "
-                    f"{device.type}.",
-                    hint="Leave it out: each process then keeps its own batch statistics.",
-                )
+        if _shares_statistics(config):
             convert: Callable[[VAE], VAE] = nn.SyncBatchNorm.convert_sync_batchnorm
             network.vae = convert(network.vae)
         return VaeLearner(
@@ -209,6 +208,10 @@ class VaeTask(Task[VaeTrainConfig, Splits, "VaeLearner", TrainResult]):
                 init=folder.origin,
             ),
         )
+
+
+def _shares_statistics(config: VaeTrainConfig) -> bool:
+    return config.compute.sync_batch_norm and config.model.norm == "batch"
 
 
 def _pictures(config: VaeTrainConfig, learner: VaeLearner, *, epoch: int) -> Pictures:
@@ -353,7 +356,7 @@ def _latent_metrics(found: LatentUse) -> dict[str, object]:
     return {"kl_per_dim": list(found.kl_per_dim), "active_units": found.active_units}
 
 
-def plan_epoch(config: VaeTrainConfig, *, images: int, processes: int = 1) -> Bounds:
+def plan_epoch(config: VaeTrainConfig, *, images: int, processes: int = 1) -> BatchRanges:
     """Cut an epoch into batches that batch normalisation, where it is on, can live with.
 
     Raises:
@@ -377,7 +380,7 @@ def plan_epoch(config: VaeTrainConfig, *, images: int, processes: int = 1) -> Bo
     return plan
 
 
-def plan_batches(images: int, *, batch_size: int, least: int = 1) -> Bounds:
+def plan_batches(images: int, *, batch_size: int, least: int = 1) -> BatchRanges:
     """Cut an epoch of `images` into batches: (start, stop) positions in the epoch's order.
 
     The last batch is short; where it has fewer than `least` images it joins the one before.

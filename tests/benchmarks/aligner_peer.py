@@ -18,7 +18,7 @@ from pathlib import Path
 from dlcli.data.corpora import load_corpus
 from dlcli.data.sentences import split_words
 from dlcli.data.text import read_sentences
-from dlcli.nmt.alignment import (
+from dlcli.nmt.links import (
     HEURISTICS,
     Links,
     parse_gold,

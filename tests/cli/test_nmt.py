@@ -52,7 +52,6 @@ def check_mistakes(cases: list[tuple[list[str], str, int]], *command: str, more:
 
 QUICK = ["--device", "cpu", "--precision", "fp32", "--beam", "2", "--max-length", "8"]
 
-# -- `dl nmt translate`
 
 LINES = ["The cat sees the dog here.", "", "The king!", "  ", "🙂 שלום", "The bird again ..."]
 
@@ -161,8 +160,6 @@ def test_a_closed_pipe_is_quiet(runs: Path, tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
-# -- `dl nmt attend`
-
 SENTENCE, TARGET = "The agreement ...", "L'accord sur la zone ..."
 
 
@@ -248,8 +245,6 @@ def test_mistakes_in_attending_are_named(runs: Path) -> None:
     check_mistakes(cases, "nmt", "attend", more=more)
 
 
-# -- `dl nmt eval`
-
 SMALL = ["--max-length", "6", "--beam", "2", "--resamples", "50", "--device", "cpu"]
 
 
@@ -315,8 +310,6 @@ def test_mistakes_in_evaluating_are_named(runs: Path) -> None:
     ]
     check_mistakes(cases, "nmt", "eval", more=["--max-length", "3", "--device", "cpu"])
 
-
-# -- `dl nmt align`
 
 SOURCES = ["the king sees the dog .", "", "the cat hears the bird ."]
 TARGETS = ["le roi voit le chien .", "", "le chat entend le oiseau vert ."]
@@ -411,9 +404,6 @@ def test_the_grammar_knows_its_links(runs: Path) -> None:
     assert found["sentences"] == 5
     assert 0 <= found["aer"] <= 1
     assert "|data:grammar-test|pairs:" in found["signature"]
-
-
-# -- Lines from anywhere: what ends them, what they may hold, and that they come as they are there
 
 
 def lines_of(content: bytes) -> list[str]:

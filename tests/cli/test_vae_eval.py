@@ -16,7 +16,7 @@ import pytest
 from typer.testing import Result
 
 from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
-from dlcli.vae import bounds, nll
+from dlcli.vae import bounds, evaluation
 from tests.cli.tiny import TRAIN, contents, dl, dl_json, error_of, same, weights_of
 
 SMALL = ("--k", "20", "--images", "5", "--threads", "1", "--device", "cpu")
@@ -69,7 +69,7 @@ def test_words_name_every_number(tiny_run: Path, tmp_path: Path) -> None:
 def test_ctrl_c_prints_what_there_is(
     tiny_run: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    whole = nll.evaluate_run
+    whole = evaluation.evaluate_run
 
     def stopped(*args: Any, **settings: Any) -> Iterator[Any]:
         results = whole(*args, **settings)
@@ -77,8 +77,8 @@ def test_ctrl_c_prints_what_there_is(
             yield next(results)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bounds, "ROWS_AT_ONCE", 40)
-    monkeypatch.setattr(nll, "evaluate_run", stopped)
+    monkeypatch.setattr(bounds, "LATENTS_BATCH", 40)
+    monkeypatch.setattr(evaluation, "evaluate_run", stopped)
     done = evaluate(str(tiny_run), *SMALL, "--json")
     assert done.exit_code == 130
     if after:
@@ -148,9 +148,6 @@ def test_a_real_signal_leaves_a_partial_result(tiny_run: Path, number: int) -> N
     assert json.loads(out)["partial"] is True
 
 
-# -- `dl vae gradients`
-
-
 def test_question_8_is_a_number_with_an_interval(tiny_run: Path) -> None:
     words = ["vae", "gradients", "--run", str(tiny_run), "--images", "4", "--samples", "40"]
     found = dl_json(*words)
@@ -169,8 +166,6 @@ def test_question_8_is_a_number_with_an_interval(tiny_run: Path) -> None:
     assert done.exit_code == 2
     assert "pairs" in error_of(done)["message"]
 
-
-# -- A run with a learned prior through the commands that take a run
 
 IWAE = ["--objective", "iwae", "--k", "2"]
 FLOW = ["--prior", "flow", "--flow-layers", "3", "--flow-hidden", "4"]

@@ -24,9 +24,9 @@ from dlcli.engine.events import (
     Finished,
     Notice,
     Pictures,
-    Progress,
     RunStarted,
     Saved,
+    TrainingStep,
 )
 from tests.display.terminals import AsciiPipe, on_pipes, on_terminal
 
@@ -128,7 +128,7 @@ def test_a_fraction_without_a_terminal_is_a_line_now_and_then(
         clock.call(show, NOTES)
     clock.now = 0.0
     with FractionProgress(consoles, label="", clock=clock) as show:
-        clock.call(show.stage, [(second, label, done) for label, second, done in STAGES])
+        clock.call(show.stage, [(second, done, label) for label, second, done in STAGES])
     assert err.getvalue().splitlines() == [
         "work: 38%, 3 seeds, 25 s left",
         "work: 75%, 3 seeds, 10 s left",
@@ -155,10 +155,10 @@ def test_a_new_stage_is_shown_at_once_and_a_notice_stays_above(
 ) -> None:
     consoles, _, err = on_terminal(monkeypatch)
     with FractionProgress(consoles, label="", clock=Clock()) as show:
-        show.stage("first", 0.0)
-        show.stage("first", 0.9)
+        show.stage(0.0, "first")
+        show.stage(0.9, "first")
         consoles.notice("done with it")
-        show.stage("second", 0.0)
+        show.stage(0.0, "second")
         assert "second" in err.getvalue()
     before, _, _ = err.getvalue().partition("done with it")
     assert before.rindex("\x1b[2K") > before.rindex("first"), "the bar's line has been cleared"
@@ -174,9 +174,9 @@ METRICS = {
 }  # fmt: skip
 
 
-def progress(step: int, *, epoch: int = 1) -> Progress:
+def progress(step: int, *, epoch: int = 1) -> TrainingStep:
     losses = {"loss": 104.2, "reconstruction": 79.1, "kl": 25.1}
-    return Progress(
+    return TrainingStep(
         epoch=epoch, step=step, total_steps=200, losses=losses, rate=37012.3, lr=1e-3,
         remaining_s=float(200 - step),
     )  # fmt: skip

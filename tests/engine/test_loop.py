@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from dlcli.engine.distributed import World
-from dlcli.engine.events import CheckpointDue, Evaluated, Event, Finished, Progress
+from dlcli.engine.events import CheckpointDue, Evaluated, Event, Finished, TrainingStep
 from dlcli.engine.loop import PROGRESS_EVERY_S, Criterion, Plan, Training
 from dlcli.engine.settings import LoopConfig, OptimConfig
 from dlcli.engine.step import Batch, Stepper, build_optimizer, learning_rate
@@ -177,7 +180,7 @@ def test_progress_comes_a_few_times_a_second_and_adds_up() -> None:
         clock.now += PROGRESS_EVERY_S * 0.6
 
     events = _events(Toy(on_batch=a_tenth), plan=make_plan(), clock=clock)
-    told = [event for event in events if isinstance(event, Progress)]
+    told = [event for event in events if isinstance(event, TrainingStep)]
     assert [event.step for event in told] == [2, 5, 7, 9, 11]
     for event in told:
         assert event.total_steps == 12
@@ -243,22 +246,24 @@ def test_a_stop_asked_for_while_saving_comes_before_the_evaluation() -> None:
     assert learner.evaluations == []
 
 
-def test_signals_are_held_back_while_training_but_not_while_evaluating() -> None:
+@pytest.mark.parametrize("place", ["batch", "progress", "evaluation"])
+def test_signals_are_held_back_while_training_but_not_while_evaluating(place: str) -> None:
     """Loading a batch and showing progress must not lose what was trained since the checkpoint."""
-    stop, held = StopFlag(), []
-    clock = Clock()
+    stop, clock = StopFlag(), Clock()
 
-    def on_batch(_number: int) -> None:
+    def reach(here: str) -> None:
         clock.now += 1.0
-        held.append(("batch", stop.is_deferring))
+        if here == place and not stop.requested:
+            os.kill(os.getpid(), signal.SIGTERM)
 
-    learner = Toy(
-        on_batch=on_batch, on_evaluate=lambda _e: held.append(("evaluation", stop.is_deferring))
-    )
-    for event in Training(learner, plan=make_plan(), stop=stop, clock=clock).events():
-        if isinstance(event, Progress):
-            held.append(("progress", stop.is_deferring))
-    assert set(held) == {("batch", True), ("progress", True), ("evaluation", False)}
+    learner = Toy(on_batch=lambda _n: reach("batch"), on_evaluate=lambda _e: reach("evaluation"))
+    training = Training(learner, plan=make_plan(), stop=stop, clock=clock)
+    torn = pytest.raises(KeyboardInterrupt) if place == "evaluation" else nullcontext()
+    with stop.watching(), torn:
+        for event in training.events():
+            if isinstance(event, TrainingStep):
+                reach("progress")
+    assert stop.requested
 
 
 def test_the_learning_rate_of_every_update_follows_the_schedule() -> None:

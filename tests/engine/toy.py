@@ -18,7 +18,7 @@ from dlcli.engine.checkpoint import load_checkpoint
 from dlcli.engine.config import STRICT, setting
 from dlcli.engine.device import Compute
 from dlcli.engine.distributed import World
-from dlcli.engine.events import Event, Finished
+from dlcli.engine.events import Event, Finished, NoticeCallback
 from dlcli.engine.loop import Plan, Training
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator
@@ -26,7 +26,7 @@ from dlcli.engine.session import Session, cut_metrics, record, resume_state
 from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig
 from dlcli.engine.step import Batch
 from dlcli.engine.stopping import StopFlag
-from dlcli.engine.trainer import ReadNotice, Result, Task, items_per_s
+from dlcli.engine.trainer import Result, Task, items_per_s
 from dlcli.errors import ConfigError
 
 ITEMS, FEATURES, HIDDEN = 23, 3, 5
@@ -175,7 +175,7 @@ class ToyTask(Task[ToyConfig, ToyData, Toy, ToyResult]):
         if config.model.hidden < 0:
             raise ConfigError(f"A size of {config.model.hidden}, untrained: {untrained}.")
 
-    def load_data(self, config: ToyConfig, *, notice: ReadNotice, **_runs: object) -> ToyData:
+    def load_data(self, config: ToyConfig, *, notice: NoticeCallback, **_runs: object) -> ToyData:
         name = config.data.name
         notice("These are toys.")
         return ToyData(name="blots" if name == "auto" else name)

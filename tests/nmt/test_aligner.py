@@ -27,8 +27,8 @@ from dlcli.nmt.aligner import (
     shares,
     token_attention,
 )
-from dlcli.nmt.alignment import parse_pharaoh, swapped, token_links
 from dlcli.nmt.config import LinkKind, NmtAlignConfig
+from dlcli.nmt.links import parse_pharaoh, swapped, token_links
 from dlcli.nmt.tokenizer import BOS, EOS, Piece, Subwords
 from dlcli.nmt.trained import Trained
 from tests.nmt.toy import pairs, tiny_model, tiny_trained
@@ -70,8 +70,6 @@ def test_files_are_read_with_their_links(tmp_path: Path) -> None:
         pairs_of_files(source=en, target=fr, pairs=None, gold=few)
 
 
-# -- Forced decoding in batches: as one by one, in order, a row and a column for `</s>`
-
 FOUND = pairs(0, 40)
 TEXTS = list(zip(FOUND.source, FOUND.target, strict=True))
 
@@ -88,7 +86,7 @@ def test_batches_change_nothing(
     model = tiny_model(vocabulary=subwords.size)
     texts = [*TEXTS[:9], ("", "Le roi."), ("The king.", ""), ("", "")]
     together = list(forced_attention(model, subwords, texts, kind=kind))
-    monkeypatch.setattr(aligner, "AT_ONCE", 5)
+    monkeypatch.setattr(aligner, "PAIRS_PER_WINDOW", 5)
     monkeypatch.setattr(aligner, "BATCH_TOKENS", 60)
     for found, apart, text in zip(
         together, forced_attention(model, subwords, texts, kind=kind), texts, strict=True
@@ -114,9 +112,6 @@ def test_rows_are_those_of_decoding_step_by_step(subwords: Subwords, query: str)
             step = model.step(torch.tensor([word]), state, memory)
             torch.testing.assert_close(found.rows[t], step.attention[0].float())
             state = step.state
-
-
-# -- From pieces to tokens: by hand, and what must hold of every cut
 
 
 def pieces(*ends: int) -> tuple[Piece, ...]:
@@ -177,8 +172,6 @@ def test_rows_sum_to_what_is_not_on_the_end(data: st.DataObject) -> None:
             assert float(row.sum()) == pytest.approx(float(left[mine].mean()), abs=1e-5)
 
 
-# -- Whole files: tokens as given, right links checked, two directions joined
-
 LINES = Pairs.of(
     [
         ("the king sees the dog .", "le roi voit le chien de le État ."),
@@ -215,7 +208,7 @@ def test_tokens_are_put_together_and_linked_as_given(forward: Trained) -> None:
         "Le roi voit le chien de l'État."
     )
     done: list[float] = []
-    found = align(forward, LINES, config(), at=lambda share, _: done.append(share))
+    found = align(forward, LINES, config(), progress=lambda share, _: done.append(share))
     assert (found.sentences, len(found.links), done[-1]) == (3, 3, 1)
     assert found.score is None
     for source, target, text in zip(LINES.source, LINES.target, found.links, strict=True):

@@ -127,9 +127,6 @@ def test_tokens_that_are_cut_otherwise_than_usual_keep_their_places(
         assert starts == sorted(starts)
 
 
-# -- What an attention map amounts to, on matrices that can be read by eye
-
-
 def map_of(matrix: list[list[float]], *, source: str, target: str) -> AttentionMap:
     return AttentionMap(
         text=source,
@@ -180,9 +177,6 @@ def test_entropy_is_zero_for_one_word_and_log_s_for_all() -> None:
     even = map_of([[0.25] * 4], source="a b c </s>", target="x")
     assert sure.entropy_nats == 0.0
     assert even.entropy_nats == pytest.approx(math.log(4))
-
-
-# -- Merging: nothing is lost, and whose it is does not depend on how the text was cut
 
 
 def pieces(text: str, *parts: str) -> list[Piece]:

@@ -18,15 +18,14 @@ from dlcli.display.console import to_json
 from dlcli.display.images import RAMP
 from dlcli.errors import UsageFault
 from dlcli.nmt.aligner import NmtAlignment
-from dlcli.nmt.alignment import AlignmentScore
 from dlcli.nmt.attention import AttentionMap
 from dlcli.nmt.display import (
     alignment_words,
     attention_fields,
     attention_words,
+    evaluation_figure,
     forcing_figure,
     forcing_table,
-    length_figure,
     save_attention,
     translation_words,
     translator_facts,
@@ -36,6 +35,7 @@ from dlcli.nmt.evaluation import LengthDifference, LengthScore, NmtComparison, N
 from dlcli.nmt.forcing import ForcingRow
 from dlcli.nmt.heatmap import CELL_COLUMNS as CELL
 from dlcli.nmt.heatmap import HeatMap, as_matrix, grey, matrix_figure
+from dlcli.nmt.links import AlignmentScore
 from dlcli.nmt.scoring import Difference, Score
 from tests.display.terminals import on_pipes, on_terminal
 from tests.nmt.toy import RESULT, VALID
@@ -49,9 +49,6 @@ def printed(items: Sequence[RenderableType]) -> str:
     for item in items:
         console.print(item, markup=False, highlight=False, soft_wrap=True)
     return out.getvalue()
-
-
-# -- Finished trainings
 
 
 def test_one_training_says_values_units_and_signature() -> None:
@@ -68,8 +65,6 @@ def test_several_trainings_are_a_line_each() -> None:
     assert "30.00" in lines[1]
     assert "–" in lines[2]
 
-
-# -- A translator's evaluation
 
 BLEU = Score(score=58.123, ci95=(56.789, 59.4), signature="nrefs:1|tok:13a")
 GAIN = Difference(value=6.25, ci95=(4.5, 8.0), p_value=0.001)
@@ -121,14 +116,11 @@ def test_a_comparison_shows_every_bin() -> None:
 
 def test_the_figure_names_its_lines_by_their_attention(tmp_path: Path) -> None:
     blind = evaluation(run="/runs/two", signature="data:multi30k|attention:none")
-    text = length_figure(tmp_path / "lengths.svg", [evaluation(), blind]).read_text()
+    text = evaluation_figure(tmp_path / "lengths.svg", [evaluation(), blind]).read_text()
     assert "attention additive (58.1)" in text
     assert "attention none (58.1)" in text
-    same = length_figure(tmp_path / "runs.svg", [evaluation(), evaluation(run="/runs/two")])
+    same = evaluation_figure(tmp_path / "runs.svg", [evaluation(), evaluation(run="/runs/two")])
     assert "one, best" in same.read_text()
-
-
-# -- Teacher forcing compared
 
 
 def forcing(ratio: float, *, bleu: float, measured: bool = True) -> ForcingRow:
@@ -175,8 +167,6 @@ def test_the_figure_names_ratios_losses_and_lengths(tmp_path: Path) -> None:
     with pytest.raises(UsageFault, match="picture format"):
         forcing_figure(tmp_path / "a.txt", ROWS)
 
-
-# -- Attention maps: the words can be read back from every form
 
 SOURCE = ("The", "European", "Area", "...", "</s>")
 TARGET = ("la", "zone", "européenne", "</s>")
@@ -265,8 +255,6 @@ def test_no_color_is_heeded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "@@" in out.getvalue()
 
 
-# -- Alignments: links where nothing is known about them, else how good they are
-
 SCORE = AlignmentScore(
     aer=0.12345, precision=0.75, recall=0.5, sentences=2, links=1234, sure=99, possible=200
 )
@@ -286,9 +274,6 @@ def test_a_score_is_shown_with_its_counts_and_signature() -> None:
     text = printed(alignment_words(alignment(score=SCORE, symmetrized_with="/two")))
     for part in ("12.35 %", "75.00 % of 1,234", "50.00 % of 99", "/two", "signature task:align"):
         assert part in text
-
-
-# A matrix with words on both axes: every word can be read, and darker never means more
 
 
 WORDS_DOWN, WORDS_ACROSS = ["Le", "chat", "dort"], ["The", "cat", "is", "sleeping", "."]
@@ -354,8 +339,6 @@ def test_an_empty_attention_is_all_dark(monkeypatch: pytest.MonkeyPatch) -> None
     lines = plain(monkeypatch, HeatMap(np.zeros((1, 2)), ["x"], ["a", "b"]))
     assert lines[1].rstrip() == "x"
 
-
-# -- A matrix with words on both axes as a figure
 
 MATRIX_ROWS, MATRIX_COLUMNS = ["Le", "chat", "x" * 80], ["The", "cat", "costs", "$5", "."]
 

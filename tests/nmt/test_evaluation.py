@@ -71,9 +71,9 @@ class Scripted(Translator):
 def test_scores_are_those_of_sacrebleu_in_the_right_order(
     trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(nmt_evaluation, "AT_ONCE", 7)
+    monkeypatch.setattr(nmt_evaluation, "SENTENCES_PER_REPORT", 7)
     translator, shares = Scripted(trained, slip=3), list[float]()
-    found = evaluate(translator, SENTENCES, config(), at=lambda done, _: shares.append(done))
+    found = evaluate(translator, SENTENCES, config(), progress=lambda done, _: shares.append(done))
     assert list(found.translations) == [translator.of(line) for line in SOURCE]
     references = [list(REFERENCE)]
     bleu = sacrebleu.corpus_bleu(list(found.translations), references)
@@ -134,9 +134,6 @@ def test_two_translators_beside_each_other(trained: Trained) -> None:
         assert (one.bleu, one.other) == pytest.approx((mine.bleu.score, theirs.bleu.score))
 
 
-# -- What is translated: a split of the run's own corpus, another corpus, or two files
-
-
 def load(trained: Trained, **settings: object) -> Parallel:
     return load_parallel(trained, resolve(NmtEvalConfig, [settings]), notice=print)
 
@@ -175,9 +172,6 @@ def test_the_other_direction_and_another_corpus(toy: Path, of_toy: Trained, tmp_
     write_tsv(tmp_path / "other.tsv", count=40)
     name = str(tmp_path / "other.tsv")
     assert load(of_toy, data=name).data.startswith(name)
-
-
-# Scores against sacreBLEU's own, intervals against what they claim, and bins of lengths
 
 
 SENTENCE = "the cat sat on a mat with two small dogs near some old green trees"
@@ -231,7 +225,7 @@ def test_single_sentences_too_match_or_not(ours: Metric, theirs: BLEU | CHRF) ->
 def test_resamples_in_pieces_are_those_drawn_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = np.arange(28.0).reshape(7, 4)
     whole = resampled_sums(counts, resamples=50)
-    monkeypatch.setattr("dlcli.nmt.scoring.AT_ONCE", 22)
+    monkeypatch.setattr("dlcli.nmt.scoring.RESAMPLED_SENTENCES", 22)
     np.testing.assert_array_equal(resampled_sums(counts, resamples=50), whole)
 
 
@@ -281,8 +275,6 @@ def test_sentences_must_be_as_many() -> None:
     with pytest.raises(ValueError, match="1 sentences against 2"):
         compare(np.zeros((1, 10)), np.zeros((2, 10)), Metric(), resamples=10)
 
-
-# -- Bins by length: every sentence in one of them, in none twice
 
 OF_LENGTHS = [" ".join(["word"] * length) for length in (3, 5, 6, 0, 21, 10, 5)]
 

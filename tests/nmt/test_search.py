@@ -10,13 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from dlcli.errors import UsageFault
 from dlcli.nmt.model import TranslationModel
 from dlcli.nmt.search import (
     BLOCK,
     LEAST_ROWS,
     NEVER,
-    WIDEST,
     Hypothesis,
     best_of_each,
     best_tokens,
@@ -205,20 +203,3 @@ def test_of_equals_the_first_is_kept_beside_any_neighbour() -> None:
     assert (row.tolist(), column.tolist()) == ([0, 0, 1], [0, 1, 0])
     assert (rows[:3].tolist(), columns[:3].tolist()) == (row.tolist(), column.tolist())
     assert torch.equal(totals[:3], total)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"beam_size": 0}, "A beam of 0 holds no"),
-        ({"beam_size": WIDEST + 1}, f"A beam of {WIDEST + 1:,} is wider"),
-        ({"beam_size": 2, "n_best": 3}, "cannot give the 3 best"),
-        ({"n_best": 0}, "cannot give the 0 best"),
-        ({"length_penalty": -1.0}, "length penalty of -1"),
-        ({"length_penalty": math.nan}, "length penalty of nan"),
-    ],
-)
-def test_settings_without_a_meaning_are_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(UsageFault, match=message) as caught:
-        search(tiny_model(), *padded([4]), **options)
-    assert "Use --" in caught.value.hint

@@ -28,8 +28,6 @@ from dlcli.nmt.text import (
     tidy,
 )
 
-# -- Files of lines that belong together: none is lost, and what is wrong is named by its line
-
 
 def written(folder: Path, data: bytes, name: str = "file") -> Path:
     (folder / name).write_bytes(data)
@@ -54,9 +52,6 @@ def test_joined_lines_have_two_sides(tmp_path: Path) -> None:
     for wrong in (b"a b c\n", b"a ||| b ||| c\n"):
         with pytest.raises(DataError, match="Line 1 of"):
             read_joined(written(tmp_path, wrong))
-
-
-# -- Lines as people type them, and those that are too long: nothing is lost
 
 
 @pytest.mark.parametrize(
@@ -117,8 +112,6 @@ def test_a_word_without_end_is_cut_too() -> None:
     assert cut_passage("ab", fits=lambda _: False) == ["a", "b"]
 
 
-# -- Moses's tokens, where sacremoses is installed
-
 needs_sacremoses = pytest.mark.skipif(not moses_available(), reason="sacremoses is not installed")
 
 
@@ -134,8 +127,6 @@ def test_french_elisions_are_tokens_of_their_own() -> None:
 def test_english_keeps_its_case() -> None:
     assert moses_tokenized(["A man's hat."], language="en") == ["A man 's hat ."]
 
-
-# -- Tokens into running text, and where each went
 
 FRENCH = {
     "de le État , il est": "De l'État, il est",
@@ -211,9 +202,6 @@ def test_every_token_keeps_some_characters(tokens: list[str], language: str) -> 
 def test_what_is_not_french_keeps_its_letters(tokens: list[str]) -> None:
     found = detokenize(tokens, language="en", capitalize=False)
     assert pieces(found) == tokens
-
-
-# -- Elision and contraction, and where they stop
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,12 @@ from dlcli.engine.step import Batch
 from dlcli.errors import CheckpointError, ConfigError, DataError, UsageFault
 from dlcli.nmt.config import NmtLoopConfig
 from dlcli.nmt.tokenizer import PAD
-from dlcli.nmt.trained import find_trained, load_trained
+from dlcli.nmt.trained import ValidResult, find_trained, load_trained, summarise
 from dlcli.nmt.training import (
     choose,
     epochs_to_average,
 )
-from dlcli.nmt.validation import Validation, ValidResult, summarise
+from dlcli.nmt.validation import Validation
 from tests.nmt.toy import (
     RESULT,
     corpus,
@@ -301,9 +301,6 @@ def test_without_validation_pairs_there_is_nothing_to_average() -> None:
     found = summarise({"seed-0": replace(RESULT, valid=None)})
     assert found["valid"] is None
     assert found["valid_std"] is None
-
-
-# A trained translator is loaded with its settings, vocabulary and weights, or refused
 
 
 @pytest.fixture

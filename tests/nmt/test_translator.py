@@ -77,8 +77,6 @@ def test_ctrl_c_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
     assert threading.active_count() == before
 
 
-# -- The translator: order, batches, and lines of every kind
-
 LINES = [*pairs(0, 9).source, "", "The cat sees the dog here. The king hears the bird.", "The"]
 SHORT = SearchConfig(beam_size=3, max_length=6, batch_size=4)
 

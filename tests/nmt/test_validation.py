@@ -11,13 +11,8 @@ import torch
 
 from dlcli.data.sentences import Pairs
 from dlcli.nmt.tokenizer import Subwords
-from dlcli.nmt.validation import (
-    Validation,
-    ValidResult,
-    corpus_scores,
-    describe,
-    read_result,
-)
+from dlcli.nmt.trained import ValidResult, describe, read_result
+from dlcli.nmt.validation import Validation, corpus_scores
 from tests.nmt.toy import RESULT, VALID, make_config, pairs, tiny_model
 
 

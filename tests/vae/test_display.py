@@ -10,8 +10,8 @@ from rich.console import Console
 
 from dlcli.vae.bounds import AnnealedNll, Average
 from dlcli.vae.display import evaluation_words, trained_facts, trained_table
+from dlcli.vae.evaluation import Bound, Nll, SnapshotBounds, VaeEvaluation
 from dlcli.vae.judge import Ambiguity, Reading
-from dlcli.vae.nll import Bound, Nll, SnapshotBounds, VaeEvaluation
 from dlcli.vae.trained import TestResult, TrainResult
 
 NLL = Nll(
@@ -132,8 +132,6 @@ def test_ais_snapshots_and_the_judge_add_their_tables() -> None:
     ):  # fmt: skip
         assert part in text, (part, text)
 
-
-# -- The words of finished trainings
 
 RESULT = TrainResult(
     run="/tmp/runs/one",

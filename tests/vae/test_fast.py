@@ -64,9 +64,6 @@ def plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fast, "accelerate", lambda _: None)
 
 
-# -- Every fast path declines a network with one unknown module, setting or hook
-
-
 class WithDropout(MlpEncoder):
     """Drops by a function, so that no module shows it."""
 
@@ -210,9 +207,6 @@ def test_every_convolutional_network_of_the_settings_is_accelerated(
     assert list(vae.state_dict()) == names
 
 
-# -- The negative ELBO of the MLP as one function
-
-
 @pytest.mark.parametrize("hidden", [(7,), (11, 5), (7, 6, 5)])
 def test_sums_and_gradients_are_autograds(
     hidden: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
@@ -254,9 +248,6 @@ def test_the_cross_entropy_is_torchs_also_where_pixels_are_certain(scale: float)
     torch.testing.assert_close(gradient, torch.sigmoid(logits) - pixels)
     logits[2, 3] = torch.nan
     assert not torch.isfinite(fast.cross_entropy(logits, pixels)[0])
-
-
-# -- The first stage without large maps
 
 
 def stage_layers(dtype: torch.dtype = torch.float64) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
@@ -313,9 +304,6 @@ def test_without_running_statistics_the_first_stage_refuses() -> None:
     norm = nn.BatchNorm2d(C, track_running_stats=False).double()
     with pytest.raises(ValueError, match="running statistics"):
         first_stage(torch.rand(B, 28, 28).double(), conv, norm)
-
-
-# -- Weight gradients as one product
 
 
 SHAPES = [(False, 3, 1, 1), (True, 4, 1, 0), (True, 4, 2, 1)]

@@ -65,9 +65,6 @@ def test_chunks_leave_no_seam() -> None:
     assert np.allclose(whole[498:503], decode_gallery(vae, z[498:503]).images, atol=1e-6)
 
 
-# -- Samples
-
-
 @pytest.mark.parametrize("draw", [False, True])
 def test_the_same_seed_gives_the_same_bytes(draw: bool) -> None:
     made = [generate(make_trained(), count=5, seed=seed, draw=draw) for seed in (1, 1, 2)]
@@ -99,9 +96,6 @@ def test_temperature_scales_the_latents() -> None:
 def test_an_impossible_temperature_is_refused(temperature: float) -> None:
     with pytest.raises(UsageFault):
         generate(make_trained(), count=3, seed=0, temperature=temperature)
-
-
-# -- Reconstructions
 
 
 def test_reconstructions_come_from_the_posterior_mean_of_test_images() -> None:
@@ -164,8 +158,6 @@ def test_inputs_lie_above_their_reconstructions() -> None:
     assert found.paired_rows()[0].shape == (2, 5, 28, 28)
     assert found.paired_rows(columns=4)[0].shape == (4, 3, 28, 28)
 
-
-# -- Paths through latent space
 
 PATHS: list[LatentPath] = ["spherical", "linear"]
 
@@ -243,6 +235,3 @@ def test_two_latents_make_a_plane_with_equal_shares_of_the_prior() -> None:
     assert torch.allclose(shares[2, :, 0], torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9]), atol=1e-6)
     assert torch.allclose(shares[:, 3, 1], torch.tensor([0.9, 0.7, 0.5, 0.3, 0.1]), atol=1e-6)
     assert traverse(made, dims=[0], steps=4, notice=print).rows == ("z[0]",)
-
-
-# -- Snapshots

@@ -10,7 +10,7 @@ import torch
 from dlcli.data.images import ImageData
 from dlcli.engine.seed import generator
 from dlcli.errors import RunFailed
-from dlcli.vae import judge as room
+from dlcli.vae import judge as judge_module
 from dlcli.vae.judge import (
     Judge,
     find_judge,
@@ -56,9 +56,6 @@ def test_batches_add_up_to_what_was_asked_for(trained: Trained) -> None:
     assert found[0].real.ambiguous == float(white.max() < 0.9)
 
 
-# -- The judge: learns digits, is kept, and is trained again where what was kept is no judge
-
-
 def bars(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Ten easy classes: a bar at one of ten heights, with noise."""
     labels = torch.arange(count) % 10
@@ -77,9 +74,9 @@ def easy() -> ImageData:
 
 
 def test_learns_and_leaves_the_global_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "BATCH", 20)
-    monkeypatch.setattr(room, "SHIFT", 0)
-    monkeypatch.setattr(room, "UPDATES_OF_SMALL_SETS", 60)
+    monkeypatch.setattr(judge_module, "BATCH", 20)
+    monkeypatch.setattr(judge_module, "SHIFT", 0)
+    monkeypatch.setattr(judge_module, "UPDATES_OF_SMALL_SETS", 60)
     before = torch.get_rng_state()
     data = easy()
     judge = train_judge(data, epochs=1)
@@ -92,8 +89,8 @@ def test_learns_and_leaves_the_global_state(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_is_trained_once_and_then_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "UPDATES_OF_SMALL_SETS", 1)
-    monkeypatch.setattr(room, "EPOCHS", 1)
+    monkeypatch.setattr(judge_module, "UPDATES_OF_SMALL_SETS", 1)
+    monkeypatch.setattr(judge_module, "EPOCHS", 1)
     said: list[str] = []
     first = find_judge("glyphs:30", notice=said.append)
     assert judge_file("glyphs:30").is_file()

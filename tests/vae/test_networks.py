@@ -158,9 +158,6 @@ def test_the_decoder_takes_zeros_where_maps_are_missing() -> None:
     assert not torch.allclose(decoder(z), decoder(z, maps))
 
 
-# -- A learned prior: a bijection with the determinant it says, and a density that sums to one
-
-
 def make_flow(dims: int, *, layers: int = 4) -> Flow:
     """A flow far from the identity, in double precision."""
     torch.manual_seed(0)
@@ -230,9 +227,6 @@ def test_it_computes_in_full_precision_under_autocast() -> None:
     assert torch.allclose(back, v.bfloat16().float(), atol=1e-4)
 
 
-# -- The fully connected networks of Question 9
-
-
 def test_the_decoder_mirrors_the_encoder() -> None:
     encoder = MlpEncoder(hidden=(7, 5))
     decoder = MlpDecoder(latent_dim=3, hidden=(7, 5))
@@ -240,8 +234,6 @@ def test_the_decoder_mirrors_the_encoder() -> None:
     assert encoder.features == 5
     assert weights == [(5, 3), (7, 5), (784, 7)]
 
-
-# -- The VAE as a whole: shapes, gradients, precision, traps
 
 SMALL = {
     "mlp": {"arch": "mlp", "latent_dim": 3, "hidden": (7, 5)},

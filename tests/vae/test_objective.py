@@ -97,9 +97,6 @@ def test_draws_average_to_the_means(likelihood: str) -> None:
     assert torch.equal(means, torch.sigmoid(logits[0])) == (likelihood == "bernoulli")
 
 
-# -- The cross-entropy of pixels against its definition
-
-
 def logits_and_pixels(*, scale: float = 3.0) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(5, 7, generator=generator, dtype=torch.float64) * scale
@@ -135,8 +132,6 @@ def test_refuses_shapes_that_would_be_broadcast() -> None:
     with pytest.raises(ValueError, match="differ"):
         bernoulli_nll_sum(torch.zeros(3, 1, 4), torch.zeros(3, 4))
 
-
-# -- The objective against torch.distributions, theorems about bounds, and its own reductions
 
 ONE = torch.tensor(1.0)
 

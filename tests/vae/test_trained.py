@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,15 +13,22 @@ import torch
 from dlcli.engine.checkpoint import result_name, save_checkpoint, snapshot_epochs, snapshot_name
 from dlcli.engine.config import resolve, to_dict
 from dlcli.engine.runs import RunFolder
-from dlcli.errors import CheckpointError, ConfigError, UsageFault
+from dlcli.errors import CheckpointError, ConfigError, DataError, UsageFault
+from dlcli.vae import trained as trained_module
 from dlcli.vae.config import VaeTrainConfig
+from dlcli.vae.images import load_test_images
 from dlcli.vae.networks import build_model
 from dlcli.vae.objective import VaeNetwork
 from dlcli.vae.trained import (
+    TestImages,
+    Trained,
+    choose_images,
     describe,
     find_trained,
     load_trained,
+    with_true_data,
 )
+from tests.vae.conftest import with_pixels
 
 
 def config(**given: Any) -> VaeTrainConfig:
@@ -127,3 +136,46 @@ def test_the_run_that_was_taken_is_told(run: RunFolder) -> None:
     assert told == [f"Using {run.path}, checkpoint last."]
     with pytest.raises(UsageFault):
         find_trained("nowhere", notice=told.append)
+
+
+def pixels(trained: Trained, *, count: int | None = None, seed: int = 0) -> TestImages:
+    return choose_images(trained, count=count, seed=seed, notice=print)
+
+
+def with_data(trained: Trained, name: str) -> Trained:
+    data = dataclasses.replace(trained.config.data, name=name)
+    return dataclasses.replace(trained, config=dataclasses.replace(trained.config, data=data))
+
+
+def test_fewer_images_are_the_first_of_more(trained: Trained) -> None:
+    every, some = pixels(trained), pixels(trained, count=6)
+    assert sorted(every.numbers.tolist()) == list(range(20))
+    assert torch.equal(some.numbers, every.numbers[:6])
+    assert torch.equal(some.seen, every.seen[:6])
+    assert len(pixels(with_data(trained, "glyphs:50")).numbers) == 10
+    with pytest.raises(UsageFault, match="20 test images, not 21"):
+        pixels(trained, count=21)
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "continuous-bernoulli"])
+def test_pixels_are_those_of_the_training(trained: Trained, likelihood: str) -> None:
+    black = pixels(trained)
+    assert set(black.seen.unique().tolist()) == {0, 1}
+    assert torch.equal(black.seen, black.dense)
+    assert not torch.equal(black.seen, pixels(trained, seed=1).seen)
+    grey = pixels(with_pixels(trained, binarize="none", likelihood=likelihood))
+    test = load_test_images(trained.config.data, notice=print).view(20, 784).float() / 255
+    assert torch.equal(grey.seen, test[grey.numbers])
+    assert torch.equal(grey.dense, black.dense if likelihood == "bernoulli" else grey.seen)
+
+
+def test_auto_becomes_the_name_it_was_trained_on_or_is_refused(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auto, found = with_data(trained, "auto"), "glyphs:100"
+    monkeypatch.setattr(trained_module, "load_images", lambda *_, **__: SimpleNamespace(name=found))
+    assert with_true_data(auto, notice=print).config.data.name == "glyphs:100"
+    assert with_true_data(trained, notice=print) is trained
+    found = "mnist"
+    with pytest.raises(DataError, match="trained on glyphs:100"):
+        with_true_data(auto, notice=print)

@@ -361,6 +361,7 @@ def test_frozen_statistics_come_from_the_weights_started_from(tmp_path: Path) ->
 def test_shared_batch_statistics_need_cuda(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="sync-batch-norm"):
         follow(config(compute={"sync_batch_norm": True}), RunLocation(out=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_collapse_is_warned_of_once(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dlcli.nmt.fast.compiling import Library, load_library
-from dlcli.nmt.fast.kernels import CompiledElementwise, Source, fold_biases, native
+from dlcli.nmt.fast.kernels import AttentionMemory, CompiledElementwise, fold_biases, native
 from dlcli.nmt.search import NEVER, Beam, Hypothesis, beam_search, best_tokens
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class Steps:
         self._weights, self._memory = weights, memory
         self._source = None
         if weights.attention is not None:
-            self._source = Source(
+            self._source = AttentionMemory(
                 keys=weights.operations.prepare_keys(memory.keys),
                 values=memory.values.contiguous(),
                 mask=memory.mask.contiguous(),

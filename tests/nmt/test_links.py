@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcli.errors import DataError
-from dlcli.nmt.alignment import (
+from dlcli.nmt.links import (
     GoldLinks,
     Link,
     Links,
@@ -69,9 +69,6 @@ def test_links_out_of_range_are_refused() -> None:
             check_links(links(bad), source=3, target=5, index=1)
 
 
-# -- The alignment error rate against its definition
-
-
 def test_aer_of_an_example_worked_by_hand() -> None:
     # A has 4 links: 2 sure, 1 more possible, 1 wrong; S has 3.
     sure = links((0, 0), (1, 1), (2, 2))
@@ -102,9 +99,6 @@ def test_the_ends_of_the_scale() -> None:
         score_alignments([links()], [])
     with pytest.raises(ValueError, match="possible"):
         GoldLinks(sure=sure, possible=links())
-
-
-# -- Links of one direction: contracted tokens get different words, in order; others their maximum
 
 
 def test_each_target_word_links_where_it_looks_most() -> None:
@@ -165,8 +159,6 @@ def test_where_there_is_little_to_link_to() -> None:
     found = token_links(only, source=ENGLISH[:2], target=FRENCH[2:4])
     assert found == {(0, 0), (0, 1)}, "a word without mass is not a second choice"
 
-
-# -- Two directions joined: examples by hand, and the published loops, run word for word
 
 FORWARD = frozenset({(0, 0), (1, 1), (1, 2), (3, 4)})
 BACKWARD = frozenset({(0, 0), (1, 1), (2, 2), (4, 3)})
