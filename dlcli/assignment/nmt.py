@@ -17,20 +17,20 @@ from dlcli.data.catalogue import named
 from dlcli.data.grammar import load_grammar
 from dlcli.display.plots import colour, house_style, label, new_figure, save_figure
 from dlcli.engine.session import RunLocation
-from dlcli.nmt.aligner import KINDS, NmtAlignment, align, pairs_of_corpus
+from dlcli.nmt.aligner import KINDS, NmtAlignment, align
 from dlcli.nmt.attention import AttentionMap
 from dlcli.nmt.config import NmtAlignConfig, NmtEvalConfig, SearchConfig
 from dlcli.nmt.display import forcing_figure, length_figure, save_attention
 from dlcli.nmt.evaluation import (
     NmtEvaluation,
-    Parallel,
     compare_evaluations,
     evaluate,
-    load_parallel,
+    run_split,
 )
 from dlcli.nmt.forcing import ForcingRow, compare_forcing, forcing_cells
 from dlcli.nmt.links import Links, parse_pharaoh
 from dlcli.nmt.networks import AttentionGru
+from dlcli.nmt.pairs import Parallel, of_corpus
 from dlcli.nmt.trained import Trained, load_trained
 from dlcli.nmt.translator import Translator
 
@@ -101,16 +101,16 @@ def _alignment(trained: Trained, lab: Lab, text: Text) -> list[Number]:
     """Score links between the words of the grammar's test sentences against the known ones."""
     if trained.config.data.direction != "en-fr":
         return []
-    name, pairs = pairs_of_corpus(
+    test = of_corpus(
         "grammar", count=lab.sizes.sentences, direction="en-fr", offline=True, notice=lab.notice
     )
-    known = list(map(parse_pharaoh, pairs.links or ()))
+    known = list(map(parse_pharaoh, test.pairs.links or ()))
     found = []
     for kind in KINDS:
         config = NmtAlignConfig(
             links_from=kind, text="running", device=lab.device, threads=lab.threads
         )
-        aligned = align(trained, pairs, config, data=name)
+        aligned = align(trained, test.pairs, config, data="grammar-test")
         found.append(_error_rate(aligned, known, reference=text.published("aer")))
     return found
 
@@ -234,7 +234,7 @@ def sentences_of(trained: Trained, config: NmtEvalConfig, *, lab: Lab) -> Parall
     """Load the model's own test set, cut to the report's size; the grammar's where it cannot be."""
     own = named(trained.config.data.name).name
     if own != "grammar" and lab.has(own):
-        found = load_parallel(trained, config, notice=lab.notice)
+        found = run_split(trained, config, notice=lab.notice)
     else:
         found = _of_the_grammar(trained)
     count = lab.sizes.sentences or len(found.pairs)

@@ -207,7 +207,7 @@ def _by_length(axes: Axes, rows: Sequence[ForcingRow]) -> None:
     axes.legend(loc="best")
 
 
-def translation_words(
+def evaluation_words(
     found: NmtEvaluation, *, against: NmtComparison | None = None
 ) -> list[RenderableType]:
     """Show an evaluation: scores, intervals and speed, then BLEU by length."""
@@ -270,7 +270,7 @@ def _interval(bounds: tuple[float, float]) -> str:
     return f"[{bounds[0]:.2f}, {bounds[1]:.2f}]"
 
 
-def translation_object(
+def evaluation_object(
     found: NmtEvaluation, *, against: NmtComparison | None, files: Sequence[Path]
 ) -> dict[str, object]:
     """Return the fields of `--json`; translations go to a file, not here."""
@@ -345,7 +345,7 @@ def attention_words(found: AttentionMap) -> list[RenderableType]:
     ]
 
 
-def attention_fields(found: AttentionMap, *, files: Sequence[Path]) -> dict[str, object]:
+def attention_object(found: AttentionMap, *, files: Sequence[Path]) -> dict[str, object]:
     """Return the fields of `--json`."""
     back, steps = found.steps_back
     return {
@@ -389,7 +389,7 @@ def save_attention(found: AttentionMap, path: Path) -> Path:
     check_format(path)
     ending = path.suffix.lower()
     if ending == ".json":
-        text = to_json(attention_fields(found, files=[path]))
+        text = to_json(attention_object(found, files=[path]))
         return write_file(path, text.encode() + b"\n")
     if ending == ".npz":
         return save_npz(

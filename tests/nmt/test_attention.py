@@ -14,15 +14,10 @@ from dlcli.nmt.config import SearchConfig
 from dlcli.nmt.tokenizer import BOS, EOS, UNK, Piece, Words
 from dlcli.nmt.trained import Trained
 from dlcli.nmt.translator import Translator
-from tests.nmt.toy import pairs, tiny_model, tiny_trained
+from tests.nmt.toy import pairs, tiny_model
 
 SHORT = SearchConfig(beam_size=2, max_length=12)
 SOURCE, TARGET = "The cat sees the dog here.", "Le chat voit le chien ici."
-
-
-@pytest.fixture(scope="module")
-def translator(tmp_path_factory: pytest.TempPathFactory) -> Translator:
-    return Translator(tiny_trained(tmp_path_factory.mktemp("runs") / "tiny"))
 
 
 @pytest.fixture
@@ -223,14 +218,6 @@ def test_source_pieces_are_summed_and_target_pieces_averaged() -> None:
         rows, source=piece_axis("", source, ended=True), target=piece_axis("", target, ended=True)
     )
     assert torch.equal(kept, rows.double())
-
-
-def test_rows_still_sum_to_one() -> None:
-    rows = torch.rand(len(CUT) + 1, len(CUT) + 1).softmax(dim=1)
-    axis = word_axis(TEXT, CUT, ended=True)
-    merged = merge(rows, source=axis, target=axis)
-    assert merged.shape == (7, 7)
-    assert torch.allclose(merged.sum(dim=1), torch.ones(7, dtype=torch.float64))
 
 
 def test_pieces_of_spaces_and_bytes_belong_to_a_word() -> None:

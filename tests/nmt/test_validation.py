@@ -22,43 +22,29 @@ def test_a_result_reads_back(valid: ValidResult | None) -> None:
     assert read_result(dataclasses.asdict(result)) == result
 
 
-@pytest.mark.parametrize("change", [{"valid": {}}, {"more": 1}])
+@pytest.mark.parametrize("change", [{"valid": {"bleu": 1}}, {"more": 1}])
 def test_other_fields_do_not_read(change: dict[str, object]) -> None:
     with pytest.raises(TypeError):
-        read_result({**dataclasses.asdict(RESULT), "valid": {"bleu": 1}, **change} | {"more": 1})
+        read_result({**dataclasses.asdict(RESULT), **change})
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"data": {"direction": "fr-en"}},
-        {"data": {"tokenizer": "word"}},
-        {"data": {"lowercase": True}},
-        {"model": {"embedding": 11}},
-        {"model": {"encoder_hidden": 11}},
-        {"model": {"encoder_layers": 2}},
-        {"model": {"hidden": 11}},
-        {"model": {"attention": "none"}},
-        {"model": {"attention_query": "previous"}},
-        {"model": {"attention_size": 11}},
-        {"model": {"readout": "tanh"}},
-        {"model": {"tie_embeddings": False}},
-        {"model": {"dropout_context": 0.7}},
-        {"objective": {"label_smoothing": 0.2}},
-        {"objective": {"teacher_forcing": 0.5}},
-        {"objective": {"teacher_forcing_end": 0.5}},
-        {"optim": {"lr": 0.02}},
-        {"optim": {"schedule": "linear"}},
-        {"optim": {"accumulate": 2}},
-        {"loop": {"batch_size": 13}},
-        {"loop": {"batch_unit": "tokens"}},
-        {"loop": {"average": 2}},
-        {"compute": {"seed": 1}},
-    ],
-    ids=str,
-)
-def test_what_changes_the_number_is_in_the_signature(settings: dict[str, object]) -> None:
-    assert describe(make_config(**settings)) != describe(make_config())
+CHANGES: dict[str, dict[str, object]] = {
+    "data": {"direction": "fr-en", "tokenizer": "word", "lowercase": True},
+    "model": {"embedding": 11, "encoder_hidden": 11, "encoder_layers": 2, "hidden": 11}
+    | {"attention": "none", "attention_query": "previous", "attention_size": 11}
+    | {"readout": "tanh", "tie_embeddings": False, "dropout_context": 0.7},
+    "objective": {"label_smoothing": 0.2, "teacher_forcing": 0.5, "teacher_forcing_end": 0.5},
+    "optim": {"lr": 0.02, "schedule": "linear", "accumulate": 2},
+    "loop": {"batch_size": 13, "batch_unit": "tokens", "average": 2},
+    "compute": {"seed": 1},
+}
+
+
+def test_what_changes_the_number_is_in_the_signature() -> None:
+    plain = describe(make_config())
+    for section, changes in CHANGES.items():
+        for name, value in changes.items():
+            assert describe(make_config(**{section: {name: value}})) != plain, name
 
 
 def test_a_signature_begins_with_what_was_measured() -> None:

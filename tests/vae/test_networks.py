@@ -22,45 +22,11 @@ from dlcli.vae.networks import (
     ConvEncoder,
     ConvStage,
     Flow,
-    FoldedTranspose,
-    FromOnePixel,
     MlpDecoder,
     MlpEncoder,
     build_model,
 )
 from dlcli.vae.objective import bernoulli_nll_sum
-
-
-def assert_equal_to_torch(layer: nn.ConvTranspose2d, x: Tensor) -> None:
-    """Compare outputs and all gradients with `nn.ConvTranspose2d` on the same parameters."""
-    x = x.requires_grad_()
-    inputs = [x, *layer.parameters()]
-    ours = layer(x)
-    theirs = nn.ConvTranspose2d.forward(layer, x)
-    weights = torch.randn(ours.shape, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
-    for a, b in zip(
-        torch.autograd.grad((ours * weights).sum(), inputs),
-        torch.autograd.grad((theirs * weights).sum(), inputs),
-        strict=True,
-    ):
-        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("bias", [True, False])
-def test_from_one_pixel_is_a_transposed_convolution(bias: bool) -> None:
-    torch.manual_seed(0)
-    assert_equal_to_torch(FromOnePixel(5, 3, 4, bias=bias), torch.randn(7, 5, 1, 1))
-
-
-@pytest.mark.parametrize(("inputs", "outputs"), [(5, 1), (3, 2)])
-@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
-def test_folded_transpose_is_a_transposed_convolution(
-    inputs: int, outputs: int, memory: torch.memory_format
-) -> None:
-    torch.manual_seed(0)
-    maps = torch.randn(3, inputs, 5, 7).contiguous(memory_format=memory)
-    assert_equal_to_torch(FoldedTranspose(inputs, outputs), maps)
 
 
 @pytest.mark.parametrize("train", [True, False])
