@@ -16,13 +16,14 @@ from dlcli.assignment.question import Command, Number, Part, Text, question
 from dlcli.data.grammar import load_grammar
 from dlcli.display.plots import colour, house_style, label, new_figure, save_figure
 from dlcli.engine.session import RunLocation
-from dlcli.nmt.aligner import KINDS, align, pairs_of_corpus
+from dlcli.nmt.aligner import KINDS, align
 from dlcli.nmt.config import NmtAlignConfig, NmtEvalConfig, SearchConfig
 from dlcli.nmt.display import forcing_figure, length_figure, save_attention
-from dlcli.nmt.evaluation import NmtEvaluation, Parallel, compare_evaluations, evaluate
+from dlcli.nmt.evaluation import NmtEvaluation, compare_evaluations, evaluate
 from dlcli.nmt.forcing import ForcingRow, compare_forcing, forcing_cells
 from dlcli.nmt.links import Links, parse_pharaoh
 from dlcli.nmt.networks import AttentionGru
+from dlcli.nmt.pairs import Parallel
 from dlcli.nmt.trained import Trained, load_trained
 from dlcli.nmt.translator import Translator
 
@@ -86,15 +87,13 @@ def _translator(trained: Trained, search: SearchConfig) -> Translator:
 
 def _alignment(trained: Trained, lab: Lab, text: Text) -> Iterator[Number]:
     """Score links between the words of the grammar's test sentences against the known ones."""
-    name, pairs = pairs_of_corpus(
-        "grammar", count=lab.sizes.sentences, direction="en-fr", offline=True, notice=lab.notice
-    )
+    pairs = _test_sentences(lab).pairs
     known = list(map(parse_pharaoh, pairs.links or ()))
     for kind in KINDS:
         config = NmtAlignConfig(
             links_from=kind, text="running", device=lab.device, threads=lab.threads
         )
-        found = align(trained, pairs, config, data=name)
+        found = align(trained, pairs, config, data="grammar-test")
         assert found.score is not None, "the links of the grammar are known"
         low, high = interval_of_aer(list(map(parse_pharaoh, found.links)), known)
         yield Number(
@@ -107,6 +106,12 @@ def _alignment(trained: Trained, lab: Lab, text: Text) -> Iterator[Number]:
             digits=2,
             reference=text.published("aer"),
         )
+
+
+def _test_sentences(lab: Lab) -> Parallel:
+    pairs = load_grammar(train=1, valid=1).tests["test"]  # the test set alone is wanted
+    pairs = pairs.first(lab.sizes.sentences or len(pairs))
+    return Parallel(data="grammar", split="test", pairs=pairs)
 
 
 def interval_of_aer(
@@ -136,9 +141,7 @@ def memory(lab: Lab, text: Text) -> Iterator[Part]:
         other, what = uniform_attention(trained), "with attention made uniform"
     search = SearchConfig(beam_size=beam, device=lab.device, threads=lab.threads)
     config = NmtEvalConfig(offline=True, search=search)
-    pairs = load_grammar(train=1, valid=1).tests["test"]  # the test set alone is wanted
-    pairs = pairs.first(lab.sizes.sentences or len(pairs))
-    sentences = Parallel(data="grammar", split="test", pairs=pairs)
+    sentences = _test_sentences(lab)
     with_it, without = (
         evaluate(_translator(one, search), sentences, config) for one in (trained, other)
     )

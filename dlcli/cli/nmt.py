@@ -56,7 +56,8 @@ from dlcli.nmt.config import (
 
 if TYPE_CHECKING:
     from dlcli.nmt.attention import AttentionMap
-    from dlcli.nmt.evaluation import NmtComparison, NmtEvaluation, Parallel
+    from dlcli.nmt.evaluation import NmtComparison, NmtEvaluation
+    from dlcli.nmt.pairs import Parallel
     from dlcli.nmt.trained import NmtResult
     from dlcli.nmt.translator import Translated, Translator
 
@@ -436,20 +437,21 @@ def evaluate(
 ) -> None:
     """Score a translator: BLEU, chrF, intervals, BLEU by sentence length, sentences/s."""
     from dlcli.nmt.display import evaluation_figure, evaluation_object, evaluation_words
-    from dlcli.nmt.evaluation import check_same_direction, load_parallel, parallel_files
+    from dlcli.nmt.evaluation import check_same_direction, run_split
     from dlcli.nmt.evaluation import evaluate as evaluate_one
+    from dlcli.nmt.pairs import to_evaluate
     from dlcli.nmt.translator import Translator
 
     run = one_run(name, run)
     check_bins_and_plot(config.bins, plot)
-    sentences = parallel_files(source, reference)
+    sentences = to_evaluate(source, reference)
     notice, search = consoles.notice, config.search
     translators = [Translator.load(run, checkpoint=checkpoint, config=search, notice=notice)]
     if against is not None:
         translators.append(Translator.load(against, config=search, notice=notice))
         check_same_direction(*translators)
     if sentences is None:
-        sentences = load_parallel(translators[0].trained, config, notice=notice)
+        sentences = run_split(translators[0].trained, config, notice=notice)
     found = []
     for translator in translators:
         with FractionProgress(consoles, label="nmt eval") as progress:
@@ -547,6 +549,7 @@ def align(
     """Align the words of translations: Pharaoh links, or their error rate."""
     from dlcli.nmt import aligner
     from dlcli.nmt.display import alignment_object, alignment_words
+    from dlcli.nmt.pairs import of_corpus, to_align
     from dlcli.nmt.trained import find_trained
 
     check_align(config, symmetrized=symmetrize is not None)
@@ -556,15 +559,16 @@ def align(
             hint="Leave out --source, --target, --pairs and --gold, or leave out --data.",
         )
     notice = consoles.notice
-    given = None
+    given, name = None, ""
     if data is None:
-        given = aligner.pairs_of_files(source=source, target=target, pairs=pairs, gold=gold)
+        given = to_align(source=source, target=target, pairs=pairs, gold=gold)
+        name = given.data
     trained = find_trained(run, checkpoint=checkpoint, notice=notice)
     backward = None if symmetrize is None else find_trained(symmetrize, notice=notice)
     aligner.check_directions(trained, backward)
     if given is None:
         config = dataclasses.replace(config, text="running", gold_index=0)
-        given = aligner.pairs_of_corpus(
+        given = of_corpus(
             data or "",
             split=split,
             count=n,
@@ -572,10 +576,10 @@ def align(
             offline=offline,
             notice=notice,
         )
-    name, lines = given
+        name = f"{given.data}-{split}"
     with FractionProgress(consoles, label="nmt align") as progress:
         found = aligner.align(
-            trained, lines, config, data=name, backward=backward, progress=progress
+            trained, given.pairs, config, data=name, backward=backward, progress=progress
         )
     files = []
     if out is not None:
