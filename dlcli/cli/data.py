@@ -163,9 +163,11 @@ def _show_pairs(
 ) -> None:
     from dlcli.data.corpora import load_corpus
 
-    corpus = load_corpus(name, direction=direction, offline=offline, notice=consoles.notice)
-    whole = corpus.split(split)
-    shown = whole.first(n)
+    few = n if split == "train" else 0  # of a corpus that is made, no more than is shown
+    corpus = load_corpus(
+        name, direction=direction, offline=offline, notice=consoles.notice, train_pairs=few
+    )
+    shown = corpus.split(split).first(n)
     rows = [{"source": s, "target": t} for s, t in zip(shown.source, shown.target, strict=True)]
     for row, links in zip(rows, shown.links or (), strict=False):
         row["links"] = links
@@ -175,13 +177,13 @@ def _show_pairs(
         "languages": corpus.languages,
         "count": len(shown),
         "pairs": rows,
-        "sizes": {"train": len(corpus.train), "valid": len(corpus.valid)}
-        | {name: len(pairs) for name, pairs in corpus.tests.items()},
+        "sizes": corpus.sizes,
         "dropped": corpus.dropped,
     }
     lines = ["\t".join(map(str, row.values())) for row in rows]
     consoles.result(result, *lines)
-    consoles.notice(f"{corpus.name} {split}: {len(shown):,} of {len(whole):,} pairs.")
+    whole = corpus.sizes.get(split, len(corpus.split(split)))
+    consoles.notice(f"{corpus.name} {split}: {len(shown):,} of {whole:,} pairs.")
 
 
 def _listed(row: Listing) -> dict[str, Any]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 CheckFlag = Annotated[
     bool,
-    typer.Option("--check", help="Exit with 3 unless Theorem 1 and all equations asked for hold."),
+    typer.Option("--check", help="Exit with 3 unless Theorem 1 and every equation checked hold."),
 ]
 PlotFlag = Annotated[
     Path | None,

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from dlcli.data.sentences import Pairs
 from dlcli.engine.config import resolve
@@ -102,29 +100,6 @@ def test_nothing_to_align() -> None:
     empty = ForcedAttention(rows=torch.ones(1, 1), source=(), target=())
     assert token_attention(empty, source=[], target=[]).shape == (0, 0)
     assert token_attention(empty, source=[(0, 1)], target=[(0, 1)]).tolist() == [[0.0]]
-
-
-@given(data=st.data())
-def test_rows_sum_to_what_is_not_on_the_end(data: st.DataObject) -> None:
-    """Whatever the cuts: tokens that cover the text get all that `</s>` does not."""
-
-    def cut(length: int) -> tuple[int, ...]:
-        inner = data.draw(st.sets(st.integers(1, length - 1), max_size=4))
-        return (*sorted(inner), length)
-
-    S, T = 7, 6
-    source, target = pieces(*cut(S)), pieces(*cut(T))
-    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 99)))
-    rows = torch.rand(len(target) + 1, len(source) + 1, generator=generator).softmax(dim=1)
-    spans = [[(p.start, p.end) for p in pieces(*cut(length))] for length in (S, T)]
-    found = ForcedAttention(rows=rows, source=source, target=target)
-    for shift in (False, True):
-        matrix = token_attention(found, source=spans[0], target=spans[1], shift=shift)
-        assert matrix.shape == (len(spans[1]), len(spans[0]))
-        left = 1 - rows[shift : shift + len(target), -1]
-        for row, (start, end) in zip(matrix, spans[1], strict=True):
-            mine = [t for t, p in enumerate(target) if p.start < end and p.end > start]
-            assert float(row.sum()) == pytest.approx(float(left[mine].mean()), abs=1e-5)
 
 
 LINES = Pairs.of(
