@@ -56,7 +56,8 @@ from dlcli.nmt.config import (
 
 if TYPE_CHECKING:
     from dlcli.nmt.attention import AttentionMap
-    from dlcli.nmt.evaluation import NmtComparison, NmtEvaluation, Parallel
+    from dlcli.nmt.evaluation import NmtComparison, NmtEvaluation
+    from dlcli.nmt.pairs import Parallel
     from dlcli.nmt.trained import NmtResult
     from dlcli.nmt.translator import Translated, Translator
 
@@ -75,7 +76,12 @@ def train(
     init_from: InitFlag = None,
     seeds: SeedsFlag = 1,
 ) -> None:
-    """Train a translator with attention and write a run folder."""
+    """Train a translator with attention and write a run folder.
+
+    Examples:
+        dl nmt train --data grammar
+        dl nmt train --data pairs.tsv --epochs 10 --out runs/mine
+    """
     results = run_trainings(
         consoles,
         seeds_of(config, seeds),
@@ -150,7 +156,11 @@ def compare_forcing(
     force: ForceFlag = False,
     plot: PlotFlag = None,
 ) -> None:
-    """Train with and without the teacher, and compare losses, BLEU, and BLEU by length."""
+    """Train with and without the teacher, and compare losses, BLEU, and BLEU by length.
+
+    Examples:
+        dl nmt compare-forcing --data grammar --ratios 1 0
+    """
     check_bins_and_plot(bins, plot)
     with training_listeners(consoles) as listeners:
         from dlcli.nmt import forcing
@@ -222,7 +232,12 @@ def translate(
     checkpoint: CheckpointFlag = None,
     n_best: NBestFlag = 1,
 ) -> None:
-    """Translate a sentence, a file, or what comes through a pipe; blank lines keep their place."""
+    """Translate a sentence, a file, or what comes through a pipe; blank lines keep their place.
+
+    Examples:
+        dl nmt translate "Good morning."
+        cat letter.txt | dl nmt translate --beam 5 --json
+    """
     from dlcli.nmt.translator import Translator
 
     check_search(config, n_best=n_best)
@@ -330,7 +345,12 @@ def attend(
     subwords: SubwordsFlag = False,
     out: AttentionFileFlag = None,
 ) -> None:
-    """Show where the model looks while it writes: the attention matrix, words on both axes."""
+    """Show where the model looks while it writes: the attention matrix, words on both axes.
+
+    Examples:
+        dl nmt attend "The vote is over."
+        dl nmt attend "The vote is over." --target "Le vote est clos."
+    """
     from dlcli.nmt.display import attention_object, attention_words, check_format, save_attention
     from dlcli.nmt.translator import Translator
 
@@ -434,22 +454,28 @@ def evaluate(
     plot: LengthPlotFlag = None,
     out: TranslationsFlag = None,
 ) -> None:
-    """Score a translator: BLEU, chrF, intervals, BLEU by sentence length, sentences/s."""
+    """Score a translator: BLEU, chrF, intervals, BLEU by sentence length, sentences/s.
+
+    Examples:
+        dl nmt eval --data grammar
+        dl nmt eval runs/mine --beam 5
+    """
     from dlcli.nmt.display import evaluation_figure, evaluation_object, evaluation_words
-    from dlcli.nmt.evaluation import check_same_direction, load_parallel, parallel_files
+    from dlcli.nmt.evaluation import check_same_direction, run_split
     from dlcli.nmt.evaluation import evaluate as evaluate_one
+    from dlcli.nmt.pairs import to_evaluate
     from dlcli.nmt.translator import Translator
 
     run = one_run(name, run)
     check_bins_and_plot(config.bins, plot)
-    sentences = parallel_files(source, reference)
+    sentences = to_evaluate(source, reference)
     notice, search = consoles.notice, config.search
     translators = [Translator.load(run, checkpoint=checkpoint, config=search, notice=notice)]
     if against is not None:
         translators.append(Translator.load(against, config=search, notice=notice))
         check_same_direction(*translators)
     if sentences is None:
-        sentences = load_parallel(translators[0].trained, config, notice=notice)
+        sentences = run_split(translators[0].trained, config, notice=notice)
     found = []
     for translator in translators:
         with FractionProgress(consoles, label="nmt eval") as progress:
@@ -544,9 +570,15 @@ def align(
     checkpoint: CheckpointFlag = None,
     out: OutFlag = None,
 ) -> None:
-    """Align the words of translations: Pharaoh links, or their error rate."""
+    """Align the words of translations: Pharaoh links, or their error rate.
+
+    Examples:
+        dl nmt align --data grammar --n 50
+        dl nmt align --pairs pairs.txt --gold gold.txt --gold-index 1
+    """
     from dlcli.nmt import aligner
     from dlcli.nmt.display import alignment_object, alignment_words
+    from dlcli.nmt.pairs import of_corpus, to_align
     from dlcli.nmt.trained import find_trained
 
     check_align(config, symmetrized=symmetrize is not None)
@@ -556,15 +588,16 @@ def align(
             hint="Leave out --source, --target, --pairs and --gold, or leave out --data.",
         )
     notice = consoles.notice
-    given = None
+    given, name = None, ""
     if data is None:
-        given = aligner.pairs_of_files(source=source, target=target, pairs=pairs, gold=gold)
+        given = to_align(source=source, target=target, pairs=pairs, gold=gold)
+        name = given.data
     trained = find_trained(run, checkpoint=checkpoint, notice=notice)
     backward = None if symmetrize is None else find_trained(symmetrize, notice=notice)
     aligner.check_directions(trained, backward)
     if given is None:
         config = dataclasses.replace(config, text="running", gold_index=0)
-        given = aligner.pairs_of_corpus(
+        given = of_corpus(
             data or "",
             split=split,
             count=n,
@@ -572,10 +605,10 @@ def align(
             offline=offline,
             notice=notice,
         )
-    name, lines = given
+        name = f"{given.data}-{split}"
     with FractionProgress(consoles, label="nmt align") as progress:
         found = aligner.align(
-            trained, lines, config, data=name, backward=backward, progress=progress
+            trained, given.pairs, config, data=name, backward=backward, progress=progress
         )
     files = []
     if out is not None:

@@ -8,6 +8,7 @@ import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -42,7 +43,7 @@ def load_corpus(
             ("pairs.tsv") or two paths ("a.en,b.fr"); "auto" is tatoeba where it can be had, else
             grammar with a notice.
         direction: "en-fr", or "fr-en" with the sides changed.
-        offline: never ask the network.
+        offline: never use the network.
         notice: called with one sentence where the user should know something.
         seed: which sentences `grammar` makes.
         train_pairs: where the corpus is made and not read, make at most so many training pairs.
@@ -118,7 +119,8 @@ def _here(data_set: DataSet, *, notice: NoticeCallback) -> tuple[DataSet, DataFo
 def _grammar(seed: int, most: int | None) -> Corpus:
     from dlcli.data.grammar import TRAIN_PAIRS, load_grammar
 
-    return load_grammar(seed=seed, train=TRAIN_PAIRS if most is None else min(most, TRAIN_PAIRS))
+    train = TRAIN_PAIRS if most is None else min(most, TRAIN_PAIRS)
+    return replace(load_grammar(seed=seed, train=train), whole=TRAIN_PAIRS)
 
 
 HELD_OUT_ELSEWHERE = "held out by another corpus"
@@ -315,11 +317,11 @@ def read_users_files(name: str, *, notice: NoticeCallback) -> Corpus:
     """
     paths = _paths(PATH_DIGEST.sub("", name))
     digest = _digest(paths)
-    asked = PATH_DIGEST.search(name)
+    earlier = PATH_DIGEST.search(name)
     shown = ",".join(map(str, paths))
-    if asked and asked[1] != digest:
+    if earlier and earlier[1] != digest:
         raise DataError(
-            f"{shown} has changed: its digest was {asked[1]} and is {digest}.",
+            f"{shown} has changed: its digest was {earlier[1]} and is {digest}.",
             hint="Put the old file back, or name it without the digest.",
         )
     tally = Tally()

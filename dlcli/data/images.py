@@ -50,7 +50,7 @@ def load_images(
     Args:
         name: "mnist"; "glyphs", "glyphs:N" (N training digits and N/5 test digits) or
             "glyphs:N:SEED"; "auto" is mnist where it can be had, else glyphs with a notice.
-        offline: never ask the network.
+        offline: never use the network.
         notice: called with one sentence where the user should know something.
 
     Raises:
@@ -75,7 +75,7 @@ def true_name(name: str, *, offline: bool = False, notice: NoticeCallback = to_s
 
     Args:
         name: see `load_images`.
-        offline: never ask the network.
+        offline: never use the network.
         notice: called with one sentence where the second best is taken.
     """
     if name != "auto":

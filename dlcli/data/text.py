@@ -44,7 +44,7 @@ class Fault:
     Attributes:
         reason: why, one of this module's names for it.
         excerpt: its beginning, with what cannot be shown escaped.
-        number: its line number from 1, or 0 while nobody has counted.
+        number: its line number from 1, or 0 before lines are counted.
     """
 
     reason: str

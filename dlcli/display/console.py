@@ -96,7 +96,7 @@ def say(console: Console, message: str, *, style: str = "") -> None:
 def is_live(console: Console) -> bool:
     """Tell whether a bar may be redrawn in place: a real terminal that can move its cursor.
 
-    FORCE_COLOR makes Rich believe in a terminal; a file full of cursor movements helps nobody.
+    FORCE_COLOR makes Rich believe in a terminal; cursor movements in a file are of no use.
     """
     try:
         return bool(console.is_interactive and console.file.isatty())

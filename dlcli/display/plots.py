@@ -125,7 +125,7 @@ def save_figure(figure: Figure, path: Path) -> Path:
 
 
 def picture_suffix(path: Path) -> str:
-    """Return a picture's suffix in small letters; to be asked before hours of work go into it.
+    """Return a picture's suffix in small letters; call it before hours of work go into it.
 
     Raises:
         UsageFault: it is none that a figure can be saved as.
@@ -228,7 +228,7 @@ def lines(
 
     Args:
         path: PNG, SVG or PDF.
-        series: told apart by colour and by marker.
+        series: each with a colour and a marker of its own.
         x_label: what x is, with its unit.
         y_label: what y is, with its unit.
         title: above the frame.

@@ -47,7 +47,7 @@ Clock = Callable[[], float]
 
 
 class Bar(Progress):
-    """One task of `rich.progress` that is drawn when told to.
+    """One task of `rich.progress`, drawn by `draw` alone.
 
     Standard output stays as it is: Rich would send it to standard error.
     """
@@ -145,7 +145,7 @@ class _Measured:
         self._bar.stop()
 
     def _begin(self, done: float, *, label: str | None = None) -> None:
-        """Let the time that is left be told by the pace from here on."""
+        """Estimate the time that is left from the pace from here on."""
         self._bar.reset(self._bar.task.id, description=label)
         self._bar.update(self._bar.task.id, begun_with=done)
 
@@ -167,7 +167,7 @@ class FractionProgress(_Measured):
     Args:
         consoles: where to write; with `quiet`, nothing is.
         label: what is being done.
-        by_note: whether the time that is left is told from the pace since the note last changed,
+        by_note: whether the time that is left follows from the pace since the note last changed,
             where what comes first says nothing of what follows.
         clock: monotonic seconds.
     """
@@ -447,7 +447,7 @@ def finished_line(event: Finished, *, unit: str) -> str:
 def _side(metrics: Mapping[str, object], side: str) -> str:
     """Write `train_*` or `valid_*`: the loss in nats with its parts, then what is no part of it.
 
-    Training measures the loss and its parts and nothing else, so its names tell the parts.
+    Training measures the loss and its parts and nothing else, so its names are those of the parts.
     """
     values = {
         name.removeprefix(f"{side}_"): _scalar(value)

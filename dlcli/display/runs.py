@@ -133,8 +133,8 @@ def _frame(axes: Axes, series: Sequence[Sequence[float]]) -> None:
     ]
     if settled:
         low, high = min(settled), max(settled)
-        room = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
-        axes.set_ylim(low - room, high + room)
+        margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
+        axes.set_ylim(low - margin, high + margin)
     if all(len(values) <= MARKERS_UP_TO for values in series):
         from matplotlib.ticker import MaxNLocator
 

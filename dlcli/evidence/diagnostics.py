@@ -95,7 +95,7 @@ def assess(
         reason += f"; k̂ {k_all:.1f} is of weights that carry nothing, k̂ of the rest {k_mass:.2f}"
     interval = log_interval(spread.relative_error, spread.skewness, degrees=spread.degrees)
     if verdict == "reject":
-        interval = _ceilinged(interval, room=max(ceiling - log_p, 0.0))
+        interval = _up_to_ceiling(interval, gap=max(ceiling - log_p, 0.0))
     return Estimate(
         name=name,
         samples=n,
@@ -120,9 +120,9 @@ def _independent(summary: WeightSummary) -> Spread:
     return Spread(error, skewness, min(float(summary.ess[0]), summary.samples) - 1)
 
 
-def _ceilinged(interval: Interval, *, room: float) -> Interval:
+def _up_to_ceiling(interval: Interval, *, gap: float) -> Interval:
     low = interval.low if math.isfinite(interval.low) else -math.inf
-    return Interval(max(interval.std_error, (room - low) / 3.92), low, max(room, 0.0))
+    return Interval(max(interval.std_error, (gap - low) / 3.92), low, max(gap, 0.0))
 
 
 def _judge(n: int, *, ess: float, share: float, k: float, even: bool) -> tuple[Verdict, str]:

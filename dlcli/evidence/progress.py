@@ -11,7 +11,7 @@ CountCallback = Callable[[int], object]
 
 
 def no_progress(*_anything: object) -> None:
-    """Stand for either callback where nobody listens."""
+    """Stand for either callback where no progress is shown."""
 
 
 def count_progress(total: int, *, stage: str, progress: ProgressCallback) -> CountCallback:

@@ -15,18 +15,15 @@ import itertools
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dlcli.data.corpora import load_corpus
 from dlcli.data.sentences import Pairs, split_words
-from dlcli.data.text import read_sentences
 from dlcli.engine.device import prepare
-from dlcli.engine.events import NoticeCallback, ProgressCallback
+from dlcli.engine.events import ProgressCallback
 from dlcli.engine.settings import ComputeConfig
 from dlcli.errors import DataError, UsageFault
 from dlcli.nmt.attention import overlaps
@@ -44,14 +41,7 @@ from dlcli.nmt.links import (
     token_links,
 )
 from dlcli.nmt.model import TranslationModel
-from dlcli.nmt.text import (
-    Detokenized,
-    Span,
-    detokenize,
-    read_joined,
-    read_two,
-    require_lines,
-)
+from dlcli.nmt.text import Detokenized, Span, detokenize
 from dlcli.nmt.tokenizer import Piece, Tokenizer
 from dlcli.nmt.trained import Trained, describe
 
@@ -79,77 +69,6 @@ class NmtAlignment:
     elapsed_s: float
     sentences_per_s: float
     signature: str
-
-
-def pairs_of_corpus(
-    name: str,
-    *,
-    split: str = "test",
-    count: int = 0,
-    direction: str,
-    offline: bool,
-    notice: NoticeCallback,
-) -> tuple[str, Pairs]:
-    """Load a split of a corpus, with its links if the corpus knows them (`grammar` does).
-
-    Args:
-        name: see `dlcli.data.corpora.load_corpus`.
-        split: train, valid, test, or a test set's own name.
-        count: how many pairs, from the first; 0 takes all.
-        direction: of the model.
-        offline: never ask the network.
-        notice: told one sentence at a time.
-
-    Returns:
-        What a signature calls them, and the pairs.
-
-    Raises:
-        ConfigError: there is no such corpus or split.
-        DataError: it cannot be had.
-        UsageFault: it has no pairs.
-    """
-    corpus = load_corpus(
-        name,
-        direction=direction,
-        offline=offline,
-        notice=notice,
-        train_pairs=(count or None) if split == "train" else 0,
-    )
-    pairs = corpus.split(split)
-    require_lines(len(pairs), name=f"The split {split} of {corpus.name}")
-    return f"{corpus.name}-{split}", pairs.first(count) if count else pairs
-
-
-def pairs_of_files(
-    *, source: Path | None, target: Path | None, pairs: Path | None, gold: Path | None
-) -> tuple[str, Pairs]:
-    """Read lines from whichever files were named.
-
-    Returns:
-        What a signature calls them, and the pairs.
-
-    Raises:
-        UsageFault: too few or too many are named, or there are no lines.
-        DataError: one cannot be read, or two differ in length.
-    """
-    if pairs is not None and source is None and target is None:
-        name, found = pairs.name, read_joined(pairs)
-    elif pairs is None and source is not None and target is not None:
-        name, found = source.name, read_two(source, target)
-    else:
-        raise UsageFault(
-            "`nmt align` needs either --source and --target, or --pairs, or --data.",
-            hint="Write --source a.en --target a.fr, or --pairs a.en-fr, or --data grammar.",
-        )
-    if gold is None:
-        return name, found
-    links = read_sentences(gold)
-    if len(links) != len(found):
-        raise DataError(
-            f"The gold file has {len(links):,} lines for {len(found):,} pairs.",
-            hint="It needs one line a pair, blank where there are no links.",
-        )
-    return name, Pairs(source=found.source, target=found.target, links=links)
 
 
 def align(

@@ -9,14 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from dlcli.data.catalogue import parts_of
-from dlcli.data.corpora import load_corpus
-from dlcli.data.sentences import Pairs
 from dlcli.engine.events import NoticeCallback, ProgressCallback
 from dlcli.errors import ConfigError, UsageFault
 from dlcli.nmt.config import NmtEvalConfig
+from dlcli.nmt.pairs import Parallel, of_corpus
 from dlcli.nmt.scoring import (
     Counts,
     Difference,
@@ -27,22 +25,12 @@ from dlcli.nmt.scoring import (
     length_bins,
     score_corpus,
 )
-from dlcli.nmt.text import moses_available, moses_tokenized, moses_version, read_two, require_lines
+from dlcli.nmt.text import moses_available, moses_tokenized, moses_version
 from dlcli.nmt.trained import Trained, describe
 from dlcli.nmt.translator import Translator
 
 SENTENCES_PER_REPORT = 512
 """Sentences that are translated between two reports of progress."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parallel:
-    """Sentences to translate, each with a reference translation."""
-
-    data: str
-    """The corpus's true name, or that of the file."""
-    split: str
-    pairs: Pairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +101,7 @@ class NmtComparison:
     """Of the other."""
 
 
-def load_parallel(trained: Trained, config: NmtEvalConfig, *, notice: NoticeCallback) -> Parallel:
+def run_split(trained: Trained, config: NmtEvalConfig, *, notice: NoticeCallback) -> Parallel:
     """Load the split that a run is to be evaluated on, in the run's own direction.
 
     A run that was trained on several corpora is evaluated on the first, as its validation was.
@@ -123,40 +111,19 @@ def load_parallel(trained: Trained, config: NmtEvalConfig, *, notice: NoticeCall
         DataError: the corpus cannot be had.
         UsageFault: the split has no sentences.
     """
-    saved = trained.config.data
-    corpus = load_corpus(
-        config.data or parts_of(saved.name)[0],
-        direction=saved.direction,
-        offline=config.offline or saved.offline,
-        notice=notice,
-        train_pairs=0,
-    )
-    name = next(iter(corpus.tests), "test") if config.split == "test" else config.split
-    if name == "train":
+    if config.split == "train":
         raise ConfigError(
             "The training sentences tell nothing about translating new ones.",
             hint="Use --split valid or --split test.",
         )
-    pairs = corpus.split(name)
-    require_lines(len(pairs), name=f"The split {name} of {corpus.name}")
-    return Parallel(data=corpus.name, split=name, pairs=pairs)
-
-
-def parallel_files(source: Path | None, reference: Path | None) -> Parallel | None:
-    """Read `--input` and `--reference`, or return None where neither is given.
-
-    Raises:
-        UsageFault: only one is given, or there are no lines.
-        DataError: a file cannot be read, or they differ in length.
-    """
-    if source is None and reference is None:
-        return None
-    if source is None or reference is None:
-        raise UsageFault(
-            "`nmt eval` needs --input and --reference together.",
-            hint="To translate without a reference use `dl nmt translate --input FILE`.",
-        )
-    return Parallel(data=str(source.absolute()), split="file", pairs=read_two(source, reference))
+    saved = trained.config.data
+    return of_corpus(
+        config.data or parts_of(saved.name)[0],
+        split=config.split,
+        direction=saved.direction,
+        offline=config.offline or saved.offline,
+        notice=notice,
+    )
 
 
 def evaluate(

@@ -16,7 +16,7 @@ from dlcli.engine.session import RunLocation
 from dlcli.engine.trainer import Listener, train_all
 from dlcli.errors import UsageFault
 from dlcli.nmt.config import NmtEvalConfig, NmtTrainConfig, SearchConfig
-from dlcli.nmt.evaluation import NmtEvaluation, evaluate, load_parallel
+from dlcli.nmt.evaluation import NmtEvaluation, evaluate, run_split
 from dlcli.nmt.trained import NmtResult
 from dlcli.nmt.training import train
 from dlcli.nmt.translator import Translator
@@ -123,5 +123,5 @@ def _tested(
         ),
     )
     translator = Translator.load(Path(result.run), config=how.search)
-    sentences = load_parallel(translator.trained, how, notice=notice)
+    sentences = run_split(translator.trained, how, notice=notice)
     return evaluate(translator, sentences, how)

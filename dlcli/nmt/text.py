@@ -1,8 +1,8 @@
 """Text on its way to a translator and back.
 
-In this order: files of sentences; lines as people type them, made like those of a corpus, and cut
-where they are longer than what a model was trained on; Moses's tokens, which older papers score;
-and tokens put together into running text, with what French does where two words meet.
+In this order: lines as people type them, made like those of a corpus, and cut where they are longer
+than what a model was trained on; Moses's tokens, which older papers score; and tokens put together
+into running text, with what French does where two words meet.
 """
 
 from __future__ import annotations
@@ -13,61 +13,6 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata, util
-from pathlib import Path
-
-from dlcli.data.sentences import Pairs
-from dlcli.data.text import read_sentences
-from dlcli.errors import DataError, UsageFault
-
-SEPARATOR = "|||"
-
-
-def read_two(source: Path, target: Path) -> Pairs:
-    """Read two files line by line.
-
-    Raises:
-        DataError: they differ in length, or see `read_sentences`.
-        UsageFault: they have no lines.
-    """
-    first, second = read_sentences(source), read_sentences(target)
-    if len(first) != len(second):
-        raise DataError(
-            f"{source} has {len(first):,} lines and {target} has {len(second):,}.",
-            hint="Line N of one must belong to line N of the other.",
-        )
-    require_lines(len(first), name=str(source))
-    return Pairs(source=first, target=second)
-
-
-def read_joined(path: Path) -> Pairs:
-    """Read lines of the form `source ||| target`.
-
-    Raises:
-        DataError: a line has not two sides, or see `read_sentences`.
-        UsageFault: there are no lines.
-    """
-    found = []
-    for number, line in enumerate(read_sentences(path), start=1):
-        sides = line.split(SEPARATOR)
-        if len(sides) != 2:
-            raise DataError(
-                f"Line {number:,} of {path} has {len(sides) - 1} '{SEPARATOR}', not one.",
-                hint=f"Write each pair as: source {SEPARATOR} target.",
-            )
-        found.append((sides[0].strip(), sides[1].strip()))
-    require_lines(len(found), name=str(path))
-    return Pairs.of(found)
-
-
-def require_lines(count: int, *, name: str) -> None:
-    """Make sure that there is something to work on.
-
-    Raises:
-        UsageFault: there are no lines.
-    """
-    if not count:
-        raise UsageFault(f"{name} has no lines.", hint="Give a file with sentences in it.")
-
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]+")
 

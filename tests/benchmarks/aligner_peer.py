@@ -26,7 +26,8 @@ from dlcli.nmt.links import (
     score_alignments,
     symmetrize,
 )
-from dlcli.nmt.text import CONTRACTED, ELIDING, read_joined
+from dlcli.nmt.pairs import read_joined
+from dlcli.nmt.text import CONTRACTED, ELIDING
 
 WHOLE = {short: word for word, short in ELIDING.items() if word != "la"} | {"c'": "ce"}
 PARTS = {form: list(words) for words, form in CONTRACTED.items()}

@@ -39,7 +39,7 @@ def test_a_killed_run_does_not_say_that_it_is_running(trained: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["mlp", "latest", "runs/mlp"])
-def test_show_tells_all_about_a_run(name: str, trained: Path) -> None:
+def test_show_says_all_about_a_run(name: str, trained: Path) -> None:
     found = dl_json("runs", "show", name)
     assert found["run"] == str(trained)
     assert found["config"]["model"]["hidden"] == [7]
@@ -95,7 +95,7 @@ def test_what_cannot_be_done_is_refused(words: list[str], names: str, trained: P
     assert names in error_of(done)["message"]
 
 
-def test_prune_says_what_would_go_and_removes_it_when_told(
+def test_prune_says_what_would_go_and_removes_it_with_yes(
     trained: Path, trained_conv: Path
 ) -> None:
     RunFolder(trained).update_record(status="failed")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from dlcli.engine.device import (
     choose_device,
     choose_precision,
     cpu_flags,
-    describe_machine,
     prepare,
 )
 from dlcli.engine.settings import ComputeConfig
@@ -146,10 +144,3 @@ def test_autocast_covers_products_and_nothing_outside() -> None:
         with compute.autocast():
             assert (x @ x).dtype == dtype
         assert (x @ x).dtype == torch.float32
-
-
-def test_the_machine_is_described_in_plain_values() -> None:
-    found = describe_machine()
-    assert json.loads(json.dumps(found)) == found
-    assert {"dlcli", "python", "torch", "devices", "threads", "cpu_bf16"} <= set(found)
-    assert "cpu" in str(found["devices"])

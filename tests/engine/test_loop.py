@@ -36,28 +36,6 @@ from tests.engine.toy import (
     session,
 )
 
-
-@pytest.mark.parametrize(
-    ("higher", "value", "best", "improves"),
-    [
-        (False, 1.0, None, True),
-        (False, 1.0, 2.0, True),
-        (False, 2.0, 2.0, False),
-        (True, 2.0, 1.0, True),
-        (True, 1.0, 1.0, False),
-        (True, math.nan, None, False),
-        (False, -math.inf, 1.0, False),
-        (True, math.inf, 1.0, False),
-    ],
-)
-def test_a_criterion_says_what_is_better(
-    higher: bool, value: float, best: float | None, improves: bool
-) -> None:
-    assert Criterion(higher_is_better=higher).improves(value, best=best) is improves
-
-
-# -- The loop: when it evaluates, saves and stops, and what it says of it
-
 BATCHES = 4  # of 6 items, the last of 5
 
 
@@ -99,26 +77,23 @@ def test_train_loss_is_the_mean_since_the_last_evaluation() -> None:
         assert event.metrics["train_half"] == pytest.approx(expected / 2, rel=1e-6)
 
 
-def test_the_best_checkpoint_may_be_chosen_by_what_should_rise() -> None:
-    scores = [float("nan"), 3.0, 2.0, 3.0, 4.0]
+@pytest.mark.parametrize(
+    ("higher", "scores", "best"),
+    [
+        (False, [math.nan, 2.0, math.nan, -math.inf, 2.0, 1.5], [2, 6]),
+        (True, [math.nan, 3.0, 2.0, math.inf, 3.0, 4.0], [2, 6]),
+    ],
+)
+def test_the_best_checkpoint_is_chosen_by_what_should_fall_or_rise_and_is_a_number(
+    higher: bool, scores: list[float], best: list[int]
+) -> None:
     learner = Toy(validation=lambda epoch: scores[epoch - 1])
-    plan = make_plan(loop=LoopConfig(epochs=5))
-    plan = dataclasses.replace(plan, criterion=Criterion(higher_is_better=True))
+    plan = make_plan(loop=LoopConfig(epochs=len(scores)))
+    plan = dataclasses.replace(plan, criterion=Criterion(higher_is_better=higher))
     training = Training(learner, plan=plan)
-    events = list(training.events())
-    best = [e.step // BATCHES for e in events if isinstance(e, CheckpointDue) and e.name == "best"]
-    assert best == [2, 5]
-    assert training.position.best == 4.0
-
-
-def test_a_validation_loss_that_is_no_number_is_never_the_best() -> None:
-    losses = [float("nan"), 2.0, float("nan"), 1.5]
-    learner = Toy(validation=lambda epoch: losses[epoch - 1])
-    training = Training(learner, plan=make_plan(loop=LoopConfig(epochs=4)))
-    events = list(training.events())
-    best = [e.step // BATCHES for e in events if isinstance(e, CheckpointDue) and e.name == "best"]
-    assert best == [2, 4]
-    assert training.position.best == 1.5
+    due = [event for event in training.events() if isinstance(event, CheckpointDue)]
+    assert [event.step // BATCHES for event in due if event.name == "best"] == best
+    assert training.position.best == scores[-1]
 
 
 def test_patience_counts_evaluations_without_a_better_loss() -> None:
@@ -293,8 +268,6 @@ def test_an_epoch_with_fewer_batches_than_promised_is_an_error() -> None:
         _events(Short(), plan=make_plan())
 
 
-# -- Optimisers and learning rates against torch's own and by their ends
-
 Schedule = Literal["constant", "cosine", "linear"]
 
 
@@ -358,9 +331,6 @@ def test_a_warm_up_longer_than_the_run_is_no_trouble(total: int) -> None:
     rates = [learning_rate(config, step=step, total_steps=total) for step in range(12)]
     assert all(math.isfinite(rate) and rate >= 0 for rate in rates)
     assert rates[2] == pytest.approx(0.3)
-
-
-# -- One update: its gradient is that of the mean over everything in it, however it was cut
 
 
 def _batch(rows: Tensor) -> Batch:

@@ -1,28 +1,22 @@
-"""Aligning files and corpora: what is read, how pieces become tokens, and what is linked."""
+"""Aligning given translations: forced decoding, how pieces become tokens, and what is linked."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from dlcli.data.grammar import load_grammar
 from dlcli.data.sentences import Pairs
 from dlcli.engine.config import resolve
-from dlcli.errors import ConfigError, DataError
+from dlcli.errors import DataError
 from dlcli.nmt import aligner
 from dlcli.nmt.aligner import (
     KINDS,
     ForcedAttention,
     align,
     forced_attention,
-    pairs_of_corpus,
-    pairs_of_files,
     prepare_pairs,
     shares,
     token_attention,
@@ -32,36 +26,6 @@ from dlcli.nmt.links import parse_pharaoh, swapped, token_links
 from dlcli.nmt.tokenizer import BOS, EOS, Piece, Subwords
 from dlcli.nmt.trained import Trained
 from tests.nmt.toy import pairs, tiny_model
-
-
-def grammar(**settings: Any) -> tuple[str, Pairs]:
-    return pairs_of_corpus(
-        "grammar", **{"direction": "en-fr", "offline": True, "notice": print, **settings}
-    )
-
-
-def test_a_corpus_brings_its_links_along() -> None:
-    expected = load_grammar(train=2, valid=1, test=3)
-    name, found = grammar(count=3)
-    assert (name, found.links) == ("grammar-test", expected.tests["test"].links)
-    assert list(found.target) == list(expected.tests["test"].target)
-    _, train = grammar(count=2, split="train", direction="fr-en")
-    assert list(train.source) == list(expected.train.target)
-    assert train.links == expected.train.swapped().links
-    with pytest.raises(ConfigError, match="no split 'x'"):
-        grammar(split="x")
-
-
-def test_files_are_read_with_their_links(tmp_path: Path) -> None:
-    texts = {"en": "a b\n", "fr": "c\n", "both": "a b ||| c\n", "gold": "0-0\n"}
-    for name, text in texts.items():
-        (tmp_path / name).write_text(text)
-    en, fr, both, gold = (tmp_path / name for name in texts)
-    name, two = pairs_of_files(source=en, target=fr, pairs=None, gold=gold)
-    assert (name, two) == ("en", Pairs(source=["a b"], target=["c"], links=["0-0"]))
-    name, one = pairs_of_files(source=None, target=None, pairs=both, gold=None)
-    assert (name, [*one.source], [*one.target], one.links) == ("both", ["a b"], ["c"], None)
-
 
 FOUND = pairs(0, 40)
 TEXTS = list(zip(FOUND.source, FOUND.target, strict=True))
@@ -136,29 +100,6 @@ def test_nothing_to_align() -> None:
     empty = ForcedAttention(rows=torch.ones(1, 1), source=(), target=())
     assert token_attention(empty, source=[], target=[]).shape == (0, 0)
     assert token_attention(empty, source=[(0, 1)], target=[(0, 1)]).tolist() == [[0.0]]
-
-
-@given(data=st.data())
-def test_rows_sum_to_what_is_not_on_the_end(data: st.DataObject) -> None:
-    """Whatever the cuts: tokens that cover the text get all that `</s>` does not."""
-
-    def cut(length: int) -> tuple[int, ...]:
-        inner = data.draw(st.sets(st.integers(1, length - 1), max_size=4))
-        return (*sorted(inner), length)
-
-    S, T = 7, 6
-    source, target = pieces(*cut(S)), pieces(*cut(T))
-    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 99)))
-    rows = torch.rand(len(target) + 1, len(source) + 1, generator=generator).softmax(dim=1)
-    spans = [[(p.start, p.end) for p in pieces(*cut(length))] for length in (S, T)]
-    found = ForcedAttention(rows=rows, source=source, target=target)
-    for shift in (False, True):
-        matrix = token_attention(found, source=spans[0], target=spans[1], shift=shift)
-        assert matrix.shape == (len(spans[1]), len(spans[0]))
-        left = 1 - rows[shift : shift + len(target), -1]
-        for row, (start, end) in zip(matrix, spans[1], strict=True):
-            mine = [t for t, p in enumerate(target) if p.start < end and p.end > start]
-            assert float(row.sum()) == pytest.approx(float(left[mine].mean()), abs=1e-5)
 
 
 LINES = Pairs.of(

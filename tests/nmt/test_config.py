@@ -41,19 +41,6 @@ def test_contradictions_are_refused(settings: dict[str, Any], flag: str) -> None
 
 
 @pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"model": {"readout_size": 7, "tie_embeddings": False}},
-        {"model": {"attention": "none"}},
-        {"loop": {"average": 2}},
-    ],
-)
-def test_what_makes_sense_passes(settings: dict[str, Any]) -> None:
-    check(resolve(NmtTrainConfig, [settings]))
-
-
-@pytest.mark.parametrize(
     ("kind", "settings"),
     [
         (NmtTrainConfig, {"model": {"dropout_context": 1.0}}),

@@ -20,11 +20,11 @@ from dlcli.errors import UsageFault
 from dlcli.nmt import evaluation as nmt_evaluation
 from dlcli.nmt.config import NmtEvalConfig
 from dlcli.nmt.evaluation import (
-    Parallel,
     compare_evaluations,
     evaluate,
-    load_parallel,
+    run_split,
 )
+from dlcli.nmt.pairs import Parallel
 from dlcli.nmt.scoring import (
     Metric,
     compare,
@@ -130,7 +130,7 @@ def test_two_translators_beside_each_other(trained: Trained) -> None:
 
 
 def load(trained: Trained, **settings: object) -> Parallel:
-    return load_parallel(trained, resolve(NmtEvalConfig, [settings]), notice=print)
+    return run_split(trained, resolve(NmtEvalConfig, [settings]), notice=print)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ import torch
 from dlcli.nmt.model import TranslationModel
 from dlcli.nmt.search import (
     BLOCK,
-    LEAST_ROWS,
     NEVER,
     Hypothesis,
     best_of_each,
@@ -146,32 +145,6 @@ def test_a_beam_may_be_larger_than_the_vocabulary() -> None:
     (found,) = search(model, *padded([4, 5]), beam_size=500, n_best=500, max_length=4)
     same(found[:5], plain_beam(model, [4, 5], beam=500, limit=4)[:5])
     assert len({one.ids for one in found}) == len(found)
-
-
-def test_the_source_is_read_once_and_what_has_ended_takes_no_more_work(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    model, read = tiny_model(seed=2), 0
-    rows: list[int] = []
-    plain_step, plain_encode = model.step, model.encode
-
-    def step(previous: torch.Tensor, *rest: Any, **more: Any) -> object:
-        rows.append(len(previous))
-        return plain_step(previous, *rest, **more)
-
-    def encode(*given: torch.Tensor) -> object:
-        nonlocal read
-        read += 1
-        return plain_encode(*given)
-
-    monkeypatch.setattr(model, "step", step)
-    monkeypatch.setattr(model, "encode", encode)
-    found = search(model, *padded(*SENTENCES), beam_size=4, n_best=4, max_length=9)
-    lengths = [len(one.ids) + one.finished for many in found for one in many]
-    assert read == 1
-    assert rows[0] == len(SENTENCES)
-    for step_number, count in enumerate(rows[1:], start=2):
-        assert count == max(LEAST_ROWS, sum(length >= step_number for length in lengths))
 
 
 @pytest.mark.parametrize("vocabulary", [11, BLOCK, 3 * BLOCK, 40 * BLOCK + 7])

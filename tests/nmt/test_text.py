@@ -1,18 +1,11 @@
-"""Text in and out: files, lines as people type them, tokens into running text and back."""
+"""Text in and out: lines as people type them, tokens into running text and back."""
 
 from __future__ import annotations
-
-import io
-import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlcli.data.sentences import Pairs
-from dlcli.data.text import STDIN
-from dlcli.errors import DataError
 from dlcli.nmt.text import (
     Detokenized,
     cut_passage,
@@ -20,35 +13,8 @@ from dlcli.nmt.text import (
     moses_available,
     moses_tokenized,
     one_line,
-    read_joined,
-    read_two,
     tidy,
 )
-
-
-def written(folder: Path, data: bytes, name: str = "file") -> Path:
-    (folder / name).write_bytes(data)
-    return folder / name
-
-
-def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"a ||| b\n")))
-    assert read_joined(STDIN) == Pairs.of([("a", "b")])
-
-
-def test_two_files_go_line_by_line(tmp_path: Path) -> None:
-    first, second = written(tmp_path, b"a\nb\n", "en"), written(tmp_path, b"c\n\n", "fr")
-    assert read_two(first, second) == Pairs(source=["a", "b"], target=["c", ""])
-    with pytest.raises(DataError, match=r"en has 2 lines and .*one has 1"):
-        read_two(first, written(tmp_path, b"c", "one"))
-
-
-def test_joined_lines_have_two_sides(tmp_path: Path) -> None:
-    found = read_joined(written(tmp_path, b"a b ||| c  \n|||\n"))
-    assert found == Pairs.of([("a b", "c"), ("", "")])
-    for wrong in (b"a b c\n", b"a ||| b ||| c\n"):
-        with pytest.raises(DataError, match="Line 1 of"):
-            read_joined(written(tmp_path, wrong))
 
 
 @pytest.mark.parametrize(
