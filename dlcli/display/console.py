@@ -27,7 +27,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from dlcli.engine.files import write_whole
-from dlcli.errors import DlError, RunFailed
+from dlcli.errors import DlError, Interrupted, RunFailed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,10 @@ class Consoles:
 
     def failure(self, error: DlError) -> None:
         """Say what was wrong and what to do; under `--json` also as an object on `out`."""
-        say(self.err, f"error: {error.message}", style="bold red")
+        if isinstance(error, Interrupted):  # the user's own wish is no error
+            say(self.err, error.message)
+        else:
+            say(self.err, f"error: {error.message}", style="bold red")
         if error.hint:
             say(self.err, error.hint)
         if self.json:

@@ -18,7 +18,7 @@ ProgressCallback = Callable[[float, str], object]
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Anything that a listener can be told."""
+    """Something that happens in a training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,7 @@ class RunStarted(Event):
 
     run: Path
     title: str
+    data: str
     epochs: int
     steps_per_epoch: int
     step: int
@@ -104,7 +105,7 @@ class Finished(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointDue(Event):
-    """The moment for a checkpoint; a recorder saves `state` before it asks for the next event."""
+    """The moment for a checkpoint: `state` is to be saved before the next event is taken."""
 
     name: str
     """`last`, `best` or `epoch-0010`: the file's stem."""
