@@ -204,8 +204,8 @@ NBestFlag = Annotated[
     int,
     typer.Option(
         "--n-best",
-        help="Translations of each line, best first; more than one are shown as "
-        "`number ||| translation ||| score`.",
+        help="Most translations of each line, best first, all different; more than one are shown "
+        "as `number ||| translation ||| score`.",
     ),
 ]
 SCORE_DIGITS = 4
@@ -248,7 +248,7 @@ def translate(
             consoles.result(_translation_object(one, n_best=n_best), *words)
             count += 1
             strange += not translator.knows_words_of(one.source)
-            for message in _remarks(one, translator=translator):
+            for message in _remarks(one, translator=translator, n_best=n_best):
                 consoles.notice(f"Line {count:,} {message}")
     if strange:
         consoles.warning(
@@ -280,16 +280,19 @@ def _translation_object(one: Translated, *, n_best: int) -> dict[str, Any]:
     return fields
 
 
-def _remarks(one: Translated, *, translator: Translator) -> Iterator[str]:
+def _remarks(one: Translated, *, translator: Translator, n_best: int) -> Iterator[str]:
     """Say what is unusual about a translation."""
     if one.parts > 1:
-        longest = translator.trained.config.data.max_length
-        yield (
-            f"was translated in {one.parts:,} parts: the model was trained on up to {longest} "
-            "tokens."
-        )
+        yield _in_parts(one.parts, translator=translator)
     if not one.candidates[0].finished:
         yield "did not come to an end and was cut off; --max-length allows for more."
+    if one.parts and (count := len(one.candidates)) < n_best:
+        yield f"has {count} different translations in this beam; a larger --beam finds more."
+
+
+def _in_parts(count: int, *, translator: Translator) -> str:
+    longest = translator.trained.config.data.max_length
+    return f"was translated in {count:,} parts: the model was trained on up to {longest} tokens."
 
 
 LONGEST_STEM = 60
@@ -344,6 +347,8 @@ def attend(
     translator = Translator.load(run, checkpoint=checkpoint, config=config, notice=consoles.notice)
     for line in _sentences(text, consoles):
         found = translator.attend(line, target, subwords=subwords, config=config)
+        if found.parts > 1:
+            consoles.notice(f"The text {_in_parts(found.parts, translator=translator)}")
         _warn_of_unknown_words(found, consoles)
         path = out
         if path is None and single:
@@ -390,7 +395,7 @@ def _warn_of_unknown_words(found: AttentionMap, consoles: Consoles) -> None:
         if lost:
             listed = ", ".join(f"'{word}'" for word in lost)
             consoles.warning(f"The model saw <unk> in the {side} for {listed}.")
-    if found.target[-1:] != ("</s>",):
+    if not found.finished:
         consoles.warning("The translation did not come to an end; --max-length allows for more.")
 
 
