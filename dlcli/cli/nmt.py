@@ -520,7 +520,8 @@ GoldFlag = Annotated[
     Path | None,
     typer.Option(
         "--gold",
-        help="The right links, i-j sure and ipj possible: shows the error rate. (default: none)",
+        help="The right links, a line a pair with i-j sure, ipj or i?j possible, or a line a link "
+        "with the pair's number first, `12 3 4 S`: shows the error rate. (default: none)",
     ),
 ]
 SymmetrizeFlag = Annotated[
@@ -566,7 +567,9 @@ def align(
     notice = consoles.notice
     given, name = None, ""
     if data is None:
-        given = to_align(source=source, target=target, pairs=pairs, gold=gold)
+        given = to_align(
+            source=source, target=target, pairs=pairs, gold=gold, index=config.gold_index
+        )
         name = given.data
     trained = find_trained(run, checkpoint=checkpoint, notice=notice)
     backward = None if symmetrize is None else find_trained(symmetrize, notice=notice)
@@ -584,7 +587,13 @@ def align(
         name = f"{given.data}-{split}"
     with FractionProgress(consoles, label="nmt align") as progress:
         found = aligner.align(
-            trained, given.pairs, config, data=name, backward=backward, progress=progress
+            trained,
+            given.pairs,
+            config,
+            data=name,
+            backward=backward,
+            progress=progress,
+            notice=notice,
         )
     files = []
     if out is not None:

@@ -37,8 +37,8 @@ def one_line(text: str) -> str:
 
 
 def tokens_of(line: str) -> list[str]:
-    """Split a tokenised line at spaces and tabs: a no-break space is part of a token."""
-    return [token for token in re.split("[ \t]", line) if token]
+    """Split a tokenised line at plain spaces and tabs: a no-break space is part of a token."""
+    return [token for token in re.split(r"[ \t\r\n]", line) if token]
 
 
 SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’»)\]]*\s+")
