@@ -23,7 +23,11 @@ NameArgument = Annotated[
 
 @plain
 def list_(consoles: Consoles) -> None:
-    """List the data sets: what each is, where it is on this machine, its licence."""
+    """List the data sets: what each is, where it is on this machine, its licence.
+
+    Examples:
+        dl data list
+    """
     from dlcli.data.storage import listing
 
     rows = listing()
@@ -43,7 +47,11 @@ def fetch(
     names: Annotated[list[str], typer.Argument(metavar="NAME", help="Which data sets.")],
     offline: OfflineFlag = False,
 ) -> None:
-    """Fetch data sets into the cache, checked; what is here already stays as it is."""
+    """Fetch data sets into the cache, checked; what is here already stays as it is.
+
+    Examples:
+        dl data fetch mnist
+    """
     from dlcli.data.catalogue import named
     from dlcli.data.download import fetch as download
 
@@ -66,7 +74,12 @@ def verify(
         typer.Argument(metavar="NAME", help="Which data sets. (default: all that are here)"),
     ] = None,
 ) -> None:
-    """Read every file of the data sets that are here and check it; exit code 3 if one is wrong."""
+    """Read every file of the data sets that are here and check it; exit code 3 if one is wrong.
+
+    Examples:
+        dl data verify
+        dl data verify mnist
+    """
     from dlcli.data.storage import verify as check
 
     states = check(names or ())
@@ -84,7 +97,11 @@ def verify(
 
 @plain
 def path(consoles: Consoles, *, name: NameArgument) -> None:
-    """Print the folder that holds a data set's files, which are checked before."""
+    """Print the folder that holds a data set's files, which are checked before.
+
+    Examples:
+        dl data path mnist
+    """
     from dlcli.data.storage import path as find
 
     found = find(name)
@@ -114,7 +131,12 @@ def show_(
     ] = "en-fr",
     offline: OfflineFlag = False,
 ) -> None:
-    """Show the first images of a data set with their labels, or its first pairs of sentences."""
+    """Show the first images of a data set with their labels, or its first pairs of sentences.
+
+    Examples:
+        dl data show glyphs --n 8
+        dl data show grammar --n 3
+    """
     from dlcli.data.catalogue import holds_pairs
 
     if holds_pairs(name):

@@ -28,7 +28,12 @@ DensityPlotFlag = Annotated[
 
 @configured(KlConfig)
 def kl(config: KlConfig, consoles: Consoles, *, plot: DensityPlotFlag = None) -> None:
-    """Compute KL between Gaussians in closed form and by sampling, in both directions."""
+    """Compute KL between Gaussians in closed form and by sampling, in both directions.
+
+    Examples:
+        dl kl --mu-q 1 --sigma-q 0.5
+        dl kl --mu-q 0 1 --sigma-q 1 2 --plot densities.png
+    """
     from dlcli.evidence.display import density_figure, kl_words
     from dlcli.evidence.gaussians import run_kl
 
@@ -71,7 +76,12 @@ def mc_estimate(
     images: ImagesFlag = 1,
     plot: ErrorPlotFlag = None,
 ) -> None:
-    """Estimate log p(x) in several ways, with error bars and a verdict; why the prior fails."""
+    """Estimate log p(x) in several ways, with error bars and a verdict; why the prior fails.
+
+    Examples:
+        dl mc-estimate --dims 2 20
+        dl mc-estimate --run pretrained:vae-conv --images 2
+    """
     from dlcli.evidence.display import error_figure, evidence_words
     from dlcli.evidence.estimate import run as estimates
     from dlcli.evidence.estimate import to_dict

@@ -76,7 +76,12 @@ def train(
     init_from: InitFlag = None,
     seeds: SeedsFlag = 1,
 ) -> None:
-    """Train a translator with attention and write a run folder."""
+    """Train a translator with attention and write a run folder.
+
+    Examples:
+        dl nmt train --data grammar
+        dl nmt train --data pairs.tsv --epochs 10 --out runs/mine
+    """
     results = run_trainings(
         consoles,
         seeds_of(config, seeds),
@@ -151,7 +156,11 @@ def compare_forcing(
     force: ForceFlag = False,
     plot: PlotFlag = None,
 ) -> None:
-    """Train with and without the teacher, and compare losses, BLEU, and BLEU by length."""
+    """Train with and without the teacher, and compare losses, BLEU, and BLEU by length.
+
+    Examples:
+        dl nmt compare-forcing --data grammar --ratios 1 0
+    """
     check_bins_and_plot(bins, plot)
     with training_listeners(consoles) as listeners:
         from dlcli.nmt import forcing
@@ -223,7 +232,12 @@ def translate(
     checkpoint: CheckpointFlag = None,
     n_best: NBestFlag = 1,
 ) -> None:
-    """Translate a sentence, a file, or what comes through a pipe; blank lines keep their place."""
+    """Translate a sentence, a file, or what comes through a pipe; blank lines keep their place.
+
+    Examples:
+        dl nmt translate "Good morning."
+        cat letter.txt | dl nmt translate --beam 5 --json
+    """
     from dlcli.nmt.translator import Translator
 
     check_search(config, n_best=n_best)
@@ -334,7 +348,12 @@ def attend(
     subwords: SubwordsFlag = False,
     out: AttentionFileFlag = None,
 ) -> None:
-    """Show where the model looks while it writes: the attention matrix, words on both axes."""
+    """Show where the model looks while it writes: the attention matrix, words on both axes.
+
+    Examples:
+        dl nmt attend "The vote is over."
+        dl nmt attend "The vote is over." --target "Le vote est clos."
+    """
     from dlcli.nmt.display import attention_object, attention_words, check_format, save_attention
     from dlcli.nmt.translator import Translator
 
@@ -440,7 +459,12 @@ def evaluate(
     plot: LengthPlotFlag = None,
     out: TranslationsFlag = None,
 ) -> None:
-    """Score a translator: BLEU, chrF, intervals, BLEU by sentence length, sentences/s."""
+    """Score a translator: BLEU, chrF, intervals, BLEU by sentence length, sentences/s.
+
+    Examples:
+        dl nmt eval --data grammar
+        dl nmt eval runs/mine --beam 5
+    """
     from dlcli.nmt.display import evaluation_figure, evaluation_object, evaluation_words
     from dlcli.nmt.evaluation import check_same_direction, run_split
     from dlcli.nmt.evaluation import evaluate as evaluate_one
@@ -552,7 +576,12 @@ def align(
     checkpoint: CheckpointFlag = None,
     out: OutFlag = None,
 ) -> None:
-    """Align the words of translations: Pharaoh links, or their error rate."""
+    """Align the words of translations: Pharaoh links, or their error rate.
+
+    Examples:
+        dl nmt align --data grammar --n 50
+        dl nmt align --pairs pairs.txt --gold gold.txt --gold-index 1
+    """
     from dlcli.nmt import aligner
     from dlcli.nmt.display import alignment_object, alignment_words
     from dlcli.nmt.pairs import of_corpus, to_align

@@ -3,7 +3,8 @@
 `@plain` makes a command of `function(consoles, *, …)`. `@configured(VaeTrainConfig)` makes one of
 `function(config, consoles, *, …)`: it adds a flag for each `setting(…, flag=…)`, and `--config`,
 `--set` and `--print-config`, merges them with the stated precedence, and calls the function. Each
-flag's type, default, unit and help stand in the dataclass and nowhere else.
+flag's type, default, unit and help stand in the dataclass and nowhere else. The help of the command
+is the function's docstring, and the lines below its `Examples:` are shown as they are.
 
 A parameter of type `tuple[int, ...]` is a list flag: `--dims 2 20 200`, `--dims 2,20,200` and
 `--dims 2 --dims 20 --dims 200` mean the same, and a list given with spaces ends at the first word
@@ -89,6 +90,8 @@ class Command:
     """List flag → the type of its items."""
     optional: frozenset[str]
     """Flags that may stand without a value."""
+    examples: tuple[str, ...]
+    """Command lines to show below the help."""
 
     def add_to(self, app: typer.Typer, name: str) -> None:
         """Register the command in a program."""
@@ -104,7 +107,9 @@ class Command:
                         raise
                 return super().parse_args(ctx, args)
 
-        app.command(name, cls=ListCommand)(self.function)
+        lines = "\n".join(f"  {example}" for example in self.examples)
+        epilog = f"\b\nExamples:\n{lines}" if lines else None  # \b: keep the lines apart
+        app.command(name, cls=ListCommand, epilog=epilog)(self.function)
 
 
 def plain(function: Callable[..., None]) -> Command:
@@ -229,10 +234,16 @@ def _command(
         call(**given)
 
     ordered = sorted(shown, key=lambda parameter: parameter.kind)
-    command.__doc__ = like.__doc__
+    command.__doc__, examples = _help_and_examples(like)
     command.__signature__ = inspect.Signature(ordered)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in ordered}
-    return Command(command, dict(lists.values()), frozenset(optional))
+    return Command(command, dict(lists.values()), frozenset(optional), examples)
+
+
+def _help_and_examples(function: Callable[..., None]) -> tuple[str, tuple[str, ...]]:
+    """Take a docstring apart: its text, and the lines of its section `Examples:`."""
+    text, _, section = (inspect.getdoc(function) or "").partition("\nExamples:\n")
+    return text.strip(), tuple(line.strip() for line in section.splitlines())
 
 
 def _parameters_of(function: Callable[..., None]) -> list[inspect.Parameter]:

@@ -76,7 +76,11 @@ def report(
     threads: ThreadsFlag = 0,
     device: DeviceFlag = "auto",
 ) -> None:
-    """Write one HTML page that answers all questions: figures, numbers, signatures, commands."""
+    """Write one HTML page that answers all questions: figures, numbers, signatures, commands.
+
+    Examples:
+        dl report --only 2 12 --out answers.html
+    """
     numbers = list(only or ())
     page = out or Path("-".join(["report", *map(str, dict.fromkeys(numbers))]) + ".html")
     _check_place(page)

@@ -22,7 +22,12 @@ NameArgument = Annotated[
 
 @plain
 def list_(consoles: Consoles, *, kind: KindFlag = None) -> None:
-    """List the runs under runs/, oldest first, with their key metrics."""
+    """List the runs under runs/, oldest first, with their key metrics.
+
+    Examples:
+        dl runs list
+        dl runs list --kind vae
+    """
     from dlcli.display.runs import runs_table
     from dlcli.engine.runs import list_runs, summarise
 
@@ -32,7 +37,12 @@ def list_(consoles: Consoles, *, kind: KindFlag = None) -> None:
 
 @plain
 def show_(consoles: Consoles, *, run: NameArgument = None) -> None:
-    """Show one run: its record, its settings that differ from the defaults, its metrics."""
+    """Show one run: its record, its settings that differ from the defaults, its metrics.
+
+    Examples:
+        dl runs show latest
+        dl runs show first --json
+    """
     from dlcli.display.runs import record_table
     from dlcli.engine.runs import details, find_run
 
@@ -49,7 +59,11 @@ def compare(
         Path, typer.Option("--plot", help="Where to draw the learning curves (PNG, SVG or PDF).")
     ] = Path("runs/compare.png"),
 ) -> None:
-    """Compare runs: metrics, settings that differ, learning curves in one figure."""
+    """Compare runs: metrics, settings that differ, learning curves in one figure.
+
+    Examples:
+        dl runs compare runs/first runs/second --plot curves.svg
+    """
     from dlcli.display.runs import compare_curves, runs_table
     from dlcli.engine.runs import curves_of, differences, find_run, signature_warning, summarise
 
@@ -78,7 +92,11 @@ def export(
     ] = True,
     checkpoint: CheckpointFlag = None,
 ) -> None:
-    """Write a run's weights (safetensors), settings and model card into a folder to hand on."""
+    """Write a run's weights (safetensors), settings and model card into a folder to hand on.
+
+    Examples:
+        dl runs export runs/first --out first-to-go
+    """
     from dlcli.data.catalogue import describe
     from dlcli.engine.checkpoint import export_run
     from dlcli.engine.runs import find_run
@@ -113,7 +131,12 @@ def prune(
         bool, typer.Option("--yes", help="Really remove; without it, only say what would go.")
     ] = False,
 ) -> None:
-    """Remove runs that are no longer needed; says what would go unless --yes is given."""
+    """Remove runs that are no longer needed; says what would go unless --yes is given.
+
+    Examples:
+        dl runs prune --unfinished
+        dl runs prune --keep 3 --yes
+    """
     from dlcli.display.runs import removals_table
     from dlcli.engine.runs import list_runs, plan_pruning, remove
 

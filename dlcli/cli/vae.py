@@ -62,7 +62,12 @@ def train(
     init_from: InitFlag = None,
     seeds: SeedsFlag = 1,
 ) -> None:
-    """Train a variational auto-encoder and write a run folder with checkpoints and pictures."""
+    """Train a variational auto-encoder and write a run folder with checkpoints and pictures.
+
+    Examples:
+        dl vae train --arch conv --data glyphs:2000 --epochs 3 --out runs/first
+        dl vae train --resume latest --epochs 100
+    """
     results = run_trainings(
         consoles,
         seeds_of(config, seeds),
@@ -113,7 +118,11 @@ def compare(
     force: ForceFlag = False,
     plot: PlotFlag = None,
 ) -> None:
-    """Train every combination of `--set key=a,b,c` and compare them."""
+    """Train every combination of `--set key=a,b,c` and compare them.
+
+    Examples:
+        dl vae compare --data glyphs:2000 --epochs 5 --set model.latent_dim=2,5,20
+    """
     if len(cells) < 2:
         raise UsageFault(
             "`vae compare` needs a setting with several values.",
@@ -178,7 +187,12 @@ def evaluate(
     checkpoint: CheckpointFlag = None,
     plot: BoundsPlotFlag = None,
 ) -> None:
-    """Measure a trained VAE: ELBO, NLL by IWAE and AIS, the gap, active units, ambiguity."""
+    """Measure a trained VAE: ELBO, NLL by IWAE and AIS, the gap, active units, ambiguity.
+
+    Examples:
+        dl vae eval --images 100 --k 50
+        dl vae eval runs/first --ais
+    """
     from dlcli.vae.display import evaluation_words, snapshots_figure
     from dlcli.vae.evaluation import evaluate_run as evaluations
 
@@ -265,7 +279,12 @@ def generate(
     formats: FormatFlag = None,
     show_pictures: ShowFlag = False,
 ) -> None:
-    """Draw latents from the prior and show what the decoder makes of them."""
+    """Draw latents from the prior and show what the decoder makes of them.
+
+    Examples:
+        dl vae generate --show
+        dl vae generate --run runs/first --n 16 --seed 1 --out digits.png
+    """
     from dlcli.vae import generation
 
     trained = _find_trained(run, checkpoint, consoles)
@@ -297,7 +316,12 @@ def reconstruct(
     formats: FormatFlag = None,
     show_pictures: ShowFlag = False,
 ) -> None:
-    """Encode test images and decode them again: inputs above, reconstructions below."""
+    """Encode test images and decode them again: inputs above, reconstructions below.
+
+    Examples:
+        dl vae reconstruct --images 3 7 --show
+        dl vae reconstruct --n 16 --out pairs.png
+    """
     from dlcli.vae import generation
 
     trained = _find_trained(run, checkpoint, consoles)
@@ -346,7 +370,12 @@ def interpolate(
     formats: FormatFlag = None,
     show_pictures: ShowFlag = False,
 ) -> None:
-    """Walk through latent space from one test image to another, or between two prior draws."""
+    """Walk through latent space from one test image to another, or between two prior draws.
+
+    Examples:
+        dl vae interpolate --images 3 7 --show
+        dl vae interpolate --seeds 1 2 --steps 9
+    """
     from dlcli.vae.generation import interpolate_images, interpolate_seeds
 
     if images is not None and seeds is not None:
@@ -399,7 +428,12 @@ def traverse(
     formats: FormatFlag = None,
     show_pictures: ShowFlag = False,
 ) -> None:
-    """Vary one latent at a time and show what changes; two latents make a plane."""
+    """Vary one latent at a time and show what changes; two latents make a plane.
+
+    Examples:
+        dl vae traverse --image 3 --show
+        dl vae traverse --dims 0 1 --out plane.png
+    """
     from dlcli.vae import generation
 
     trained = _find_trained(run, checkpoint, consoles)
@@ -467,7 +501,12 @@ def sample(
     formats: FormatFlag = None,
     show_pictures: ShowFlag = False,
 ) -> None:
-    """Ancestral sampling: z ~ N(0, I), then x ~ p(x|z); means and draws side by side."""
+    """Ancestral sampling: z ~ N(0, I), then x ~ p(x|z); means and draws side by side.
+
+    Examples:
+        dl sample --n 4 --draws 3 --show
+        dl sample --untrained --latent-dim 2 --show
+    """
     from dlcli.vae.sampling import ancestral_sample, chosen_latents, fresh, of_run
 
     if untrained and (run is not None or checkpoint is not None):
@@ -647,7 +686,11 @@ def gradients(
     checkpoint: CheckpointFlag = None,
     offline: OfflineFlag = False,
 ) -> None:
-    """Compare two estimators of the same gradient: reparametrisation and score function."""
+    """Compare two estimators of the same gradient: reparametrisation and score function.
+
+    Examples:
+        dl vae gradients --images 4 --samples 100
+    """
     from dlcli.vae.display import gradients_table
     from dlcli.vae.gradients import compare_on_test_images
 
