@@ -357,7 +357,11 @@ def _latent_metrics(found: LatentUse) -> dict[str, object]:
 
 
 def plan_epoch(config: VaeTrainConfig, *, images: int, processes: int = 1) -> BatchRanges:
-    """Cut an epoch into batches that batch normalisation, where it is on, can live with.
+    """Cut an epoch of `images` into batches: (start, stop) positions in the epoch's order.
+
+    The last batch is short. Batch normalisation needs two images in each process: the statistics of
+    a lone one are its own contrast, which they would normalise away. A shorter batch at the end
+    joins the one before.
 
     Raises:
         ConfigError: there are no images, or too few in a batch.
@@ -367,10 +371,12 @@ def plan_epoch(config: VaeTrainConfig, *, images: int, processes: int = 1) -> Ba
             "There are no images to train on.",
             hint="Lower --validation, or choose a larger --train-images.",
         )
-    # Statistics of a lone image are its own contrast, which they would normalise away.
     least = 2 * processes if config.model.arch == "conv" and config.model.norm == "batch" else 1
-    plan = plan_batches(images, batch_size=config.loop.batch_size, least=least)
-    smallest = min(last - first for first, last in plan)
+    starts = list(range(0, images, config.loop.batch_size))
+    if len(starts) > 1 and images - starts[-1] < least:
+        starts.pop()
+    plan = list(zip(starts, [*starts[1:], images], strict=True))
+    smallest = min(stop - start for start, stop in plan)
     if smallest < least:
         raise ConfigError(
             f"Batch normalisation needs at least 2 images a batch in each process, and {processes} "
@@ -378,14 +384,3 @@ def plan_epoch(config: VaeTrainConfig, *, images: int, processes: int = 1) -> Ba
             hint="Raise --batch-size or --train-images, or use --norm none.",
         )
     return plan
-
-
-def plan_batches(images: int, *, batch_size: int, least: int = 1) -> BatchRanges:
-    """Cut an epoch of `images` into batches: (start, stop) positions in the epoch's order.
-
-    The last batch is short; where it has fewer than `least` images it joins the one before.
-    """
-    starts = list(range(0, images, batch_size))
-    if len(starts) > 1 and images - starts[-1] < least:
-        starts.pop()
-    return list(zip(starts, [*starts[1:], images], strict=True))

@@ -49,19 +49,12 @@ def test_json_has_the_names_that_scripts_rely_on(tiny_run: Path) -> None:
     assert by_flag["nll_binarized"] == found["nll_binarized"]
 
 
-def test_words_name_every_number(tiny_run: Path, tmp_path: Path) -> None:
+def test_snapshots_are_drawn_as_curves(tiny_run: Path, tmp_path: Path) -> None:
     figure = tmp_path / "five.png"
-    done = evaluate(
-        str(tiny_run), *SMALL, "--checkpoints", "all", "--checkpoints-k", "10",
-        "--plot", str(figure), "--ais", "--ais-images", "2", "--ais-temperatures", "20",
-    )  # fmt: skip
+    snapshots = ("--checkpoints", "all", "--checkpoints-k", "10", "--plot", str(figure))
+    done = evaluate(str(tiny_run), *SMALL, *snapshots)
     assert done.exit_code == 0, done.output
-    for word in (
-        "NLL, binarized pixels", "grey pixels have no density", "IWAE-20", "active units",
-        "decoder evaluations/s", "AIS - IWAE", "epoch", "gap (nats)", "signature",
-        f"figure: {figure}",
-    ):  # fmt: skip
-        assert word in done.stdout, word
+    assert f"figure: {figure}" in done.stdout
     assert figure.read_bytes().startswith(b"\x89PNG")
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from io import StringIO
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from dlcli.display.tables import with_error
 from dlcli.vae import bounds as bounds_module
 from dlcli.vae import judge as judge_module
 from dlcli.vae.config import VaeEvalConfig
+from dlcli.vae.display import evaluation_words
 from dlcli.vae.evaluation import VaeEvaluation, evaluate_run
 from dlcli.vae.trained import Trained
 from tests.vae.conftest import with_pixels
@@ -18,6 +22,15 @@ from tests.vae.conftest import with_pixels
 def results(trained: Trained, **settings: Any) -> list[VaeEvaluation]:
     config = VaeEvalConfig(device="cpu", threads=1, **settings)
     return list(evaluate_run(trained, config, notice=lambda _: None))
+
+
+def words(found: VaeEvaluation) -> str:
+    """Return what a terminal shows of a result."""
+    out = StringIO()
+    console = Console(file=out, width=200)
+    for item in evaluation_words(found):
+        console.print(item, markup=False, highlight=False, soft_wrap=True)
+    return out.getvalue()
 
 
 def test_binary_pixels_have_an_nll(trained: Trained) -> None:
@@ -36,6 +49,18 @@ def test_binary_pixels_have_an_nll(trained: Trained) -> None:
     assert sum(found.kl_per_dim) == pytest.approx(found.kl)
     for part in ("split:test", "images:20", "k:60", "pixels:binarized-dynamically"):
         assert part in found.signature.split("|")
+    for part in (
+        f"{with_error(found.elbo, found.elbo_std_error)} nats",
+        f"{with_error(found.nll.value, found.nll.std_error)} nats or less (IWAE, k = 60)",
+        f"{with_error(found.gap, found.gap_std_error)} nats: KL(q(z|x) || p(z|x))",
+        f"{found.active_units} of 3",
+        "they rise, as they must",
+        f"{found.nll.bounds[1].value:.3f}",
+        f"signature {found.signature}",
+    ):
+        assert part in words(found), part
+    poor = dataclasses.replace(found, nll=dataclasses.replace(found.nll, ess=3.0))
+    assert "too few: log p(x) may be higher still" in words(poor)
 
 
 def test_a_long_stage_tells_how_far_all_of_it_is(trained: Trained) -> None:
@@ -60,6 +85,8 @@ def test_grey_pixels_have_none_and_say_so(trained: Trained) -> None:
     assert found.gap == pytest.approx(-found.nll_binarized.elbo - found.nll_binarized.value)
     assert found.nll_binarized.elbo != found.elbo
     assert (found.pixels, "nll-pixels:binarized-dynamically" in found.signature) == ("grey", True)
+    for part in ("none: grey pixels have no density", "NLL, binarized", "gap, binarized"):
+        assert part in words(found)
 
 
 def test_a_continuous_bernoulli_gives_grey_pixels_an_nll(trained: Trained) -> None:
@@ -118,3 +145,13 @@ def test_every_stage_adds_to_the_result(trained: Trained, monkeypatch: pytest.Mo
     assert last.ambiguity.real.images == 20
     assert last.ambiguity.generated.images == 7
     assert last.nll == found[0].nll
+    ambiguous = with_error(
+        100 * last.ambiguity.generated.ambiguous, 100 * last.ambiguity.generated.ambiguous_std_error
+    )
+    elbo = last.checkpoints[0].elbo
+    for part in (
+        f"{last.ais.images_below} of them below IWAE", "20 temperatures", "IWAE-10 (nats)",
+        with_error(elbo.value, elbo.std_error), f"{ambiguous} %", "of 20 real digits",
+        f"{100 * last.ambiguity.judge_accuracy:.2f} % of the glyphs:100 test digits",
+    ):  # fmt: skip
+        assert part in words(last), part

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -106,12 +107,6 @@ def test_is_trained_once_and_then_found(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_one_digit_is_too_few() -> None:
     data = easy()
-    one = ImageData(
-        name="one",
-        train=data.train[:1],
-        train_labels=data.train_labels[:1],
-        test=data.test,
-        test_labels=data.test_labels,
-    )
+    one = dataclasses.replace(data, train=data.train[:1], train_labels=data.train_labels[:1])
     with pytest.raises(RunFailed, match="too few"):
         train_judge(one)

@@ -27,35 +27,12 @@ from dlcli.vae.training import (
     FLOW,
     VaeLearner,
     collapse_warning,
-    plan_batches,
     plan_epoch,
     train,
 )
 from tests.vae.conftest import make_vae
 
 CPU = torch.device("cpu")
-
-
-@pytest.mark.parametrize(
-    ("images", "batch_size", "least", "sizes"),
-    [
-        (10, 5, 1, [5, 5]),
-        (11, 5, 1, [5, 5, 1]),
-        (11, 5, 2, [5, 6]),
-        (12, 5, 2, [5, 5, 2]),
-        (13, 5, 4, [5, 8]),
-        (3, 64, 1, [3]),
-        (1, 64, 2, [1]),
-        (3, 1, 1, [1, 1, 1]),
-    ],
-)
-def test_batches_are_whole_but_the_last(
-    images: int, batch_size: int, least: int, sizes: list[int]
-) -> None:
-    plan = plan_batches(images, batch_size=batch_size, least=least)
-    assert [stop - start for start, stop in plan] == sizes
-    assert [start for start, _ in plan[1:]] == [stop for _, stop in plan[:-1]]
-    assert (plan[0][0], plan[-1][1]) == (0, images)
 
 
 def learner(images: torch.Tensor, *, processes: int = 1, held: int = 0, **given: Any) -> VaeLearner:
@@ -155,27 +132,32 @@ def test_beta_warms_up_batch_by_batch(images: torch.Tensor) -> None:
     assert betas[14:] == [2.0] * 7
 
 
-def normed(count: int, *, batch_size: int, processes: int = 1) -> list[int]:
-    """Sizes of the batches of a network with batch normalisation."""
-    given = {"loop": {"batch_size": batch_size}, "model": {"arch": "conv"}}
-    plan = plan_epoch(resolve(VaeTrainConfig, [given]), images=count, processes=processes)
-    return [last - first for first, last in plan]
+def planned(images: int, *, batch_size: int, processes: int = 1, arch: str = "mlp") -> list[int]:
+    """Return the sizes of the batches of an epoch."""
+    given = {"loop": {"batch_size": batch_size}, "model": {"arch": arch}}
+    plan = plan_epoch(resolve(VaeTrainConfig, [given]), images=images, processes=processes)
+    assert [start for start, _ in plan] == [0, *(stop for _, stop in plan[:-1])]
+    assert plan[-1][1] == images
+    return [stop - start for start, stop in plan]
 
 
-def test_batch_normalisation_never_sees_a_lone_image() -> None:
-    assert normed(11, batch_size=5) == [5, 6]
-    assert normed(13, batch_size=5, processes=2) == [5, 8]
-    assert normed(12, batch_size=5) == [5, 5, 2]
+def test_batches_are_whole_but_the_last_and_batch_normalisation_sees_no_lone_image() -> None:
+    assert planned(10, batch_size=5) == [5, 5]
+    assert planned(11, batch_size=5) == [5, 5, 1]
+    assert planned(3, batch_size=1) == [1, 1, 1]
+    assert planned(11, batch_size=5, arch="conv") == [5, 6]
+    assert planned(12, batch_size=5, arch="conv") == [5, 5, 2]
+    assert planned(13, batch_size=5, arch="conv", processes=2) == [5, 8]
 
 
 @pytest.mark.parametrize(
-    ("count", "batch_size", "processes"), [(1, 64, 1), (9, 1, 1), (9, 3, 2), (3, 64, 2)]
+    ("images", "batch_size", "processes"), [(1, 64, 1), (9, 1, 1), (9, 3, 2), (3, 64, 2)]
 )
 def test_too_few_images_for_batch_normalisation_are_refused(
-    count: int, batch_size: int, processes: int
+    images: int, batch_size: int, processes: int
 ) -> None:
     with pytest.raises(ConfigError, match="at least 2 images"):
-        normed(count, batch_size=batch_size, processes=processes)
+        planned(images, batch_size=batch_size, processes=processes, arch="conv")
 
 
 def test_no_images_are_refused(images: torch.Tensor) -> None:
@@ -315,10 +297,8 @@ def test_the_result_of_a_validated_run_is_its_best(tmp_path: Path) -> None:
     trained = load_trained(RunFolder(Path(result.run)))
     assert trained.checkpoint == "best"
     assert "best" in {event.path.stem for event in of_kind(events, Saved)}
-    if losses.index(min(losses)) == len(losses) - 1:
-        assert same(trained.model.state_dict(), weights(Path(result.run)))
-    else:
-        assert not same(trained.model.state_dict(), weights(Path(result.run)))
+    last_is_best = losses.index(min(losses)) == len(losses) - 1
+    assert same(trained.model.state_dict(), weights(Path(result.run))) == last_is_best
 
 
 @pytest.mark.parametrize(
