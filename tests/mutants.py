@@ -7,6 +7,7 @@ the faults of one chapter.
 
 from __future__ import annotations
 
+import argparse
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -32,13 +33,18 @@ CHAPTERS = {"nmt": nmt, "evidence": evidence, "vae": vae}
 
 def main() -> None:
     """Import what is slow, then try all faults and print the outcome as JSON."""
+    parser = argparse.ArgumentParser(description="Faults made on purpose in numerical code.")
+    parser.add_argument("chapters", nargs="*", help=f"of {', '.join(CHAPTERS)} (all)")
+    chapters = parser.parse_args().chapters or list(CHAPTERS)
+    if unknown := set(chapters) - set(CHAPTERS):
+        parser.error(f"no faults are made in {', '.join(sorted(unknown))}")
     import hypothesis
     import numpy
     import sentencepiece
     import torch
 
     del hypothesis, numpy, sentencepiece, torch
-    chosen = [mutant for mutant in MUTANTS if mutant.chapter in (sys.argv[1:] or CHAPTERS)]
+    chosen = [mutant for mutant in MUTANTS if mutant.chapter in chapters]
     assert all(mutant.text for mutant in chosen), "pieces of text are looked for before any test"
     print(json.dumps({"mutants": len(chosen), "survivors": survivors(chosen)}, indent=2))
 

@@ -5,7 +5,10 @@ Right after installation, with no run of one's own and no network, commands have
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from dlcli.engine.checkpoint import load_model
 from dlcli.engine.runs import find_run
 from dlcli.errors import UsageFault
 from tests.cli.tiny import dl, dl_json
+from tests.processes import ROOT
 
 FAMOUS = "The agreement on the European Economic Area was signed in August 1992."
 FRENCH = "L'accord sur la zone économique européenne a été signé en août 1992."
@@ -130,3 +134,20 @@ def test_generate_and_sample_draw_digits(command: list[str]) -> None:
     files = [Path(file) for file in dl_json(*command)["files"]]
     assert files
     assert all(file.parent == Path.cwd() and file.stat().st_size for file in files)
+
+
+def test_models_are_loaded_without_what_takes_seconds_to_import() -> None:
+    code = """
+import sys, dlcli.nmt.trained, dlcli.vae.trained
+for chapter in (dlcli.vae, dlcli.nmt):
+    chapter.trained.find_trained(None, notice=lambda _: None)
+print(sorted({"torch._dynamo", "sympy", "matplotlib"} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "[]\n"

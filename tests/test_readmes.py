@@ -48,8 +48,12 @@ def test_every_path_and_module_exists(page: Path) -> None:
     text = _read(page)
     for path in re.findall(r"(?<![\w./-])(?:tests|configs)/[\w./-]*\w", text):
         assert (ROOT / path).exists(), path
-    for module in re.findall(r"-m (tests[\w.]*)", text):
-        assert importlib.util.find_spec(module), module
+    for module, words in re.findall(r"-m (tests[\w.]*)([^`#|\n]*)", text):
+        found = importlib.util.find_spec(module)
+        assert found, module
+        assert found.origin
+        for flag in re.findall(r" (--[a-z][a-z-]*)", words):
+            assert f'"{flag}"' in Path(found.origin).read_text(encoding="utf-8"), (module, flag)
 
 
 def _commands(page: Path) -> list[list[str]]:

@@ -213,8 +213,8 @@ NBestFlag = Annotated[
     int,
     typer.Option(
         "--n-best",
-        help="Translations of each line, best first; more than one are shown as "
-        "`number ||| translation ||| score`.",
+        help="Most translations of each line, best first, all different; more than one are shown "
+        "as `number ||| translation ||| score`.",
     ),
 ]
 SCORE_DIGITS = 4
@@ -262,7 +262,7 @@ def translate(
             consoles.result(_translation_object(one, n_best=n_best), *words)
             count += 1
             strange += not translator.knows_words_of(one.source)
-            for message in _remarks(one, translator=translator):
+            for message in _remarks(one, translator=translator, n_best=n_best):
                 consoles.notice(f"Line {count:,} {message}")
     if strange:
         consoles.warning(
@@ -294,16 +294,19 @@ def _translation_object(one: Translated, *, n_best: int) -> dict[str, Any]:
     return fields
 
 
-def _remarks(one: Translated, *, translator: Translator) -> Iterator[str]:
+def _remarks(one: Translated, *, translator: Translator, n_best: int) -> Iterator[str]:
     """Say what is unusual about a translation."""
     if one.parts > 1:
-        longest = translator.trained.config.data.max_length
-        yield (
-            f"was translated in {one.parts:,} parts: the model was trained on up to {longest} "
-            "tokens."
-        )
+        yield _in_parts(one.parts, translator=translator)
     if not one.candidates[0].finished:
         yield "did not come to an end and was cut off; --max-length allows for more."
+    if one.parts and (count := len(one.candidates)) < n_best:
+        yield f"has {count} different translations in this beam; a larger --beam finds more."
+
+
+def _in_parts(count: int, *, translator: Translator) -> str:
+    longest = translator.trained.config.data.max_length
+    return f"was translated in {count:,} parts: the model was trained on up to {longest} tokens."
 
 
 LONGEST_STEM = 60
@@ -363,6 +366,8 @@ def attend(
     translator = Translator.load(run, checkpoint=checkpoint, config=config, notice=consoles.notice)
     for line in _sentences(text, consoles):
         found = translator.attend(line, target, subwords=subwords, config=config)
+        if found.parts > 1:
+            consoles.notice(f"The text {_in_parts(found.parts, translator=translator)}")
         _warn_of_unknown_words(found, consoles)
         path = out
         if path is None and single:
@@ -409,7 +414,7 @@ def _warn_of_unknown_words(found: AttentionMap, consoles: Consoles) -> None:
         if lost:
             listed = ", ".join(f"'{word}'" for word in lost)
             consoles.warning(f"The model saw <unk> in the {side} for {listed}.")
-    if found.target[-1:] != ("</s>",):
+    if not found.finished:
         consoles.warning("The translation did not come to an end; --max-length allows for more.")
 
 
@@ -539,7 +544,8 @@ GoldFlag = Annotated[
     Path | None,
     typer.Option(
         "--gold",
-        help="The right links, i-j sure and ipj possible: shows the error rate. (default: none)",
+        help="The right links, a line a pair with i-j sure, ipj or i?j possible, or a line a link "
+        "with the pair's number first, `12 3 4 S`: shows the error rate. (default: none)",
     ),
 ]
 SymmetrizeFlag = Annotated[
@@ -590,7 +596,9 @@ def align(
     notice = consoles.notice
     given, name = None, ""
     if data is None:
-        given = to_align(source=source, target=target, pairs=pairs, gold=gold)
+        given = to_align(
+            source=source, target=target, pairs=pairs, gold=gold, index=config.gold_index
+        )
         name = given.data
     trained = find_trained(run, checkpoint=checkpoint, notice=notice)
     backward = None if symmetrize is None else find_trained(symmetrize, notice=notice)
@@ -608,7 +616,13 @@ def align(
         name = f"{given.data}-{split}"
     with FractionProgress(consoles, label="nmt align") as progress:
         found = aligner.align(
-            trained, given.pairs, config, data=name, backward=backward, progress=progress
+            trained,
+            given.pairs,
+            config,
+            data=name,
+            backward=backward,
+            progress=progress,
+            notice=notice,
         )
     files = []
     if out is not None:

@@ -72,6 +72,10 @@ class Metric:
         rows = self._metric()._extract_corpus_statistics(hypotheses, [references])
         return np.array(rows, dtype=np.float64)
 
+    def of(self, hypotheses: Sequence[str], references: Sequence[str]) -> float:
+        """Score a corpus."""
+        return self.score(self.count(hypotheses, references).sum(axis=0))
+
     def score(self, sums: Counts) -> float:
         """Turn counts (K,), summed over sentences, into a score."""
         return float(self.scores(sums[None])[0])

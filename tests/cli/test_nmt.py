@@ -97,12 +97,15 @@ def test_translate_json_is_one_object_a_line(runs: Path) -> None:
 
 
 def test_n_best_are_ranked(runs: Path) -> None:
-    (one,) = map(json.loads, answers("The cat", "--n-best", "2", "--json", runs=runs))
+    words = ["The cat", "--beam", "9", "--n-best", "9"]
+    (one,) = map(json.loads, answers(*words, "--json", runs=runs))
     scores = [best["score"] for best in one["n_best"]]
-    assert len(scores) == 2
+    assert scores == sorted(scores, reverse=True)
     assert one["translation"] == one["n_best"][0]["translation"]
-    rows = [row.split(" ||| ") for row in answers("The cat", "--n-best", "2", runs=runs)]
-    assert [row[0] for row in rows] == ["0", "0"]
+    assert 1 < len({best["translation"] for best in one["n_best"]}) == len(scores) < 9
+    assert f"has {len(scores)} different translations" in translate(*words, runs=runs).stderr
+    rows = [row.split(" ||| ") for row in answers(*words, runs=runs)]
+    assert {row[0] for row in rows} == {"0"}
     assert [float(row[2]) for row in rows] == scores
 
 
