@@ -203,7 +203,7 @@ def reconstruct(
         sample: draw z from q(z|x) instead of taking its mean.
         draw: draw pixels from p(x|z) instead of showing their mean.
         offline: never ask the network for the data set.
-        notice: told one sentence where the user should know something.
+        notice: called with a sentence where the user should know something.
 
     Raises:
         UsageFault, DataError: see `pick_test_images`.
@@ -322,7 +322,7 @@ def traverse(
         span: how far a row reaches to both sides, prior standard deviations.
         image: number of the test image to start from; the prior's mean where None.
         offline: never ask the network for the data set.
-        notice: told one sentence where the user should know something.
+        notice: called with a sentence where the user should know something.
 
     Raises:
         UsageFault: a latent or an image that does not exist.

@@ -199,7 +199,7 @@ def follow(
     settings: VaeTrainConfig,
     location: RunLocation,
     *,
-    tell: Callable[[Event], None] = lambda event: None,
+    listen: Callable[[Event], None] = lambda event: None,
     **given: Any,
 ) -> tuple[list[Event], TrainResult]:
     """Train to the end; return the events and the result."""
@@ -212,7 +212,7 @@ def follow(
 
     for event in watched():
         seen.append(event)
-        tell(event)
+        listen(event)
     assert result is not None
     return seen, result
 
@@ -274,7 +274,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
         stop.requested |= isinstance(event, Evaluated)
 
     with pytest.raises(Interrupted, match="in epoch 2, and saved"):
-        follow(config(model=CONV), RunLocation(out=tmp_path / "cut"), tell=stop_after_evaluation)
+        follow(config(model=CONV), RunLocation(out=tmp_path / "cut"), listen=stop_after_evaluation)
     monkeypatch.undo()
     assert RunFolder(tmp_path / "cut").record()["status"] == "interrupted"
     later, resumed = follow(config(model=CONV), RunLocation(resume=tmp_path / "cut"))
