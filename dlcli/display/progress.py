@@ -34,6 +34,7 @@ from dlcli.engine.events import (
     Finished,
     Notice,
     Pictures,
+    Preview,
     RunStarted,
     TrainingStep,
 )
@@ -323,7 +324,7 @@ class TrainingProgress:
                 self._draw()
             case Evaluated():
                 self._evaluation(event)
-            case Pictures():
+            case Pictures() | Preview():
                 self._show_pictures(event)
             case Finished():
                 self._finish(event)
@@ -357,7 +358,7 @@ class TrainingProgress:
             self._evaluated = evaluated_line(event, epochs=epochs)
             self._draw(now=True)
 
-    def _show_pictures(self, event: Pictures) -> None:
+    def _show_pictures(self, event: Pictures | Preview) -> None:
         """Put pictures below the bar, rendered once since the bar is redrawn often."""
         if self._bar is not None:
             caption = Text(event.caption, no_wrap=True, overflow="ellipsis")
