@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, cast
 import typer
 
 from dlcli.cli.options import (
+    TEXT,
     CheckpointFlag,
     OfflineFlag,
     OutFlag,
@@ -206,7 +207,7 @@ InputFlag = Annotated[
 TextArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[TEXT]", help="What to translate; - or nothing is standard input, line by line."
+        metavar=TEXT, help="What to translate; - or nothing is standard input, line by line."
     ),
 ]
 NBestFlag = Annotated[
@@ -314,9 +315,7 @@ LONGEST_STEM = 60
 
 SentenceArgument = Annotated[
     str | None,
-    typer.Argument(
-        metavar="[TEXT]", help="A sentence; - or nothing is standard input, line by line."
-    ),
+    typer.Argument(metavar=TEXT, help="A sentence; - or nothing is standard input, line by line."),
 ]
 TargetFlag = Annotated[
     str | None,

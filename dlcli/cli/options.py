@@ -19,7 +19,7 @@ import inspect
 import itertools
 import re
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NewType
@@ -105,6 +105,8 @@ class Command:
                     error.ctx = ctx
                     if not ctx.resilient_parsing:  # while a shell completes, a word may be missing
                         raise
+                if any(param.metavar == TEXT for param in self.params):
+                    args = text_last(args, options=self.get_params(ctx))
                 return super().parse_args(ctx, args)
 
         lines = "\n".join(f"  {example}" for example in self.examples)
@@ -376,6 +378,50 @@ def _fits(word: str, item: Any) -> bool:
     if choices_of(item):
         return word in choices_of(item)
     return not word.startswith("-") and (item is not Assignment or "=" in word)
+
+
+TEXT = "[TEXT]"
+"""The metavar of an argument that takes any text, also one that begins with a dash."""
+
+
+def text_last(args: Sequence[str], *, options: Iterable[Any]) -> list[str]:
+    """Put words that begin with a dash and are text, such as `- I agree.`, behind a `--`.
+
+    Text has a space in it, or is of no form that a flag has, or begins with a single dash and no
+    known letter. `--beem` stays what it is: a flag that there is not.
+
+    Args:
+        args: the words after the command.
+        options: of the command, as Typer holds them.
+    """
+    takes_value = {
+        name: not option.is_flag
+        for option in options
+        if option.param_type_name == "option"
+        for name in (*option.opts, *option.secondary_opts)
+    }
+    flags, texts, words = list[str](), list[str](), list(args)
+    while words:
+        word = words.pop(0)
+        if word == "--":
+            texts += words
+            break
+        if takes_value.get(word):
+            flags += [word, *words[:1]]
+            del words[:1]
+        elif _is_text(word, known=takes_value):
+            texts.append(word)
+        else:
+            flags.append(word)
+    return [*flags, "--", *texts]
+
+
+def _is_text(word: str, *, known: Collection[str]) -> bool:
+    if not word.startswith("-") or word == "-" or word.partition("=")[0] in known:
+        return False
+    if any(character.isspace() for character in word):
+        return True
+    return word[:2] not in known and not re.fullmatch(r"--[A-Za-z][\w-]*(=.*)?", word)
 
 
 def read_items(text: str, item: Any, *, flag: str, required: bool = False) -> tuple[Any, ...]:

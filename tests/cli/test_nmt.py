@@ -80,6 +80,20 @@ def test_a_file_a_pipe_and_the_same_lines_typed_agree(runs: Path, tmp_path: Path
     assert [line for lines in typed for line in lines] == found
 
 
+@pytest.mark.parametrize("text", ["- I agree.", "-5", "--Oui.", "-Hello", "--beam me up", "-\tx"])
+def test_text_may_begin_with_a_dash(text: str, runs: Path) -> None:
+    assert answers(text, "--n-best", "1", runs=runs) == answers("--", text, runs=runs)
+    found = attend_json(text, "-o", "a.json", runs=runs)
+    assert found["text"] == " ".join(text.split())
+    target = attend_json("Oui", "--target", text, "-o", "a.json", runs=runs)
+    assert target["translation"] == text.replace("\t", " ")
+
+
+def test_a_flag_that_there_is_not_is_no_text(runs: Path) -> None:
+    done = translate("The cat", "--beem", "3", runs=runs)
+    assert (done.exit_code, "--beam" in done.stderr) == (2, True)
+
+
 def test_a_file_given_as_text_is_remarked_on(runs: Path) -> None:
     Path("in.txt").write_text("The cat")
     done = translate("in.txt", runs=runs)
