@@ -17,6 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import typer
 
+from dlcli.engine.files import replace_unencodable
 from dlcli.engine.stopping import ignore_signals
 from dlcli.errors import DlError, Interrupted, RunFailed, UsageFault, nearest
 
@@ -174,6 +175,8 @@ class Root(LazyGroup):
 
     def main(self, *given: Any, **named: Any) -> Any:
         """Run a command line; in standalone mode, exit with one of the documented codes."""
+        for stream in (sys.stdout, sys.stderr):  # help pages too
+            replace_unencodable(stream)
         options = dict(zip(("args", "prog_name", "complete_var"), given, strict=False)) | named
         args: Sequence[str] | None = options.pop("args", None)
         words = list(sys.argv[1:] if args is None else args)
