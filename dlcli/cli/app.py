@@ -43,6 +43,7 @@ TOP: Mapping[str, Entry] = {
         "layernorm:ln_gradients", "Gradients of deep post- and pre-norm stacks (Questions 15-16)."
     ),
     "report": Entry("report:report", "One HTML page that answers Questions 1-16, with figures."),
+    "models": Entry("runs:models", "List the models that ship: purpose, size, score."),
     "env": Entry("env:env", "Show versions, devices and precision support."),
 }
 """Commands directly under `dl`."""
