@@ -71,9 +71,18 @@ class Saved(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures(Event):
-    """Pictures that a listener may show: rows of 28×28 grey images."""
+    """Pictures that a run keeps: rows of 28×28 grey images."""
 
     epoch: int
+    images: object
+    """A float array (N, 28, 28) in [0, 1]."""
+    caption: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview(Event):
+    """Pictures of the network as it is now, for a screen; nothing keeps them."""
+
     images: object
     """A float array (N, 28, 28) in [0, 1]."""
     caption: str

@@ -411,10 +411,17 @@ class Snapshot:
     gallery: Gallery
 
 
-def take_snapshot(model: VAE, *, seed: int, epoch: int, likelihood: str = "bernoulli") -> Snapshot:
-    """Decode the latents of a run's snapshots, the same at every epoch, into means."""
+def take_snapshot(
+    model: VAE,
+    *,
+    seed: int,
+    epoch: int,
+    likelihood: str = "bernoulli",
+    count: int = SNAPSHOT_IMAGES,
+) -> Snapshot:
+    """Decode the first latents of a run's snapshots, the same at every epoch, into means."""
     stream = named(seed, "snapshot")
-    z = torch.randn(SNAPSHOT_IMAGES, model.latent_dim, generator=stream)
+    z = torch.randn(SNAPSHOT_IMAGES, model.latent_dim, generator=stream)[:count]
     return Snapshot(epoch=epoch, gallery=decode_gallery(model, z, likelihood=likelihood))
 
 
