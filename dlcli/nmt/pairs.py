@@ -23,7 +23,7 @@ class Parallel:
     """Its true name: `test_2016_flickr`, not `test`; `file` where it is a file."""
     pairs: Pairs
     normalized: bool = False
-    """Whether references of a file were brought into NFC, which scores of the file as it is lack."""
+    """Whether references of a file were brought into NFC: the file as it is scores less."""
 
     def first(self, count: int) -> Parallel:
         """Return the first pairs only; 0 takes all."""

@@ -88,7 +88,7 @@ class Metric:
         return np.array([score(row).score for row in sums.tolist()])
 
     def signature(self, *, resamples: int) -> str:
-        """Return sacreBLEU's signature of a score with so many resamples, and what is not its own."""
+        """Return sacreBLEU's signature of a score with so many resamples, and what it lacks."""
         metric = self._metric()
         metric.num_refs, metric.n_bootstrap, metric.seed = 1, resamples, str(SEED)
         own = str(metric.get_signature().format())
