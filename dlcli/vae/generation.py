@@ -39,6 +39,59 @@ MOST_ROWS = 20
 """Latents that a traversal shows unless some are named."""
 
 
+@dataclass(frozen=True, eq=False)
+class ImageModel:
+    """A trained VAE at work, as `dlcli.load` returns it.
+
+    Images are float arrays (N, 28, 28) in [0, 1]; bytes are read too. Latents are arrays (N, D).
+    """
+
+    trained: Trained
+
+    def generate(self, count: int = 16, *, seed: int = 0) -> Array:
+        """Draw latents from the prior and return the means of p(x|z): `dl vae generate`."""
+        return generate(self.trained, count=count, seed=seed).images
+
+    def encode(self, images: object) -> Array:
+        """Return the latents at the encoder's mean.
+
+        Raises:
+            ValueError: these are no images.
+        """
+        model, pixels = self.trained.model, _pixels_of(images)
+        with torch.inference_mode(), evaluating(model):
+            return as_array(model.latents(model.encode(pixels)[0])[0])
+
+    def decode(self, z: object) -> Array:
+        """Return the means of p(x|z)."""
+        latents = torch.as_tensor(z, dtype=torch.float32)
+        return decode_gallery(
+            self.trained.model, latents, likelihood=self.trained.likelihood
+        ).images
+
+    def reconstruct(self, images: object) -> Array:
+        """Encode images and decode them again; with skip connections these are shown too.
+
+        Raises:
+            ValueError: these are no images.
+        """
+        model, pixels = self.trained.model, _pixels_of(images)
+        with torch.inference_mode(), evaluating(model):
+            logits, _, _ = model(pixels, torch.zeros(len(pixels), model.latent_dim))
+        return as_pictures(pixel_values(logits, draw=False, likelihood=self.trained.likelihood))
+
+
+def _pixels_of(images: object) -> Tensor:
+    raw = np.asarray(images)
+    pixels = raw / 255 if raw.dtype == np.uint8 else raw
+    if raw.ndim != 3 or raw.shape[1:] != (28, 28) or not ((pixels >= 0) & (pixels <= 1)).all():
+        raise ValueError(
+            f"images have the shape (N, 28, 28) and values from 0 to 1, not {raw.shape} "
+            f"from {raw.min(initial=0):g} to {raw.max(initial=0):g}"
+        )
+    return torch.as_tensor(pixels, dtype=torch.float32).flatten(1)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Gallery:
     """Pictures that a decoder made."""

@@ -17,6 +17,7 @@ from dlcli.engine.seed import generator
 from dlcli.errors import DataError, UsageFault
 from dlcli.vae.config import VaeTrainConfig
 from dlcli.vae.generation import (
+    ImageModel,
     LatentPath,
     Reconstruction,
     decode_gallery,
@@ -146,6 +147,24 @@ def test_latents_of_a_learned_prior_are_decoded_to_the_same_picture() -> None:
     again = decode_gallery(made.model, torch.from_numpy(found.z))
     assert np.allclose(again.images, found.images, atol=1e-4)
     assert found.label.endswith("at the encoder's mean")
+
+
+@pytest.mark.parametrize("flow", [False, True])
+def test_python_encodes_decodes_and_reconstructs(flow: bool, images: torch.Tensor) -> None:
+    model = ImageModel(dataclasses.replace(make_trained(), model=make_vae(flow=flow)))
+    z = model.encode(images[:5])
+    assert z.shape == (5, 3)
+    assert np.allclose(model.decode(z), model.reconstruct(images[:5] / 255), atol=1e-6)
+    assert np.array_equal(model.generate(4, seed=2), model.generate(4, seed=2))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [np.zeros((28, 28)), np.zeros((2, 27, 28)), np.full((1, 28, 28), 2.0), [[[float("nan")]]]],
+)
+def test_python_is_given_images(bad: object) -> None:
+    with pytest.raises(ValueError, match="images have the shape"):
+        ImageModel(make_trained()).encode(bad)
 
 
 def test_inputs_lie_above_their_reconstructions() -> None:
