@@ -6,6 +6,7 @@ import importlib.util
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -64,6 +65,27 @@ def _commands(page: Path) -> list[list[str]]:
     spans = re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
     found = [re.search(r"(?:^|[\s/])dl ([a-z-][^#|]*)", code) for code in [*spans, *lines]]
     return [re.sub(r'"[^"]*"', "TEXT", match[1]).split() for match in found if match]
+
+
+def _python_blocks() -> list[Any]:
+    return [
+        pytest.param(block, id=f"{page.relative_to(ROOT)}-{number}")
+        for page in PAGES
+        for number, block in enumerate(
+            re.findall(r"^```python\n(.*?)^```", _read(page), re.M | re.S)
+        )
+    ]
+
+
+@pytest.mark.parametrize("block", _python_blocks())
+def test_python_examples_run_and_print_little(
+    block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "README", "exec"), {})
+    printed = capsys.readouterr().out.splitlines()
+    assert 1 <= len(printed) <= 30
+    assert all(len(line) < 400 for line in printed)
 
 
 @cache

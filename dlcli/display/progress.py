@@ -35,6 +35,7 @@ from dlcli.engine.events import (
     Finished,
     Notice,
     Pictures,
+    Preview,
     RunStarted,
     TrainingStep,
 )
@@ -336,7 +337,7 @@ class TrainingProgress:
                 self._draw()
             case Evaluated():
                 self._evaluation(event)
-            case Pictures():
+            case Pictures() | Preview():
                 self._show_pictures(event)
             case Finished():
                 self._finish(event)
@@ -365,7 +366,7 @@ class TrainingProgress:
             say(self._consoles.err, line)
         self._draw(now=True)
 
-    def _show_pictures(self, event: Pictures) -> None:
+    def _show_pictures(self, event: Pictures | Preview) -> None:
         """Put pictures below the bar, rendered once since the bar is redrawn often."""
         if self._bar is not None:
             pictures = Group(Text(event.caption), PictureRows(event.images, max_rows=1))

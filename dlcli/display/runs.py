@@ -80,6 +80,7 @@ def compare_curves(path: Path, curves: Mapping[str, Series], *, title: str = "")
             _draw(axes, x, y, name=label(name) + _absence(y, inside=inside), index=index)
         _frame(axes, inside)
         axes.set_xlabel("epoch")
+        axes.locator_params(axis="x", integer=True)
         axes.set_ylabel("loss (nats)")
         axes.set_title(label(title, longest=120))
         if curves:
