@@ -417,6 +417,9 @@ def _warn_of_unknown_words(found: AttentionMap, consoles: Consoles) -> None:
         consoles.warning("The translation did not come to an end; --max-length allows for more.")
 
 
+CountFlag = Annotated[
+    int, typer.Option("--n", min=0, help="Pairs to take, from the first; 0 takes all.")
+]
 SourcesFlag = Annotated[
     Path | None,
     typer.Option(
@@ -455,6 +458,7 @@ def evaluate(
     against: AgainstFlag = None,
     source: SourcesFlag = None,
     reference: ReferenceFlag = None,
+    n: CountFlag = 0,
     plot: LengthPlotFlag = None,
     out: TranslationsFlag = None,
 ) -> None:
@@ -472,14 +476,15 @@ def evaluate(
 
     run = one_run(name, run)
     check_bins_and_plot(config.bins, plot)
-    sentences = to_evaluate(source, reference)
     notice, search = consoles.notice, config.search
+    sentences = to_evaluate(source, reference, notice=notice)
     translators = [Translator.load(run, checkpoint=checkpoint, config=search, notice=notice)]
     if against is not None:
         translators.append(Translator.load(against, config=search, notice=notice))
         check_same_direction(*translators)
     if sentences is None:
         sentences = run_split(translators[0].trained, config, notice=notice)
+    sentences = sentences.first(n)
     found = []
     for translator in translators:
         with FractionProgress(consoles, label="nmt eval") as progress:
@@ -507,7 +512,7 @@ def _difference(
 
     if len(found) < 2:
         return None
-    lowercase = any(metric_of(one, config).lowercase for one in translators)
+    lowercase = any(metric_of(one, config, sentences=sentences).lowercase for one in translators)
     first, other = found
     return compare_evaluations(
         first, other, sentences=sentences, config=config, lowercase=lowercase
@@ -523,9 +528,6 @@ CorpusFlag = Annotated[
     ),
 ]
 SplitFlag = Annotated[str, typer.Option("--split", help="Of --data: test, valid, train.")]
-CountFlag = Annotated[
-    int, typer.Option("--n", min=0, help="Of --data: pairs, from the first; 0 takes all.")
-]
 AlignSourceFlag = Annotated[
     Path | None, typer.Option("--source", help="Sentences, a line each. (default: none)")
 ]
@@ -597,7 +599,7 @@ def align(
     if data is None:
         given = to_align(
             source=source, target=target, pairs=pairs, gold=gold, index=config.gold_index
-        )
+        ).first(n)
         name = given.data
     trained = find_trained(run, checkpoint=checkpoint, notice=notice)
     backward = None if symmetrize is None else find_trained(symmetrize, notice=notice)

@@ -258,6 +258,28 @@ PicturesFlag = Annotated[
 ]
 
 
+OldImagesFlag = Annotated[tuple[int, ...] | None, typer.Option("--images", hidden=True)]
+"""What 0.1.0 called `--image`; everywhere else `--images` is a number of images."""
+
+
+def _numbers_of(image: Sequence[int] | None, images: Sequence[int] | None) -> Sequence[int] | None:
+    """Return the test images that `--image`, or `--images` of 0.1.0, names.
+
+    Raises:
+        UsageFault: both, or `--images` with one number, which may be a number of images.
+    """
+    if images is None:
+        return image
+    if image is not None:
+        raise UsageFault("--images is the old name of --image.", hint="Give --image alone.")
+    if len(images) == 1:
+        raise UsageFault(
+            f"--images {images[0]} could be that many images, or the image of that number.",
+            hint=f"Write --n {images[0]} for the first {images[0]}, or --image {images[0]}.",
+        )
+    return images
+
+
 @plain
 def generate(
     consoles: Consoles,
@@ -302,9 +324,10 @@ def reconstruct(
     *,
     run: RunFlag = None,
     n: Annotated[int, typer.Option("--n", min=1, help="The first N test images.")] = 10,
-    images: Annotated[
-        tuple[int, ...] | None, typer.Option("--images", help="Test images by number, from 0.")
+    image: Annotated[
+        tuple[int, ...] | None, typer.Option("--image", help="Test images by number, from 0.")
     ] = None,
+    images: OldImagesFlag = None,
     sample: Annotated[
         bool, typer.Option("--sample", help="Draw z from q(z|x) instead of taking its mean.")
     ] = False,
@@ -319,7 +342,7 @@ def reconstruct(
     """Encode test images and decode them again: inputs above, reconstructions below.
 
     Examples:
-        dl vae reconstruct --images 3 7 --show
+        dl vae reconstruct --image 3 7 --show
         dl vae reconstruct --n 16 --out pairs.png
     """
     from dlcli.vae import generation
@@ -327,7 +350,7 @@ def reconstruct(
     trained = _find_trained(run, checkpoint, consoles)
     made = generation.reconstruct(
         trained,
-        images=images or range(n),
+        images=_numbers_of(image, images) or range(n),
         seed=seed,
         sample=sample,
         draw=not mean,
@@ -352,10 +375,11 @@ def interpolate(
     consoles: Consoles,
     *,
     run: RunFlag = None,
-    images: Annotated[
+    image: Annotated[
         tuple[int, ...] | None,
-        typer.Option("--images", metavar="A B", help="Between two test images. (default: 0 1)"),
+        typer.Option("--image", metavar="A B", help="Between two test images. (default: 0 1)"),
     ] = None,
+    images: OldImagesFlag = None,
     seeds: Annotated[
         tuple[int, ...] | None,
         typer.Option("--seeds", metavar="A B", help="Between the prior draws of two seeds."),
@@ -373,15 +397,16 @@ def interpolate(
     """Walk through latent space from one test image to another, or between two prior draws.
 
     Examples:
-        dl vae interpolate --images 3 7 --show
+        dl vae interpolate --image 3 7 --show
         dl vae interpolate --seeds 1 2 --steps 9
     """
     from dlcli.vae.generation import interpolate_images, interpolate_seeds
 
-    if images is not None and seeds is not None:
-        raise UsageFault("--images and --seeds name different ends.", hint="Give one of them.")
+    image = image or images
+    if image is not None and seeds is not None:
+        raise UsageFault("--image and --seeds name different ends.", hint="Give one of them.")
     trained = _find_trained(run, checkpoint, consoles)
-    ends = seeds or images or (0, 1)
+    ends = seeds or image or (0, 1)
     if seeds is not None:
         gallery = interpolate_seeds(trained, seeds=ends, steps=steps, path=path)
         kind, title = "seeds", f"from seed {ends[0]} to seed {ends[1]}"
@@ -406,12 +431,19 @@ def traverse(
         tuple[int, ...] | None,
         typer.Option(
             "--dims",
-            help="Latents from 0, one a row. (default: the 20 that matter most; of two, the plane)",
+            help="Latents from 0, one a row; two make a plane. (default: the 20 with the largest "
+            "KL; of a model of two, the plane)",
         ),
     ] = None,
     image: Annotated[
         int | None,
-        typer.Option("--image", help="Start from this test image. (default: z = 0)"),
+        typer.Option(
+            "--image", help="Start from the posterior mean of this test image. (default: 0)"
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", min=0, help="Start from the prior draw of this seed instead."),
     ] = None,
     steps: Annotated[
         int, typer.Option("--steps", min=1, help="Pictures a row (and a column, of a plane).")
@@ -443,17 +475,15 @@ def traverse(
         steps=steps,
         span=span,
         image=image,
+        seed=seed,
         offline=offline,
         notice=consoles.notice,
     )
-    start = "z = 0" if image is None else f"test image {image}"
-    what = f"each row one latent from -{span:g} to {span:g}, around {start}"
-    if not gallery.rows:
-        what = "the plane of both latents, in equal shares of the prior"
-    name = "traverse" if image is None else f"traverse-image{image}"
-    files = PictureFiles(name, out=out, formats=formats)
-    sheet = _gallery_sheet(gallery, title=f"{gallery.label}: {what}")
-    _deliver(sheet, trained, files, consoles, seed=0, printed=show_pictures)
+    starts = {"image": image, "seed": seed}
+    start = "".join(f"-{name}{value}" for name, value in starts.items() if value is not None)
+    files = PictureFiles(f"traverse{start}", out=out, formats=formats)
+    sheet = _gallery_sheet(gallery)
+    _deliver(sheet, trained, files, consoles, seed=seed or 0, printed=show_pictures)
 
 
 LATENTS = 8

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dlcli.data.corpora import load_corpus
 from dlcli.data.sentences import Pairs
-from dlcli.data.text import read_sentences
+from dlcli.data.text import is_composed, read_sentences
 from dlcli.engine.events import NoticeCallback
 from dlcli.errors import DataError, UsageFault
 
@@ -22,6 +22,12 @@ class Parallel:
     split: str
     """Its true name: `test_2016_flickr`, not `test`; `file` where it is a file."""
     pairs: Pairs
+    normalized: bool = False
+    """Whether references of a file were brought into NFC: the file as it is scores less."""
+
+    def first(self, count: int) -> Parallel:
+        """Return the first pairs only; 0 takes all."""
+        return replace(self, pairs=self.pairs.first(count)) if count else self
 
 
 def of_corpus(
@@ -58,11 +64,17 @@ def of_corpus(
     pairs = corpus.split(split)
     require_lines(len(pairs), name=f"The split {split} of {corpus.name}")
     true = next(iter(corpus.tests)) if split == "test" else split
-    return Parallel(data=corpus.name, split=true, pairs=pairs.first(count) if count else pairs)
+    return Parallel(data=corpus.name, split=true, pairs=pairs).first(count)
 
 
-def to_evaluate(source: Path | None, reference: Path | None) -> Parallel | None:
+def to_evaluate(
+    source: Path | None, reference: Path | None, *, notice: NoticeCallback
+) -> Parallel | None:
     """Read `--input` and `--reference`, or return None where neither is given.
+
+    Args:
+        source, reference: two files, line by line.
+        notice: called with a sentence where references are not in NFC.
 
     Raises:
         UsageFault: only one is given, or there are no lines.
@@ -75,7 +87,14 @@ def to_evaluate(source: Path | None, reference: Path | None) -> Parallel | None:
             "`nmt eval` needs --input and --reference together.",
             hint="To translate without a reference use `dl nmt translate --input FILE`.",
         )
-    return Parallel(data=str(source.absolute()), split="file", pairs=read_two(source, reference))
+    pairs, composed = read_two(source, reference), is_composed(reference)
+    if not composed:
+        notice(
+            f"{reference} has letters and accents apart (it is not in NFC): they are joined before "
+            "they are scored. Other programs score the file as it is, which gives less."
+        )
+    name = str(source.absolute())
+    return Parallel(data=name, split="file", pairs=pairs, normalized=not composed)
 
 
 def to_align(

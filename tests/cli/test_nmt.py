@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -301,6 +302,24 @@ def test_files_of_ones_own(runs: Path) -> None:
     assert (found["sentences"], found["data"]) == (3, str(Path("a.en").absolute()))
     assert found["split"] == "file"
     assert Path("a.fr").read_text().splitlines()[1] == ""
+    for words, n in ((files, 2), ([], 1)):
+        few = dl_json("nmt", "eval", str(runs / "forward"), *words, *SMALL, "--n", str(n))
+        assert few["sentences"] == n
+
+
+def test_references_with_letters_and_accents_apart_are_joined_and_said(runs: Path) -> None:
+    Path("a.en").write_text("The king.\n")
+    Path("nfc").write_text("Le château où l'été s'achève.\n")
+    Path("nfd").write_text(unicodedata.normalize("NFD", Path("nfc").read_text()))
+    files = ["nmt", "eval", str(runs / "forward"), "--input", "a.en", *SMALL, "--reference"]
+    composed, apart = dl_json(*files, "nfc"), dl(*files, "nfd", "--json")
+    found = json.loads(apart.stdout)
+    assert "(it is not in NFC)" in apart.stderr
+    for name in ("bleu", "chrf"):
+        assert found[name]["score"] == composed[name]["score"]
+        assert found[name]["signature"] == f"{composed[name]['signature']}|references:nfc"
+    assert "|references:nfc|" in found["signature"]
+    assert "|references" not in composed["signature"]
 
 
 @pytest.mark.usefixtures("vae")
