@@ -20,7 +20,7 @@ import itertools
 import re
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, NewType
 
@@ -52,7 +52,8 @@ RunFlag = Annotated[
     str | None,
     typer.Option(
         "--run",
-        help="A run folder, a name in runs/, `latest`, or pretrained:NAME. (default: the newest)",
+        help="A run folder, a name in runs/, `latest`, or pretrained:NAME of `dl models`. "
+        "(default: the newest)",
     ),
 ]
 RunArgument = Annotated[str | None, typer.Argument(metavar="RUN", help="The same as --run.")]
@@ -92,6 +93,8 @@ class Command:
     """Flags that may stand without a value."""
     examples: tuple[str, ...]
     """Command lines to show below the help."""
+    alone_is_help: bool = False
+    """Whether the command without any word shows its help."""
 
     def add_to(self, app: typer.Typer, name: str) -> None:
         """Register the command in a program."""
@@ -111,7 +114,10 @@ class Command:
 
         lines = "\n".join(f"  {example}" for example in self.examples)
         epilog = f"\b\nExamples:\n{lines}" if lines else None  # \b: keep the lines apart
-        app.command(name, cls=ListCommand, epilog=epilog)(self.function)
+        decorate = app.command(
+            name, cls=ListCommand, epilog=epilog, no_args_is_help=self.alone_is_help
+        )
+        decorate(self.function)
 
 
 def plain(function: Callable[..., None]) -> Command:
@@ -133,6 +139,7 @@ def configured(
     advice: Advice | None = None,
     base: Callable[[dict[str, Any]], Mapping[str, Any] | None] | None = None,
     grid: bool = False,
+    alone_is_help: bool = False,
 ) -> Callable[[Callable[..., None]], Command]:
     """Make a command of `function(config, consoles, **own)`, with a flag for each setting of `cls`.
 
@@ -144,6 +151,7 @@ def configured(
             from the command's own parameters.
         grid: let `--set key=a,b,c` mean every value in turn; the function then gets a dictionary
             of label → config, one for each combination.
+        alone_is_help: let the command without any word show its help.
     """
     flagged = {_python_name(key): key for key in keys(cls) if key.flag}
     settings = [_parameter(name, key) for name, key in flagged.items()]
@@ -172,7 +180,8 @@ def configured(
                 function(configs if grid else first, consoles, **rest)
 
         common = [*settings, *_CONFIGURING, *_SHOWING]
-        return _command(call, like=function, own=own, common=common)
+        command = _command(call, like=function, own=own, common=common)
+        return replace(command, alone_is_help=alone_is_help)
 
     return decorate
 

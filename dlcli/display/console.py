@@ -11,7 +11,6 @@ Arrays and tensors are recognised by their `tolist`, so neither numpy nor torch 
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import math
 import os
@@ -28,7 +27,7 @@ from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.segment import Segment, Segments
 
-from dlcli.engine.files import write_whole
+from dlcli.engine.files import replace_unencodable, write_whole
 from dlcli.errors import DlError, RunFailed
 
 
@@ -77,8 +76,7 @@ class Consoles:
 def standard_console(name: str) -> Console:
     """Make a console on `stdout` or `stderr`; what these cannot encode becomes `?`."""
     stream = getattr(sys, name)
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="replace")
+    replace_unencodable(stream)
     dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown")
     lines = os.environ.get("LINES", "")
     return _Console(

@@ -234,6 +234,20 @@ def _packaged(name: str) -> RunFolder:
     return RunFolder(folder)
 
 
+def packaged() -> list[dict[str, Any]]:
+    """Return the key facts of the models that ship: those of a run, purpose and size."""
+    runs = {name: RunFolder(pretrained.folder(name) or Path()) for name in pretrained.names()}
+    return [
+        {
+            **summarise(run),
+            "name": name,
+            "purpose": pretrained.PURPOSES.get(name, ""),
+            "size_bytes": _whole(run, "").size,
+        }
+        for name, run in runs.items()
+    ]
+
+
 def _of_kind(run: RunFolder, text: str, *, kind: str | None) -> RunFolder:
     found = run.record().get("kind")
     if kind is not None and found not in (kind, None):
