@@ -14,10 +14,13 @@ from typing import Any
 
 import pytest
 
+import dlcli
 from dlcli import pretrained
 from dlcli.engine.checkpoint import load_model
 from dlcli.engine.runs import find_run
 from dlcli.errors import UsageFault
+from dlcli.nmt.translator import Translator
+from dlcli.vae.generation import ImageModel
 from tests.cli.tiny import dl, dl_json
 from tests.processes import ROOT
 
@@ -35,6 +38,32 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "shelf" / name / "run.json").write_text(f'{{"kind": "{kind}"}}')
     monkeypatch.setattr(pretrained, "_root", lambda: tmp_path / "shelf")
     return tmp_path / "shelf"
+
+
+def test_python_loads_a_packaged_model_by_its_name() -> None:
+    images = dlcli.load("vae-mlp")
+    assert isinstance(images, ImageModel)
+    assert images.generate(3).shape == (3, 28, 28)
+    translator = dlcli.load("pretrained:nmt-grammar")
+    assert isinstance(translator, Translator)
+    assert translator.translate([FAMOUS])[0].translation == FRENCH
+
+
+def test_python_loads_a_run_by_its_folder_or_as_the_latest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageFault, match="no trained run"):
+        dlcli.load("latest")
+    Path("runs").mkdir()
+    shutil.copytree(pretrained.folder("vae-mlp") or "", "runs/mine")
+    for name in ("latest", "mine", tmp_path / "runs" / "mine"):
+        found = dlcli.load(name)
+        assert isinstance(found, ImageModel)
+        assert found.trained.run.path == tmp_path / "runs" / "mine"
+    with pytest.raises(UsageFault, match="vae-bset") as caught:
+        dlcli.load("vae-bset")
+    assert "vae-best" in caught.value.hint
 
 
 def test_is_found_by_name(shelf: Path) -> None:

@@ -165,4 +165,5 @@ def _latent_figure(costs: Sequence[float], path: Path) -> None:
         axes.set_xlabel("latent, by what it pays")
         axes.set_ylabel("KL (nats)")
         axes.grid(False, axis="x")
+        axes.locator_params(axis="x", integer=True)
         save_figure(figure, path)

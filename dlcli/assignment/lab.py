@@ -22,10 +22,11 @@ from dlcli.data.storage import find
 from dlcli.display.console import to_json
 from dlcli.engine.config import resolve, to_dict
 from dlcli.engine.events import NoticeCallback
+from dlcli.engine.results import Result
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.session import RunLocation
 from dlcli.engine.settings import RunConfig
-from dlcli.engine.trainer import Listener, Result, Train, train_once
+from dlcli.engine.trainer import Listener, Train, train_once
 from dlcli.errors import RunFailed
 from dlcli.nmt.config import NmtTrainConfig
 from dlcli.nmt.trained import Trained as TrainedNmt
@@ -145,9 +146,9 @@ class Subject:
         if data == self.own:
             return ""
         return (
-            f"`{self.name}` was trained on {self.own} and is tested here on {data}: read these "
-            f"numbers as those of a model away from home. Where {self.own} is on the machine "
-            f"(`dl data fetch {self.own}`), `dl report` tests on it."
+            f"`{self.name}` was trained on {self.own} and is tested here on {data}, other images "
+            f"than it knows. Where {self.own} is on the machine (`dl data fetch {self.own}`), "
+            f"`dl report` tests on it."
         )
 
     def signed(self, signature: str) -> str:

@@ -14,7 +14,7 @@ import torch
 from dlcli.assignment.lab import Lab, stored_result, stored_signature
 from dlcli.assignment.question import Command, Number, Part, Text, question
 from dlcli.data.grammar import load_grammar
-from dlcli.display.plots import colour, house_style, label, new_figure, save_figure
+from dlcli.display.plots import colour, house_style, new_figure, save_figure
 from dlcli.engine.session import RunLocation
 from dlcli.nmt.aligner import KINDS, align
 from dlcli.nmt.config import NmtAlignConfig, NmtEvalConfig, SearchConfig
@@ -148,10 +148,8 @@ def memory(lab: Lab, text: Text) -> Iterator[Part]:
     sign = without.signature
     if not here:
         sign = sign.replace("|version:", "|attention-weights:uniform|version:")
-    yield _bleu(
-        "BLEU with attention", with_it, with_it.signature, reference=text.published("attention")
-    )
-    yield _bleu(f"BLEU {what}", without, sign, reference=text.published("none") if here else "")
+    yield _bleu("the grammar: BLEU with attention", with_it, with_it.signature)
+    yield _bleu(f"the grammar: BLEU {what}", without, sign)
     gain = compare_evaluations(
         with_it,
         without,
@@ -160,13 +158,12 @@ def memory(lab: Lab, text: Text) -> Iterator[Part]:
         lowercase=trained.config.data.lowercase,
     )
     yield Number(
-        "difference, the same sentences resampled for both",
+        "the grammar: difference, the same sentences resampled for both",
         gain.difference.value,
         "BLEU",
         sign,
         ci95=gain.difference.ci95,
         spread="95% interval over sentences",
-        reference=text.published("difference") if here else "",
     )
     yield text.figure(
         "lengths",
@@ -183,6 +180,7 @@ def memory(lab: Lab, text: Text) -> Iterator[Part]:
         yield Command(f"dl nmt eval --run {name} --beam {beam}")
         yield Command(f"dl report --only 13{lab.and_seed}")
         yield text.note("quick")
+    yield from text.stored()
 
 
 def uniform_attention(trained: Trained) -> Trained:
@@ -195,7 +193,7 @@ def uniform_attention(trained: Trained) -> Trained:
     return dataclasses.replace(trained, model=model)
 
 
-def _bleu(name: str, found: NmtEvaluation, signature: str, *, reference: str = "") -> Number:
+def _bleu(name: str, found: NmtEvaluation, signature: str) -> Number:
     return Number(
         name,
         found.bleu.score,
@@ -203,7 +201,6 @@ def _bleu(name: str, found: NmtEvaluation, signature: str, *, reference: str = "
         f"{signature}|{found.bleu.signature}",
         ci95=found.bleu.ci95,
         spread="95% interval over sentences",
-        reference=reference,
     )
 
 
@@ -214,37 +211,36 @@ def forcing(lab: Lab, text: Text) -> Iterator[Part]:
 
 
 def _stored(lab: Lab, text: Text) -> Iterator[Part]:
-    """Show the losses that were stored with the packaged translator."""
+    """Show the losses stored with the packaged translator, and those of three long trainings."""
     trained, name = lab.translator
     valid = stored_result(trained.run)["valid"]
     forced, free = float(valid["nll_per_token"]), float(valid["free_nll_per_token"])
     data, ratio = trained.config.data.name, trained.config.objective.teacher_forcing
     yield from _losses(forced, free, signature=stored_signature(trained.run), name=f"`{name}`")
-    losses = {"after the true words": forced, "after its own words": free}
-    yield text.figure(
-        "losses",
-        functools.partial(_losses_figure, losses),
-        forced=forced,
-        free=free,
-        data=data,
-    )
+    losses = text.fields["stored"]["losses"]
+    yield text.figure("losses", functools.partial(_losses_figure, losses))
     yield Command(f"dl runs show {name}")
     yield Command("dl nmt compare-forcing --data grammar --ratios 1 0.5 0")
     yield text.note("stored", data=data, ratio=ratio)
+    yield from text.stored()
 
 
-def _losses_figure(losses: Mapping[str, float], path: Path) -> None:
-    """Draw a few losses as bars, the first on top, each with its value."""
+def _losses_figure(losses: Mapping[str, tuple[float, float]], path: Path) -> None:
+    """Draw the loss after the true words and after the model's own, for each ratio."""
     with house_style():
-        figure = new_figure(6.4, 0.5 * len(losses) + 0.8)
+        figure = new_figure(6.4, 2.8)
         axes = figure.add_subplot()
-        bars = axes.barh(range(len(losses)), list(losses.values()), color=colour(0), height=0.6)
-        axes.bar_label(bars, fmt="%.4f", padding=4)
-        axes.margins(x=0.15)
-        axes.set_yticks(range(len(losses)), [label(name) for name in losses])
-        axes.invert_yaxis()
-        axes.grid(False, axis="y")
-        axes.set_xlabel("nats a token")
+        for index, name in enumerate(("after the true words", "after its own words")):
+            places = [place + 0.38 * (index - 0.5) for place in range(len(losses))]
+            values = [pair[index] for pair in losses.values()]
+            bars = axes.bar(places, values, width=0.36, color=colour(index), label=name)
+            axes.bar_label(bars, fmt="%.2f", padding=2)
+        axes.margins(y=0.15)
+        axes.set_xticks(range(len(losses)), list(losses))
+        axes.grid(False, axis="x")
+        axes.set_xlabel("teacher-forcing ratio")
+        axes.set_ylabel("nats a token")
+        axes.legend(loc="best")
         save_figure(figure, path)
 
 

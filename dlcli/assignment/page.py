@@ -87,6 +87,7 @@ def _environment() -> Environment:
     )
     found.filters |= {
         "prose": prose,
+        "code": code,
         "formula": formula,
         "amount": amount,
         "marks": marks,
@@ -108,9 +109,14 @@ def prose(text: str) -> Markup:
     """Set words: `code` stands as it is, the rest knows emphasis, powers and indices."""
     parts = _CODE.split(text)
     return Markup("").join(
-        Markup("<code>{}</code>").format(part) if place % 2 else _words(part)
-        for place, part in enumerate(parts)
+        code(part) if place % 2 else _words(part) for place, part in enumerate(parts)
     )
+
+
+def code(text: str) -> Markup:
+    """Set code so that a line breaks between its words, and not behind the `--` of an option."""
+    words = (Markup('<span class="word">{}</span>').format(word) for word in text.split(" "))
+    return Markup("<code>{}</code>").format(Markup(" ").join(words))
 
 
 def formula(text: str) -> Markup:

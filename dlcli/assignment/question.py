@@ -149,6 +149,13 @@ class Text:
         """Return a note."""
         return Note(self.fields["notes"][which].format(**facts))
 
+    def stored(self) -> Iterator[Part]:
+        """Give the results of long trainings that were measured once, and how."""
+        stored = self.fields["stored"]
+        yield from TypeAdapter(list[Number]).validate_python(stored["numbers"])
+        yield Command(stored["command"])
+        yield Note(stored["note"])
+
     def figure(
         self,
         which: str,

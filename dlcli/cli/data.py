@@ -10,7 +10,7 @@ from dlcli.cli.options import OfflineFlag, plain
 from dlcli.display.console import Consoles
 from dlcli.display.images import PictureRows
 from dlcli.display.progress import DownloadProgress
-from dlcli.display.tables import size
+from dlcli.display.tables import ResultTable, size
 from dlcli.errors import CheckFailed, ConfigError
 
 if TYPE_CHECKING:
@@ -30,14 +30,19 @@ def list_(consoles: Consoles) -> None:
     """
     from dlcli.data.storage import listing
 
-    rows = listing()
-    lines = []
-    for row in rows:
-        octets = size(row.data_set.size) if row.data_set.size else ""
-        where = row.where or "not here"
-        lines.append(f"{row.data_set.name:16} {where:12} {octets:>8}  {row.data_set.what}")
-        lines.append(f"{'':39}licence: {row.data_set.licence}")
-    consoles.result({"data_sets": [_listed(row) for row in rows]}, *lines)
+    found = listing()
+    rows = [
+        [
+            row.data_set.name,
+            row.where or "not here",
+            size(row.data_set.size) if row.data_set.size else "",
+            row.data_set.what,
+            row.data_set.licence,
+        ]
+        for row in found
+    ]
+    table = ResultTable(["name", "where", "size", "what", "licence"], rows, spare=["licence"])
+    consoles.result({"data_sets": [_listed(row) for row in found]}, table)
 
 
 @plain

@@ -26,7 +26,7 @@ DensityPlotFlag = Annotated[
 ]
 
 
-@configured(KlConfig)
+@configured(KlConfig, alone_is_help=True)  # its defaults are two equal laws
 def kl(config: KlConfig, consoles: Consoles, *, plot: DensityPlotFlag = None) -> None:
     """Compute KL between Gaussians in closed form and by sampling, in both directions.
 
@@ -59,7 +59,7 @@ RunFlag = Annotated[
     typer.Option(
         "--run",
         help="Estimate test images under a trained VAE instead: a run folder, a name in runs/, "
-        "`latest`, or pretrained:NAME.",
+        "`latest`, or pretrained:NAME of `dl models`.",
     ),
 ]
 ImagesFlag = Annotated[

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, cast
 import typer
 
 from dlcli.cli.options import (
+    TEXT,
     CheckpointFlag,
     OfflineFlag,
     OutFlag,
@@ -219,15 +220,15 @@ InputFlag = Annotated[
 TextArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[TEXT]", help="What to translate; - or nothing is standard input, line by line."
+        metavar=TEXT, help="What to translate; - or nothing is standard input, line by line."
     ),
 ]
 NBestFlag = Annotated[
     int,
     typer.Option(
         "--n-best",
-        help="Translations of each line, best first; more than one are shown as "
-        "`number ||| translation ||| score`.",
+        help="Most translations of each line, best first, all different; more than one are shown "
+        "as `number ||| translation ||| score`.",
     ),
 ]
 SCORE_DIGITS = 4
@@ -275,7 +276,7 @@ def translate(
             consoles.result(_translation_object(one, n_best=n_best), *words)
             count += 1
             strange += not translator.knows_words_of(one.source)
-            for message in _remarks(one, translator=translator):
+            for message in _remarks(one, translator=translator, n_best=n_best):
                 consoles.notice(f"Line {count:,} {message}")
     if strange:
         consoles.warning(
@@ -307,16 +308,19 @@ def _translation_object(one: Translated, *, n_best: int) -> dict[str, Any]:
     return fields
 
 
-def _remarks(one: Translated, *, translator: Translator) -> Iterator[str]:
+def _remarks(one: Translated, *, translator: Translator, n_best: int) -> Iterator[str]:
     """Say what is unusual about a translation."""
     if one.parts > 1:
-        longest = translator.trained.config.data.max_length
-        yield (
-            f"was translated in {one.parts:,} parts: the model was trained on up to {longest} "
-            "tokens."
-        )
+        yield _in_parts(one.parts, translator=translator)
     if not one.candidates[0].finished:
         yield "did not come to an end and was cut off; --max-length allows for more."
+    if one.parts and (count := len(one.candidates)) < n_best:
+        yield f"has {count} different translations in this beam; a larger --beam finds more."
+
+
+def _in_parts(count: int, *, translator: Translator) -> str:
+    longest = translator.trained.config.data.max_length
+    return f"was translated in {count:,} parts: the model was trained on up to {longest} tokens."
 
 
 LONGEST_STEM = 60
@@ -324,9 +328,7 @@ LONGEST_STEM = 60
 
 SentenceArgument = Annotated[
     str | None,
-    typer.Argument(
-        metavar="[TEXT]", help="A sentence; - or nothing is standard input, line by line."
-    ),
+    typer.Argument(metavar=TEXT, help="A sentence; - or nothing is standard input, line by line."),
 ]
 TargetFlag = Annotated[
     str | None,
@@ -376,6 +378,8 @@ def attend(
     translator = Translator.load(run, checkpoint=checkpoint, config=config, notice=consoles.notice)
     for line in _sentences(text, consoles):
         found = translator.attend(line, target, subwords=subwords, config=config)
+        if found.parts > 1:
+            consoles.notice(f"The text {_in_parts(found.parts, translator=translator)}")
         _warn_of_unknown_words(found, consoles)
         path = out
         if path is None and single:
@@ -422,10 +426,13 @@ def _warn_of_unknown_words(found: AttentionMap, consoles: Consoles) -> None:
         if lost:
             listed = ", ".join(f"'{word}'" for word in lost)
             consoles.warning(f"The model saw <unk> in the {side} for {listed}.")
-    if found.target[-1:] != ("</s>",):
+    if not found.finished:
         consoles.warning("The translation did not come to an end; --max-length allows for more.")
 
 
+CountFlag = Annotated[
+    int, typer.Option("--n", min=0, help="Pairs to take, from the first; 0 takes all.")
+]
 SourcesFlag = Annotated[
     Path | None,
     typer.Option(
@@ -464,6 +471,7 @@ def evaluate(
     against: AgainstFlag = None,
     source: SourcesFlag = None,
     reference: ReferenceFlag = None,
+    n: CountFlag = 0,
     plot: LengthPlotFlag = None,
     out: TranslationsFlag = None,
 ) -> None:
@@ -481,14 +489,15 @@ def evaluate(
 
     run = one_run(name, run)
     check_bins_and_plot(config.bins, plot)
-    sentences = to_evaluate(source, reference)
     notice, search = consoles.notice, config.search
+    sentences = to_evaluate(source, reference, notice=notice)
     translators = [Translator.load(run, checkpoint=checkpoint, config=search, notice=notice)]
     if against is not None:
         translators.append(Translator.load(against, config=search, notice=notice))
         check_same_direction(*translators)
     if sentences is None:
         sentences = run_split(translators[0].trained, config, notice=notice)
+    sentences = sentences.first(n)
     found = []
     for translator in translators:
         with FractionProgress(consoles, label="nmt eval") as progress:
@@ -516,7 +525,7 @@ def _difference(
 
     if len(found) < 2:
         return None
-    lowercase = any(metric_of(one, config).lowercase for one in translators)
+    lowercase = any(metric_of(one, config, sentences=sentences).lowercase for one in translators)
     first, other = found
     return compare_evaluations(
         first, other, sentences=sentences, config=config, lowercase=lowercase
@@ -532,9 +541,6 @@ CorpusFlag = Annotated[
     ),
 ]
 SplitFlag = Annotated[str, typer.Option("--split", help="Of --data: test, valid, train.")]
-CountFlag = Annotated[
-    int, typer.Option("--n", min=0, help="Of --data: pairs, from the first; 0 takes all.")
-]
 AlignSourceFlag = Annotated[
     Path | None, typer.Option("--source", help="Sentences, a line each. (default: none)")
 ]
@@ -552,7 +558,8 @@ GoldFlag = Annotated[
     Path | None,
     typer.Option(
         "--gold",
-        help="The right links, i-j sure and ipj possible: shows the error rate. (default: none)",
+        help="The right links, a line a pair with i-j sure, ipj or i?j possible, or a line a link "
+        "with the pair's number first, `12 3 4 S`: shows the error rate. (default: none)",
     ),
 ]
 SymmetrizeFlag = Annotated[
@@ -603,7 +610,9 @@ def align(
     notice = consoles.notice
     given, name = None, ""
     if data is None:
-        given = to_align(source=source, target=target, pairs=pairs, gold=gold)
+        given = to_align(
+            source=source, target=target, pairs=pairs, gold=gold, index=config.gold_index
+        ).first(n)
         name = given.data
     trained = find_trained(run, checkpoint=checkpoint, notice=notice)
     backward = None if symmetrize is None else find_trained(symmetrize, notice=notice)
@@ -621,7 +630,13 @@ def align(
         name = f"{given.data}-{split}"
     with FractionProgress(consoles, label="nmt align") as progress:
         found = aligner.align(
-            trained, given.pairs, config, data=name, backward=backward, progress=progress
+            trained,
+            given.pairs,
+            config,
+            data=name,
+            backward=backward,
+            progress=progress,
+            notice=notice,
         )
     files = []
     if out is not None:

@@ -19,8 +19,8 @@ import inspect
 import itertools
 import re
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, NewType
 
@@ -52,7 +52,8 @@ RunFlag = Annotated[
     str | None,
     typer.Option(
         "--run",
-        help="A run folder, a name in runs/, `latest`, or pretrained:NAME. (default: the newest)",
+        help="A run folder, a name in runs/, `latest`, or pretrained:NAME of `dl models`. "
+        "(default: the newest)",
     ),
 ]
 RunArgument = Annotated[str | None, typer.Argument(metavar="RUN", help="The same as --run.")]
@@ -92,6 +93,8 @@ class Command:
     """Flags that may stand without a value."""
     examples: tuple[str, ...]
     """Command lines to show below the help."""
+    alone_is_help: bool = False
+    """Whether the command without any word shows its help."""
 
     def add_to(self, app: typer.Typer, name: str) -> None:
         """Register the command in a program."""
@@ -105,11 +108,16 @@ class Command:
                     error.ctx = ctx
                     if not ctx.resilient_parsing:  # while a shell completes, a word may be missing
                         raise
+                if any(param.metavar == TEXT for param in self.params):
+                    args = text_last(args, options=self.get_params(ctx))
                 return super().parse_args(ctx, args)
 
         lines = "\n".join(f"  {example}" for example in self.examples)
         epilog = f"\b\nExamples:\n{lines}" if lines else None  # \b: keep the lines apart
-        app.command(name, cls=ListCommand, epilog=epilog)(self.function)
+        decorate = app.command(
+            name, cls=ListCommand, epilog=epilog, no_args_is_help=self.alone_is_help
+        )
+        decorate(self.function)
 
 
 def plain(function: Callable[..., None]) -> Command:
@@ -134,6 +142,7 @@ def configured(
     settle: Settle | None = None,
     base: Callable[[dict[str, Any]], Mapping[str, Any] | None] | None = None,
     grid: bool = False,
+    alone_is_help: bool = False,
 ) -> Callable[[Callable[..., None]], Command]:
     """Make a command of `function(config, consoles, **own)`, with a flag for each setting of `cls`.
 
@@ -147,6 +156,7 @@ def configured(
             from the command's own parameters.
         grid: let `--set key=a,b,c` mean every value in turn; the function then gets a dictionary
             of label → config, one for each combination.
+        alone_is_help: let the command without any word show its help.
     """
     flagged = {_python_name(key): key for key in keys(cls) if key.flag}
     settings = [_parameter(name, key) for name, key in flagged.items()]
@@ -182,7 +192,8 @@ def configured(
                 function(configs if grid else first, consoles, **rest)
 
         common = [*settings, *_CONFIGURING, *_SHOWING]
-        return _command(call, like=function, own=own, common=common)
+        command = _command(call, like=function, own=own, common=common)
+        return replace(command, alone_is_help=alone_is_help)
 
     return decorate
 
@@ -387,6 +398,50 @@ def _fits(word: str, item: Any) -> bool:
     if choices_of(item):
         return word in choices_of(item)
     return not word.startswith("-") and (item is not Assignment or "=" in word)
+
+
+TEXT = "[TEXT]"
+"""The metavar of an argument that takes any text, also one that begins with a dash."""
+
+
+def text_last(args: Sequence[str], *, options: Iterable[Any]) -> list[str]:
+    """Put words that begin with a dash and are text, such as `- I agree.`, behind a `--`.
+
+    Text has a space in it, or is of no form that a flag has, or begins with a single dash and no
+    known letter. `--beem` stays what it is: a flag that there is not.
+
+    Args:
+        args: the words after the command.
+        options: of the command, as Typer holds them.
+    """
+    takes_value = {
+        name: not option.is_flag
+        for option in options
+        if option.param_type_name == "option"
+        for name in (*option.opts, *option.secondary_opts)
+    }
+    flags, texts, words = list[str](), list[str](), list(args)
+    while words:
+        word = words.pop(0)
+        if word == "--":
+            texts += words
+            break
+        if takes_value.get(word):
+            flags += [word, *words[:1]]
+            del words[:1]
+        elif _is_text(word, known=takes_value):
+            texts.append(word)
+        else:
+            flags.append(word)
+    return [*flags, "--", *texts]
+
+
+def _is_text(word: str, *, known: Collection[str]) -> bool:
+    if not word.startswith("-") or word == "-" or word.partition("=")[0] in known:
+        return False
+    if any(character.isspace() for character in word):
+        return True
+    return word[:2] not in known and not re.fullmatch(r"--[A-Za-z][\w-]*(=.*)?", word)
 
 
 def read_items(text: str, item: Any, *, flag: str, required: bool = False) -> tuple[Any, ...]:

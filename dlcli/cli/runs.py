@@ -1,4 +1,4 @@
-"""`dl runs`: list, consoles, compare, export, prune."""
+"""`dl runs`: list, show, compare, export, prune; and `dl models`, those that ship."""
 
 from __future__ import annotations
 
@@ -29,25 +29,53 @@ def list_(consoles: Consoles, *, kind: KindFlag = None) -> None:
         dl runs list --kind vae
     """
     from dlcli.display.runs import runs_table
-    from dlcli.engine.runs import list_runs, summarise
+    from dlcli.engine.runs import RUNS, list_runs, summarise
 
     rows = [summarise(run) for run in list_runs(kind=kind)]
-    consoles.result({"runs": rows}, runs_table(rows))
+    if rows:
+        more = "`dl runs show RUN` has the signature of each."
+        consoles.result({"runs": rows}, runs_table(rows, signed=False), more)
+    else:
+        consoles.result(
+            {"runs": rows},
+            f"There is no {kind or ''} run under {RUNS.absolute()}.".replace("  ", " "),
+            "`dl vae train` and `dl nmt train` make one; `dl models` lists models that ship.",
+        )
 
 
 @plain
-def show_(consoles: Consoles, *, run: NameArgument = None) -> None:
+def show_(
+    consoles: Consoles,
+    *,
+    run: NameArgument = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every setting, the machine and the last evaluation too.")
+    ] = False,
+) -> None:
     """Show one run: its record, its settings that differ from the defaults, its metrics.
 
     Examples:
         dl runs show latest
+        dl runs show latest --all
         dl runs show first --json
     """
     from dlcli.display.runs import record_table
     from dlcli.engine.runs import details, find_run
 
     found = details(find_run(run))
-    consoles.result(found, record_table(found))
+    table = record_table(found, usual=None if every else _defaults(found["kind"]))
+    more = [] if every else ["Other settings have their defaults; --all shows them too."]
+    consoles.result(found, table, *more)
+
+
+def _defaults(kind: str | None) -> dict[str, Any]:
+    """Return the settings of a training that was given none."""
+    from dlcli.engine.config import to_dict
+    from dlcli.nmt.config import NmtTrainConfig
+    from dlcli.vae.config import VaeTrainConfig
+
+    config = {"vae": VaeTrainConfig, "nmt": NmtTrainConfig}.get(kind or "")
+    return to_dict(config()) if config is not None else {}
 
 
 @plain
@@ -153,3 +181,20 @@ def prune(
     consoles.result(result, removals_table(removals))
     if removals and not yes:
         consoles.notice("Nothing was removed; add --yes to remove these.")
+
+
+@plain
+def models(consoles: Consoles) -> None:
+    """List the models that ship with the package: what each is for, its size, its score.
+
+    `--run pretrained:NAME` takes one of them.
+
+    Examples:
+        dl models
+        dl vae generate --run pretrained:vae-best
+    """
+    from dlcli.display.runs import models_table
+    from dlcli.engine.runs import packaged
+
+    rows = packaged()
+    consoles.result({"models": rows}, models_table(rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ from dlcli.vae.config import VaeEvalConfig, VaeTrainConfig
 if TYPE_CHECKING:
     from dlcli.engine.runs import RunFolder
     from dlcli.vae.evaluation import VaeEvaluation
-    from dlcli.vae.generation import Gallery
+    from dlcli.vae.generation import Array, Gallery
     from dlcli.vae.sampling import AncestralSample
     from dlcli.vae.trained import Trained, TrainResult
 
@@ -274,6 +275,28 @@ PicturesFlag = Annotated[
 ]
 
 
+OldImagesFlag = Annotated[tuple[int, ...] | None, typer.Option("--images", hidden=True)]
+"""What 0.1.0 called `--image`; everywhere else `--images` is a number of images."""
+
+
+def _numbers_of(image: Sequence[int] | None, images: Sequence[int] | None) -> Sequence[int] | None:
+    """Return the test images that `--image`, or `--images` of 0.1.0, names.
+
+    Raises:
+        UsageFault: both, or `--images` with one number, which may be a number of images.
+    """
+    if images is None:
+        return image
+    if image is not None:
+        raise UsageFault("--images is the old name of --image.", hint="Give --image alone.")
+    if len(images) == 1:
+        raise UsageFault(
+            f"--images {images[0]} could be that many images, or the image of that number.",
+            hint=f"Write --n {images[0]} for the first {images[0]}, or --image {images[0]}.",
+        )
+    return images
+
+
 @plain
 def generate(
     consoles: Consoles,
@@ -309,7 +332,8 @@ def generate(
     )
     name = f"generate-{'mean' if mean else 'draw'}-seed{seed}"
     files = PictureFiles(name, out=out, formats=formats)
-    _deliver(_gallery_sheet(gallery), trained, files, consoles, seed=seed, printed=show_pictures)
+    sheet = _gallery_sheet(gallery, loose=True)
+    _deliver(sheet, trained, files, consoles, seed=seed, printed=show_pictures)
 
 
 @plain
@@ -318,9 +342,10 @@ def reconstruct(
     *,
     run: RunFlag = None,
     n: Annotated[int, typer.Option("--n", min=1, help="The first N test images.")] = 10,
-    images: Annotated[
-        tuple[int, ...] | None, typer.Option("--images", help="Test images by number, from 0.")
+    image: Annotated[
+        tuple[int, ...] | None, typer.Option("--image", help="Test images by number, from 0.")
     ] = None,
+    images: OldImagesFlag = None,
     sample: Annotated[
         bool, typer.Option("--sample", help="Draw z from q(z|x) instead of taking its mean.")
     ] = False,
@@ -335,7 +360,7 @@ def reconstruct(
     """Encode test images and decode them again: inputs above, reconstructions below.
 
     Examples:
-        dl vae reconstruct --images 3 7 --show
+        dl vae reconstruct --image 3 7 --show
         dl vae reconstruct --n 16 --out pairs.png
     """
     from dlcli.vae import generation
@@ -343,7 +368,7 @@ def reconstruct(
     trained = _find_trained(run, checkpoint, consoles)
     made = generation.reconstruct(
         trained,
-        images=images or range(n),
+        images=_numbers_of(image, images) or range(n),
         seed=seed,
         sample=sample,
         draw=not mean,
@@ -368,10 +393,11 @@ def interpolate(
     consoles: Consoles,
     *,
     run: RunFlag = None,
-    images: Annotated[
+    image: Annotated[
         tuple[int, ...] | None,
-        typer.Option("--images", metavar="A B", help="Between two test images. (default: 0 1)"),
+        typer.Option("--image", metavar="A B", help="Between two test images. (default: 0 1)"),
     ] = None,
+    images: OldImagesFlag = None,
     seeds: Annotated[
         tuple[int, ...] | None,
         typer.Option("--seeds", metavar="A B", help="Between the prior draws of two seeds."),
@@ -389,15 +415,16 @@ def interpolate(
     """Walk through latent space from one test image to another, or between two prior draws.
 
     Examples:
-        dl vae interpolate --images 3 7 --show
+        dl vae interpolate --image 3 7 --show
         dl vae interpolate --seeds 1 2 --steps 9
     """
     from dlcli.vae.generation import interpolate_images, interpolate_seeds
 
-    if images is not None and seeds is not None:
-        raise UsageFault("--images and --seeds name different ends.", hint="Give one of them.")
+    image = image or images
+    if image is not None and seeds is not None:
+        raise UsageFault("--image and --seeds name different ends.", hint="Give one of them.")
     trained = _find_trained(run, checkpoint, consoles)
-    ends = seeds or images or (0, 1)
+    ends = seeds or image or (0, 1)
     if seeds is not None:
         gallery = interpolate_seeds(trained, seeds=ends, steps=steps, path=path)
         kind, title = "seeds", f"from seed {ends[0]} to seed {ends[1]}"
@@ -422,12 +449,19 @@ def traverse(
         tuple[int, ...] | None,
         typer.Option(
             "--dims",
-            help="Latents from 0, one a row. (default: the 20 that matter most; of two, the plane)",
+            help="Latents from 0, one a row; two make a plane. (default: the 20 with the largest "
+            "KL; of a model of two, the plane)",
         ),
     ] = None,
     image: Annotated[
         int | None,
-        typer.Option("--image", help="Start from this test image. (default: z = 0)"),
+        typer.Option(
+            "--image", help="Start from the posterior mean of this test image. (default: 0)"
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", min=0, help="Start from the prior draw of this seed instead."),
     ] = None,
     steps: Annotated[
         int, typer.Option("--steps", min=1, help="Pictures a row (and a column, of a plane).")
@@ -459,17 +493,15 @@ def traverse(
         steps=steps,
         span=span,
         image=image,
+        seed=seed,
         offline=offline,
         notice=consoles.notice,
     )
-    start = "z = 0" if image is None else f"test image {image}"
-    what = f"each row one latent from -{span:g} to {span:g}, around {start}"
-    if not gallery.rows:
-        what = "the plane of both latents, in equal shares of the prior"
-    name = "traverse" if image is None else f"traverse-image{image}"
-    files = PictureFiles(name, out=out, formats=formats)
-    sheet = _gallery_sheet(gallery, title=f"{gallery.label}: {what}")
-    _deliver(sheet, trained, files, consoles, seed=0, printed=show_pictures)
+    starts = {"image": image, "seed": seed}
+    start = "".join(f"-{name}{value}" for name, value in starts.items() if value is not None)
+    files = PictureFiles(f"traverse{start}", out=out, formats=formats)
+    sheet = _gallery_sheet(gallery)
+    _deliver(sheet, trained, files, consoles, seed=seed or 0, printed=show_pictures)
 
 
 LATENTS = 8
@@ -576,24 +608,39 @@ def _sample_sheet(made: AncestralSample, *, what: str) -> Sheet:
 class Sheet:
     """Pictures laid out, with words around them."""
 
-    images: object
+    images: Array
     """(N, 28, 28), or (R, C, 28, 28)."""
     title: str
     count: int
     columns: int = 0
+    """Pictures a row; 0 where their places mean nothing."""
     rows: Sequence[str] = ()
     heads: Sequence[str] = ()
     """Names of the columns."""
     arrays: dict[str, object]
     """What an npz holds."""
 
+    def start(self) -> tuple[Sheet, str]:
+        """Return what a picture file shows, and a few words where that is not all of it."""
+        columns = self.images.shape[1] if self.images.ndim == 4 else self.columns
+        rows = max(1, MOST_DRAWN // columns) if columns else MOST_DRAWN
+        shown = self.images[: rows if self.images.ndim == 4 or not columns else rows * columns]
+        if len(shown) == len(self.images):
+            return self, ""
+        what = f"the first {rows:,} rows" if columns else f"the first {rows:,} of {self.count:,}"
+        return dataclasses.replace(self, images=shown, rows=self.rows[:rows]), what
 
-def _gallery_sheet(gallery: Gallery, *, title: str = "") -> Sheet:
+
+MOST_DRAWN = 2500
+"""Pictures in one file: 50 x 50 make one of 1,500 x 1,500 dots."""
+
+
+def _gallery_sheet(gallery: Gallery, *, title: str = "", loose: bool = False) -> Sheet:
     return Sheet(
         images=gallery.images,
         title=title or gallery.label,
         count=len(gallery.images),
-        columns=gallery.columns,
+        columns=0 if loose else gallery.columns,
         rows=gallery.rows,
         arrays={"images": gallery.images, "z": gallery.z},
     )
@@ -610,9 +657,12 @@ def _deliver(
     more: Mapping[str, object] | None = None,
 ) -> None:
     """Write the files and say where they are, with `more` fields under `--json`."""
-
     paths = wanted.paths(run=trained.run if trained else None)
-    files = [str(_write(sheet, path)) for path in paths]
+    start, what = sheet.start()
+    files = [str(_write(sheet if _is_npz(path) else start, path)) for path in paths]
+    if what and not all(map(_is_npz, paths)):
+        whole = "the npz has" if any(map(_is_npz, paths)) else "--format npz writes"
+        consoles.notice(f"The picture shows {what}; {whole} all.")
     result = {
         "run": str(trained.run.path) if trained else None,
         "checkpoint": trained.checkpoint if trained else None,
@@ -630,8 +680,7 @@ def _deliver(
 
 def _write(sheet: Sheet, path: Path) -> Path:
     """Write one file in the form that its ending names."""
-
-    if path.suffix.lower() == ".npz":
+    if _is_npz(path):
         return save_npz(path, label=sheet.title, **sheet.arrays)
     image_grid(
         path,
@@ -642,6 +691,10 @@ def _write(sheet: Sheet, path: Path) -> Path:
         title=sheet.title,
     )
     return path.absolute()
+
+
+def _is_npz(path: Path) -> bool:
+    return path.suffix.lower() == ".npz"
 
 
 @dataclass(frozen=True)

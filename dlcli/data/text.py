@@ -95,6 +95,18 @@ def read_sentences(path: Path) -> list[str]:
     return cast(list[str], lines)
 
 
+def is_composed(path: Path) -> bool:
+    """Say whether a file is in NFC as it stands; standard input, read once, is not looked at.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if path == STDIN:
+        return True
+    with _opened(path, member="") as file:
+        return all(unicodedata.is_normalized("NFC", line.decode(errors="replace")) for line in file)
+
+
 def read_pairs(paths: Sequence[Path], *, tally: Tally, member: str = "") -> list[tuple[str, str]]:
     """Read pairs of sentences: one file of tab-separated lines, or two files line by line.
 

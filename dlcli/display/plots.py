@@ -252,8 +252,11 @@ def lines(
         for index, line in enumerate(series):
             _line(axes, line, index=index)
         _references(axes, series, slopes=slopes, levels=levels)
+        places = sorted({x for line in series for x in line.x})
         if log_x:
-            _ticks_at(axes, sorted({x for line in series for x in line.x}))
+            _ticks_at(axes, places)
+        elif all(float(x).is_integer() for x in places):
+            axes.locator_params(axis="x", integer=True)
         axes.set_xlabel(label(x_label, longest=80))
         axes.set_ylabel(label(y_label, longest=60))
         axes.set_title(label(title, longest=90))

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from dlcli.data.sentences import Pairs, split_words
 from dlcli.engine.device import prepare
-from dlcli.engine.events import ProgressCallback
+from dlcli.engine.events import NoticeCallback, ProgressCallback
 from dlcli.engine.settings import ComputeConfig
 from dlcli.errors import DataError, UsageFault
 from dlcli.nmt.attention import overlaps
@@ -34,6 +34,7 @@ from dlcli.nmt.links import (
     GoldLinks,
     Links,
     check_links,
+    counts_from_one,
     format_pharaoh,
     parse_gold,
     score_alignments,
@@ -41,7 +42,14 @@ from dlcli.nmt.links import (
     token_links,
 )
 from dlcli.nmt.model import TranslationModel
-from dlcli.nmt.text import Detokenized, Span, detokenize
+from dlcli.nmt.text import (
+    Detokenized,
+    Span,
+    detokenize,
+    prepare_source,
+    prepare_target,
+    tokens_of,
+)
 from dlcli.nmt.tokenizer import Piece, Tokenizer
 from dlcli.nmt.trained import Trained, describe
 
@@ -79,6 +87,7 @@ def align(
     data: str = "pairs",
     backward: Trained | None = None,
     progress: ProgressCallback = lambda _done, _note: None,
+    notice: NoticeCallback = lambda _: None,
 ) -> NmtAlignment:
     """Align pairs of sentences.
 
@@ -89,6 +98,7 @@ def align(
         data: what the pairs are called in the signature, which has a digest of them too.
         backward: translates target to source: the two are symmetrised.
         progress: called with the fraction that is done.
+        notice: called with a sentence where the right links look miscounted.
 
     Raises:
         UsageFault: a model has no attention, or `backward` is not of the other direction.
@@ -99,13 +109,18 @@ def align(
     check_directions(trained, backward)
     sides = prepare_pairs(pairs, text=config.text, languages=trained.direction)
     gold = None if pairs.links is None else _read_gold(pairs.links, sides, index=config.gold_index)
+    if gold and config.gold_index == 0 and counts_from_one(one.possible for one in gold):
+        notice(
+            "No link of the gold file has a word 0, as if its words were counted from 1. If they "
+            "are, add --gold-index 1."
+        )
     compute = prepare(ComputeConfig(device=config.device, precision="fp32", threads=config.threads))
     for model in (trained, backward):
         if model is not None:
             model.model.to(compute.device)
     began = time.perf_counter()
     links: list[Links] = []
-    for found in _links(trained, sides, config, backward=backward):
+    for found in _links(trained, sides, config, backward=backward, pairs=pairs):
         links.append(found)
         progress(len(links) / len(sides), "")
     elapsed = time.perf_counter() - began
@@ -143,7 +158,7 @@ Sides = tuple[Detokenized, Detokenized]
 
 
 def prepare_pairs(pairs: Pairs, *, text: str, languages: tuple[str, str]) -> list[Sides]:
-    """Turn lines into running text with the places of their tokens.
+    """Turn lines into running text, as a model reads it, with the places of their tokens.
 
     Args:
         pairs: source and target lines.
@@ -151,14 +166,19 @@ def prepare_pairs(pairs: Pairs, *, text: str, languages: tuple[str, str]) -> lis
         languages: of source and target.
     """
 
-    def prepared(line: str, language: str) -> Detokenized:
+    def prepared(line: str, prepare: Callable[[str], str], language: str) -> Detokenized:
         if text == "running":
+            line = prepare(line)
             spans = tuple((word.start, word.end) for word in split_words(line))
             return Detokenized(text=line, spans=spans)
-        return detokenize(line.split(), language=language)
+        tokens = [prepare(token) or token for token in tokens_of(line)]
+        return detokenize(tokens, language=language)
 
     return [
-        (prepared(source, languages[0]), prepared(target, languages[1]))
+        (
+            prepared(source, prepare_source, languages[0]),
+            prepared(target, prepare_target, languages[1]),
+        )
         for source, target in zip(pairs.source, pairs.target, strict=True)
     ]
 
@@ -180,14 +200,21 @@ def _read_gold(lines: Sequence[str], sides: Sequence[Sides], *, index: int) -> l
 
 
 def _links(
-    trained: Trained, sides: Sequence[Sides], config: NmtAlignConfig, *, backward: Trained | None
+    trained: Trained,
+    sides: Sequence[Sides],
+    config: NmtAlignConfig,
+    *,
+    backward: Trained | None,
+    pairs: Pairs,
 ) -> Iterator[Links]:
     forward = _matrices(trained, sides, config)
     if backward is None:
         for (source, target), one in zip(sides, forward, strict=True):
             yield token_links(one, source=source.spans, target=target.spans, least=config.threshold)
         return
-    others = _matrices(backward, [(target, source) for source, target in sides], config)
+    turned = Pairs(source=pairs.target, target=pairs.source)
+    its_sides = prepare_pairs(turned, text=config.text, languages=backward.direction)
+    others = _matrices(backward, its_sides, config)
     for (source, target), one, other in zip(sides, forward, others, strict=True):
         yield symmetric_links(
             one,

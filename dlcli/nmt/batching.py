@@ -30,6 +30,7 @@ from dlcli.engine.seed import generator
 from dlcli.engine.step import BatchRanges
 from dlcli.errors import CheckpointError, DataError
 from dlcli.nmt.config import NmtDataConfig, NmtTrainConfig
+from dlcli.nmt.text import prepare_source
 from dlcli.nmt.tokenizer import BOS, EOS, PAD, Subwords, Tokenizer, Words, load_tokenizer
 
 Ids = list[list[int]]
@@ -49,7 +50,7 @@ class NmtData:
     """Of the training pairs, without special tokens."""
     target: Ids
     valid: Pairs
-    """Raw; may be empty."""
+    """Sentences, prepared like those for training; may be empty."""
 
     def __len__(self) -> int:
         return len(self.source)
@@ -86,6 +87,7 @@ def load_data(
         train_pairs=config.train_pairs or None,
     )
     train = corpus.train.first(config.train_pairs) if config.train_pairs else corpus.train
+    train = prepared(train)
     if not len(train):
         raise DataError(
             f"{corpus.name} has no pairs to train on.",
@@ -93,10 +95,16 @@ def load_data(
         )
     tokenizer = _tokenizer(config, train, resumed=resumed, origin=origin, notice=notice)
     source, target = _encode(config, train, tokenizer=tokenizer, name=corpus.name, notice=notice)
-    valid = corpus.valid.first(config.validation) if config.validation else corpus.valid
+    valid = prepared(corpus.valid.first(config.validation) if config.validation else corpus.valid)
     if not len(valid):
         notice(f"{corpus.name} has no validation pairs: the last checkpoint will be the result.")
     return NmtData(name=corpus.name, tokenizer=tokenizer, source=source, target=target, valid=valid)
+
+
+def prepared(pairs: Pairs) -> Pairs:
+    """Return pairs with their sources as a translator reads them."""
+    source = tuple(map(prepare_source, pairs.source))
+    return Pairs(source=source, target=pairs.target, links=pairs.links)
 
 
 def _tokenizer(

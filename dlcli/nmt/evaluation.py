@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dlcli.data.catalogue import parts_of
 from dlcli.engine.events import NoticeCallback, ProgressCallback
@@ -150,9 +150,9 @@ def evaluate(
     began = time.perf_counter()
     found = _translated(translator, source, config, progress=progress)
     elapsed = time.perf_counter() - began
-    trained, metric = translator.trained, metric_of(translator, config)
+    trained, metric = translator.trained, metric_of(translator, config, sentences=sentences)
     counts = metric.count(found, references)
-    chrf = Metric(name="chrf", lowercase=metric.lowercase)
+    chrf = replace(metric, name="chrf")
     resamples = config.resamples
 
     def at_length(one: LengthBin) -> LengthScore:
@@ -174,21 +174,26 @@ def evaluate(
         sentences=len(found),
         bleu=score_corpus(counts, metric, resamples=resamples),
         chrf=score_corpus(chrf.count(found, references), chrf, resamples=resamples),
-        bleu_tokenized=_tokenized(translator, found, references, config),
+        bleu_tokenized=_tokenized(
+            translator, found, references, metric=metric, resamples=resamples
+        ),
         by_length=tuple(map(at_length, bins)),
         longer_than=tuple(map(at_length, above)),
         elapsed_s=elapsed,
         sentences_per_s=len(found) / elapsed,
         device=str(translator.compute.device),
         precision=translator.precision,
-        signature=_signature(translator, sentences, config),
+        signature=_signature(translator, sentences, config, metric=metric),
         translations=tuple(found),
     )
 
 
-def metric_of(translator: Translator, config: NmtEvalConfig) -> Metric:
+def metric_of(translator: Translator, config: NmtEvalConfig, *, sentences: Parallel) -> Metric:
     """Return BLEU with the case that the run and the settings ask for."""
-    return Metric(lowercase=config.lowercase or translator.trained.config.data.lowercase)
+    return Metric(
+        lowercase=config.lowercase or translator.trained.config.data.lowercase,
+        normalized=sentences.normalized,
+    )
 
 
 def _translated(
@@ -211,24 +216,30 @@ def _translated(
 
 
 def _tokenized(
-    translator: Translator, found: Sequence[str], references: Sequence[str], config: NmtEvalConfig
+    translator: Translator,
+    found: Sequence[str],
+    references: Sequence[str],
+    *,
+    metric: Metric,
+    resamples: int,
 ) -> Score | None:
     """Score Moses's tokens, lower-cased before they are cut where case does not count."""
     if not moses_available():
         return None
-    lowercase = metric_of(translator, config).lowercase
-    metric = Metric(lowercase=lowercase, tokenize="none")
+    metric = replace(metric, tokenize="none")
     language = translator.trained.direction[1]
     sides = (
-        moses_tokenized(lines, language=language, lowercase=lowercase)
+        moses_tokenized(lines, language=language, lowercase=metric.lowercase)
         for lines in (found, references)
     )
-    score = score_corpus(metric.count(*sides), metric, resamples=config.resamples)
+    score = score_corpus(metric.count(*sides), metric, resamples=resamples)
     tokens = f"{score.signature}|tokens:moses-{language}-sacremoses-{moses_version()}"
     return Score(score=score.score, ci95=score.ci95, signature=tokens)
 
 
-def _signature(translator: Translator, sentences: Parallel, config: NmtEvalConfig) -> str:
+def _signature(
+    translator: Translator, sentences: Parallel, config: NmtEvalConfig, *, metric: Metric
+) -> str:
     trained, search = translator.trained, config.search
     return describe(
         trained.config,
@@ -240,7 +251,8 @@ def _signature(translator: Translator, sentences: Parallel, config: NmtEvalConfi
         init=trained.run.origin,
         search="greedy" if search.beam_size == 1 else f"beam-{search.beam_size}",
         length_penalty=search.length_penalty if search.beam_size > 1 else None,
-        case="lc" if metric_of(translator, config).lowercase else "mixed",
+        case="lc" if metric.lowercase else "mixed",
+        references="nfc" if metric.normalized else None,
         resamples=config.resamples,
         precision=translator.precision,
     )
@@ -277,7 +289,7 @@ def compare_evaluations(
         config: the settings of both.
         lowercase: whether case counts for nothing.
     """
-    metric = Metric(lowercase=lowercase)
+    metric = Metric(lowercase=lowercase, normalized=sentences.normalized)
 
     def counts(one: NmtEvaluation) -> Counts:
         return metric.count(one.translations, sentences.pairs.target)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dlcli.data.corpora import load_corpus
 from dlcli.data.sentences import Pairs
-from dlcli.data.text import read_sentences
+from dlcli.data.text import is_composed, read_sentences
 from dlcli.engine.events import NoticeCallback
 from dlcli.errors import DataError, UsageFault
 
@@ -21,6 +22,12 @@ class Parallel:
     split: str
     """Its true name: `test_2016_flickr`, not `test`; `file` where it is a file."""
     pairs: Pairs
+    normalized: bool = False
+    """Whether references of a file were brought into NFC: the file as it is scores less."""
+
+    def first(self, count: int) -> Parallel:
+        """Return the first pairs only; 0 takes all."""
+        return replace(self, pairs=self.pairs.first(count)) if count else self
 
 
 def of_corpus(
@@ -57,11 +64,17 @@ def of_corpus(
     pairs = corpus.split(split)
     require_lines(len(pairs), name=f"The split {split} of {corpus.name}")
     true = next(iter(corpus.tests)) if split == "test" else split
-    return Parallel(data=corpus.name, split=true, pairs=pairs.first(count) if count else pairs)
+    return Parallel(data=corpus.name, split=true, pairs=pairs).first(count)
 
 
-def to_evaluate(source: Path | None, reference: Path | None) -> Parallel | None:
+def to_evaluate(
+    source: Path | None, reference: Path | None, *, notice: NoticeCallback
+) -> Parallel | None:
     """Read `--input` and `--reference`, or return None where neither is given.
+
+    Args:
+        source, reference: two files, line by line.
+        notice: called with a sentence where references are not in NFC.
 
     Raises:
         UsageFault: only one is given, or there are no lines.
@@ -74,13 +87,31 @@ def to_evaluate(source: Path | None, reference: Path | None) -> Parallel | None:
             "`nmt eval` needs --input and --reference together.",
             hint="To translate without a reference use `dl nmt translate --input FILE`.",
         )
-    return Parallel(data=str(source.absolute()), split="file", pairs=read_two(source, reference))
+    pairs, composed = read_two(source, reference), is_composed(reference)
+    if not composed:
+        notice(
+            f"{reference} has letters and accents apart (it is not in NFC): they are joined before "
+            "they are scored. Other programs score the file as it is, which gives less."
+        )
+    name = str(source.absolute())
+    return Parallel(data=name, split="file", pairs=pairs, normalized=not composed)
 
 
 def to_align(
-    *, source: Path | None, target: Path | None, pairs: Path | None, gold: Path | None
+    *,
+    source: Path | None,
+    target: Path | None,
+    pairs: Path | None,
+    gold: Path | None,
+    index: int = 0,
 ) -> Parallel:
     """Read lines from whichever files were named, and the right links where they are known.
+
+    Args:
+        source, target: two files, line by line; or
+        pairs: one of lines `source ||| target`.
+        gold: the right links, see `read_gold`.
+        index: what the words of the links are counted from, 0 or 1.
 
     Raises:
         UsageFault: too few or too many are named, or there are no lines.
@@ -95,14 +126,50 @@ def to_align(
             "`nmt align` needs either --source and --target, or --pairs, or --data.",
             hint="Write --source a.en --target a.fr, or --pairs a.en-fr, or --data grammar.",
         )
-    links = None if gold is None else read_sentences(gold)
-    if links is not None and len(links) != len(found):
-        raise DataError(
-            f"The gold file has {len(links):,} lines for {len(found):,} pairs.",
-            hint="It needs one line a pair, blank where there are no links.",
-        )
+    links = None if gold is None else read_gold(gold, pairs=len(found), index=index)
     lines = Pairs(source=found.source, target=found.target, links=links)
     return Parallel(data=name, split="file", pairs=lines)
+
+
+_NUMBERED = re.compile(r"(\d{1,9})[ \t]+(\d{1,9})[ \t]+(\d{1,9})(?:[ \t]+([SP]))?(?:[ \t]+[\d.]+)?")
+"""A link in the format of the NAACL 2003 shared task: pair, source, target, sure or possible."""
+
+
+def read_gold(path: Path, *, pairs: int, index: int) -> list[str]:
+    """Read right links, a string a pair: a line each, or one link a line with the pair's number.
+
+    The numbered form (`12 3 4 S`, Mihalcea & Pedersen 2003) counts from 1, whatever `index` is; its
+    word 0 stands for nothing.
+
+    Args:
+        path: the file.
+        pairs: how many pairs there are.
+        index: what the words of the returned links are counted from, 0 or 1.
+
+    Raises:
+        DataError: the file cannot be read, or is of another number of pairs.
+    """
+    lines = read_sentences(path)
+    numbered = [_NUMBERED.fullmatch(line.strip(" \t")) for line in lines if line.strip(" \t")]
+    if not numbered or not all(numbered):
+        if len(lines) != pairs:
+            raise DataError(
+                f"The gold file has {len(lines):,} lines for {pairs:,} pairs.",
+                hint="It needs one line a pair, blank where there are no links.",
+            )
+        return lines
+    found: list[list[str]] = [[] for _ in range(pairs)]
+    for match in filter(None, numbered):
+        number, source, target = (int(match[group]) for group in (1, 2, 3))
+        if not 1 <= number <= pairs:
+            raise DataError(
+                f"The gold file has a link of pair {number:,}, and there are {pairs:,} pairs.",
+                hint="Its first column numbers the pairs from 1.",
+            )
+        if source and target:
+            kind = "p" if match[4] == "P" else "-"
+            found[number - 1].append(f"{source - 1 + index}{kind}{target - 1 + index}")
+    return [" ".join(links) for links in found]
 
 
 SEPARATOR = "|||"
@@ -140,7 +207,7 @@ def read_joined(path: Path) -> Pairs:
                 f"Line {number:,} of {path} has {len(sides) - 1} '{SEPARATOR}', not one.",
                 hint=f"Write each pair as: source {SEPARATOR} target.",
             )
-        found.append((sides[0].strip(), sides[1].strip()))
+        found.append((sides[0].strip(" \t"), sides[1].strip(" \t")))
     require_lines(len(found), name=str(path))
     return Pairs.of(found)
 

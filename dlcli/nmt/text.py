@@ -1,8 +1,8 @@
 """Text on its way to a translator and back.
 
-In this order: lines as people type them, made like those of a corpus, and cut where they are longer
-than what a model was trained on; Moses's tokens, which older papers score; and tokens put together
-into running text, with what French does where two words meet.
+In this order: sentences, prepared alike in training and in use, and cut where they are longer than
+what a model was trained on; the tokens of a line; Moses's tokens, which older papers score; and
+tokens put together into running text, with what French does where two words meet.
 """
 
 from __future__ import annotations
@@ -17,14 +17,28 @@ from importlib import metadata, util
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]+")
 
 
-def tidy(line: str) -> str:
-    """Return a line in NFC, without control characters and with single spaces between words."""
+def prepare_source(line: str) -> str:
+    """Return a sentence as a translator reads it, in training as in use.
+
+    It is in NFC, without control characters, and has one plain space between words: in French a
+    no-break space comes before "!", or does not, depending on who typed it.
+    """
     return " ".join(unicodedata.normalize("NFC", _CONTROL.sub(" ", line)).split())
+
+
+def prepare_target(line: str) -> str:
+    """Return a given translation like those that translators learn from: in NFC, on one line."""
+    return one_line(unicodedata.normalize("NFC", line))
 
 
 def one_line(text: str) -> str:
     """Return what a model wrote on one line: spelt in bytes, it may hold line ends."""
     return _CONTROL.sub(" ", text).strip()
+
+
+def tokens_of(line: str) -> list[str]:
+    """Split a tokenised line at plain spaces and tabs: a no-break space is part of a token."""
+    return [token for token in re.split(r"[ \t\r\n]", line) if token]
 
 
 SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’»)\]]*\s+")

@@ -121,6 +121,7 @@ class NmtTask(Task[NmtTrainConfig, NmtData, "NmtLearner", NmtResult]):
                 data.valid,
                 tokenizer=data.tokenizer,
                 device=device,
+                longest=config.data.max_length,
                 lowercase=config.data.lowercase,
             )
         return NmtLearner(network, train=data.bitext(device), validation=validation, config=config)

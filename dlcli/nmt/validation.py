@@ -1,47 +1,58 @@
 """How good a translator is on validation pairs.
 
-Losses are measured with and without teacher forcing; BLEU and chrF are of greedy search.
+Losses are measured with and without teacher forcing; BLEU and chrF are those of `dl nmt eval` with
+greedy search.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sacrebleu.metrics.bleu import BLEU
-from sacrebleu.metrics.chrf import CHRF
 
 from dlcli.data.sentences import Pairs
+from dlcli.engine.device import Compute
 from dlcli.nmt.batching import Bitext
-from dlcli.nmt.fast.paths import fast_paths
+from dlcli.nmt.config import SearchConfig
 from dlcli.nmt.model import TranslationModel, validation_sums
-from dlcli.nmt.search import search
+from dlcli.nmt.scoring import Metric, MetricName
 from dlcli.nmt.tokenizer import Tokenizer
 from dlcli.nmt.trained import ValidResult
+from dlcli.nmt.translator import LineTranslator
 
 BATCH = 128
 """Sentences that are measured together."""
+GREEDY = SearchConfig(beam_size=1, batch_size=BATCH)
 
 
 class Validation:
     """Validation pairs, ready to be measured on.
 
     Args:
-        pairs: raw sentences and their translations, at least one.
+        pairs: sentences and their translations, at least one.
         tokenizer: of the run.
         device: where the model is.
+        longest: tokens of the longest sentence that is trained on.
         lowercase: whether BLEU and chrF are measured on lower case.
     """
 
     def __init__(
-        self, pairs: Pairs, *, tokenizer: Tokenizer, device: torch.device, lowercase: bool
+        self,
+        pairs: Pairs,
+        *,
+        tokenizer: Tokenizer,
+        device: torch.device,
+        longest: int,
+        lowercase: bool,
     ) -> None:
-        source, target = list(pairs.source), list(pairs.target)
-        self.references, self.tokenizer, self.lowercase = target, tokenizer, lowercase
+        self.pairs, self.tokenizer, self.longest = pairs, tokenizer, longest
+        self.lowercase = lowercase
+        self.compute = Compute(device=device, precision="fp32", threads=torch.get_num_threads())
         self.bitext = Bitext(
-            tokenizer.encode_all(source), tokenizer.encode_all(target), device=device
+            tokenizer.encode_all(pairs.source), tokenizer.encode_all(pairs.target), device=device
         )
 
     def measure(self, model: TranslationModel) -> ValidResult:
@@ -53,37 +64,27 @@ class Validation:
             batch = self.bitext.batch(chosen)
             for free in (False, True):
                 sums[free] += validation_sums(model, batch, free=free)
-        bleu, chrf = corpus_scores(self.translate(model), self.references, lowercase=self.lowercase)
+        translations = self.translate(model)
         model.train(was_training)
+        bleu, chrf = (
+            Metric(name=name, lowercase=self.lowercase).of(translations, self.pairs.target)
+            for name in get_args(MetricName)
+        )
         tokens = int(self.bitext.target_lengths.sum())
         return ValidResult(
             nll_per_token=sums[0] / tokens,
             free_nll_per_token=sums[1] / tokens,
             bleu=bleu,
             chrf=chrf,
-            sentences=len(self.references),
+            sentences=len(self.pairs),
         )
 
     def translate(self, model: TranslationModel) -> list[str]:
-        """Translate all sources by greedy search, in their order."""
-        found = [""] * len(self.bitext)
-        paths = fast_paths(model)
-        fast = None if paths is None else paths.search(whole=False)
-        for chosen in _alike(self.bitext.source_lengths):
-            batch = self.bitext.batch(chosen)
-            best = search(model, batch.source, batch.mask, beam_size=1, fast=fast)
-            for place, hypotheses in zip(chosen.tolist(), best, strict=True):
-                found[place] = self.tokenizer.decode(hypotheses[0].ids) if hypotheses else ""
-        return found
-
-
-def corpus_scores(
-    translations: Sequence[str], references: Sequence[str], *, lowercase: bool
-) -> tuple[float, float]:
-    """Return sacreBLEU's BLEU (13a) and chrF of a corpus."""
-    metrics = (BLEU(lowercase=lowercase, force=True), CHRF(lowercase=lowercase))
-    bleu, chrf = (metric.corpus_score(translations, [references]).score for metric in metrics)
-    return bleu, chrf
+        """Translate all sources by greedy search, as `dl nmt eval --beam 1` does."""
+        translator = LineTranslator(
+            model, self.tokenizer, longest=self.longest, compute=self.compute
+        )
+        return [one.translation for one in translator.translate(self.pairs.source, config=GREEDY)]
 
 
 def _alike(lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:

@@ -286,7 +286,7 @@ def stream_annealed(
         chains: K ≥ 2.
         temperatures: steps from prior to posterior; 0 lets a pilot choose.
         generator: the only source of randomness.
-        progress: is told what fraction of the images is annealed, also on the way through a batch.
+        progress: called with the fraction of images annealed, also on the way through a batch.
 
     Yields:
         What is known after each batch.

@@ -57,8 +57,8 @@ def evaluate_run(
     Args:
         trained: from `find_trained`; its model is moved to the device.
         config: what to measure.
-        notice: told one sentence where the user should know something.
-        progress: is told how far all of it is, where a result is long in coming.
+        notice: called with a sentence where the user should know something.
+        progress: called with how far all of it is, where a result is long in coming.
 
     Yields:
         Results that are ever more complete; the last has `done` 1.
@@ -82,13 +82,13 @@ def evaluate_run(
     if config.judge:
         stages.append(_judge_stage)
     total = 1 + len(stages)
-    for found, bounds in _bounds_stage(subject):  # noqa: B007  (the last ones are used below)
-        yield dataclasses.replace(found, done=found.done / total)
+    for latest in _bounds_stage(subject):
+        yield dataclasses.replace(latest, done=latest.done / total)
     for finished, stage in enumerate(stages, start=1):
         subject.progress = part_of(progress, start=finished / total, share=1 / total)
-        for found in stage(subject, found, bounds):  # noqa: B020  (each stage adds to the last)
-            yield dataclasses.replace(found, done=(finished + found.done) / total)
-    yield dataclasses.replace(found, done=1.0, stage="done")
+        for latest in stage(subject, latest):  # noqa: B020  (each stage adds to the last)
+            yield dataclasses.replace(latest, done=(finished + latest.done) / total)
+    yield dataclasses.replace(latest, done=1.0, stage="done")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ class VaeEvaluation:
     nll_binarized: Nll | None
     """The same model on dynamically binarised pixels, where `nll` is None."""
     gap: float | None
-    """−ELBO − NLL = KL(q(z|x) ‖ p(z|x)) as far as the bound tells: of `nll` or `nll_binarized`."""
+    """−ELBO − NLL = KL(q(z|x) ‖ p(z|x)) as far as the bound shows: of `nll` or `nll_binarized`."""
     gap_std_error: float | None
     active_units: int
     latent_dim: int
@@ -139,7 +139,7 @@ class VaeEvaluation:
 
     @property
     def complete(self) -> bool:
-        """Whether everything asked for is there."""
+        """Whether everything is there."""
         return self.done >= 1
 
 
@@ -197,10 +197,12 @@ class _Subject:
     images: TestImages
     notice: NoticeCallback
     progress: ProgressCallback = no_progress
-    """Is told how far the stage at work is."""
+    """Called with how far the stage at work is."""
+    iwae: Tensor | None = None
+    """The IWAE bound of the images that are measured so far."""
 
 
-_Stage = Callable[[_Subject, "VaeEvaluation", Bounds], Iterator["VaeEvaluation"]]
+_Stage = Callable[[_Subject, "VaeEvaluation"], Iterator["VaeEvaluation"]]
 """Adds to a result; `done` counts from 0 to 1 within the stage."""
 
 
@@ -214,13 +216,14 @@ def _measure(subject: _Subject, pixels: Tensor, *, k: int, name: str) -> Iterato
     )
 
 
-def _bounds_stage(subject: _Subject) -> Iterator[tuple[VaeEvaluation, Bounds]]:
+def _bounds_stage(subject: _Subject) -> Iterator[VaeEvaluation]:
     grey: Bounds | None = None
     images = subject.images
     if subject.trained.is_grey:
         *_, grey = _measure(subject, images.seen, k=GREY_SAMPLES, name="grey")
     for bounds in _measure(subject, images.dense, k=subject.config.k, name="nll"):
-        yield _result(subject, bounds, grey=grey), bounds
+        subject.iwae = bounds.best
+        yield _result(subject, bounds, grey=grey)
 
 
 def _result(subject: _Subject, bounds: Bounds, *, grey: Bounds | None) -> VaeEvaluation:
@@ -306,14 +309,15 @@ def _signature(subject: _Subject, *, images: int) -> str:
     )
 
 
-def _ais_stage(subject: _Subject, found: VaeEvaluation, bounds: Bounds) -> Iterator[VaeEvaluation]:
+def _ais_stage(subject: _Subject, found: VaeEvaluation) -> Iterator[VaeEvaluation]:
     config = subject.config
+    assert subject.iwae is not None
     pixels = subject.images.dense[: config.ais_images]
     yield dataclasses.replace(found, stage=AIS_STAGE, done=0.0)
     for ais in stream_annealed(
         decoder_of(subject.trained, compute=subject.compute),
         pixels,
-        iwae=bounds.best,
+        iwae=subject.iwae,
         chains=config.ais_chains,
         temperatures=config.ais_temperatures,
         generator=generator(config.seed, "evaluation ais"),
@@ -323,10 +327,7 @@ def _ais_stage(subject: _Subject, found: VaeEvaluation, bounds: Bounds) -> Itera
         yield dataclasses.replace(found, ais=ais, stage=AIS_STAGE, done=share)
 
 
-def _snapshots_stage(
-    subject: _Subject, found: VaeEvaluation, bounds: Bounds
-) -> Iterator[VaeEvaluation]:
-    del bounds
+def _snapshots_stage(subject: _Subject, found: VaeEvaluation) -> Iterator[VaeEvaluation]:
     epochs, k = snapshot_epochs(subject.trained.run), subject.config.checkpoints_k
     for index, epoch in enumerate(epochs):
         name = snapshot_name(epoch)
@@ -348,10 +349,7 @@ def _snapshots_stage(
     yield dataclasses.replace(found, done=1.0)
 
 
-def _judge_stage(
-    subject: _Subject, found: VaeEvaluation, bounds: Bounds
-) -> Iterator[VaeEvaluation]:
-    del bounds
+def _judge_stage(subject: _Subject, found: VaeEvaluation) -> Iterator[VaeEvaluation]:
     config, data, notice = subject.config, subject.trained.config.data, subject.notice
     judge = find_judge(data.name, offline=data.offline, notice=notice)
     real = load_images(data.name, offline=data.offline, notice=notice).test

@@ -96,27 +96,31 @@ def negative_elbo(
 
 
 class _NegativeElbo(torch.autograd.Function):
+    """Activations and gradients: `encoded` and `decoded` are the inputs of the layers."""
+
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-        dtype, depth, pixels, eps, beta, *w = arguments
-        post = 2 * depth  # of encoder, posterior, decoder: the weight of the posterior's layer
-        narrow = [*(t.to(dtype) for t in w[:post]), *(t.to(dtype) for t in w[post + 2 :])]
-        hidden = _layer_by_layer(pixels.to(dtype), narrow[:post])
-        hidden[-1].relu_()
-        wide = w[post].dtype  # a rounded mean would be noise in z
-        mean, raw = F.linear(hidden[-1].to(wide), w[post], w[post + 1]).chunk(2, dim=1)
+        dtype, depth, pixels, eps, beta, *parameters = arguments
+        post = 2 * depth  # of encoder, posterior, decoder: where the posterior's layer is
+        weight, bias = parameters[post : post + 2]
+        encoder = [tensor.to(dtype) for tensor in parameters[:post]]
+        decoder = [tensor.to(dtype) for tensor in parameters[post + 2 :]]
+        encoded = _activations(pixels.to(dtype), encoder)
+        encoded[-1].relu_()
+        wide = weight.dtype  # a rounded mean would be noise in z
+        mean, raw = F.linear(encoded[-1].to(wide), weight, bias).chunk(2, dim=1)
         logvar = raw.clamp(*LOGVAR_RANGE)
-        sigma = torch.exp(0.5 * logvar)
-        spread = torch.expm1(logvar)
-        kl = 0.5 * (spread - logvar + mean.square()).sum()
-        shown = _layer_by_layer((mean + sigma * eps).to(dtype), narrow[post:])
-        reconstruction, difference = cross_entropy(shown[-1].to(wide), pixels)
+        noise = torch.exp(0.5 * logvar) * eps
+        excess = torch.expm1(logvar)  # σ² − 1
+        kl = 0.5 * (excess - logvar + mean.square()).sum()
+        decoded = _activations((mean + noise).to(dtype), decoder)
+        reconstruction, for_logits = cross_entropy(decoded[-1].to(wide), pixels)
         ctx.save_for_backward(
-            *(beta, mean, sigma * eps, spread, raw == logvar, difference, w[post]),
-            *narrow[:post:2],
-            *narrow[post::2],
-            *hidden,
-            *shown[:-1],
+            *(beta, mean, noise, excess, raw == logvar, for_logits, weight),
+            *encoder[::2],
+            *decoder[::2],
+            *encoded,
+            *decoded[:-1],
         )
         ctx.depth, ctx.dtype = depth, dtype
         ctx.mark_non_differentiable(reconstruction, kl)
@@ -126,19 +130,19 @@ class _NegativeElbo(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_unused: Tensor) -> tuple[Tensor | None, ...]:
         with torch.autocast("cpu", enabled=False):
-            beta, mean, noise, spread, inside, difference, posterior, *rest = ctx.saved_tensors
+            beta, mean, noise, excess, inside, for_logits, posterior, *rest = ctx.saved_tensors
             layers = (len(rest) - 1) // 2
             weights, depth = rest[:layers], ctx.depth
-            hidden, shown = rest[layers : layers + depth + 1], rest[layers + depth + 1 :]
-            pull = (difference * grad).to(ctx.dtype)
-            decoder, for_z = _pull_back(pull, shown, weights[depth:])
+            encoded, decoded = rest[layers : layers + depth + 1], rest[layers + depth + 1 :]
+            delta = (for_logits * grad).to(ctx.dtype)
+            decoder, for_z = _backward(delta, decoded, weights[depth:])
             for_z = for_z.to(mean.dtype)
-            share = grad * beta
-            for_logvar = 0.5 * (for_z * noise + share * spread) * inside
-            pull = torch.cat([for_z + share * mean, for_logvar], dim=1)  # (B, 2D)
-            middle = [pull.t() @ hidden[-1].to(pull.dtype), pull.sum(0)]
-            pull = _choose((pull @ posterior).to(ctx.dtype), hidden[-1])
-            encoder, _ = _pull_back(pull, hidden[:-1], weights[:depth], to_input=False)
+            kl_grad = grad * beta
+            for_logvar = 0.5 * (for_z * noise + kl_grad * excess) * inside
+            delta = torch.cat([for_z + kl_grad * mean, for_logvar], dim=1)  # (B, 2D)
+            middle = [delta.t() @ encoded[-1].to(delta.dtype), delta.sum(0)]
+            delta = _relu_backward((delta @ posterior).to(ctx.dtype), encoded[-1])
+            encoder, _ = _backward(delta, encoded[:-1], weights[:depth], to_input=False)
         return None, None, None, None, None, *encoder, *middle, *decoder
 
 
@@ -156,49 +160,54 @@ def cross_entropy(logits: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
         pixels: (B, 784) in [0, 1].
     """
     on = torch.sigmoid(logits)
-    surer = (on - 0.5).abs_().add_(0.5)  # max(σ, 1 − σ) ≥ ½
-    logs = surer.view(len(surer), GROUP, 784 // GROUP).prod(1).log_().sum()
+    largest = (on - 0.5).abs_().add_(0.5)  # max(σ, 1 − σ) ≥ ½
+    logs = largest.view(len(largest), GROUP, 784 // GROUP).prod(1).log_().sum()
     value = logits.clamp_min(0).sum() - logs - torch.dot(logits.flatten(), pixels.flatten())
     return value, on.sub_(pixels)
 
 
-def _layer_by_layer(x: Tensor, layers: Sequence[Tensor]) -> list[Tensor]:
-    """Return the input and what each layer makes of it, rectified except for the last."""
+def _activations(x: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
+    """Return the input and each layer's output, after ReLU except for the last.
+
+    Args:
+        x: (B, features).
+        parameters: weight and bias of each layer.
+    """
     found = [x]
-    for number in range(0, len(layers), 2):
+    for number in range(0, len(parameters), 2):
         if number:
             found[-1].relu_()
-        found.append(torch.addmm(layers[number + 1], found[-1], layers[number].t()))
+        found.append(torch.addmm(parameters[number + 1], found[-1], parameters[number].t()))
     return found
 
 
-def _pull_back(
-    pull: Tensor, inputs: Sequence[Tensor], weights: Sequence[Tensor], *, to_input: bool = True
+def _backward(
+    delta: Tensor, inputs: Sequence[Tensor], weights: Sequence[Tensor], *, to_input: bool = True
 ) -> tuple[list[Tensor], Tensor]:
-    """Walk back through linear layers with ReLU in between.
+    """Backpropagate through linear layers with ReLU in between.
 
     Args:
-        pull: the loss's gradient at the last layer's output.
+        delta: the loss's gradient at the last layer's output.
         inputs: of each layer, after ReLU.
         weights: of each layer.
         to_input: whether the gradient at the first layer's input is wanted.
 
     Returns:
-        the gradients of weights and biases, in layer order and float32 or wider; and `pull` at the
+        the gradients of weights and biases, in layer order and float32 or wider; and `delta` at the
         input.
     """
     gradients: list[Tensor] = []
-    wide = torch.promote_types(pull.dtype, torch.float32)
+    wide = torch.promote_types(delta.dtype, torch.float32)
     for number in reversed(range(len(weights))):
-        gradients = [(pull.t() @ inputs[number]).to(wide), pull.sum(0, dtype=wide), *gradients]
+        gradients = [(delta.t() @ inputs[number]).to(wide), delta.sum(0, dtype=wide), *gradients]
         if number or to_input:
-            pull = pull @ weights[number]
+            delta = delta @ weights[number]
         if number:
-            pull = _choose(pull, inputs[number])
-    return gradients, pull
+            delta = _relu_backward(delta, inputs[number])
+    return gradients, delta
 
 
-def _choose(pull: Tensor, rectified: Tensor) -> Tensor:
+def _relu_backward(delta: Tensor, rectified: Tensor) -> Tensor:
     """Pass the gradient on where a ReLU let the value through."""
-    kept: Tensor = torch.ops.aten.threshold_backward(pull, rectified, 0)
-    return kept
+    passed: Tensor = torch.ops.aten.threshold_backward(delta, rectified, 0)
+    return passed

@@ -59,10 +59,10 @@ def load_splits(config: VaeDataConfig, *, notice: NoticeCallback) -> Splits:
 
     Args:
         config: which data set, and how it is cut and binarised.
-        notice: told one sentence where the user should know something.
+        notice: called with a sentence where the user should know something.
 
     Raises:
-        ConfigError: more images are asked for than there are.
+        ConfigError: there are fewer images than that.
         DataError: the data set cannot be had.
     """
     found = load_images(config.name, offline=config.offline, notice=notice)
@@ -112,7 +112,7 @@ def pick_test_images(
         config: which data set.
         numbers: of the images.
         offline: never ask the network for it, whatever `config` says.
-        notice: told one sentence where the user should know something.
+        notice: called with a sentence where the user should know something.
 
     Raises:
         UsageFault: there are none of that number.

@@ -171,7 +171,7 @@ def find_judge(name: str, *, offline: bool = False, notice: NoticeCallback) -> J
     Args:
         name: the data set's true name, such as `mnist`.
         offline: never ask the network for the data.
-        notice: told one sentence where training begins.
+        notice: called with a sentence where training begins.
 
     Raises:
         DataError: the data set cannot be had.

@@ -40,7 +40,7 @@ Norm = Literal["batch", "frozen", "none"]
 
 
 class Encoder(nn.Module):
-    """What a VAE asks of its encoder: pixels (B, 784) in [0, 1] → features (B, F)."""
+    """What every encoder is: pixels (B, 784) in [0, 1] → features (B, F)."""
 
     features: int
     """F. A linear layer of the VAE turns the features into mean and logvar."""
@@ -51,7 +51,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """What a VAE asks of its decoder: latents (B, D) → logits (B, 784), no sigmoid at the end."""
+    """What every decoder is: latents (B, D) → logits (B, 784), no sigmoid at the end."""
 
     def forward(self, z: Tensor) -> Tensor:
         """Map latents (B, D) to logits (B, 784)."""
@@ -419,11 +419,11 @@ class Flow(nn.Module):
     is no longer Gaussian. A richer prior and a richer posterior are the same flow seen from its two
     ends (Chen et al. 2017, "Variational lossy autoencoder", section 3.2).
 
-    Before each first coupling of a pair the coordinates are dealt into two heaps, those of even and
-    those of odd number, so that each pair splits them by another binary digit of their number;
-    before each second one they are turned round, so that what was kept moves. In the end all are
-    where they were: z_d is what became of v_d, and an untrained flow is the identity. Everything is
-    computed in float32 (or wider): these are densities.
+    Couplings work in pairs. Before the first of a pair the coordinates are reordered, even numbers
+    before odd ones, so that each pair splits them by another binary digit of their number; before
+    the second they are reversed, so that what was kept moves. At the end they are put back: z_d is
+    what became of v_d, and an untrained flow is the identity. Everything is computed in float32 (or
+    wider): these are densities.
 
     Args:
         dims: D ≥ 2.
@@ -436,7 +436,7 @@ class Flow(nn.Module):
         self.couplings = nn.ModuleList(Coupling(dims, hidden=hidden) for _ in range(layers))
         order = torch.arange(dims, device="cpu")
         for number in range(layers):
-            order = _placed(order, number)
+            order = _reordered(order, number)
         self.order: Tensor
         self.places: Tensor
         self.register_buffer("order", order, persistent=False)
@@ -448,7 +448,7 @@ class Flow(nn.Module):
             z = wide(v)
             log_det = z.new_zeros(z.shape[:-1])
             for number, coupling in enumerate(self.couplings):
-                z, more = coupling(_placed(z, number))
+                z, more = coupling(_reordered(z, number))
                 log_det = log_det + more
             return z[..., self.places], log_det
 
@@ -460,7 +460,7 @@ class Flow(nn.Module):
             for number, coupling in reversed(list(enumerate(self.couplings))):
                 assert isinstance(coupling, Coupling)
                 v, more = coupling.inverse(v)
-                v, log_det = _replaced(v, number), log_det + more
+                v, log_det = _restored(v, number), log_det + more
             return v, log_det
 
 
@@ -504,13 +504,13 @@ class Coupling(nn.Module):
         return MOST_LOG_SCALE * torch.tanh(log_scale), shift
 
 
-def _placed(values: Tensor, number: int) -> Tensor:
+def _reordered(values: Tensor, number: int) -> Tensor:
     """Order coordinates (..., D) for a coupling."""
     return values.flip(-1) if number % 2 else torch.cat([values[..., ::2], values[..., 1::2]], -1)
 
 
-def _replaced(values: Tensor, number: int) -> Tensor:
-    """Undo `_placed`."""
+def _restored(values: Tensor, number: int) -> Tensor:
+    """Undo `_reordered`."""
     if number % 2:
         return values.flip(-1)
     evens = (values.shape[-1] + 1) // 2

@@ -14,9 +14,9 @@ from dlcli.data.images import load_images
 from dlcli.engine.checkpoint import build_from, load_model
 from dlcli.engine.config import resolve, settings_signature
 from dlcli.engine.events import NoticeCallback
+from dlcli.engine.results import Result, summarise_seeds
 from dlcli.engine.runs import RunFolder, find_run, using
 from dlcli.engine.seed import generator
-from dlcli.engine.trainer import Result, summarise_seeds
 from dlcli.errors import DataError, UsageFault
 from dlcli.vae.config import DEFAULT_IMAGES, VaeTrainConfig
 from dlcli.vae.images import DESCRIPTIONS, binarize, flat, grey, load_test_images, threshold_draws
@@ -151,8 +151,8 @@ def choose_images(
 ) -> TestImages:
     """Choose test images of the run's own data set, and draw their pixels.
 
-    Their order is one random permutation for everybody, so that the first N are a fair sample
-    whatever N is, and so is what an interrupted evaluation has seen. An image's binarisation
+    Their order is one random permutation, the same for every run, so that the first N are a fair
+    sample whatever N is, and so is what an interrupted evaluation has seen. An image's binarisation
     depends on the seed and its own position in the test set alone: different runs, and different N,
     are compared on the same black and white pixels.
 
@@ -160,7 +160,7 @@ def choose_images(
         trained: the run.
         count: how many, the first of the fixed order; none is 1,000, or all where there are fewer.
         seed: of the pixels that are drawn.
-        notice: told one sentence where the user should know something.
+        notice: called with a sentence where the user should know something.
 
     Raises:
         UsageFault: there are not so many.

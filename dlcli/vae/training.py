@@ -9,6 +9,8 @@ tensor (MNIST: 47 MB); a batch is one gather.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -19,7 +21,18 @@ from dlcli.engine import trainer
 from dlcli.engine.checkpoint import load_checkpoint_into, snapshot_epoch
 from dlcli.engine.device import choose_device
 from dlcli.engine.distributed import launched_world
-from dlcli.engine.events import Evaluated, Event, Finished, Notice, NoticeCallback, Pictures, Saved
+from dlcli.engine.events import (
+    Evaluated,
+    Event,
+    Finished,
+    Notice,
+    NoticeCallback,
+    Pictures,
+    Preview,
+    RunStarted,
+    Saved,
+    TrainingStep,
+)
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator
 from dlcli.engine.session import RunLocation, Session
@@ -28,7 +41,7 @@ from dlcli.engine.trainer import Task, items_per_s
 from dlcli.errors import ConfigError
 from dlcli.vae.config import VaeTrainConfig, check
 from dlcli.vae.elbo import LatentUse, collapse_sentence, evaluate, latent_use
-from dlcli.vae.generation import take_snapshot
+from dlcli.vae.generation import SNAPSHOT_IMAGES, take_snapshot
 from dlcli.vae.images import Splits, binarize, flat, grey, load_splits, threshold_draws
 from dlcli.vae.networks import VAE
 from dlcli.vae.objective import ChoosingNoise, VaeNetwork, beta_at
@@ -39,6 +52,10 @@ TEST_SEED = 0
 TEST_NOISE_SAMPLES = 16
 FLOW = "vae.flow."
 """What the names of a learned prior's weights begin with."""
+FIRST_PREVIEW_S = 30.0
+"""Seconds after which a terminal shows pictures, however long the first epoch is."""
+PREVIEW_IMAGES = 16
+"""More than a row of a terminal holds."""
 WATCHED_IMAGES = 1000
 """Training images whose latents are watched where there is no validation data."""
 
@@ -139,13 +156,12 @@ class VaeTask(Task[VaeTrainConfig, Splits, "VaeLearner", TrainResult]):
     def watch(
         self, config: VaeTrainConfig, learner: VaeLearner, events: Iterable[Event]
     ) -> Iterator[Event]:
-        """Add pictures after each snapshot, and warn once where the posterior collapses."""
-        warned = False
+        """Add pictures, and warn once where the posterior collapses."""
+        warned, screen = False, _Screen(config, learner)
         for event in events:
             yield event
-            if isinstance(event, Saved) and (epoch := snapshot_epoch(event.path)) is not None:
-                yield _pictures(config, learner, epoch=epoch)
-            elif isinstance(event, Evaluated) and not warned:
+            yield from screen.pictures(event)
+            if isinstance(event, Evaluated) and not warned:
                 dims, objective = config.model.latent_dim, config.objective.objective
                 sentence = collapse_warning(event.metrics, dims=dims, objective=objective)
                 warned = bool(sentence)
@@ -217,15 +233,51 @@ def _shares_statistics(config: VaeTrainConfig) -> bool:
     return config.compute.sync_batch_norm and config.model.norm == "batch"
 
 
-def _pictures(config: VaeTrainConfig, learner: VaeLearner, *, epoch: int) -> Pictures:
-    taken = take_snapshot(
-        learner.vae,
-        seed=config.compute.seed,
-        epoch=epoch,
-        likelihood=config.objective.likelihood,
-    )
-    caption = f"{taken.gallery.label} after {epoch} epochs, the same z each time"
-    return Pictures(epoch=epoch, images=taken.gallery.images, caption=caption)
+class _Screen:
+    """Draws pictures of the same latents: at each snapshot, after each epoch, and once early on.
+
+    Only the main process has events that it draws at.
+    """
+
+    def __init__(self, config: VaeTrainConfig, learner: VaeLearner) -> None:
+        self._config, self._learner = config, learner
+        self._updates = 0
+        """In an epoch."""
+        self._epochs = 0
+        """After which the newest pictures were drawn."""
+        self._due_s = math.inf
+        """When to draw before the first epoch is over."""
+
+    def pictures(self, event: Event) -> Iterator[Pictures | Preview]:
+        """Yield pictures where an event calls for them."""
+        if isinstance(event, RunStarted):
+            self._updates = event.steps_per_epoch
+            self._epochs = -1 if event.step else 0
+            self._due_s = time.monotonic() + FIRST_PREVIEW_S
+        if not self._updates or not isinstance(event, RunStarted | TrainingStep | Saved):
+            return
+        epochs, more = divmod(event.step, self._updates)
+        snapshot = isinstance(event, Saved) and snapshot_epoch(event.path) is not None
+        early = more and time.monotonic() > self._due_s
+        if not (snapshot or epochs > self._epochs or early):
+            return
+        gallery = take_snapshot(
+            self._learner.vae,
+            seed=self._config.compute.seed,
+            epoch=epochs,
+            likelihood=self._config.objective.likelihood,
+            count=SNAPSHOT_IMAGES if snapshot else PREVIEW_IMAGES,
+        ).gallery
+        when = f"after epoch {epochs}" if epochs else "before training"
+        if more:
+            when = f"in epoch {epochs + 1}"
+        caption = f"{gallery.label} {when}, the same z each time"
+        if snapshot:
+            yield Pictures(epoch=epochs, images=gallery.images, caption=caption)
+        else:
+            self._due_s = math.inf
+            yield Preview(images=gallery.images, caption=caption)
+        self._epochs = epochs
 
 
 def collapse_warning(metrics: Mapping[str, object], *, dims: int, objective: str = "elbo") -> str:

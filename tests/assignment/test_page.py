@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dlcli.assignment.page import Heading, amount, formula, marks, prose, render, shown
+from dlcli.assignment.page import Heading, amount, code, formula, marks, prose, render, shown
 from dlcli.assignment.question import Answer, Figure, Number, Question
 from dlcli.assignment.report import Section
 from dlcli.display.plots import Line, lines
@@ -147,10 +147,10 @@ def test_numbers_have_the_digits_they_deserve() -> None:
 @pytest.mark.parametrize(
     ("text", "html"),
     [
-        ("a *b* `c_d*e*`", "a <em>b</em> <code>c_d*e*</code>"),
+        ("a *b* `c_d*e*`", f"a <em>b</em> {code('c_d*e*')}"),
         ("10^26 and e^KL", "10<sup>26</sup> and e^KL"),
         ("μ_q = 0, L_recon", "μ<sub>q</sub> = 0, L<sub>recon</sub>"),
-        ("<script> & `<b>`", "&lt;script&gt; &amp; <code>&lt;b&gt;</code>"),
+        ("<script> & `<b>`", f"&lt;script&gt; &amp; {code('<b>')}"),
         ("2 * 3 * 4", "2 * 3 * 4"),
     ],
 )
@@ -170,6 +170,13 @@ def test_words(text: str, html: str) -> None:
 )
 def test_amounts(text: str, html: str) -> None:
     assert amount(text) == html
+
+
+def test_a_command_breaks_between_its_words_alone() -> None:
+    words = re.findall(r'<span class="word">([^<]+)</span>', code("dl report --full <b>"))
+    assert words == ["dl", "report", "--full", "&lt;b&gt;"]
+    page = render([section(commands=("dl vae train --arch conv",))], heading=HEADING)
+    assert '<span class="word">--arch</span> <span class="word">conv</span>' in page
 
 
 def test_formulas_have_wide_gaps() -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
 
+import dlcli
 from dlcli.assignment import evidence, layernorm, nmt, vae
 from dlcli.assignment.evidence import MU, SIGMA, by_hand
 from dlcli.assignment.lab import Lab
 from dlcli.assignment.nmt import interval_of_aer, uniform_attention
-from dlcli.assignment.question import Answer, Number, Question
+from dlcli.assignment.question import Answer, Number, Question, Text
 from dlcli.assignment.vae import workshop_command
 from dlcli.nmt.networks import AttentionGru
 
@@ -61,6 +64,10 @@ def test_the_formula_by_hand_is_what_the_code_computes(lab: Lab) -> None:
     assert number(answer, "L_reg, `pretrained:vae-conv`").value == pytest.approx(22.88, abs=0.01)
     assert number(answer, "L_reg, over draws, `pretrained:vae-best`").value is not None
     assert len(answer.figures) == 2, "a learned prior has no shares"
+    for figure in answer.figures:
+        places = re.findall(r'id="xtick_\d+">.*?<!-- ([\d.]+) -->', figure.svg, re.DOTALL)
+        assert len(places) > 3
+        assert all(place.isdigit() for place in places), "latents are counted"
 
 
 def test_importance_sampling_finds_the_exact_truth(lab: Lab) -> None:
@@ -87,7 +94,7 @@ def test_the_gap_is_not_negative_and_the_signature_tells_the_data(lab: Lab) -> N
     assert value_of(answer, "gap between") > 0
     assert "data:glyphs:70|" in gap.signature
     assert "trained-on:mnist" in gap.signature
-    assert "away from home" in answer.notes[0]
+    assert "other images than it knows" in answer.notes[0]
     best = number(answer, "−IWAE-5 of `pretrained:vae-best`")
     assert best.name.endswith("with a learned prior")
     assert "two stochastic layers" in best.reference
@@ -170,15 +177,30 @@ def test_the_stored_losses_give_the_exposure_gap(lab: Lab) -> None:
     answer = nmt.forcing.answer(lab)
     forced, free = value_of(answer, "loss after the true"), value_of(answer, "loss after its own")
     assert value_of(answer, "exposure gap") == pytest.approx(free - forced)
+    gaps = [value_of(answer, f"stored, Multi30k, ratio {ratio}: expo") for ratio in (1, 0.5, 0)]
+    assert gaps[0] > gaps[1] > gaps[2]
     assert "compare-forcing" in answer.commands[1]
 
 
 def test_a_decoder_whose_attention_is_made_uniform_is_worse(lab: Lab) -> None:
     answer = nmt.memory.answer(lab)
-    uniform = "BLEU with attention made uniform"
-    assert value_of(answer, "BLEU with attention") > value_of(answer, uniform) + 10
+    uniform = "the grammar: BLEU with attention made uniform"
+    assert value_of(answer, "the grammar: BLEU with attention") > value_of(answer, uniform) + 10
     assert "attention-weights:uniform" in number(answer, uniform).signature
     assert "does not train a second translator" in answer.notes[0]
+    assert "cannot be compared" in answer.notes[1]
+    assert all("WMT14" not in one.reference for one in answer.numbers if "grammar" in one.name)
+
+
+@pytest.mark.parametrize("question", [nmt.memory, nmt.forcing])
+def test_stored_results_are_those_of_the_readme(question: Question) -> None:
+    page = (Path(dlcli.__file__).parent / "nmt" / "README.md").read_text(encoding="utf-8")
+    stored = [part for part in Text(question.number).stored() if isinstance(part, Number)]
+    assert stored
+    for one in stored:
+        assert one.signature in page
+        shown_there = f"| {one.value} " if one.ci95 is None else f"{one.value} [{one.ci95[0]}, "
+        assert shown_there in page or f"| {one.value:.2f} " in page, one.name
 
 
 def test_uniform_attention_looks_at_all_words_alike(lab: Lab) -> None:

@@ -36,6 +36,13 @@ def test_words_show_both_directions_and_the_assignments_examples():
         assert part in text
 
 
+def test_without_words_kl_shows_its_help_with_an_example():
+    done = dl("kl")
+    assert "dl kl --mu-q 1" in done.output
+    assert "closed form (nats)" not in done.output
+    assert dl_json("kl")["closed_form"] == 0
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [

@@ -190,7 +190,7 @@ def test_every_command_takes_a_run_with_a_learned_prior() -> None:
     assert found["elbo"] == pytest.approx(-found["reconstruction"] - found["kl"], rel=1e-5)
     dl_json("mc-estimate", "--run", "runs/a", "--images", "1", "--samples", "20")
     dl_json("vae", "traverse", "--run", "runs/a", "--steps", "3")
-    dl_json("vae", "interpolate", "--run", "runs/a", "--images", "0", "1", "--steps", "3")
+    dl_json("vae", "interpolate", "--run", "runs/a", "--image", "0", "1", "--steps", "3")
     dl_json("sample", "--run", "runs/a", "--n", "2")
     dl_json("vae", "gradients", "--run", "runs/a", "--images", "2", "--samples", "4")
     label = dl_json("vae", "reconstruct", "--run", "runs/a", "--n", "2")["label"]

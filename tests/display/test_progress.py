@@ -15,7 +15,7 @@ from dlcli.display.progress import (
     DownloadProgress,
     FractionProgress,
     TrainingProgress,
-    evaluated_line,
+    TrainingTable,
     finished_line,
 )
 from dlcli.engine.events import (
@@ -220,14 +220,13 @@ def test_without_a_terminal_each_epoch_is_one_line(monkeypatch: pytest.MonkeyPat
     show_run(consoles)
     lines = err.getvalue().splitlines()
     assert lines[0] == "conv on glyphs: 2 epochs of 100 updates, in /runs/é [x]"
-    assert lines[1] == (
-        "epoch 1/2  train loss 104.2 nats (reconstruction 79.10, kl 25.13)  "
-        "valid loss 103.2 nats (reconstruction 78.00, kl 25.20), bleu 31.20  active_units 18  "
-        "37,012 images/s  1 min 40 s left"
-    )
-    assert lines[2].startswith("epoch 2/2 ")
-    assert "left" not in lines[2]
-    assert lines[3:] == [
+    assert lines[1:5] == [
+        "      ----- train (nats) ---- ----- valid (nats) ----",
+        "epoch    loss   recon      kl    loss   recon      kl    bleu  active images/s       left",
+        "    1   104.2   79.10   25.13   103.2   78.00   25.20   31.20      18   37,012 1 min 40 s",
+        "    2   104.2   79.10   25.13   103.2   78.00   25.20   31.20      18   37,012",
+    ]
+    assert lines[5:] == [
         "warning: 2 latents are silent",
         "by the way",
         "Done: epoch 2, 200 updates, 2 min 03 s of training, 36,000 images/s",
@@ -246,7 +245,8 @@ def test_on_a_terminal_a_bar_with_pictures_is_redrawn(monkeypatch: pytest.Monkey
     show_run(consoles)
     text = err.getvalue()
     assert text.rindex(SHOW) > text.rindex(HIDE)
-    for words in ("epoch 2/2", "37,012 images/s", "loss 104.2 nats", "kl 25.10", "100%", "▀"):
+    shown = ("epoch 2/2", "37,012 images/s", "loss 104.2 nats", "kl 25.10", "100%", "▀", "recon")
+    for words in shown:
         assert words in text
     plain = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", text)
     assert plain.rstrip().endswith("36,000 images/s")
@@ -311,7 +311,13 @@ def test_an_ascii_stream_gets_ascii_lines(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_unknown_numbers_are_said_and_a_speed_of_nothing_is_not() -> None:
     metrics = {"valid_bleu": 31.2, "x": None, "z": float("nan"), "rate": 0.0}
-    event = Evaluated(epoch=3, step=5, metrics=metrics)
-    assert evaluated_line(event, unit="images") == "epoch 3  valid bleu 31.20  z -"
+    table = TrainingTable(unit="images", width=80)
+    names, row = table.lines(Evaluated(epoch=3, step=5, metrics=metrics))
+    assert names.split() == ["epoch", "bleu", "z", "left"]
+    assert row.split() == ["3", "31.20", "-"]
+    (row,) = table.lines(Evaluated(epoch=4, step=6, metrics={"z": 1.0}))
+    assert row.split() == ["4", "-", "1.000"]
+    head = table.lines(Evaluated(epoch=5, step=7, metrics={"train_loss": 1e-7}))
+    assert [line.split()[:2] for line in head[1:]] == [["epoch", "loss"], ["5", "1.0e-07"]]
     end = Finished(reason="done", epoch=3, step=5, train_s=2.0, rate=0.0)
     assert finished_line(end, unit="images") == "Done: epoch 3, 5 updates, 2.0 s of training"

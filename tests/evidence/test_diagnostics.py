@@ -80,7 +80,7 @@ def test_bounded_weights_worth_hundreds_are_trusted_whatever_the_textbook_k_says
     assert found.pareto_k > 1
     assert found.tail_k < 0.5
     assert found.verdict == "trust"
-    assert "carry nothing" in found.reason
+    assert "k̂" not in found.reason, "beside trust it says nothing"
 
 
 @pytest.mark.parametrize("dim", [20, 200])

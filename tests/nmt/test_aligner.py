@@ -188,6 +188,29 @@ def test_two_directions_are_joined(trained: Trained, backward: Trained) -> None:
         assert f"symmetrize:{heuristic}" in found.signature
 
 
+def test_a_no_break_space_is_part_of_a_token_and_a_plain_one_for_the_model(
+    trained: Trained,
+) -> None:
+    lines = Pairs.of([("it cost 10\u00a0000 euros .", "il coûtait 10\u00a0000 euros .")])
+    source, target = prepare_pairs(lines, text="tokens", languages=("en", "fr"))[0]
+    assert (source.text, len(source.spans)) == ("It cost 10 000 euros.", 5)
+    assert (target.text, len(target.spans)) == ("Il coûtait 10\u00a0000 euros.", 5)
+    (found,) = align(trained, lines, config()).links
+    assert sorted(target for _, target in parse_pharaoh(found)) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("links", "index", "said"), [("1-1 2p2", 0, 1), ("1-1", 1, 0), ("0-1", 0, 0)]
+)
+def test_links_that_look_counted_from_one_are_remarked_on(
+    trained: Trained, links: str, index: int, said: int
+) -> None:
+    notes: list[str] = []
+    pairs = with_links([links, "", "2-1" if said else ""])
+    align(trained, pairs, config(gold_index=index), notice=notes.append)
+    assert ["--gold-index 1" in note for note in notes] == [True] * said
+
+
 def test_right_links_give_the_error_rate(trained: Trained) -> None:
     found = align(trained, with_links(align(trained, LINES, config()).links), config())
     score = found.score

@@ -82,6 +82,35 @@ def test_its_own_translation_is_the_best_one(translator: Translator) -> None:
     assert "beam:2" in found.signature
 
 
+@pytest.mark.parametrize("subwords", [False, True])
+def test_a_line_that_is_translated_in_parts_has_one_map(
+    translator: Translator, *, subwords: bool
+) -> None:
+    line = "The king hears the bird here.\u00a0 The cat sees the dog. " * 9
+    (best,) = translator.translate([line], config=SHORT)
+    found = translator.attend(line, config=SHORT, subwords=subwords)
+    assert found.translation == best.translation
+    assert (found.parts, found.finished) == (best.parts, best.candidates[0].finished)
+    assert (best.parts, found.signature.count("|parts:18|")) == (18, 1)
+    assert found.matrix.shape == (len(found.target), len(found.source))
+    assert np.allclose(found.matrix.sum(axis=1), 1)
+    first, last = (
+        translator.attend(part, config=SHORT, subwords=subwords)
+        for part in ("The king hears the bird here.", "The cat sees the dog.")
+    )
+    t, s = (len(side) - (side[-1] == "</s>") for side in (first.target, first.source))
+    assert (found.target[:t], found.source[:s]) == (first.target[:t], first.source[:s])
+    assert np.allclose(found.matrix[:t, :s], first.matrix[:t, :s])
+    assert np.allclose(found.matrix[:t, -1], first.matrix[:t, -1])
+    T, S = last.matrix.shape
+    assert np.allclose(found.matrix[-T:, -S:], last.matrix)
+    assert found.source[-S:] == last.source
+    nats = [one.nll_per_token * len(one.target) for one in (first, last)]
+    if subwords and first.finished and last.finished:
+        tokens = len(first.target) + len(last.target)
+        assert found.nll_per_token == pytest.approx(sum(nats) / tokens, rel=1e-4)
+
+
 @pytest.mark.parametrize("text", ["🙂", "שלום עולם", "\x00The\x00cat", "\u200b"])
 def test_any_text_has_a_map(translator: Translator, text: str) -> None:
     found = translator.attend(text, text, config=SHORT)
@@ -133,6 +162,8 @@ def map_of(matrix: list[list[float]], *, source: str, target: str) -> AttentionM
         unknown_target=(),
         nll_per_token=1.0,
         forced=True,
+        finished=True,
+        parts=1,
         unit="words",
         signature="x",
     )

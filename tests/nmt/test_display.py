@@ -178,6 +178,8 @@ MAP = AttentionMap(
     unknown_target=(1,),
     nll_per_token=1.5,
     forced=False,
+    finished=True,
+    parts=1,
     unit="words",
     signature="model:nmt|version:x",
 )

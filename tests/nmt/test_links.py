@@ -43,12 +43,15 @@ def test_pharaoh_reads_and_writes_the_same() -> None:
 
 
 def test_gold_tells_sure_from_possible() -> None:
-    gold = parse_gold("1-2 3p1 1p1", index=1)
-    assert gold.sure == links((0, 1))
-    assert gold.possible == links((0, 1), (2, 0), (0, 0))
+    for text in ("1-2 3p1 1p1", "1-2\t3?1 1?1 "):
+        gold = parse_gold(text, index=1)
+        assert gold.sure == links((0, 1))
+        assert gold.possible == links((0, 1), (2, 0), (0, 0))
 
 
-@pytest.mark.parametrize("text", ["1-", "a-b", "1–2", "-1-2", "1-2-3", "1,2", "1234567890-1", "p"])
+@pytest.mark.parametrize(
+    "text", ["1-", "a-b", "1–2", "-1-2", "1-2-3", "1,2", "1234567890-1", "p", "0-0\u00a01-1"]
+)
 def test_what_is_no_link_is_refused(text: str) -> None:
     with pytest.raises(DataError, match="no alignment link"):
         parse_gold(text)

@@ -13,7 +13,7 @@ from dlcli.data.grammar import load_grammar
 from dlcli.data.sentences import Pairs
 from dlcli.data.text import STDIN
 from dlcli.errors import ConfigError, DataError
-from dlcli.nmt.pairs import Parallel, of_corpus, read_joined, read_two, to_align
+from dlcli.nmt.pairs import Parallel, of_corpus, read_gold, read_joined, read_two, to_align
 
 
 def grammar(**settings: Any) -> Parallel:
@@ -48,6 +48,26 @@ def test_files_are_read_with_their_links(tmp_path: Path) -> None:
 def written(folder: Path, data: bytes, name: str = "file") -> Path:
     (folder / name).write_bytes(data)
     return folder / name
+
+
+NUMBERED = "0001 1 1 S\n1 2 3 P 0.5\n1\t0 4\n3 2 2\n"
+
+
+@pytest.mark.parametrize(
+    ("index", "first", "third"), [(0, "0-0 1p2", "1-1"), (1, "1-1 2p3", "2-2")]
+)
+def test_links_may_come_one_a_line_with_the_number_of_their_pair(
+    index: int, first: str, third: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path, NUMBERED.encode())
+    assert read_gold(path, pairs=3, index=index) == [first, "", third]
+    with pytest.raises(DataError, match="a link of pair 3, and there are 2"):
+        read_gold(path, pairs=2, index=index)
+
+
+def test_a_no_break_space_stays_at_the_end_of_a_side(tmp_path: Path) -> None:
+    path = written(tmp_path, "a b\u00a0 ||| \u202fc".encode())
+    assert read_joined(path) == Pairs.of([("a b\u00a0", "\u202fc")])
 
 
 def test_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from dlcli.nmt.text import (
     moses_available,
     moses_tokenized,
     one_line,
-    tidy,
+    prepare_source,
 )
 
 
@@ -30,8 +30,8 @@ from dlcli.nmt.text import (
     ],
 )
 def test_lines_become_plain(line: str, wanted: str) -> None:
-    assert tidy(line) == wanted
-    assert tidy(wanted) == wanted
+    assert prepare_source(line) == wanted
+    assert prepare_source(wanted) == wanted
 
 
 def test_what_a_model_writes_stays_on_one_line() -> None:

@@ -18,15 +18,18 @@ from dlcli.engine.loop import Learner
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.step import Batch
 from dlcli.errors import CheckpointError
-from dlcli.nmt.config import NmtLoopConfig
+from dlcli.nmt.config import NmtEvalConfig, NmtLoopConfig, SearchConfig
+from dlcli.nmt.evaluation import evaluate, run_split
 from dlcli.nmt.tokenizer import PAD
 from dlcli.nmt.trained import ValidResult, load_trained, summarise
 from dlcli.nmt.training import (
     choose,
     epochs_to_average,
 )
+from dlcli.nmt.translator import Translator
 from dlcli.nmt.validation import Validation
 from tests.nmt.toy import (
+    ALL,
     RESULT,
     corpus,
     make_config,
@@ -256,6 +259,29 @@ def test_every_kind_of_training_runs(settings: dict[str, Any], tmp_path: Path) -
     result, _ = run_training(make_config(data=data, **settings), out=tmp_path / "run")
     assert result is not None
     assert load_trained(RunFolder(tmp_path / "run")).checkpoint == "best"
+
+
+def test_a_training_measures_what_evaluating_its_weights_does(tmp_path: Path) -> None:
+    """Also on no-break and double spaces, and on sentences longer than any for training."""
+    spaced = (
+        (source.replace(" ", ("\u00a0", "  ", "\u202f", " ")[i % 4]), target)
+        for i, (source, target) in enumerate(ALL[:160])
+    )
+    (tmp_path / "toy.tsv").write_text("".join(f"{s}\t{t}\n" for s, t in spaced), encoding="utf-8")
+    config = make_config(
+        data={"name": str(tmp_path / "toy.tsv"), "max_length": 14}, loop={"epochs": 5}
+    )
+    result, _ = run_training(config, out=tmp_path / "run")
+    search = SearchConfig(beam_size=1, device="cpu", precision="fp32")
+    how = NmtEvalConfig(split="valid", search=search)
+    translator = Translator.load(tmp_path / "run", config=search)
+    sentences = run_split(translator.trained, how, notice=print)
+    assert max(len(translator.parts(line)) for line in sentences.pairs.source) > 1
+    found = evaluate(translator, sentences, how)
+    assert result is not None
+    assert result.valid is not None
+    assert 0 < found.bleu.score < 100
+    assert (result.valid.bleu, result.valid.chrf) == (found.bleu.score, found.chrf.score)
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from dlcli.engine.settings import ComputeConfig, Precision
 from dlcli.errors import RunFailed, UsageFault
 from dlcli.nmt.config import SearchConfig
 from dlcli.nmt.fast.paths import fast_paths
-from dlcli.nmt.search import search
+from dlcli.nmt.search import Hypothesis, search
+from dlcli.nmt.text import one_line
 from dlcli.nmt.tokenizer import EOS
 from dlcli.nmt.translator import WIDTH, Translator, batches_of, run_in_threads, width_of
 from tests.nmt.toy import pairs, tiny_trained
@@ -92,14 +93,20 @@ def test_answers_come_in_order_whatever_the_batch(translator: Translator) -> Non
             assert one.score == pytest.approx(other.score, abs=1e-5)
 
 
-def test_says_what_search_found(translator: Translator) -> None:
-    (one,) = translator.translate(["The cat"], config=SHORT, n_best=3)
+def test_says_what_search_found_each_text_once(translator: Translator) -> None:
+    config = replace(SHORT, beam_size=8)
+    (one,) = translator.translate(["The cat"], config=config, n_best=7)
     ids = [*translator.trained.tokenizer.encode("The cat"), EOS]
     (wanted,) = search(
         translator.model, torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.bool),
-        beam_size=3, n_best=3, max_length=6,
+        beam_size=8, n_best=8, max_length=6,
     )  # fmt: skip
-    for found, hypothesis in zip(one.candidates, wanted, strict=True):
+    best: dict[str, Hypothesis] = {}
+    for hypothesis in wanted:
+        best.setdefault(one_line(translator.tokenizer.decode(hypothesis.ids)), hypothesis)
+    assert 1 < len(best) < 8
+    assert [found.translation for found in one.candidates] == list(best)
+    for found, hypothesis in zip(one.candidates, best.values(), strict=True):
         assert found.score == pytest.approx(hypothesis.score, abs=1e-5)
         assert found.log_prob == pytest.approx(hypothesis.log_prob, abs=1e-5)
         assert found.finished == hypothesis.finished

@@ -77,13 +77,13 @@ def test_is_doubtful_where_it_is_below(trained: Trained) -> None:
 
 
 def test_batches_add_up(trained: Trained) -> None:
-    told: list[float] = []
+    seen: list[float] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bounds_module, "ANNEALING_BATCH", 2)
-        first, second = annealed(trained, progress=lambda done, _: told.append(done))
-    assert told == pytest.approx(sorted(told))
-    assert (told[0], told[-1]) == pytest.approx((0.0, 1.0))
-    assert len(told) > 100, "on the way through a batch, too"
+        first, second = annealed(trained, progress=lambda done, _: seen.append(done))
+    assert seen == pytest.approx(sorted(seen))
+    assert (seen[0], seen[-1]) == pytest.approx((0.0, 1.0))
+    assert len(seen) > 100, "on the way through a batch, too"
     assert (first.images, second.images) == (2, 3)
     assert second.temperatures == (60, 60)
     assert second.evaluations > first.evaluations

@@ -63,18 +63,21 @@ def test_binary_pixels_have_an_nll(trained: Trained) -> None:
     assert "too few: log p(x) may be higher still" in words(poor)
 
 
-def test_a_long_stage_tells_how_far_all_of_it_is(trained: Trained) -> None:
-    told: list[tuple[float, str]] = []
+def test_a_long_stage_says_how_far_all_of_it_is(trained: Trained) -> None:
+    seen: list[tuple[float, str]] = []
     config = VaeEvalConfig(
         device="cpu", threads=1, k=20, ais=True, ais_images=2, ais_chains=4, ais_temperatures=50
     )
-    tell = lambda *news: told.append(news)  # noqa: E731
-    found = list(evaluate_run(trained, config, notice=lambda _: None, progress=tell))
+    found = list(
+        evaluate_run(
+            trained, config, notice=lambda _: None, progress=lambda *news: seen.append(news)
+        )
+    )
     assert found[-1].ais is not None
     begun = next(step for step in found if step.stage == "AIS")
-    assert (begun.ais, begun.done) == (None, 0.5), "one who stops now is told what is missing"
-    assert {stage for _, stage in told} == {"AIS"}
-    assert (told[0][0], told[-1][0]) == (0.5, 1.0)
+    assert (begun.ais, begun.done) == (None, 0.5), "a result stopped now says what is missing"
+    assert {stage for _, stage in seen} == {"AIS"}
+    assert (seen[0][0], seen[-1][0]) == (0.5, 1.0)
 
 
 def test_grey_pixels_have_none_and_say_so(trained: Trained) -> None:

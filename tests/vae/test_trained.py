@@ -111,15 +111,15 @@ def test_what_is_no_vae_is_refused(run: RunFolder) -> None:
         load_trained(run)
 
 
-def test_the_run_that_was_taken_is_told(run: RunFolder) -> None:
+def test_the_run_that_was_taken_is_notices(run: RunFolder) -> None:
     save(run, "last")
     run.config_file.write_text("{}")
-    told: list[str] = []
-    found = find_trained(str(run.path), notice=told.append)
+    notices: list[str] = []
+    found = find_trained(str(run.path), notice=notices.append)
     assert found.run.path == run.path
-    assert told == [f"Using {run.path}, checkpoint last."]
+    assert notices == [f"Using {run.path}, checkpoint last."]
     with pytest.raises(UsageFault):
-        find_trained("nowhere", notice=told.append)
+        find_trained("nowhere", notice=notices.append)
 
 
 def pixels(trained: Trained, *, count: int | None = None, seed: int = 0) -> TestImages:

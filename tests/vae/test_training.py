@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dlcli.engine.config import resolve
-from dlcli.engine.events import Evaluated, Event, Finished, Notice, Pictures, Saved
+from dlcli.engine.events import Evaluated, Event, Finished, Notice, Pictures, Preview, Saved
 from dlcli.engine.loop import Learner
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.session import RunLocation
@@ -19,7 +19,7 @@ from dlcli.engine.step import Batch
 from dlcli.engine.stopping import StopFlag
 from dlcli.errors import ConfigError, Interrupted
 from dlcli.vae.config import VaeTrainConfig
-from dlcli.vae.generation import snapshots_of
+from dlcli.vae.generation import snapshots_of, take_snapshot
 from dlcli.vae.images import flat, grey
 from dlcli.vae.objective import ChoosingNoise, VaeNetwork
 from dlcli.vae.trained import TrainResult, load_trained
@@ -199,7 +199,7 @@ def follow(
     settings: VaeTrainConfig,
     location: RunLocation,
     *,
-    tell: Callable[[Event], None] = lambda event: None,
+    listen: Callable[[Event], None] = lambda event: None,
     **given: Any,
 ) -> tuple[list[Event], TrainResult]:
     """Train to the end; return the events and the result."""
@@ -212,7 +212,7 @@ def follow(
 
     for event in watched():
         seen.append(event)
-        tell(event)
+        listen(event)
     assert result is not None
     return seen, result
 
@@ -263,6 +263,27 @@ def test_snapshots_show_the_same_latents_and_can_be_drawn_again(tmp_path: Path) 
     assert not np.array_equal(shown[0].images, shown[1].images)
 
 
+def test_a_screen_has_new_pictures_of_the_same_latents_after_each_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    monkeypatch.setattr("dlcli.engine.loop.PROGRESS_EVERY_S", 0.0)
+    few = config(loop={"epochs": 3}, snapshots=[0, 1])
+    events, _ = follow(few, RunLocation(out=run))
+    previews = of_kind(events, Preview)
+    assert ["after epoch 2" in one.caption for one in previews] == [True, False]
+    assert "after epoch 3, the same z" in previews[-1].caption
+    again = take_snapshot(load_trained(RunFolder(run)).model, seed=0, epoch=3).gallery.images
+    assert np.array_equal(previews[-1].images, again[:16])
+    monkeypatch.setattr("dlcli.vae.training.FIRST_PREVIEW_S", 0.0)
+    events, _ = follow(config(loop={"epochs": 5}), RunLocation(resume=run))
+    captions = [one.caption.split(",")[0] for one in of_kind(events, Preview)]
+    whens = [caption.partition("p(x|z) ")[2] for caption in captions]
+    assert whens == ["after epoch 3", "after epoch 4", "after epoch 5"]
+    events, _ = follow(config(loop={"epochs": 1}), RunLocation(out=tmp_path / "long"))
+    assert "in epoch 1" in of_kind(events, Preview)[0].caption
+
+
 def test_a_stopped_run_goes_on_to_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,7 +295,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
         stop.requested |= isinstance(event, Evaluated)
 
     with pytest.raises(Interrupted, match="in epoch 2, and saved"):
-        follow(config(model=CONV), RunLocation(out=tmp_path / "cut"), tell=stop_after_evaluation)
+        follow(config(model=CONV), RunLocation(out=tmp_path / "cut"), listen=stop_after_evaluation)
     monkeypatch.undo()
     assert RunFolder(tmp_path / "cut").record()["status"] == "interrupted"
     later, resumed = follow(config(model=CONV), RunLocation(resume=tmp_path / "cut"))
