@@ -88,6 +88,21 @@ def test_python_examples_run_and_print_little(
     assert all(len(line) < 400 for line in printed)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_needs_bfloat16_says_so(page: Path) -> None:
+    if page.parent.parent.name == "pretrained":
+        return  # a card says how its model was trained
+    for block in _read(page).split("\n\n"):
+        for row in block.splitlines() if block.startswith("|") else [block]:
+            asks = "--precision bf16" in row and "`--precision bf16`" not in row
+            assert not asks or re.search(r"needs?\sbf16", row), row
+
+
+def test_settings_that_people_copy_run_everywhere() -> None:
+    for file in (ROOT / "configs").rglob("*.yaml"):
+        assert not re.search(r"precision: (?!auto|fp32)", _read(file)), file
+
+
 @cache
 def _flags(*command: str) -> set[str]:
     """Return the flags that a command's help names; fails where there is no such command."""

@@ -145,9 +145,9 @@ class Subject:
         if data == self.own:
             return ""
         return (
-            f"`{self.name}` was trained on {self.own} and is tested here on {data}: read these "
-            f"numbers as those of a model away from home. Where {self.own} is on the machine "
-            f"(`dl data fetch {self.own}`), `dl report` tests on it."
+            f"`{self.name}` was trained on {self.own} and is tested here on {data}, other images "
+            f"than it knows. Where {self.own} is on the machine (`dl data fetch {self.own}`), "
+            f"`dl report` tests on it."
         )
 
     def signed(self, signature: str) -> str:

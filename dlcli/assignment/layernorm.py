@@ -89,7 +89,7 @@ def depth(lab: Lab, text: Text) -> Iterator[Part]:
                 "",
                 found.signature,
                 digits=3,
-                reference="below 1 it vanishes on its way",
+                reference="below 1: it shrinks on its way down",
             )
     depths = " ".join(map(str, sizes.depths))
     train = " --train" if sizes.train_stacks else ""

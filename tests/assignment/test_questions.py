@@ -94,7 +94,7 @@ def test_the_gap_is_not_negative_and_the_signature_tells_the_data(lab: Lab) -> N
     assert value_of(answer, "gap between") > 0
     assert "data:glyphs:70|" in gap.signature
     assert "trained-on:mnist" in gap.signature
-    assert "away from home" in answer.notes[0]
+    assert "other images than it knows" in answer.notes[0]
     best = number(answer, "−IWAE-5 of `pretrained:vae-best`")
     assert best.name.endswith("with a learned prior")
     assert "two stochastic layers" in best.reference
