@@ -292,5 +292,5 @@ def main() -> None:
     try:
         app(prog_name="dl")
     except KeyboardInterrupt:
-        print("error: Interrupted.", file=sys.stderr)
+        print("Interrupted.", file=sys.stderr)
         sys.exit(130)

@@ -131,12 +131,15 @@ def plain(function: Callable[..., None]) -> Command:
 
 
 Advice = Callable[[dict[str, Any]], Mapping[str, Any]]
+Settle = Callable[[Mapping[str, Any], Mapping[str, Any], Consoles], Mapping[str, Mapping[str, Any]]]
+"""From configs by their labels, and the command's own parameters, to settings by label."""
 
 
 def configured(
     cls: type[DataclassType],
     *,
     advice: Advice | None = None,
+    settle: Settle | None = None,
     base: Callable[[dict[str, Any]], Mapping[str, Any] | None] | None = None,
     grid: bool = False,
     alone_is_help: bool = False,
@@ -147,6 +150,8 @@ def configured(
         cls: the config dataclass.
         advice: settings recommended for what the user chose (a named data set, say); weaker than
             anything the user wrote.
+        settle: settings that are found out once the others are valid and before the command runs
+            (which data set can be had, say); not where there is a saved configuration.
         base: a saved configuration that replaces the defaults and the advice (a run to resume),
             from the command's own parameters.
         grid: let `--set key=a,b,c` mean every value in turn; the function then gets a dictionary
@@ -168,10 +173,17 @@ def configured(
             )  # fmt: skip
             saved = base(rest) if base is not None else None
             cells = grid_of(given["set"]) if grid else {"": parse_assignments(given["set"])}
-            configs = {
-                label: _assemble(cls, given["config"], cell, flags, advice=advice, saved=saved)
-                for label, cell in cells.items()
-            }
+
+            def assemble(found: Mapping[str, Mapping[str, Any]]) -> dict[str, DataclassType]:
+                layers = {label: merge(flags, found.get(label, {})) for label in cells}
+                return {
+                    label: _assemble(cls, given["config"], cell, layers[label], advice, saved)
+                    for label, cell in cells.items()
+                }
+
+            configs = assemble({})
+            if settle is not None and saved is None and not given["print_config"]:
+                configs = assemble(settle(configs, rest, consoles))
             first = next(iter(configs.values()))
             if given["print_config"]:
                 text = to_json(to_dict(first)) + "\n" if consoles.json else dump_yaml(first)
@@ -202,7 +214,6 @@ def _assemble(
     file: Path | None,
     assignments: dict[str, Any],
     flags: dict[str, Any],
-    *,
     advice: Advice | None,
     saved: Mapping[str, Any] | None,
 ) -> DataclassType:

@@ -152,8 +152,11 @@ def prune(
     ] = False,
     epochs: Annotated[
         bool,
-        typer.Option("--epochs", help="Remove the epoch snapshots of finished runs that stay."),
+        typer.Option(
+            "--epoch-snapshots", help="Remove the epoch snapshots of finished runs that stay."
+        ),
     ] = False,
+    once: Annotated[bool, typer.Option("--epochs", hidden=True, help="Its name in 0.1.0.")] = False,
     kind: KindFlag = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="Really remove; without it, only say what would go.")
@@ -168,10 +171,11 @@ def prune(
     from dlcli.display.runs import removals_table
     from dlcli.engine.runs import list_runs, plan_pruning, remove
 
+    epochs = epochs or once
     if keep is None and not unfinished and not epochs:
         raise UsageFault(
             "`runs prune` needs to know what may go.",
-            hint="Add --keep N, --unfinished or --epochs.",
+            hint="Add --keep N, --unfinished or --epoch-snapshots.",
         )
     removals = plan_pruning(list_runs(kind=kind), keep=keep, unfinished=unfinished, epochs=epochs)
     if yes:

@@ -345,14 +345,14 @@ def parse_yaml(text: str, *, source: str) -> tuple[Any, str]:
     """
     import yaml
 
-    node = yaml.compose(text, yaml.SafeLoader)
+    loader = yaml.SafeLoader(text)
+    node = loader.get_single_node()
     if _values(node, counted={}) > MOST_VALUES:
         raise ValueError(f"more than {MOST_VALUES:,} values")
-    data = yaml.safe_load(text)
     for token in yaml.scan(text, yaml.SafeLoader):
         if isinstance(token, yaml.ScalarToken) and token.plain and MISREAD.fullmatch(token.value):
             _refuse_misread(token.value, read=yaml.safe_load(token.value), source=source)
-    return data, _key_twice(node)
+    return None if node is None else loader.construct_document(node), _key_twice(node)
 
 
 MISREAD = re.compile(r"[-+]?(0[0-7_]+|\d[\d_]*(:[0-5]?\d)+(\.\d*)?)")

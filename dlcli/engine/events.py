@@ -48,6 +48,7 @@ class RunStarted(Event):
 
     run: Path
     title: str
+    data: str
     epochs: int
     steps_per_epoch: int
     step: int
@@ -134,7 +135,7 @@ class Finished(Event):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class CheckpointDue(Event):
-    """The moment for a checkpoint; a recorder saves `state` before it asks for the next event."""
+    """The moment for a checkpoint: `state` is to be saved before the next event is taken."""
 
     name: str
     """`last`, `best` or `epoch-0010`: the file's stem."""

@@ -51,7 +51,7 @@ OUTPUTS = [
     "runs show mlp --all",
     "runs compare mlp conv",
     "runs export mlp --out handed-on",
-    "runs prune --epochs",
+    "runs prune --epoch-snapshots",
 ]
 
 

@@ -87,7 +87,9 @@ def test_one_point_is_visible() -> None:
 
 def events_of(run: Path, *epochs: int) -> list[Event]:
     """Return the events of a run that draws pictures after these epochs."""
-    started = RunStarted(run=run, title="conv", epochs=2, steps_per_epoch=3, step=0, unit="images")
+    started = RunStarted(
+        run=run, title="conv", data="d", epochs=2, steps_per_epoch=3, step=0, unit="images"
+    )
     drawn = (
         Pictures(epoch=epoch, images=np.full((5, 28, 28), epoch / 10), caption="means")
         for epoch in epochs

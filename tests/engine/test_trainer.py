@@ -15,6 +15,7 @@ from dlcli.engine.checkpoint import load_model, save_checkpoint
 from dlcli.engine.config import merge, resolve, to_dict
 from dlcli.engine.distributed import PeerLost
 from dlcli.engine.events import Event, Notice, RunStarted
+from dlcli.engine.results import summarise_seeds
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.session import RunLocation
 from dlcli.engine.settings import seeds_of
@@ -22,7 +23,6 @@ from dlcli.engine.trainer import (
     Listener,
     folder_name,
     is_out_of_memory,
-    summarise_seeds,
     train,
     train_all,
     train_once,
@@ -216,7 +216,9 @@ class Scripted:
         assert run is not None
         run.mkdir(parents=True, exist_ok=True)
         (run / "config.yaml").write_text("x: 1\n")
-        yield RunStarted(run=run, title="t", epochs=1, steps_per_epoch=1, step=0, unit="images")
+        yield RunStarted(
+            run=run, title="t", data="d", epochs=1, steps_per_epoch=1, step=0, unit="images"
+        )
         self.script(config, location)
         return _result(run, seed=config.compute.seed)
 
