@@ -153,10 +153,13 @@ def prune(
     epochs: Annotated[
         bool,
         typer.Option(
-            "--epoch-snapshots", help="Remove the epoch snapshots of finished runs that stay."
+            "--epoch-checkpoints",
+            help="Remove epoch-*.pt, the snapshots of finished runs that stay.",
         ),
     ] = False,
-    once: Annotated[bool, typer.Option("--epochs", hidden=True, help="Its name in 0.1.0.")] = False,
+    epochs_as_before: Annotated[
+        bool, typer.Option("--epochs", hidden=True, help="The old name of --epoch-checkpoints.")
+    ] = False,
     kind: KindFlag = None,
     yes: Annotated[
         bool, typer.Option("--yes", help="Really remove; without it, only say what would go.")
@@ -171,11 +174,11 @@ def prune(
     from dlcli.display.runs import removals_table
     from dlcli.engine.runs import list_runs, plan_pruning, remove
 
-    epochs = epochs or once
+    epochs = epochs or epochs_as_before
     if keep is None and not unfinished and not epochs:
         raise UsageFault(
             "`runs prune` needs to know what may go.",
-            hint="Add --keep N, --unfinished or --epoch-snapshots.",
+            hint="Add --keep N, --unfinished or --epoch-checkpoints.",
         )
     removals = plan_pruning(list_runs(kind=kind), keep=keep, unfinished=unfinished, epochs=epochs)
     if yes:

@@ -119,14 +119,16 @@ def test_prune_says_what_would_go_and_removes_it_with_yes(
 ) -> None:
     RunFolder(trained).update_record(status="failed")
     before = contents(trained.parent)
-    found = dl_json("runs", "prune", "--unfinished", "--epoch-snapshots")
+    found = dl_json("runs", "prune", "--unfinished", "--epoch-checkpoints")
     assert found["removed"] is False
     assert found["bytes"] > 0
     snapshot = trained_conv / "checkpoints/epoch-0000.pt"
     assert found["paths"] == [str(trained), str(snapshot)]
     assert "--yes" in dl("runs", "prune", "--unfinished").stderr
     assert contents(trained.parent) == before
-    assert dl_json("runs", "prune", "--unfinished", "--epochs", "--yes")["removed"] is True
+    assert (
+        dl_json("runs", "prune", "--unfinished", "--epoch-checkpoints", "--yes")["removed"] is True
+    )
     assert not trained.exists()
     assert not snapshot.exists()
     assert (trained_conv / "checkpoints/last.pt").exists()

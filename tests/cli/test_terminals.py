@@ -51,7 +51,7 @@ OUTPUTS = [
     "runs show mlp --all",
     "runs compare mlp conv",
     "runs export mlp --out handed-on",
-    "runs prune --epoch-snapshots",
+    "runs prune --epoch-checkpoints",
 ]
 
 
