@@ -156,7 +156,7 @@ def show_grid(
     base = next(iter(runs.values())).path.parent
     figure = (plot or base / "compare.png").absolute()
     curves = {label: curve_of(run) for label, run in runs.items()}
-    compare_curves(figure, curves, title="training loss of the grid")
+    compare_curves(figure, curves, title="the grid")
     best = max(results, key=lambda label: results[label].test.elbo)
     found = {
         "run": base,

@@ -401,7 +401,8 @@ class TrainingProgress:
 
 def started_line(event: RunStarted) -> str:
     """Say what begins, where, and from which update it goes on."""
-    line = f"{event.title}: {event.epochs} epochs of {count(event.steps_per_epoch)} updates"
+    on = f" on {event.sets['training']}" if "training" in event.sets else ""
+    line = f"{event.title}{on}: {event.epochs} epochs of {count(event.steps_per_epoch)} updates"
     if event.step:
         line += f", going on from update {count(event.step)}"
     return f"{line}, in {event.run}"

@@ -143,6 +143,10 @@ class ToyData:
 
     name: str
 
+    @property
+    def sets(self) -> dict[str, str]:
+        return {"training": f"{ITEMS} items of {self.name}"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ToyResult(Result):
