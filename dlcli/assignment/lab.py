@@ -22,10 +22,11 @@ from dlcli.data.storage import find
 from dlcli.display.console import to_json
 from dlcli.engine.config import resolve, to_dict
 from dlcli.engine.events import NoticeCallback
+from dlcli.engine.results import Result
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.session import RunLocation
 from dlcli.engine.settings import RunConfig
-from dlcli.engine.trainer import Listener, Result, Train, train_once
+from dlcli.engine.trainer import Listener, Train, train_once
 from dlcli.errors import RunFailed
 from dlcli.nmt.config import NmtTrainConfig
 from dlcli.nmt.trained import Trained as TrainedNmt

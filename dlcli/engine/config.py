@@ -343,10 +343,11 @@ def parse_yaml(text: str) -> tuple[Any, str]:
     """
     import yaml
 
-    node = yaml.compose(text, yaml.SafeLoader)
+    loader = yaml.SafeLoader(text)
+    node = loader.get_single_node()
     if _values(node, counted={}) > MOST_VALUES:
         raise ValueError(f"more than {MOST_VALUES:,} values")
-    return yaml.safe_load(text), _key_twice(node)
+    return None if node is None else loader.construct_document(node), _key_twice(node)
 
 
 def _values(node: Any, *, counted: dict[int, int]) -> int:

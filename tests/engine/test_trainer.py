@@ -15,6 +15,7 @@ from dlcli.engine.checkpoint import load_model, save_checkpoint
 from dlcli.engine.config import merge, resolve, to_dict
 from dlcli.engine.distributed import PeerLost
 from dlcli.engine.events import Event, Notice, RunStarted
+from dlcli.engine.results import summarise_seeds
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.session import RunLocation
 from dlcli.engine.settings import seeds_of
@@ -22,7 +23,6 @@ from dlcli.engine.trainer import (
     Listener,
     folder_name,
     is_out_of_memory,
-    summarise_seeds,
     train,
     train_all,
     train_once,

@@ -21,13 +21,14 @@ from dlcli.engine.device import Compute
 from dlcli.engine.distributed import World
 from dlcli.engine.events import Event, Finished, NoticeCallback
 from dlcli.engine.loop import Plan, Training
+from dlcli.engine.results import Result
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator
 from dlcli.engine.session import Session, cut_metrics, record, resume_state
 from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig
 from dlcli.engine.step import Batch
 from dlcli.engine.stopping import StopFlag
-from dlcli.engine.trainer import Result, Task, items_per_s
+from dlcli.engine.trainer import Task, items_per_s
 from dlcli.errors import ConfigError
 
 ITEMS, FEATURES, HIDDEN = 23, 3, 5
