@@ -17,7 +17,7 @@ import torch
 import dlcli
 from dlcli import pretrained
 from dlcli.data.catalogue import named, recommended
-from dlcli.data.images import true_name
+from dlcli.data.download import true_name
 from dlcli.data.storage import find
 from dlcli.display.console import to_json
 from dlcli.engine.config import resolve, to_dict
@@ -221,7 +221,7 @@ class Lab:
         name = self.sizes.train_data
         if self.sizes.trained_here and self.data != "auto":
             name = self.data
-        return true_name(name, offline=self.offline, notice=self.notice)
+        return true_name(name, kind="images", offline=self.offline, notice=self.notice)
 
     @functools.cached_property
     def subjects(self) -> tuple[Subject, ...]:

@@ -38,6 +38,7 @@ from dlcli.cli.training import (
     run_location,
     run_trainings,
     saved_config,
+    settle,
     training_listeners,
 )
 from dlcli.display.console import Consoles, write_file
@@ -63,10 +64,12 @@ if TYPE_CHECKING:
     from dlcli.nmt.translator import Translated, Translator
 
 
-_advice = partial(advice, task="nmt")
+_advice = partial(advice, kind="nmt")
+_settle = partial(settle, kind="nmt")
+_saved = partial(saved_config, kind="nmt")
 
 
-@configured(NmtTrainConfig, advice=_advice, base=saved_config)
+@configured(NmtTrainConfig, advice=_advice, settle=_settle, base=_saved)
 def train(
     config: NmtTrainConfig,
     consoles: Consoles,
@@ -137,14 +140,22 @@ PlotFlag = Annotated[
 
 def saved_cells(given: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the settings that the trainings to go on with share: all but the ratio."""
-    found = saved_config(given)
+    found = _saved(given)
     if found is None:
         return None
     shared = {"teacher_forcing": 1.0, "teacher_forcing_end": None}
     return merge(found, {"objective": shared})
 
 
-@configured(NmtTrainConfig, advice=_advice, base=saved_cells)
+def settle_cells(
+    configs: Mapping[str, NmtTrainConfig], own: Mapping[str, Any], consoles: Consoles
+) -> Mapping[str, Mapping[str, Any]]:
+    """Refuse bins and a figure that cannot be, and settle the data set."""
+    check_bins_and_plot(own["bins"], own["plot"])
+    return _settle(configs, own, consoles)
+
+
+@configured(NmtTrainConfig, advice=_advice, settle=settle_cells, base=saved_cells)
 def compare_forcing(
     config: NmtTrainConfig,
     consoles: Consoles,
@@ -169,7 +180,9 @@ def compare_forcing(
         cells = forcing.forcing_cells(config, ratios)
         rows = forcing.compare_forcing(
             cells,
-            location=run_location(consoles, out=out, resume=resume, force=force, several=True),
+            location=run_location(
+                consoles, kind="nmt", out=out, resume=resume, force=force, several=True
+            ),
             bins=bins,
             beam_size=beam,
             listeners=listeners,

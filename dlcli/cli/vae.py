@@ -33,6 +33,7 @@ from dlcli.cli.training import (
     measured,
     run_trainings,
     saved_config,
+    settle,
 )
 from dlcli.display.console import Consoles, to_plain
 from dlcli.display.images import PictureRows, image_grid, save_npz
@@ -49,10 +50,12 @@ if TYPE_CHECKING:
     from dlcli.vae.trained import Trained, TrainResult
 
 
-_advice = partial(advice, task="vae")
+_advice = partial(advice, kind="vae")
+_settle = partial(settle, kind="vae")
+_saved = partial(saved_config, kind="vae")
 
 
-@configured(VaeTrainConfig, advice=_advice, base=saved_config)
+@configured(VaeTrainConfig, advice=_advice, settle=_settle, base=_saved)
 def train(
     config: VaeTrainConfig,
     consoles: Consoles,
@@ -109,7 +112,24 @@ PlotFlag = Annotated[
 ]
 
 
-@configured(VaeTrainConfig, advice=_advice, base=saved_config, grid=True)
+def settle_grid(
+    cells: Mapping[str, VaeTrainConfig], own: Mapping[str, Any], consoles: Consoles
+) -> Mapping[str, Mapping[str, Any]]:
+    """Refuse a grid of one, and settle the data sets of the others."""
+    check_several(cells)
+    return _settle(cells, own, consoles)
+
+
+def check_several(cells: Mapping[str, VaeTrainConfig]) -> None:
+    """Refuse a grid of one."""
+    if len(cells) < 2:
+        raise UsageFault(
+            "`vae compare` needs a setting with several values.",
+            hint="Write --set optim.lr=1e-4,1e-3,1e-2.",
+        )
+
+
+@configured(VaeTrainConfig, advice=_advice, settle=settle_grid, base=_saved, grid=True)
 def compare(
     cells: Mapping[str, VaeTrainConfig],
     consoles: Consoles,
@@ -124,11 +144,7 @@ def compare(
     Examples:
         dl vae compare --data glyphs:2000 --epochs 5 --set model.latent_dim=2,5,20
     """
-    if len(cells) < 2:
-        raise UsageFault(
-            "`vae compare` needs a setting with several values.",
-            hint="Write --set optim.lr=1.0e-4,1.0e-3,1.0e-2.",
-        )
+    check_several(cells)
     results = run_trainings(
         consoles,
         cells,
@@ -260,7 +276,10 @@ PicturesFlag = Annotated[
 ]
 
 
-OldImagesFlag = Annotated[tuple[int, ...] | None, typer.Option("--images", hidden=True)]
+OldImagesFlag = Annotated[
+    tuple[int, ...] | None,
+    typer.Option("--images", hidden=True, help="The old name of --image."),
+]
 """What 0.1.0 called `--image`; everywhere else `--images` is a number of images."""
 
 

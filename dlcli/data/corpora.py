@@ -15,7 +15,7 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from dlcli.data.catalogue import JOINT, PATH_DIGEST, DataSet, is_path, named, names_of, parts_of
-from dlcli.data.download import fetch
+from dlcli.data.download import fetch, true_name
 from dlcli.data.sentences import DIRECTIONS, Corpus, Pairs, sentence_key, split_corpus, stable_hash
 from dlcli.data.storage import DataFolder, file_digest, find, to_stderr
 from dlcli.data.text import Fault, Tally, read_lines, read_pairs, refuse_if_many, side_by_side
@@ -77,8 +77,9 @@ def load_corpus(
 def _named(
     name: str, offline: bool, notice: NoticeCallback, *, seed: int, most: int | None = None
 ) -> Corpus:
-    data_set = named("tatoeba" if name == "auto" else name)
-    if data_set.kind != "pairs" or name not in (data_set.name, "auto"):
+    name = true_name(name, kind="pairs", offline=offline, notice=notice)
+    data_set = named(name)
+    if data_set.kind != "pairs" or name != data_set.name:
         raise ConfigError(
             f"The data set '{name}' is no parallel corpus.",
             hint=f"Use {', '.join(names_of('pairs'))}, several of these (europarl+tatoeba), a TSV "
@@ -88,13 +89,7 @@ def _named(
         return _grammar(seed, most)
     data_set, folder = _here(data_set, notice=notice)
     if folder is None:
-        try:
-            folder = fetch(data_set, offline=offline, notice=notice)
-        except DataError as error:
-            if name != "auto":
-                raise
-            notice(f"{error.message} Taking 'grammar' in its place.")
-            return _grammar(seed, most)
+        folder = fetch(data_set, offline=offline, notice=notice)
     corpus = READERS[data_set.reader](data_set, folder.path)
     if corpus.dropped:
         counts = ", ".join(f"{count:,} {reason}" for reason, count in corpus.dropped.items())

@@ -20,10 +20,10 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from dlcli.data.catalogue import DataSet, FileCheck
+from dlcli.data.catalogue import DataSet, FileCheck, named
 from dlcli.data.storage import (
     DataFolder,
     cache,
@@ -94,6 +94,37 @@ def fetch(
             hint="Free some space or remove what is in its place; XDG_CACHE_HOME moves the cache.",
         ) from None
     return folder
+
+
+USUAL = {"images": ("mnist", "glyphs"), "pairs": ("tatoeba", "grammar")}
+"""Kind of data → what `auto` is, and what the package makes where that cannot be had."""
+
+
+def true_name(
+    name: str,
+    *,
+    kind: Literal["images", "pairs"],
+    offline: bool = False,
+    notice: NoticeCallback = to_stderr,
+) -> str:
+    """Say what `auto` is here, fetching it if need be; any other name is its own.
+
+    Args:
+        name: of a data set.
+        kind: of what data `auto` is.
+        offline: never use the network.
+        notice: called with one sentence where the second best is taken.
+    """
+    if name != "auto":
+        return name
+    first, second = USUAL[kind]
+    if find(named(first)) is None:
+        try:
+            fetch(named(first), offline=offline, notice=notice)
+        except DataError as error:
+            notice(f"{error.message} Taking '{second}' in its place.")
+            return second
+    return first
 
 
 @contextlib.contextmanager

@@ -10,13 +10,13 @@ from pathlib import Path
 from torch import Tensor
 
 from dlcli.data.catalogue import DataSet, named, names_of
-from dlcli.data.download import fetch
+from dlcli.data.download import fetch, true_name
 from dlcli.data.glyphs import draw_glyphs
 from dlcli.data.storage import find, to_stderr
 from dlcli.data.vision import torchvision_module
 from dlcli.engine.events import NoticeCallback
 from dlcli.engine.seed import generator
-from dlcli.errors import ConfigError, DataError
+from dlcli.errors import ConfigError
 
 GLYPHS_TRAIN = 10_000
 _TEST_SHARE = 5  # one test digit for every five training digits
@@ -57,7 +57,7 @@ def load_images(
         ConfigError: there is no data set of images of that name.
         DataError: it cannot be had, or a file of it is wrong.
     """
-    name = true_name(name, offline=offline, notice=notice)
+    name = true_name(name, kind="images", offline=offline, notice=notice)
     data_set = named(name)
     if data_set.kind != "images":
         raise ConfigError(
@@ -68,26 +68,6 @@ def load_images(
         return _glyphs(*_count_and_seed(name))
     folder = find(data_set) or fetch(data_set, offline=offline, notice=notice)
     return READERS[data_set.reader](data_set, folder.files_of(data_set))
-
-
-def true_name(name: str, *, offline: bool = False, notice: NoticeCallback = to_stderr) -> str:
-    """Say what "auto" is here, fetching it if need be; any other name is its own.
-
-    Args:
-        name: see `load_images`.
-        offline: never use the network.
-        notice: called with one sentence where the second best is taken.
-    """
-    if name != "auto":
-        return name
-    mnist = named("mnist")
-    if find(mnist) is None:
-        try:
-            fetch(mnist, offline=offline, notice=notice)
-        except DataError as error:
-            notice(f"{error.message} Taking 'glyphs' in its place.")
-            return "glyphs"
-    return mnist.name
 
 
 def read_idx(data_set: DataSet, folder: Path) -> ImageData:

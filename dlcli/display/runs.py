@@ -388,7 +388,8 @@ class RunFigures:
 
     def _take(self, event: Event) -> None:
         if isinstance(event, RunStarted):
-            self._run, self._title, self._sets = RunFolder(event.run), event.title, event.sets
+            self._run, self._sets = RunFolder(event.run), event.sets
+            self._title = f"{event.title} on {event.data}"
         elif self._run is not None and isinstance(event, Pictures):
             save_png(self._run.figures / f"epoch-{event.epoch:04d}.png", event.images)
         elif self._run is not None and isinstance(event, Finished | Measured):

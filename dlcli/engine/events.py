@@ -48,13 +48,14 @@ class RunStarted(Event):
 
     run: Path
     title: str
+    data: str
     epochs: int
     steps_per_epoch: int
     step: int
     unit: str
     """What is counted in speeds: `images`, `tokens`."""
     sets: Mapping[str, str] = field(default_factory=dict)
-    """What `training`, `validation` and `test` are of, such as `1,600 images of glyphs:2000`."""
+    """What `training`, `validation` and `test` are of, such as `1,600 images`."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -144,7 +145,7 @@ class Measured(Event):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class CheckpointDue(Event):
-    """The moment for a checkpoint; a recorder saves `state` before it asks for the next event."""
+    """The moment for a checkpoint: `state` is to be saved before the next event is taken."""
 
     name: str
     """`last`, `best` or `epoch-0010`: the file's stem."""

@@ -46,7 +46,7 @@ CURVES = ("valid_loss", "train_loss", "valid_nll_per_token")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run's folder on disk; its layout is section 5 of the design."""
+    """A run's folder on disk."""
 
     path: Path
 
@@ -228,6 +228,15 @@ def find_run(text: str | None, *, kind: str | None = None) -> RunFolder:
     )
 
 
+def unfinished_beside(path: Path, *, kind: str) -> RunFolder | None:
+    """Return the newest trained run that could go on, where the one at `path` has a result."""
+    if RunFolder(path).status != "done":
+        return None
+    others = [run for run in list_runs(kind=kind) if run.is_trained and run.path != path]
+    left = [run for run in others if run.status not in ("done", "running")]
+    return left[-1] if left else None
+
+
 def using(run: RunFolder, *, checkpoint: str) -> str:
     """Say which weights a command takes, and whether a training still changes them."""
     going_on = ", of a training that is still running" if run.status == "running" else ""
@@ -294,8 +303,9 @@ def create_run(title: str, *, out: Path | None, force: bool) -> RunFolder:
     """
     path = out.absolute() if out is not None else claim_folder(title)
     try:
-        if path.exists() and not is_blank(path):
-            _clear(path, force=force)
+        check_free(path, force=force)
+        if path.exists():
+            _clear(path)
         for folder in (path, path / "checkpoints", path / "figures"):
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -303,19 +313,19 @@ def create_run(title: str, *, out: Path | None, force: bool) -> RunFolder:
     return RunFolder(path)
 
 
-def is_blank(path: Path) -> bool:
-    """Say whether a folder holds nothing, or what a run left that never got to its settings."""
-    if not path.is_dir():
-        return False
-    remains = {".lock", "checkpoints", "figures"}
-    return all(
-        (child.name in remains or child.match(".config.yaml.*.tmp"))
-        and not (child.is_dir() and any(child.iterdir()))
-        for child in path.iterdir()
-    )
+def check_free(path: Path, *, force: bool) -> None:
+    """Refuse a folder that a new run may not take.
 
-
-def _clear(path: Path, *, force: bool) -> None:
+    Raises:
+        UsageFault: it holds something else than what a run left that never saved anything; with
+            `force`, something else than a run.
+        RunFailed: there cannot be a folder of that name.
+    """
+    parent = next(folder for folder in path.parents if folder.exists())
+    if not parent.is_dir():
+        raise _unwritable(path, NotADirectoryError(20, "Not a directory"))
+    if not path.exists() or is_blank(path):
+        return
     is_run = path.is_dir() and (path / "config.yaml").is_file()
     if not force:
         hint = "Add --resume to go on with it, --force to replace it, or choose another --out."
@@ -325,6 +335,25 @@ def _clear(path: Path, *, force: bool) -> None:
             f"{path} exists and is not a run folder, so --force does not replace it.",
             hint="Choose another folder with --out.",
         )
+
+
+def is_blank(path: Path) -> bool:
+    """Say whether a folder holds nothing, or what a run left that never saved anything.
+
+    A file of settings alone may be someone's own.
+    """
+    if not path.is_dir():
+        return False
+    remains = {".lock", "checkpoints", "figures", "run.json"}
+    remains |= {"config.yaml"} if (path / "run.json").is_file() else set()
+    return all(
+        (child.name in remains or child.match(".*.tmp") or child.match("tokenizer.*"))
+        and not (child.is_dir() and any(child.iterdir()))
+        for child in path.iterdir()
+    )
+
+
+def _clear(path: Path) -> None:
     with RunFolder(path).locked():
         for child in path.iterdir():
             if child.is_dir() and not child.is_symlink():

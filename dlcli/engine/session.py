@@ -99,6 +99,7 @@ class Session:
         yield RunStarted(
             run=self.folder.path,
             title=self.title,
+            data=str(config.data.name),
             epochs=config.loop.epochs,
             steps_per_epoch=training.updates_per_epoch,
             step=training.position.step,
@@ -180,6 +181,7 @@ def _open_folder(
     if location.resume is None:
         folder = create_run(title, out=location.out, force=location.force)
         stack.enter_context(folder.locked())
+        folder.update_record(status="running")
     else:
         folder = open_unfinished(location.resume)
         stack.enter_context(folder.locked())

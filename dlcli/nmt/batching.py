@@ -58,7 +58,7 @@ class NmtData:
     @property
     def sets(self) -> dict[str, str]:
         """What each split is of, in a few words."""
-        found = {"training": f"{len(self):,} pairs of {self.name}"}
+        found = {"training": f"{len(self):,} pairs"}
         return found | ({"validation": f"{len(self.valid):,} pairs"} if len(self.valid) else {})
 
     def bitext(self, device: torch.device) -> Bitext:

@@ -69,7 +69,7 @@ def train(
     Returns:
         The result, measured on the validation pairs; None on processes other than the main one.
     """
-    return trainer.train(NmtTask(), config, location=location, init_from=init_from)
+    return trainer.train(TASK, config, location=location, init_from=init_from)
 
 
 class NmtTask(Task[NmtTrainConfig, NmtData, "NmtLearner", NmtResult]):
@@ -183,6 +183,9 @@ class NmtTask(Task[NmtTrainConfig, NmtData, "NmtLearner", NmtResult]):
                 init=folder.origin,
             ),
         )
+
+
+TASK = NmtTask()
 
 
 class NmtLearner:

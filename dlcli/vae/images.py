@@ -53,7 +53,7 @@ class Splits:
     @property
     def sets(self) -> dict[str, str]:
         """What each split is of, in a few words."""
-        found = {"training": f"{len(self.train):,} images of {self.name}"}
+        found = {"training": f"{len(self.train):,} images"}
         if len(self.validation):
             found["validation"] = f"{len(self.validation):,} images"
         return {**found, "test": f"{len(self.test):,} images"}

@@ -71,7 +71,7 @@ def train(
     Returns:
         The result, with the test set read once; None on processes other than the main one.
     """
-    return trainer.train(VaeTask(), config, location=location, init_from=init_from)
+    return trainer.train(TASK, config, location=location, init_from=init_from)
 
 
 class VaeTask(Task[VaeTrainConfig, Splits, "VaeLearner", TrainResult]):
@@ -232,6 +232,9 @@ class VaeTask(Task[VaeTrainConfig, Splits, "VaeLearner", TrainResult]):
                 init=folder.origin,
             ),
         )
+
+
+TASK = VaeTask()
 
 
 def _shares_statistics(config: VaeTrainConfig) -> bool:

@@ -107,7 +107,7 @@ def test_without_json_the_result_is_a_table_and_progress_is_a_line_an_epoch() ->
     assert "test ELBO" in done.stdout
     assert "signature" in done.stdout
     lines = done.stderr.splitlines()
-    assert lines[0].startswith("vae-mlp on 40 images of glyphs:40: 2 epochs of 3 updates, in ")
+    assert lines[0].startswith("vae-mlp on glyphs:40 (40 images): 2 epochs of 3 updates, in ")
     assert [line.split()[0] for line in lines if line[:1] == " " and "--" not in line] == ["1", "2"]
     assert "\x1b" not in done.output
 

@@ -185,7 +185,13 @@ def progress(step: int, *, epoch: int = 1) -> TrainingStep:
 def started(step: int = 0) -> RunStarted:
     run = Path("/runs/é [x]")
     return RunStarted(
-        run=run, title="conv", epochs=2, steps_per_epoch=100, step=step, unit="images"
+        run=run,
+        title="conv",
+        data="glyphs",
+        epochs=2,
+        steps_per_epoch=100,
+        step=step,
+        unit="images",
     )
 
 
@@ -213,7 +219,7 @@ def test_without_a_terminal_each_epoch_is_one_line(monkeypatch: pytest.MonkeyPat
     consoles, out, err = on_pipes(monkeypatch)
     show_run(consoles)
     lines = err.getvalue().splitlines()
-    assert lines[0] == "conv: 2 epochs of 100 updates, in /runs/é [x]"
+    assert lines[0] == "conv on glyphs: 2 epochs of 100 updates, in /runs/é [x]"
     assert lines[1:5] == [
         "      ----- train (nats) ---- ----- valid (nats) ----",
         "epoch    loss   recon      kl    loss   recon      kl    bleu  active images/s       left",

@@ -45,11 +45,11 @@ def test_each_part_of_the_loss_has_a_panel() -> None:
 
 
 def test_curves_say_what_they_are_of_and_the_test_set_is_a_point_at_the_end() -> None:
-    sets = {"training": "1,600 images of glyphs:2000", "test": "400 images"}
+    sets = {"training": "1,600 images", "test": "400 images"}
     rows = [{"epoch": epoch, "train_kl": 25.0 + epoch} for epoch in (1, 2)]
     (axes,) = loss_curves(Path("c.png"), rows, sets=sets, test={"kl": 22.0, "loss": 99.0}).axes
     training, test = axes.get_lines()
-    assert training.get_label() == "training: 1,600 images of glyphs:2000"
+    assert training.get_label() == "training: 1,600 images"
     assert test.get_label() == "test: 400 images"
     assert (list(test.get_xdata()), list(test.get_ydata())) == ([2.0], [22.0])
     assert axes.get_ylim()[0] < 22
@@ -110,7 +110,9 @@ def test_one_point_is_visible() -> None:
 
 def events_of(run: Path, *epochs: int) -> list[Event]:
     """Return the events of a run that draws pictures after these epochs."""
-    started = RunStarted(run=run, title="conv", epochs=2, steps_per_epoch=3, step=0, unit="images")
+    started = RunStarted(
+        run=run, title="conv", data="d", epochs=2, steps_per_epoch=3, step=0, unit="images"
+    )
     drawn = (
         Pictures(epoch=epoch, images=np.full((5, 28, 28), epoch / 10), caption="means")
         for epoch in epochs

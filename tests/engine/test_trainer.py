@@ -216,7 +216,9 @@ class Scripted:
         assert run is not None
         run.mkdir(parents=True, exist_ok=True)
         (run / "config.yaml").write_text("x: 1\n")
-        yield RunStarted(run=run, title="t", epochs=1, steps_per_epoch=1, step=0, unit="images")
+        yield RunStarted(
+            run=run, title="t", data="d", epochs=1, steps_per_epoch=1, step=0, unit="images"
+        )
         self.script(config, location)
         return _result(run, seed=config.compute.seed)
 

@@ -146,7 +146,7 @@ class ToyData:
 
     @property
     def sets(self) -> dict[str, str]:
-        return {"training": f"{ITEMS} items of {self.name}"}
+        return {"training": f"{ITEMS} items"}
 
 
 @dataclass(frozen=True, kw_only=True)
