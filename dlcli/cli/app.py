@@ -19,7 +19,7 @@ import typer
 
 from dlcli.engine.files import replace_unencodable
 from dlcli.engine.stopping import ignore_signals
-from dlcli.errors import DlError, Interrupted, RunFailed, UsageFault, nearest
+from dlcli.errors import DlError, Interrupted, RunFailed, UsageFault, in_words, nearest
 
 MARKUP: Literal["rich"] | None = None if os.environ.get("TERM") == "dumb" else "rich"
 """How help is set: Rich's panels, and plain lines on a dumb terminal."""
@@ -233,7 +233,7 @@ def as_known(error: Exception) -> DlError:
         ctx = getattr(error, "ctx", None)
         path = ctx.command_path if ctx is not None else "dl"
         message = str(error.format_message()).replace("Value error, ", "")  # pydantic's own prefix
-        return UsageFault(message, hint=f"See `{path} --help`.")
+        return UsageFault(in_words(message), hint=f"See `{path} --help`.")
     text = str(error) or type(error).__name__
     if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
         return RunFailed(

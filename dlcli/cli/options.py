@@ -45,6 +45,8 @@ from dlcli.engine.config import (
 )
 from dlcli.errors import ConfigError, UsageFault
 
+UsageError: Any = typer.BadParameter.__base__
+"""What Typer raises for words that it cannot read."""
 Assignment = NewType("Assignment", str)
 """An item of `--set`: `key.path=value`."""
 
@@ -70,7 +72,7 @@ _SetFlag = Annotated[
     tuple[Assignment, ...] | None,
     typer.Option(
         "--set",
-        help="Any setting by its path, such as --set optim.lr=1.0e-4. May be repeated.",
+        help="Any setting by its path, such as --set optim.lr=1e-4. May be repeated.",
         metavar="KEY=VALUE…",
     ),
 ]
@@ -103,14 +105,14 @@ class Command:
         class ListCommand(typer.core.TyperCommand):
             def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
                 try:
-                    args = gather(args, lists=lists, optional=optional)
-                except typer.BadParameter as error:
-                    error.ctx = ctx
                     if not ctx.resilient_parsing:  # while a shell completes, a word may be missing
-                        raise
-                if any(param.metavar == TEXT for param in self.params):
-                    args = text_last(args, options=self.get_params(ctx))
-                return super().parse_args(ctx, args)
+                        args = gather(args, lists=lists, optional=optional)
+                    if any(param.metavar == TEXT for param in self.params):
+                        args = text_last(args, options=self.get_params(ctx))
+                    return super().parse_args(ctx, args)
+                except UsageError as error:
+                    error.ctx = error.ctx or ctx  # whose help is meant
+                    raise
 
         lines = "\n".join(f"  {example}" for example in self.examples)
         epilog = f"\b\nExamples:\n{lines}" if lines else None  # \b: keep the lines apart
@@ -485,7 +487,7 @@ def parse_assignments(items: Iterable[str] | None) -> dict[str, Any]:
         if not equals or not path:
             raise ConfigError(
                 f"--set cannot read '{item}'.",
-                hint="Write --set KEY=VALUE, such as optim.lr=1.0e-4.",
+                hint="Write --set KEY=VALUE, such as optim.lr=1e-4.",
             )
         try:
             merged = merge(merged, nest(path, parse_yaml(value)[0]))

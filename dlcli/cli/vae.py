@@ -125,7 +125,7 @@ def check_several(cells: Mapping[str, VaeTrainConfig]) -> None:
     if len(cells) < 2:
         raise UsageFault(
             "`vae compare` needs a setting with several values.",
-            hint="Write --set optim.lr=1.0e-4,1.0e-3,1.0e-2.",
+            hint="Write --set optim.lr=1e-4,1e-3,1e-2.",
         )
 
 
@@ -275,7 +275,10 @@ PicturesFlag = Annotated[
 ]
 
 
-OldImagesFlag = Annotated[tuple[int, ...] | None, typer.Option("--images", hidden=True)]
+OldImagesFlag = Annotated[
+    tuple[int, ...] | None,
+    typer.Option("--images", hidden=True, help="The old name of --image."),
+]
 """What 0.1.0 called `--image`; everywhere else `--images` is a number of images."""
 
 

@@ -9,8 +9,10 @@ does, needs neither pydantic nor torch.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import operator
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +20,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 from dlcli import __version__
-from dlcli.errors import ConfigError, nearest
+from dlcli.errors import ConfigError, in_words, nearest
 
 MOST_VALUES = 100_000
 """Of a file of settings, its aliases written out."""
@@ -208,7 +210,7 @@ def _explain(error: Any, *, cls: type[DataclassType], source: str) -> ConfigErro
     errors = error.errors()
     first = next((each for each in errors if each["type"] in MISPLACED), errors[0])
     path = ".".join(part for part in first["loc"] if isinstance(part, str))
-    given, rule, problem = first.get("input"), str(first["msg"]), first["type"]
+    given, rule, problem = first.get("input"), in_words(str(first["msg"])), first["type"]
     if problem == "json_invalid":
         return _unsayable(source)
     paths = [key.path for key in keys(cls)]
@@ -227,16 +229,16 @@ def _explain(error: Any, *, cls: type[DataclassType], source: str) -> ConfigErro
         )
     flag = next((f" ({key.flag})" for key in keys(cls) if key.path == path and key.flag), "")
     where = where or flag
-    hint = _sentence(rule.replace("valid array", "list"))
+    hint = _sentence(rule)
     allowed = first.get("ctx", {}).get("expected")
     if problem == "literal_error" and isinstance(given, str) and allowed:
         words = [word.strip(" '") for word in allowed.replace(" or ", ", ").split(",")]
         near = nearest(given, words)
         hint = f"Choose one of {', '.join(words)}{f'; {near}' if near else '.'}"
     elif isinstance(given, bool) and problem in ("literal_error", "string_type"):
-        hint = f"YAML reads no, off, yes and on as false or true: quote the word ({rule.lower()})."
+        hint = "YAML reads no, off, yes and on as false or true: quote the word."
     elif isinstance(given, str) and problem in ("float_type", "int_type"):
-        hint = f"It was read as text; YAML wants a number such as 1.0e-3 or 12 ({rule.lower()})."
+        hint = "It was read as text; write a number such as 0.001, 1e-3 or 12."
     text = repr(given)
     shown = text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
     return ConfigError(f"The setting '{path}'{where} cannot be {shown}.", hint=hint)
@@ -285,10 +287,24 @@ def _yaml_scalar(value: Any) -> str:
 
     plain = list(value) if isinstance(value, tuple) else value
     style = '"' if isinstance(value, str) and not value.isprintable() else None  # on one line
-    text = yaml.safe_dump(
-        plain, default_flow_style=True, default_style=style, allow_unicode=True, width=10**6
+    text: str = yaml.dump(
+        plain,
+        Dumper=_with_exponents(yaml.SafeDumper),
+        default_flow_style=True,
+        default_style=style,
+        allow_unicode=True,
+        width=10**6,
     )
     return text.removesuffix("...\n").strip()
+
+
+@functools.cache
+def _with_exponents(cls: Any) -> Any:
+    """Make a form of PyYAML's reader or writer to which `1e-3` is a number, not text."""
+    found: Any = type(cls.__name__, (cls,), {})
+    pattern = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
+    found.add_implicit_resolver("tag:yaml.org,2002:float", pattern, list("-+0123456789"))
+    return found
 
 
 def _comment(field: dataclasses.Field[Any], value: Any) -> str:
@@ -343,7 +359,7 @@ def parse_yaml(text: str) -> tuple[Any, str]:
     """
     import yaml
 
-    loader = yaml.SafeLoader(text)
+    loader = _with_exponents(yaml.SafeLoader)(text)
     node = loader.get_single_node()
     if _values(node, counted={}) > MOST_VALUES:
         raise ValueError(f"more than {MOST_VALUES:,} values")

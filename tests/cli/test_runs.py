@@ -126,7 +126,9 @@ def test_prune_says_what_would_go_and_removes_it_with_yes(
     assert found["paths"] == [str(trained), str(snapshot)]
     assert "--yes" in dl("runs", "prune", "--unfinished").stderr
     assert contents(trained.parent) == before
-    assert dl_json("runs", "prune", "--unfinished", "--epochs", "--yes")["removed"] is True
+    assert (
+        dl_json("runs", "prune", "--unfinished", "--epoch-checkpoints", "--yes")["removed"] is True
+    )
     assert not trained.exists()
     assert not snapshot.exists()
     assert (trained_conv / "checkpoints/last.pt").exists()
