@@ -325,6 +325,11 @@ def read_users_files(name: str, *, notice: NoticeCallback) -> Corpus:
     if tally.dropped:
         examples = "; ".join(map(str, tally.examples))
         notice(f"{shown}: {tally.dropped.total():,} of {tally.read:,} lines left out: {examples}.")
+    if len(paths) == 1 and (count := _quoted(pairs)):
+        notice(
+            f"{shown}: {count:,} sentences stand in double quotes, which are learnt with them. "
+            "Export the table without quotes if they are no part of the text."
+        )
     different = len({sentence_key(source) for source, _ in pairs})
     languages = [_language(path) for path in paths]
     return split_corpus(
@@ -334,6 +339,17 @@ def read_users_files(name: str, *, notice: NoticeCallback) -> Corpus:
         dropped=tally.dropped,
         languages=(languages[0], languages[1]) if len(paths) == 2 and all(languages) else None,
     )
+
+
+QUOTED = re.compile(r'"(?:[^"]|"")*"')
+
+
+def _quoted(pairs: Sequence[tuple[str, str]]) -> int:
+    """Count sentences that a table's program has quoted: all of them, or those with quotes."""
+    marked = [text for pair in pairs for text in pair if QUOTED.fullmatch(text)]
+    if len(marked) > len(pairs) or any('""' in text[1:-1] for text in marked):
+        return len(marked)
+    return 0
 
 
 def _paths(name: str) -> list[Path]:

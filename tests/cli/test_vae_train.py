@@ -108,8 +108,8 @@ def test_without_json_the_result_is_a_table_and_progress_is_a_line_an_epoch() ->
     assert "test ELBO" in done.stdout
     assert "signature" in done.stdout
     lines = done.stderr.splitlines()
-    head = next(place for place, line in enumerate(lines) if line.startswith("epoch "))
-    assert [line.split()[0] for line in lines[head + 1 : head + 3]] == ["1", "2"]
+    assert lines[0].startswith("vae-mlp on glyphs:40 (40 images): 2 epochs of 3 updates, in ")
+    assert [line.split()[0] for line in lines if line[:1] == " " and "--" not in line] == ["1", "2"]
     assert "\x1b" not in done.output
 
 
@@ -310,6 +310,7 @@ def test_on_a_terminal_there_is_a_bar_with_pictures_and_the_cursor_comes_back(
     monkeypatch.setattr("sys.stdout", out)
     monkeypatch.setattr("sys.stderr", err)
     monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setattr("dlcli.engine.loop.PROGRESS_EVERY_S", 0.0)
     app([*TRAIN, *CONV, "--out", "a"], standalone_mode=False)
     text = err.getvalue()
     assert "epoch 2/2" in text

@@ -148,6 +148,10 @@ class ToyData:
 
     name: str
 
+    @property
+    def sets(self) -> dict[str, str]:
+        return {"training": f"{ITEMS} items"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ToyResult(Result):
