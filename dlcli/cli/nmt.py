@@ -660,13 +660,16 @@ def line_groups(text: str | None, file: Path | None) -> Iterator[list[str]]:
 
     Raises:
         UsageFault: both were given.
-        DataError: a line is not UTF-8; the lines before it have been yielded.
+        DataError: the file cannot be read, or a line is not UTF-8; the lines before it have been
+            yielded.
     """
     if text is not None and file is not None:
         raise UsageFault("TEXT and --input are two inputs.", hint="Leave out one of them.")
     if file is not None:
-        with file.open("rb") as stream:
-            yield from decoded(stream, name=str(file))
+        from dlcli.data.text import open_text
+
+        with open_text(file) as stream:
+            yield from decoded(cast(Reads, stream), name=str(file))
     elif text is not None and text != STANDARD_INPUT:
         typed = text.removesuffix("\n") + "\n"
         yield from decoded(io.BytesIO(typed.encode(errors="surrogateescape")), name="TEXT")
@@ -704,16 +707,13 @@ def decoded(stream: Reads, *, name: str) -> Iterator[list[str]]:
         name: what errors call it.
 
     Raises:
-        DataError: a line is not UTF-8.
+        DataError: it is packed or UTF-16, or a line is not UTF-8.
     """
+    from dlcli.data.text import without_mark
+
     done = 0
     for block in _blocks(stream):
-        if not done and block.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise DataError(
-                f"The text of {name} is UTF-16, not UTF-8.",
-                hint="Convert it first: `iconv -f UTF-16 -t UTF-8 FILE`.",
-            )
-        lines, fault = _lines(block if done else block.removeprefix(b"\xef\xbb\xbf"))
+        lines, fault = _lines(block if done else without_mark(block, name=name))
         if lines:
             yield lines
         done += len(lines)

@@ -490,7 +490,7 @@ def parse_assignments(items: Iterable[str] | None) -> dict[str, Any]:
                 hint="Write --set KEY=VALUE, such as optim.lr=1e-4.",
             )
         try:
-            merged = merge(merged, nest(path, parse_yaml(value)[0]))
+            merged = merge(merged, nest(path, parse_yaml(value, source="--set")[0]))
         except (yaml.YAMLError, ValueError, RecursionError):
             shown = item if len(item) <= MAX_SHOWN else item[:MAX_SHOWN] + "…"
             raise ConfigError(

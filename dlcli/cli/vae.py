@@ -166,22 +166,23 @@ def show_grid(
     """Show a grid: a table, the curves in one figure, and the settings that did best."""
     from dlcli.display.runs import compare_curves
     from dlcli.engine.runs import RunFolder, curve_of
-    from dlcli.vae.display import trained_table
+    from dlcli.vae.display import trained_table, winner_words
 
     runs = {label: RunFolder(Path(found.run)) for label, found in results.items()}
     base = next(iter(runs.values())).path.parent
     figure = (plot or base / "compare.png").absolute()
     curves = {label: curve_of(run) for label, run in runs.items()}
-    compare_curves(figure, curves, title="training loss of the grid")
+    compare_curves(figure, curves, title="the grid")
     best = max(results, key=lambda label: results[label].test.elbo)
+    words, close = winner_words(results)
     found = {
         "run": base,
         "best": best,
+        "close": close,
         "results": results,
         "failed": failed,
         "files": [figure],
     }
-    words = f"highest test ELBO: {best}"
     consoles.result(found, trained_table(results, what="setting"), words, f"figure {figure}")
 
 

@@ -297,6 +297,7 @@ def read_users_files(name: str, *, notice: NoticeCallback) -> Corpus:
     """Read a user's corpus: "pairs.tsv", or "a.en,b.fr", each perhaps packed (".gz", ".zip").
 
     A TSV has the source of "en-fr" in its first column; what follows its second is not looked at.
+    Characters that other programs may take for the end of a line, such as U+2028, are spaces.
     Of two files the English one is the first, whatever their order, where their suffixes say so.
     The corpus's name carries a digest (`/home/me/pairs.tsv#1f2e3d4c`), so that a figure's signature
     says what it was measured on, and a file that has changed since is noticed.
@@ -320,11 +321,16 @@ def read_users_files(name: str, *, notice: NoticeCallback) -> Corpus:
             hint="Put the old file back, or name it without the digest.",
         )
     tally = Tally()
-    pairs = read_pairs(paths, tally=tally)
+    pairs = read_pairs(paths, tally=tally, separator=b" ")
     refuse_if_many(tally, name=shown)
     if tally.dropped:
         examples = "; ".join(map(str, tally.examples))
         notice(f"{shown}: {tally.dropped.total():,} of {tally.read:,} lines left out: {examples}.")
+    if len(paths) == 1 and (count := _quoted(pairs)):
+        notice(
+            f"{shown}: {count:,} sentences stand in double quotes, which are learnt with them. "
+            "Export the table without quotes if they are no part of the text."
+        )
     different = len({sentence_key(source) for source, _ in pairs})
     languages = [_language(path) for path in paths]
     return split_corpus(
@@ -334,6 +340,17 @@ def read_users_files(name: str, *, notice: NoticeCallback) -> Corpus:
         dropped=tally.dropped,
         languages=(languages[0], languages[1]) if len(paths) == 2 and all(languages) else None,
     )
+
+
+QUOTED = re.compile(r'"(?:[^"]|"")*"')
+
+
+def _quoted(pairs: Sequence[tuple[str, str]]) -> int:
+    """Count sentences that a table's program has quoted: all of them, or those with quotes."""
+    marked = [text for pair in pairs for text in pair if QUOTED.fullmatch(text)]
+    if len(marked) > len(pairs) or any('""' in text[1:-1] for text in marked):
+        return len(marked)
+    return 0
 
 
 def _paths(name: str) -> list[Path]:

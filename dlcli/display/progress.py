@@ -401,8 +401,9 @@ class TrainingProgress:
 
 def started_line(event: RunStarted) -> str:
     """Say what begins, where, and from which update it goes on."""
+    size = f" ({event.sets['training']})" if "training" in event.sets else ""
     length = f"{event.epochs} epochs of {count(event.steps_per_epoch)} updates"
-    line = f"{event.title} on {event.data}: {length}"
+    line = f"{event.title} on {event.data}{size}: {length}"
     if event.step:
         line += f", going on from update {count(event.step)}"
     return f"{line}, in {event.run}"

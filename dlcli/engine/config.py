@@ -332,7 +332,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
             hint="Check the path given to --config.",
         ) from None
     try:
-        data, twice = parse_yaml(text)
+        data, twice = parse_yaml(text, source=str(path))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
@@ -348,7 +348,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return _mapping(data if data is not None else {}, path=path)
 
 
-def parse_yaml(text: str) -> tuple[Any, str]:
+def parse_yaml(text: str, *, source: str) -> tuple[Any, str]:
     """Return what YAML says, and a key that one of its mappings has twice, or an empty string.
 
     Raises:
@@ -356,6 +356,7 @@ def parse_yaml(text: str) -> tuple[Any, str]:
         ValueError: it is far longer than it looks: a few lines of anchors and aliases can stand for
             more values than fit into any memory.
         RecursionError: its brackets are nested beyond reason.
+        ConfigError: YAML reads a number in it as another one than it looks.
     """
     import yaml
 
@@ -363,7 +364,22 @@ def parse_yaml(text: str) -> tuple[Any, str]:
     node = loader.get_single_node()
     if _values(node, counted={}) > MOST_VALUES:
         raise ValueError(f"more than {MOST_VALUES:,} values")
+    for token in yaml.scan(text, yaml.SafeLoader):
+        if isinstance(token, yaml.ScalarToken) and token.plain and MISREAD.fullmatch(token.value):
+            _refuse_misread(token.value, read=yaml.safe_load(token.value), source=source)
     return None if node is None else loader.construct_document(node), _key_twice(node)
+
+
+MISREAD = re.compile(r"[-+]?(0[0-7_]+|\d[\d_]*(:[0-5]?\d)+(\.\d*)?)")
+"""Numbers with base 8 or 60 in YAML 1.1."""
+
+
+def _refuse_misread(text: str, *, read: object, source: str) -> None:
+    if isinstance(read, int | float):  # 09 is a text
+        raise ConfigError(
+            f"'{text}' in {source} is not what it looks like: YAML reads it as {read:g}.",
+            hint="Write the number without a leading zero or a colon, or quote it as text.",
+        )
 
 
 def _values(node: Any, *, counted: dict[int, int]) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 NoticeCallback = Callable[[str], object]
@@ -54,6 +54,8 @@ class RunStarted(Event):
     step: int
     unit: str
     """What is counted in speeds: `images`, `tokens`."""
+    sets: Mapping[str, str] = field(default_factory=dict)
+    """What `training`, `validation` and `test` are of, such as `1,600 images`."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -131,6 +133,14 @@ class Finished(Event):
     """Seconds of training steps alone, over all sessions of the run."""
     rate: float
     """Items a second of training time in this session."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured(Event):
+    """The result of a finished training is recorded."""
+
+    test: Mapping[str, float]
+    """What `train_*` metrics are on the test set; empty where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
@@ -26,7 +26,19 @@ from dlcli.errors import DlError, RunFailed, UsageFault, nearest
 RUNS = Path("runs")
 WITH_RESULT = ("done", "stopped")
 """How runs end that have a result; `stopped` is at the time limit."""
-Series = tuple[Sequence[float], Sequence[float]]
+
+
+class Curve(NamedTuple):
+    """A learning curve."""
+
+    epochs: list[float]
+    losses: list[float]
+    """Nats."""
+    side: str
+    """`training` or `validation`."""
+    test: float | None = None
+    """−ELBO on the test set, at the end; None where there is none."""
+
 
 CURVES = ("valid_loss", "train_loss", "valid_nll_per_token")
 """What a learning curve shows, the first that a run has."""
@@ -456,21 +468,24 @@ def differences(runs: Sequence[RunFolder]) -> dict[str, list[Any]]:
     return {path: values for path, values in found.items() if any(v != values[0] for v in values)}
 
 
-def curves_of(runs: Sequence[RunFolder]) -> dict[str, Series]:
+def curves_of(runs: Sequence[RunFolder]) -> dict[str, Curve]:
     """Return each run's learning curve: name → (epochs, losses)."""
     return {summarise(run)["name"]: curve_of(run) for run in runs}
 
 
-def curve_of(run: RunFolder) -> Series:
-    """Return a run's learning curve (epochs, losses), of validation data where there are any."""
-    rows = run.metrics()
+def curve_of(run: RunFolder) -> Curve:
+    """Return a run's learning curve, of validation data where there are any."""
+    rows, elbo = run.metrics(), (run.record().get("metrics") or {}).get("elbo")
+    test = -elbo if isinstance(elbo, int | float) else None
     for name in CURVES:
         points = [
             (row["epoch"], row[name]) for row in rows if isinstance(row.get(name), int | float)
         ]
         if points:
-            return [float(x) for x, _ in points], [float(y) for _, y in points]
-    return [], []
+            epochs, losses = [float(x) for x, _ in points], [float(y) for _, y in points]
+            side = "validation" if name.startswith("valid_") else "training"
+            return Curve(epochs, losses, side, test)
+    return Curve([], [], "training")
 
 
 def signature_warning(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -22,7 +22,13 @@ from typing import Any
 
 from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dlcli.engine.config import DataclassType, dump_yaml, load_yaml, to_dict
-from dlcli.engine.device import Compute, describe_machine, prepare
+from dlcli.engine.device import (
+    Compute,
+    bf16_is_native,
+    choose_device,
+    describe_machine,
+    prepare,
+)
 from dlcli.engine.distributed import PeerLost, World, join_processes, launched_world
 from dlcli.engine.events import CheckpointDue, Evaluated, Event, RunStarted, Saved
 from dlcli.engine.files import write_whole
@@ -113,6 +119,11 @@ class Session:
             stop=self.stop,
         )
 
+    @property
+    def precision(self) -> str:
+        """In which the run was trained, `bf16+fp32` where it was resumed in another."""
+        return str(self.folder.record().get("precision", self.compute.precision))
+
     def finish(self, *, status: str, **fields: object) -> None:
         """Write the outcome into run.json (main process only)."""
         if self.world.is_main:
@@ -186,7 +197,7 @@ def _open_folder(
         folder = open_unfinished(location.resume)
         stack.enter_context(folder.locked())
         check_unchanged(config, folder)
-        check_precision(compute, folder)
+        check_precision(config, compute, folder)
         folder.sweep()
     write_whole(folder.config_file, dump_yaml(config).encode())
     folder.mark_newest()
@@ -204,22 +215,38 @@ def check_unchanged(config: DataclassType, folder: RunFolder) -> None:
         old = saved.get(path, new)
         if path in MAY_CHANGE or old == new:
             continue
-        if path == "compute.precision" and new == folder.record().get("precision"):
-            continue  # what "auto" meant
+        if path == "compute.precision" and _may_continue_in(str(new), folder, config):
+            continue
         raise ConfigError(
             f"The run {folder.path} was trained with {path} = {old}, not {new}.",
             hint="Resume it without changing that, or start another run with --init-from.",
         )
 
 
-def check_precision(compute: Compute, folder: RunFolder) -> None:
+def _may_continue_in(precision: str, folder: RunFolder, config: Any) -> bool:
+    """Say whether that is what `auto` meant, or fp32 where bf16 cannot be had any more."""
+    last = last_precision(folder)
+    native = bf16_is_native(choose_device(config.compute.device))
+    return precision == last or (last == "bf16" and precision == "fp32" and not native)
+
+
+def last_precision(folder: RunFolder) -> str | None:
+    """Return in which precision a run was last trained; `bf16+fp32` was begun in another."""
+    found = folder.record().get("precision")
+    return found.rpartition("+")[2] if isinstance(found, str) else None
+
+
+def check_precision(config: RunConfig, compute: Compute, folder: RunFolder) -> None:
     """Refuse to resume in another precision because "auto" means another one on this machine."""
-    before = folder.record().get("precision", compute.precision)
-    if before != compute.precision:
+    before = last_precision(folder)
+    if config.compute.precision == "auto" and before not in (None, compute.precision):
+        possible = bf16_is_native(compute.device) or before == "fp32"
         raise ConfigError(
             f"The run {folder.path} was trained in {before}, and compute.precision = auto means "
             f"{compute.precision} here.",
-            hint=f"Add --precision {before}.",
+            hint=f"Add --precision {before}."
+            if possible
+            else "Add --precision fp32 to go on in fp32: bf16 is slow on this machine.",
         )
 
 
@@ -256,14 +283,17 @@ def _record_start(session: Session) -> None:
         "machine": describe_machine(),
         "git": git_commit(),
     }
-    before = session.folder.record()
+    before, precision = session.folder.record(), session.compute.precision
+    if last_precision(session.folder) not in (None, precision):
+        start["precision"] = f"{before['precision']}+{precision}"
+    elif "precision" not in before:
+        start["precision"] = precision
     if "started" in before:
         again = {name: start.pop(name) for name in ("started", "command")}
         start["resumed"] = [*before.get("resumed", []), again]
     session.folder.update_record(
         **start,
         device=str(session.compute.device),
-        precision=session.compute.precision,
         threads=session.compute.threads,
         processes=session.world.size,
         error=None,

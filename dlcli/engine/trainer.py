@@ -21,7 +21,7 @@ from torch import nn
 from dlcli.engine.checkpoint import load_model, load_weights_into
 from dlcli.engine.config import flags_of_difference, load_yaml
 from dlcli.engine.distributed import PeerLost, launched_world
-from dlcli.engine.events import Event, Finished, Notice, NoticeCallback, RunStarted
+from dlcli.engine.events import Event, Finished, Measured, Notice, NoticeCallback, RunStarted
 from dlcli.engine.loop import Criterion, Learner
 from dlcli.engine.results import Result
 from dlcli.engine.runs import RunFolder, claim_folder, find_run, fresh_path, open_unfinished
@@ -46,6 +46,10 @@ class Data(Protocol):
     @property
     def name(self) -> str:
         """Return the data set's true name, also where the settings say `auto`."""
+
+    @property
+    def sets(self) -> Mapping[str, str]:
+        """Return what `training`, `validation` and `test` are of, each in a few words."""
 
 
 C = TypeVar("C", bound=RunConfig)
@@ -142,6 +146,10 @@ class Task(ABC, Generic[C, D, L, R]):
         """Return the epochs after which a checkpoint is kept under its own name."""
         return ()
 
+    def test_losses(self, config: C, result: R) -> Mapping[str, float]:  # noqa: ARG002
+        """Return the losses on a test set that may stand beside those of training."""
+        return {}
+
     def watch(self, config: C, learner: L, events: Iterable[Event]) -> Iterator[Event]:  # noqa: ARG002
         """Pass the training loop's events on, and add the task's own."""
         yield from events
@@ -211,7 +219,7 @@ def train(
         )
         if starts_from is not None:
             load_origin(task, config, learner.network, starts_from)
-        end = yield from _follow(task, config, session, learner)
+        end = yield from _follow(task, config, session, learner, sets=data.sets)
         if end.reason == "interrupted":
             session.finish(status="interrupted")
             raise Interrupted(
@@ -227,6 +235,7 @@ def train(
             signature=result.signature,
             metrics=result.metrics,
         )
+        yield Measured(test=task.test_losses(config, result))
         return result
 
 
@@ -289,7 +298,7 @@ def items_per_s(session: Session, learner: Learner, *, items: int, end: Finished
 
 
 def _follow(
-    task: Task[C, D, L, R], config: C, session: Session, learner: L
+    task: Task[C, D, L, R], config: C, session: Session, learner: L, *, sets: Mapping[str, str]
 ) -> Generator[Event, None, Finished]:
     """Pass on what happens in the training loop; an exhausted memory becomes a sentence."""
     events = session.events(
@@ -297,6 +306,8 @@ def _follow(
     )
     try:
         for event in task.watch(config, learner, events):
+            if isinstance(event, RunStarted):
+                event = dataclasses.replace(event, sets=sets)
             yield event
             if isinstance(event, Finished):
                 return event

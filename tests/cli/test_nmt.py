@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -79,6 +80,11 @@ def test_a_file_a_pipe_and_the_same_lines_typed_agree(runs: Path, tmp_path: Path
     assert answers("\n".join(LINES), runs=runs) == found
     typed = [answers("--", line, runs=runs) for line in LINES]
     assert [line for lines in typed for line in lines] == found
+    content = gzip.compress(file.read_bytes())
+    file.write_bytes(content)  # packed, whatever its name
+    assert answers("--input", str(file), runs=runs) == found
+    done = translate(runs=runs, given=content)
+    assert (done.exit_code, "standard input is packed" in done.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("text", ["- I agree.", "-5", "--Oui.", "-Hello", "--beam me up", "-\tx"])

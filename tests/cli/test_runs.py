@@ -119,7 +119,7 @@ def test_prune_says_what_would_go_and_removes_it_with_yes(
 ) -> None:
     RunFolder(trained).update_record(status="failed")
     before = contents(trained.parent)
-    found = dl_json("runs", "prune", "--unfinished", "--epochs")
+    found = dl_json("runs", "prune", "--unfinished", "--epoch-checkpoints")
     assert found["removed"] is False
     assert found["bytes"] > 0
     snapshot = trained_conv / "checkpoints/epoch-0000.pt"

@@ -255,6 +255,8 @@ def test_reads_yaml(tmp_path: Path) -> None:
         (b"\xff\xfe\x00", "cannot be read: it is not UTF-8 text"),
         ("a: \x00", "is not valid YAML"),
         ("a: b\n--- \nc: d", "is not valid YAML at line 2"),
+        ("epochs: 010", "is not what it looks like: YAML reads it as 8."),
+        ("inner: {dims: [1, 1:30]}", "is not what it looks like: YAML reads it as 90."),
     ],
 )
 def test_a_file_that_is_not_settings_is_refused(

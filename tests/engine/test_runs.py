@@ -14,6 +14,7 @@ import pytest
 from dlcli.engine import runs as runs_of_runs
 from dlcli.engine.runs import (
     RUNS,
+    Curve,
     RunFolder,
     create_run,
     curve_of,
@@ -335,9 +336,10 @@ def test_a_curve_is_of_validation_data_where_there_are_any(tmp_path: Path) -> No
         {"epoch": 3, "train_loss": 6, "valid_loss": 7.5},
     )
     _measure(other, {"epoch": 1, "train_loss": 4.0})
-    assert curve_of(run) == ([1.0, 3.0], [8.5, 7.5])
-    assert curves_of([run, other]) == {"a": ([1.0, 3.0], [8.5, 7.5]), "b": ([1.0], [4.0])}
-    assert curve_of(_run(tmp_path / "c")) == ([], [])
+    other.update_record(metrics={"elbo": -3.5})
+    assert curve_of(run) == Curve([1.0, 3.0], [8.5, 7.5], "validation")
+    assert curves_of([run, other])["b"] == Curve([1.0], [4.0], "training", 3.5)
+    assert not curve_of(_run(tmp_path / "c")).losses
 
 
 @pytest.mark.parametrize(
