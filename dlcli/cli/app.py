@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,8 @@ from typing import Annotated, Any, ClassVar, Literal
 import typer
 
 from dlcli.engine.files import replace_unencodable
-from dlcli.engine.stopping import ignore_signals
+from dlcli.engine.launcher import number, process_count, rank, restarts
+from dlcli.engine.stopping import StopFlag, ignore_signals
 from dlcli.errors import DlError, Interrupted, RunFailed, UsageFault, in_words, nearest
 
 MARKUP: Literal["rich"] | None = None if os.environ.get("TERM") == "dumb" else "rich"
@@ -216,7 +218,7 @@ def report_failure(error: Exception, *, as_json: bool) -> int:
 
 def _leave_the_other_processes() -> None:
     """Under `torchrun`, let neither signals nor other processes delay the end of a failure."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if process_count() > 1:
         ignore_signals()
         distributed = sys.modules.get("dlcli.engine.distributed")  # imported if processes met
         if distributed is not None:
@@ -225,11 +227,7 @@ def _leave_the_other_processes() -> None:
 
 def _is_last_to_write() -> bool:
     """Say whether no other process of `torchrun` will write to stdout, now or after a restart."""
-    rank, restarts, most = (
-        int(os.environ.get(name, "0"))
-        for name in ("RANK", "TORCHELASTIC_RESTART_COUNT", "TORCHELASTIC_MAX_RESTARTS")
-    )
-    return rank == 0 and restarts >= most
+    return rank() == 0 and restarts() >= number("TORCHELASTIC_MAX_RESTARTS")
 
 
 def as_known(error: Exception) -> DlError:
@@ -299,8 +297,24 @@ def main() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by `2>&-`: a checkpoint must not get its number
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+    ignore_inherited()
     try:
-        app(prog_name="dl")
+        with StopFlag().watching():  # also as the first process of a container
+            app(prog_name="dl")
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(Interrupted.exit_code)
+
+
+def ignore_inherited() -> None:
+    """Leave aside what the environment says to other programs and would end this one.
+
+    A notebook's MPLBACKEND names a module that may be missing here, a developer's PYTHONWARNINGS
+    may turn any warning of a library into an error, and some schedulers set COLUMNS to 0.
+    """
+    os.environ.pop("MPLBACKEND", None)
+    if sys.warnoptions:
+        warnings.resetwarnings()
+        warnings.simplefilter("ignore")
+    if number("COLUMNS", 1) < 1:
+        os.environ.pop("COLUMNS")
