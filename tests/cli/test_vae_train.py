@@ -114,7 +114,6 @@ def test_without_json_the_result_is_a_table_and_progress_is_a_line_an_epoch() ->
 
 REFUSED: list[tuple[list[str], int, str, str]] = [
     (["--set", "optim.lrr=3"], 2, "config", "optim.lrr"),
-    (["--set", "optim.lr=1e-3"], 2, "config", "optim.lr"),
     (["--set", "optim.lr"], 2, "config", "--set"),
     (["--lrr", "3"], 2, "usage", "--lrr"),
     (["--lr", "-1"], 2, "config", "lr"),
