@@ -297,6 +297,7 @@ def read_users_files(name: str, *, notice: NoticeCallback) -> Corpus:
     """Read a user's corpus: "pairs.tsv", or "a.en,b.fr", each perhaps packed (".gz", ".zip").
 
     A TSV has the source of "en-fr" in its first column; what follows its second is not looked at.
+    Characters that other programs may take for the end of a line, such as U+2028, are spaces.
     Of two files the English one is the first, whatever their order, where their suffixes say so.
     The corpus's name carries a digest (`/home/me/pairs.tsv#1f2e3d4c`), so that a figure's signature
     says what it was measured on, and a file that has changed since is noticed.
@@ -320,7 +321,7 @@ def read_users_files(name: str, *, notice: NoticeCallback) -> Corpus:
             hint="Put the old file back, or name it without the digest.",
         )
     tally = Tally()
-    pairs = read_pairs(paths, tally=tally)
+    pairs = read_pairs(paths, tally=tally, separator=b" ")
     refuse_if_many(tally, name=shown)
     if tally.dropped:
         examples = "; ".join(map(str, tally.examples))

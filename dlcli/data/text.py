@@ -113,18 +113,21 @@ def is_composed(path: Path) -> bool:
         return all(unicodedata.is_normalized("NFC", line.decode(errors="replace")) for line in file)
 
 
-def read_pairs(paths: Sequence[Path], *, tally: Tally, member: str = "") -> list[tuple[str, str]]:
+def read_pairs(
+    paths: Sequence[Path], *, tally: Tally, member: str = "", separator: bytes | None = None
+) -> list[tuple[str, str]]:
     """Read pairs of sentences: one file of tab-separated lines, or two files line by line.
 
     Args:
         paths: one or two.
         tally: counts what is read and what is left out.
         member: what to read of a zip archive that holds several files.
+        separator: see `read_lines`.
 
     Raises:
         DataError: a file cannot be read, or one of two has more lines than the other.
     """
-    sides = [file_lines(path, member=member) for path in paths]
+    sides = [file_lines(path, member=member, separator=separator) for path in paths]
     if len(sides) == 1:
         return list(columns(sides[0], tally=tally))
     return list(side_by_side(*sides, tally=tally, names=" and ".join(map(str, paths))))

@@ -179,7 +179,7 @@ class NmtTask(Task[NmtTrainConfig, NmtData, "NmtLearner", NmtResult]):
                 train_pairs=len(data),
                 updates=end.step,
                 vocabulary=data.tokenizer.size,
-                precision=session.compute.precision,
+                precision=session.precision,
                 init=folder.origin,
             ),
         )

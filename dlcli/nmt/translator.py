@@ -121,7 +121,7 @@ class LineTranslator:
         if int8 and self._fast is None:
             raise UsageFault(
                 "Translating in int8 takes a CPU with VNNI instructions and a C++ compiler.",
-                hint="Use --precision bf16 or fp32; where there is a GPU, --device cpu.",
+                hint="Use --precision auto or fp32; where there is a GPU, --device cpu.",
             )
 
     def translate(

@@ -228,7 +228,7 @@ class VaeTask(Task[VaeTrainConfig, Splits, "VaeLearner", TrainResult]):
                 samples=found.noise_samples,
                 train_images=learner.images,
                 epochs=end.epoch,
-                precision=session.compute.precision,
+                precision=session.precision,
                 init=folder.origin,
             ),
         )

@@ -28,6 +28,7 @@ from tests.cli.tiny import (
     weights_of,
 )
 from tests.display.terminals import Terminal
+from tests.engine.toy import needs_bf16
 
 pytestmark = pytest.mark.usefixtures("no_figures")
 
@@ -114,6 +115,7 @@ def test_without_json_the_result_is_a_table_and_progress_is_a_line_an_epoch() ->
 
 REFUSED: list[tuple[list[str], int, str, str]] = [
     (["--set", "optim.lrr=3"], 2, "config", "optim.lrr"),
+    (["--set", "optim.lr=fast"], 2, "config", "optim.lr"),
     (["--set", "optim.lr"], 2, "config", "--set"),
     (["--lrr", "3"], 2, "usage", "--lrr"),
     (["--lr", "-1"], 2, "config", "lr"),
@@ -158,7 +160,7 @@ def test_what_cannot_work_is_refused_in_a_sentence_before_anything_is_written(
         ([*CONV, "--train-images", "33"], 4),
         (["--batch-size", "1", "--train-images", "3"], 6),
         (["--epochs", "0"], 0),
-        (["--precision", "bf16"], 6),
+        pytest.param(["--precision", "bf16"], 6, marks=needs_bf16),
         (["--accumulate", "2"], 4),
     ],
 )
@@ -353,7 +355,7 @@ def test_more_epochs_go_on_to_the_bits_of_a_longer_run(trained: Path, tmp_path: 
         (["--set", "model.hidden=[9]"], "model.hidden"),
         (["--data", "glyphs:41"], "data.name"),
         (["--seed", "1"], "compute.seed"),
-        (["--precision", "bf16"], "compute.precision"),
+        pytest.param(["--precision", "bf16"], "compute.precision", marks=needs_bf16),
     ],
 )
 @pytest.mark.parametrize("more", [[], ["--epochs", "3"]], ids=["finished", "longer"])

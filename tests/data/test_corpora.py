@@ -312,8 +312,9 @@ def _pairs(corpus: Corpus) -> set[tuple[str, str]]:
         b"\xef\xbb\xbf" + _tsv(LINES),
         _tsv(LINES).rstrip(b"\n"),
         _tsv([(a, f"{b}\tCC-BY") for a, b in LINES]),
+        _tsv([(a.replace(" ", "\u2028"), b) for a, b in LINES]),
     ],
-    ids=["unix", "windows", "byte order mark", "no last line end", "third column"],
+    ids=["unix", "windows", "byte order mark", "no last line end", "third column", "U+2028"],
 )
 def test_a_tsv_is_read_and_split(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.tsv").write_bytes(data)

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
 from dlcli.engine.checkpoint import FORMAT_VERSION, MAGIC, load_checkpoint
 from dlcli.engine.config import STRICT, setting
-from dlcli.engine.device import Compute
+from dlcli.engine.device import Compute, bf16_is_native
 from dlcli.engine.distributed import World
 from dlcli.engine.events import Event, Finished, NoticeCallback
 from dlcli.engine.loop import Plan, Training
@@ -34,6 +35,9 @@ from dlcli.errors import ConfigError
 ITEMS, FEATURES, HIDDEN = 23, 3, 5
 CPU = Compute(device=torch.device("cpu"), precision="fp32", threads=1)
 TIMINGS = ("rate", "train_s")
+needs_bf16 = pytest.mark.skipif(
+    not bf16_is_native(CPU.device), reason="this processor does not multiply bfloat16"
+)
 
 OnBatch = Callable[[int], None]
 
