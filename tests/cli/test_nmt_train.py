@@ -99,8 +99,8 @@ def test_without_json_the_result_is_a_table_and_progress_is_a_line_an_epoch() ->
     assert done.exit_code == 0
     assert "validation BLEU" in done.stdout
     assert "signature" in done.stdout
-    head, *epochs = done.stderr[done.stderr.index("epoch ") :].splitlines()[:3]
-    assert {"bleu", "chrf", "tokens/s"} <= set(head.split())
+    names, *epochs = done.stderr.splitlines()[2:5]
+    assert {"epoch", "loss", "free", "bleu", "chrf", "tokens/s"} <= set(names.split())
     assert [line.split()[0] for line in epochs] == ["1", "2"]
 
 
