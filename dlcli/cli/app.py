@@ -143,9 +143,16 @@ class LazyGroup(typer.core.TyperGroup):
         if name in self.entries and name not in self.commands:
             self.commands[name] = load(name, self.entries[name])
         elif name not in known and not name.startswith("-") and not ctx.resilient_parsing:
-            near = nearest(name, known)
+            near = _in_groups(name) if self.entries is TOP else ""
+            near = near or nearest(name, known)
             ctx.fail(f"There is no command '{name}'{f'; {near}' if near else '.'}")
         return super().resolve_command(ctx, args)
+
+
+def _in_groups(name: str) -> str:
+    """Name the commands of groups that someone may mean by a word directly behind `dl`."""
+    found = [f"`dl {group} {name}`" for group, (_, entries) in GROUPS.items() if name in entries]
+    return f"did you mean {' or '.join(found)}?" if found else ""
 
 
 def load(name: str, entry: Entry) -> Any:
@@ -231,7 +238,10 @@ def as_known(error: Exception) -> DlError:
         ctx = getattr(error, "ctx", None)
         path = ctx.command_path if ctx is not None else "dl"
         message = str(error.format_message()).replace("Value error, ", "")  # pydantic's own prefix
-        return UsageFault(in_words(message), hint=f"See `{path} --help`.")
+        takes_text = ctx is not None and any(one.name == "text" for one in ctx.command.params)
+        quotes = takes_text and "extra argument" in message
+        hint = "Put text that has spaces into quotes; see" if quotes else "See"
+        return UsageFault(in_words(message), hint=f"{hint} `{path} --help`.")
     text = str(error) or type(error).__name__
     if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
         return RunFailed(

@@ -241,9 +241,14 @@ def unfinished_beside(path: Path, *, kind: str) -> RunFolder | None:
 
 
 def using(run: RunFolder, *, checkpoint: str) -> str:
-    """Say which weights a command takes, and whether a training still changes them."""
-    going_on = ", of a training that is still running" if run.status == "running" else ""
-    return f"Using {run.path}, checkpoint {checkpoint}{going_on}."
+    """Say which weights a command takes, and of which training where that is not finished."""
+    unfinished = {
+        "running": ", of a training that is still running",
+        "interrupted": ", of a training that was interrupted",
+        "killed": ", of a training that was killed",
+        "failed": ", of a training that failed",
+    }
+    return f"Using {run.path}, checkpoint {checkpoint}{unfinished.get(run.status, '')}."
 
 
 def _packaged(name: str) -> RunFolder:
@@ -276,7 +281,7 @@ def _of_kind(run: RunFolder, text: str, *, kind: str | None) -> RunFolder:
     found = run.record().get("kind")
     if kind is not None and found not in (kind, None):
         raise UsageFault(
-            f"{text} is a {found} run, and this command needs a {kind} run.",
+            f"{text} is a run of kind {found}, and this command needs one of kind {kind}.",
             hint=f"`dl runs list --kind {kind}` shows those there are.",
         )
     return run

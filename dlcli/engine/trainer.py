@@ -197,6 +197,8 @@ def train(
     if resumed is not None:
         config = task.resumed_config(config, resumed)
         if done := _recorded_result(task, config, resumed):
+            more = "A larger --epochs goes on from there."
+            yield Notice(message=f"{resumed.path} is finished, {done.epochs} epochs. {more}")
             return dataclasses.replace(done, run=str(resumed.path))  # the folder may have moved
     origin = None if source is None else find_run(source, kind=task.kind)
     notes: list[str] = []

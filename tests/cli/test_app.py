@@ -170,6 +170,8 @@ def test_a_failed_process_does_not_wait_for_the_others(
         ("vae trian", "There is no command 'trian'; did you mean 'train'?", "dl vae"),
         ("rns", "There is no command 'rns'; did you mean 'runs'?", "dl"),
         ("zzzz", "There is no command 'zzzz'.", "dl"),
+        ("translate", "There is no command 'translate'; did you mean `dl nmt translate`?", "dl"),
+        ("train", "did you mean `dl vae train` or `dl nmt train`?", "dl"),
         ("été", "There is no command 'été'.", "dl"),
     ],
 )

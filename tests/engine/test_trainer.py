@@ -75,7 +75,7 @@ def test_a_training_leaves_its_result_in_the_record(tmp_path: Path) -> None:
 def test_auto_is_saved_as_the_data_set_it_was_and_means_it_when_resumed(tmp_path: Path) -> None:
     result, _ = _train(RunLocation(out=tmp_path / "a"))
     assert load_model(RunFolder(tmp_path / "a"), kind="toy").config["data"] == {"name": "blots"}
-    assert _train(RunLocation(resume=tmp_path / "a")) == (result, [])
+    assert _train(RunLocation(resume=tmp_path / "a"))[0] == result
     with pytest.raises(ConfigError, match=r"trained with data\.name = blots, not other"):
         _train(RunLocation(resume=tmp_path / "a"), data={"name": "other"})
 
@@ -84,7 +84,11 @@ def test_a_finished_run_gives_its_result_again_and_a_longer_one_is_resumed(tmp_p
     first, _ = _train(RunLocation(out=tmp_path / "run"))
     (tmp_path / "run").rename(tmp_path / "moved")
     moved = RunLocation(resume=tmp_path / "moved")
-    assert _train(moved) == (replace(first, run=str(tmp_path / "moved")), [])
+    again, heard = _train(moved)
+    assert again == replace(first, run=str(tmp_path / "moved"))
+    (notice,) = heard
+    assert isinstance(notice, Notice)
+    assert f"moved is finished, {first.epochs} epochs" in notice.message
     longer, heard = _train(moved, loop={"epochs": 4})
     assert longer.epochs == 4
     assert next(event.step for event in heard if isinstance(event, RunStarted)) == 12
@@ -97,7 +101,9 @@ def test_one_that_stopped_early_is_finished_unless_its_patience_changes(tmp_path
     first, _ = _train(RunLocation(out=tmp_path / "run"), loop={"epochs": 9, "patience": 1}, **given)
     assert (first.reason, first.epochs) == ("early-stop", 2)
     resumed = RunLocation(resume=tmp_path / "run")
-    assert _train(resumed, loop={"epochs": 9, "patience": 1}, **given) == (first, [])
+    again, heard = _train(resumed, loop={"epochs": 9, "patience": 1}, **given)
+    assert again == first
+    assert not any(isinstance(event, RunStarted) for event in heard)
     more, _ = _train(resumed, loop={"epochs": 9, "patience": 2}, **given)
     assert more.epochs == 3
 
@@ -184,7 +190,7 @@ def test_weights_that_do_not_fit_are_refused_before_a_folder_is_made(tmp_path: P
         _train(into, init_from=str(tmp_path / "a"))
     assert damaged.value.hint == ToyTask.weights_hint
     run.update_record(kind="vae")
-    with pytest.raises(UsageFault, match="is a vae run"):
+    with pytest.raises(UsageFault, match="is a run of kind vae"):
         _train(into, init_from=str(tmp_path / "a"))
     assert not (tmp_path / "b").exists()
 
