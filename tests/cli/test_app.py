@@ -132,6 +132,7 @@ def test_a_command_may_end_with_a_code_of_its_own(code: int) -> None:
 
 
 def test_of_many_processes_one_writes_the_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dlcli.cli.app.ignore_signals", lambda: None)
     for name, value in two_ranks()[1].items():
         monkeypatch.setenv(name, value)
     result = _go(RunFailed("x"), "--json")
@@ -254,12 +255,15 @@ def test_a_signal_ends_a_command_that_waits_for_its_input() -> None:
     process = subprocess.Popen(
         [*DL, "nmt", "translate"],
         stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
-    assert process.stderr is not None
-    process.stderr.readline()  # it has begun
+    assert process.stdin is not None
+    assert process.stdout is not None
+    print("Good morning.", file=process.stdin, flush=True)
+    assert process.stdout.readline(), "it has answered, and waits for more"
     process.send_signal(signal.SIGTERM)
     assert process.wait(PATIENCE_S) == 130
     _, said = process.communicate()
