@@ -42,8 +42,6 @@ from dlcli.cli.training import (
     training_listeners,
 )
 from dlcli.display.console import Consoles, write_file
-from dlcli.display.plots import picture_suffix
-from dlcli.display.progress import FractionProgress
 from dlcli.engine.config import merge
 from dlcli.engine.settings import seeds_of
 from dlcli.errors import DataError, UsageFault
@@ -204,6 +202,7 @@ def compare_forcing(
 
 def check_bins_and_plot(edges: Sequence[int], plot: Path | None) -> None:
     """Refuse bins and a figure's name that would fail after the work."""
+    from dlcli.display.plots import picture_suffix
     from dlcli.nmt.scoring import length_bins
 
     length_bins([], edges=edges)
@@ -481,6 +480,7 @@ def evaluate(
         dl nmt eval --data grammar
         dl nmt eval runs/mine --beam 5
     """
+    from dlcli.display.progress import FractionProgress
     from dlcli.nmt.display import evaluation_figure, evaluation_object, evaluation_words
     from dlcli.nmt.evaluation import check_same_direction, run_split
     from dlcli.nmt.evaluation import evaluate as evaluate_one
@@ -596,6 +596,7 @@ def align(
         dl nmt align --data grammar --n 50
         dl nmt align --pairs pairs.txt --gold gold.txt --gold-index 1
     """
+    from dlcli.display.progress import FractionProgress
     from dlcli.nmt import aligner
     from dlcli.nmt.display import alignment_object, alignment_words
     from dlcli.nmt.pairs import of_corpus, to_align

@@ -204,4 +204,5 @@ def models(consoles: Consoles) -> None:
     from dlcli.engine.runs import packaged
 
     rows = packaged()
-    consoles.result({"models": rows}, models_table(rows))
+    more = "`dl runs show NAME` has the signature of each."
+    consoles.result({"models": rows}, models_table(rows), more)

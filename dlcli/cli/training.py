@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar
 import typer
 
 from dlcli.engine.config import load_yaml
+from dlcli.engine.launcher import rank, restarts
 from dlcli.engine.stopping import StopFlag
 from dlcli.errors import Interrupted, UsageFault
 
@@ -110,9 +111,8 @@ def resumed_folder(resume: str | None, out: Path | None, *, kind: str) -> Path |
     After an elastic restart by `torchrun`, a run that was started with `--out` is resumed.
     """
     if resume is None:
-        restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
         exists = out is not None and (out / "config.yaml").is_file()
-        return out if restarted and exists else None
+        return out if restarts() > 0 and exists else None
     if resume:
         named = Path(resume)
         if named.is_dir():
@@ -237,7 +237,7 @@ def _cells_in(folder: Path) -> list[Path]:
 
 def is_main_process() -> bool:
     """Say whether this is the one process under `torchrun` that prints."""
-    return os.environ.get("RANK", "0") == "0"
+    return rank() == 0
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from dlcli.data.storage import (
     to_stderr,
     user_folder,
 )
+from dlcli.engine import files
 from dlcli.engine.events import NoticeCallback
 from dlcli.errors import DataError, UsageFault
 
@@ -133,16 +134,14 @@ def locked(target: Path, *, notice: NoticeCallback) -> Iterator[None]:
     import filelock
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(target.with_name(f".{target.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        notice(f"Waiting for another process that is fetching {target.name}.")
-        lock.acquire()
-    try:
+    lock = target.with_name(f".{target.name}.lock")
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(files.locked(lock, wait_s=0))
+        except filelock.Timeout:
+            notice(f"Waiting for another process that is fetching {target.name}.")
+            stack.enter_context(files.locked(lock, wait_s=-1))
         yield
-    finally:
-        lock.release()
 
 
 def _fill(

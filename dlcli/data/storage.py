@@ -23,6 +23,7 @@ from typing import Any, BinaryIO, Literal, cast
 
 from dlcli.data import catalogue
 from dlcli.data.catalogue import DataSet, FileCheck, named
+from dlcli.engine.files import cache_folder
 from dlcli.errors import DataError, UsageFault
 
 VARIABLE = "DL_DATA_DIR"
@@ -65,10 +66,7 @@ def user_folder() -> DataFolder | None:
 
 def cache() -> DataFolder:
     """Return the folder for what is fetched; the system's variables move it (XDG_CACHE_HOME)."""
-    import platformdirs
-
-    folder = Path(platformdirs.user_cache_dir("dl", appauthor=False)) / "data"
-    return DataFolder(kind="cache", path=folder.absolute())
+    return DataFolder(kind="cache", path=cache_folder() / "data")
 
 
 def data_folders() -> tuple[DataFolder, ...]:

@@ -260,7 +260,7 @@ def models_table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
         ]
         lines.append([row["name"], size(row["size_bytes"]), ", ".join(scores), row["purpose"]])
     columns = ["name", "size", "score", "what it is for"]
-    return ResultTable(columns, lines, signatures=_signatures(rows))
+    return ResultTable(columns, lines)
 
 
 def _signatures(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:

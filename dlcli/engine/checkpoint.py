@@ -151,8 +151,8 @@ def _checked_payload(data: bytes, *, path: Path, kind: str) -> bytes:
         )
     if trailer.get("kind") != kind:
         raise CheckpointError(
-            f"The checkpoint {path} is of a {trailer.get('kind')} run, not of a {kind} run.",
-            hint=f"Choose a {kind} run: `dl runs list` shows them.",
+            f"The checkpoint {path} is of a run of kind {trailer.get('kind')}, not {kind}.",
+            hint=f"Choose one of kind {kind}: `dl runs list` shows them.",
         )
     return payload
 

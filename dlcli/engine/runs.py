@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from dlcli import pretrained
 from dlcli.engine.config import load_yaml
-from dlcli.engine.files import write_whole
+from dlcli.engine.files import locked, write_whole
 from dlcli.errors import DlError, RunFailed, UsageFault, nearest
 
 RUNS = Path("runs")
@@ -124,12 +124,14 @@ class RunFolder:
 
     @property
     def is_in_use(self) -> bool:
-        """Whether a process is training into it."""
+        """Whether a process holds its lock, to train into it."""
         try:
-            with self.locked(wait_s=0):
+            with locked(self._lock_file, wait_s=0):
                 return False
-        except RunFailed:
+        except Timeout:
             return True
+        except OSError:  # it cannot be written to
+            return False
 
     def update_record(self, **fields: object) -> None:
         """Merge fields into run.json, whole or not at all; None takes a field out."""
@@ -167,30 +169,31 @@ class RunFolder:
         except OSError:
             return 0
 
+    @property
+    def _lock_file(self) -> Path:
+        return self.path / ".lock"
+
     @contextlib.contextmanager
-    def locked(self, *, wait_s: float = 0.2) -> Iterator[None]:
+    def locked(self) -> Iterator[bool]:
         """Hold the folder against a second training.
 
-        Args:
-            wait_s: for one that only looks whether it is held.
+        Yields:
+            whether it is held; some file systems have no locks.
 
         Raises:
-            RunFailed: another process is training into it.
+            RunFailed: another process is training into it, or it cannot be written.
         """
-        lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=wait_s, poll_interval=0.02)
-        except Timeout:
-            raise RunFailed(
-                f"Another process is training into {self.path}.",
-                hint="Wait for it, or choose another folder with --out.",
-            ) from None
-        except OSError as error:
-            raise _unwritable(self.path, error) from None
-        try:
-            yield
-        finally:
-            lock.release()
+        with contextlib.ExitStack() as stack:
+            try:
+                held = stack.enter_context(locked(self._lock_file, wait_s=0.2))
+            except Timeout:
+                raise RunFailed(
+                    f"Another process is training into {self.path}.",
+                    hint="Wait for it, or choose another folder with --out.",
+                ) from None
+            except OSError as error:
+                raise _unwritable(self.path, error) from None
+            yield held
 
 
 def find_run(text: str | None, *, kind: str | None = None) -> RunFolder:
@@ -238,9 +241,14 @@ def unfinished_beside(path: Path, *, kind: str) -> RunFolder | None:
 
 
 def using(run: RunFolder, *, checkpoint: str) -> str:
-    """Say which weights a command takes, and whether a training still changes them."""
-    going_on = ", of a training that is still running" if run.status == "running" else ""
-    return f"Using {run.path}, checkpoint {checkpoint}{going_on}."
+    """Say which weights a command takes, and of which training where that is not finished."""
+    unfinished = {
+        "running": ", of a training that is still running",
+        "interrupted": ", of a training that was interrupted",
+        "killed": ", of a training that was killed",
+        "failed": ", of a training that failed",
+    }
+    return f"Using {run.path}, checkpoint {checkpoint}{unfinished.get(run.status, '')}."
 
 
 def _packaged(name: str) -> RunFolder:
@@ -273,18 +281,24 @@ def _of_kind(run: RunFolder, text: str, *, kind: str | None) -> RunFolder:
     found = run.record().get("kind")
     if kind is not None and found not in (kind, None):
         raise UsageFault(
-            f"{text} is a {found} run, and this command needs a {kind} run.",
+            f"{text} is a run of kind {found}, and this command needs one of kind {kind}.",
             hint=f"`dl runs list --kind {kind}` shows those there are.",
         )
     return run
 
 
 def list_runs(root: Path = RUNS, *, kind: str | None = None) -> list[RunFolder]:
-    """List the runs under a folder, and those a level deeper (seeds, grids), oldest first."""
+    """List the runs under a folder, and those a level deeper (seeds, grids), oldest first.
+
+    A run that links lead to as well is listed once, by its own name where it has one here.
+    """
     if not root.is_dir():
         return []
     configs = [*root.glob("*/config.yaml"), *root.glob("*/*/config.yaml")]
-    found = [RunFolder(config.parent.absolute()) for config in configs]
+    folders = [config.parent for config in configs]
+    folders.sort(key=lambda folder: folder.is_symlink() or folder.parent.is_symlink(), reverse=True)
+    once = {folder.resolve(): folder for folder in folders}  # the last is no link, if one is none
+    found = [RunFolder(folder.absolute()) for folder in once.values()]
     wanted = [run for run in found if kind is None or run.record().get("kind") == kind]
     return sorted(wanted, key=lambda run: (run.touched_ns, run.path.name))
 
@@ -561,25 +575,36 @@ def plan_pruning(
 def remove(removals: Sequence[Removal]) -> None:
     """Remove what `plan_pruning` listed, and folders of several runs that are empty then.
 
+    Of a link only the link goes. What cannot be removed does not keep the rest.
+
     Raises:
         RunFailed: something could not be removed, or is being trained by now.
     """
+    failures: list[RunFailed] = []
     for removal in removals:
         try:
-            if removal.path.is_dir():
-                with RunFolder(removal.path).locked():
-                    shutil.rmtree(removal.path)
-                with contextlib.suppress(OSError):  # it holds something else
-                    removal.path.parent.rmdir()
-            else:
-                removal.path.unlink(missing_ok=True)
+            _remove(removal.path)
+        except RunFailed as error:
+            failures.append(error)
         except OSError as error:
-            raise RunFailed(
-                f"{removal.path} could not be removed: {error.strerror or error}.",
-                hint="Check its permissions.",
-            ) from None
+            words = f"{removal.path} could not be removed: {error.strerror or error}."
+            failures.append(RunFailed(words, hint="Check its permissions."))
+    if failures:
+        more = f" {len(failures) - 1} more failed." if len(failures) > 1 else ""
+        raise RunFailed(failures[0].message + more, hint=failures[0].hint)
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    with RunFolder(path).locked():
+        shutil.rmtree(path)
+    with contextlib.suppress(OSError):  # it holds something else
+        path.parent.rmdir()
 
 
 def _whole(run: RunFolder, reason: str) -> Removal:
-    size = sum(path.lstat().st_size for path in run.path.rglob("*") if path.is_file())
+    inside = [run.path] if run.path.is_symlink() else run.path.rglob("*")
+    size = sum(path.lstat().st_size for path in inside if path.is_file() or path.is_symlink())
     return Removal(path=run.path, reason=reason, size=size)

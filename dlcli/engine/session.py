@@ -75,6 +75,8 @@ class Session:
     stop: StopFlag
     state: dict[str, Any] | None
     """The checkpoint to resume from."""
+    locked: bool
+    """Whether a second training is kept out of the folder."""
 
     def events(
         self,
@@ -153,13 +155,14 @@ def open_session(
             stack.enter_context(stop.deferring())
         join_processes(world, device=compute.device)
 
-        def open_here() -> tuple[RunFolder, bool]:
-            folder = _open_folder(
+        def open_here() -> tuple[RunFolder, bool, bool]:
+            folder, locked = _open_folder(
                 title, config=config, location=location, compute=compute, stack=stack
             )
-            return folder, location.resume is not None and folder.checkpoint().exists()
+            begun = location.resume is not None and folder.checkpoint().exists()
+            return folder, locked, begun
 
-        folder, begun = world.from_main(open_here)
+        folder, locked, begun = world.from_main(open_here)
         state = resume_state(folder, kind=kind) if begun else None
         seed_everything(config.compute.seed)
         session = Session(
@@ -171,6 +174,7 @@ def open_session(
             compute=compute,
             stop=stop,
             state=state,
+            locked=locked,
         )
         if world.is_main:
             _record_start(session)
@@ -188,20 +192,21 @@ def open_session(
 
 def _open_folder(
     title: str, *, config: RunConfig, location: RunLocation, compute: Compute, stack: ExitStack
-) -> RunFolder:
+) -> tuple[RunFolder, bool]:
+    """Make or open the run folder, hold its lock if it can be held, and save the settings."""
     if location.resume is None:
         folder = create_run(title, out=location.out, force=location.force)
-        stack.enter_context(folder.locked())
+        locked = stack.enter_context(folder.locked())
         folder.update_record(status="running")
     else:
         folder = open_unfinished(location.resume)
-        stack.enter_context(folder.locked())
+        locked = stack.enter_context(folder.locked())
         check_unchanged(config, folder)
         check_precision(config, compute, folder)
         folder.sweep()
     write_whole(folder.config_file, dump_yaml(config).encode())
     folder.mark_newest()
-    return folder
+    return folder, locked
 
 
 def check_unchanged(config: DataclassType, folder: RunFolder) -> None:

@@ -52,6 +52,10 @@ class Data(Protocol):
         """Return what `training`, `validation` and `test` are of, each in a few words."""
 
 
+UNLOCKED = (
+    "This file system has no locks: nothing keeps a second training out of the run folder, so "
+    "start none there."
+)
 C = TypeVar("C", bound=RunConfig)
 D = TypeVar("D", bound=Data)
 L = TypeVar("L", bound=Learner)
@@ -193,6 +197,8 @@ def train(
     if resumed is not None:
         config = task.resumed_config(config, resumed)
         if done := _recorded_result(task, config, resumed):
+            more = "A larger --epochs goes on from there."
+            yield Notice(message=f"{resumed.path} is finished, {done.epochs} epochs. {more}")
             return dataclasses.replace(done, run=str(resumed.path))  # the folder may have moved
     origin = None if source is None else find_run(source, kind=task.kind)
     notes: list[str] = []
@@ -214,6 +220,8 @@ def train(
                 session.folder.update_record(init_from=str(starts_from.path))
             task.record_start(session, data)
             yield from (Notice(message=note) for note in notes)
+            if not session.locked:
+                yield Notice(message=UNLOCKED, level="warning")
         learner = task.build_learner(
             config, data, device=session.compute.device, processes=session.world.size
         )
@@ -358,8 +366,11 @@ def train_once(
                     result: R | None = end.value
                     return result
                 run = event.run if isinstance(event, RunStarted) else run
-                for listener in listeners:
-                    listener(event)
+                try:
+                    for listener in listeners:
+                        listener(event)
+                except Exception as error:  # recorded with the run, whose failure it is
+                    events.throw(error)
         except KeyboardInterrupt:
             if run is None:
                 raise Interrupted(

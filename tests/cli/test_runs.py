@@ -29,7 +29,10 @@ def test_models_that_ship_have_a_purpose_a_size_and_a_score() -> None:
         assert row["size_bytes"] > 100_000
         assert {"elbo", "bleu"} & set(row["metrics"])
         assert row["signature"]
-    assert "-89.0 ± 0.2 nats (ELBO)" in dl("models").stdout
+    shown = dl("models").stdout
+    assert "-89.0 ± 0.2 nats (ELBO)" in shown
+    assert "signature vae" not in shown
+    assert "`dl runs show NAME` has the signature" in shown
 
 
 def test_list_names_runs_with_their_metrics_and_signatures(

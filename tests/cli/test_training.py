@@ -27,7 +27,7 @@ from dlcli.engine.runs import RunFolder
 from dlcli.engine.session import RunLocation
 from dlcli.errors import Interrupted, UsageFault
 from tests.cli.tiny import TRAIN, dl
-from tests.processes import PATIENCE_S, ROOT
+from tests.processes import PATIENCE_S, ROOT, two_ranks
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,8 @@ def test_the_saved_settings_are_those_of_the_run(tmp_path: Path) -> None:
 def test_on_other_processes_nobody_listens(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("RANK", "1")
+    for name, value in two_ranks()[1].items():
+        monkeypatch.setenv(name, value)
     heard: list[object] = []
 
     def train() -> None:

@@ -350,21 +350,6 @@ def test_places_that_hold_no_run_are_refused(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "thesis") == ["a.tex"]
 
 
-def test_a_listener_that_fails_ends_the_run_with_its_own_error(tmp_path: Path) -> None:
-    def listener(event: Event) -> None:
-        if isinstance(event, Saved):
-            raise BrokenPipeError
-
-    def train() -> None:
-        session: Session
-        with _open(RunLocation(out=tmp_path / "run")) as session:
-            follow(session.events(Toy()), listener)
-
-    with pytest.raises(BrokenPipeError):
-        train()
-    assert RunFolder(tmp_path / "run").record()["status"] == "failed"
-
-
 def test_in_a_checkout_the_commit_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     def git(*words: str) -> str:
         identity = ["-c", "user.name=a", "-c", "user.email=a@b"]

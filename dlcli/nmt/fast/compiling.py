@@ -17,8 +17,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 from torch import Tensor
+
+from dlcli.engine.files import cache_folder
 
 FOLDER = Path(__file__).parent
 FUNCTIONS: dict[str, dict[str, str]] = {
@@ -125,7 +126,7 @@ def _compiled(name: str) -> Path:
     texts = [path.read_text(encoding="utf-8") for path in (source, *sorted(FOLDER.glob("*.h")))]
     made_of = (*texts, *FLAGS, compiler, _processor())
     digest = hashlib.sha256("\n".join(made_of).encode()).hexdigest()[:16]
-    folder = Path(platformdirs.user_cache_dir("dl", appauthor=False)) / "compiled"
+    folder = cache_folder() / "compiled"
     library = folder / f"{name}-{digest}.so"
     if not library.is_file():
         folder.mkdir(parents=True, exist_ok=True)
