@@ -120,8 +120,8 @@ def not_here(data_set: DataSet, *, why: str) -> DataError:
     return DataError(
         f"'{data_set.name}' is not in {looked}, {why}.",
         hint=(
-            f"Run `dl data fetch {data_set.name}` with a network, set {VARIABLE} to a folder that "
-            f"has {files}/, or use an embedded set such as --data {embedded}."
+            f"Run `dl data fetch {data_set.name}` with a network, or set {VARIABLE} to a folder "
+            f"that has {files}/. The embedded set {embedded} needs neither."
         ),
     )
 

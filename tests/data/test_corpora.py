@@ -101,7 +101,7 @@ def test_a_damaged_tatoeba_is_not_passed_over(tiny: Tiny, own: Path) -> None:
 def test_offline_is_an_error_with_the_ways_out(tiny: Tiny) -> None:
     with pytest.raises(DataError, match="--offline forbids fetching it") as caught:
         load_corpus("europarl", offline=True)
-    assert "--data grammar" in caught.value.hint
+    assert "embedded set grammar" in caught.value.hint
 
 
 @pytest.mark.parametrize(
