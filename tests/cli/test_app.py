@@ -251,6 +251,26 @@ def test_an_inherited_environment_ends_nothing(
     assert not (tmp_path / "~").exists()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("words", [["models"], ["models", "--json"], ["--help"]])
+def test_a_full_disk_behind_the_output_is_said_in_a_sentence(words: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*DL, *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_working_folder_that_is_gone_is_said_in_a_sentence(tmp_path: Path) -> None:
+    script = 'mkdir gone && cd gone && rmdir ../gone && exec "$@"'
+    done = _run("bash", "-c", script, "bash", *DL, "kl", "--mu-p", "1")
+    assert done.returncode == 1
+    assert "working folder no longer exists" in done.stderr
+
+
 def test_a_signal_ends_a_command_that_waits_for_its_input() -> None:
     process = subprocess.Popen(
         [*DL, "nmt", "translate"],
