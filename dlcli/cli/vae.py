@@ -19,9 +19,9 @@ from dlcli.cli.options import (
     RunArgument,
     RunFlag,
     SeedFlag,
+    computing,
     configured,
     one_run,
-    plain,
 )
 from dlcli.cli.training import (
     ForceFlag,
@@ -301,7 +301,7 @@ def _numbers_of(image: Sequence[int] | None, images: Sequence[int] | None) -> Se
     return images
 
 
-@plain
+@computing
 def generate(
     consoles: Consoles,
     *,
@@ -340,7 +340,7 @@ def generate(
     _deliver(sheet, trained, files, consoles, seed=seed, printed=show_pictures)
 
 
-@plain
+@computing
 def reconstruct(
     consoles: Consoles,
     *,
@@ -392,7 +392,7 @@ def reconstruct(
     _deliver(sheet, trained, files, consoles, seed=seed, printed=show_pictures)
 
 
-@plain
+@computing
 def interpolate(
     consoles: Consoles,
     *,
@@ -444,7 +444,7 @@ def interpolate(
     _deliver(sheet, trained, files, consoles, seed=seed, printed=show_pictures)
 
 
-@plain
+@computing
 def traverse(
     consoles: Consoles,
     *,
@@ -512,7 +512,7 @@ LATENTS = 8
 """How many latents `dl sample` draws by default."""
 
 
-@plain
+@computing
 def sample(
     consoles: Consoles,
     *,
@@ -746,7 +746,7 @@ def _usual_path(stem: str, *, run: RunFolder | None) -> Path:
     return run.gallery / "-".join(filter(None, [stem, run.mark]))
 
 
-@plain
+@computing
 def gradients(
     consoles: Consoles,
     *,
