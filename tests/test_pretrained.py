@@ -107,7 +107,7 @@ def test_a_name_never_leads_out_of_the_package(shelf: Path, name: str) -> None:
 
 
 def test_its_pictures_go_to_the_working_folder(shelf: Path) -> None:
-    assert find_run("pretrained:vae-conv").gallery == Path()
+    assert find_run("pretrained:vae-conv").gallery == Path("runs/pictures")
     (shelf / "toy-one" / "checkpoints").mkdir()
     assert find_run("pretrained:toy-one").gallery == shelf / "toy-one" / "figures"
 
