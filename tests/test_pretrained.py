@@ -132,7 +132,7 @@ def test_attend_shows_the_sentence_of_the_paper_against_the_diagonal() -> None:
     result = _attend()
     assert "conomique européen" in result["translation"]
     assert set(result["alignment"].split()) >= BACKWARDS
-    assert [Path(file).parent for file in result["files"]] == [Path.cwd()]
+    assert [Path(file).parent for file in result["files"]] == [Path.cwd() / "runs/pictures"]
 
 
 @pytest.mark.parametrize("run", ["nmt-en-fr", "nmt-grammar"])
@@ -162,7 +162,7 @@ def test_translate_warns_of_words_it_has_never_seen() -> None:
 def test_generate_and_sample_draw_digits(command: list[str]) -> None:
     files = [Path(file) for file in dl_json(*command)["files"]]
     assert files
-    assert all(file.parent == Path.cwd() and file.stat().st_size for file in files)
+    assert all(file.parent == Path.cwd() / "runs/pictures" and file.stat().st_size for file in files)
 
 
 def test_models_are_loaded_without_what_takes_seconds_to_import() -> None:
