@@ -162,7 +162,8 @@ def test_translate_warns_of_words_it_has_never_seen() -> None:
 def test_generate_and_sample_draw_digits(command: list[str]) -> None:
     files = [Path(file) for file in dl_json(*command)["files"]]
     assert files
-    assert all(file.parent == Path.cwd() / "runs/pictures" and file.stat().st_size for file in files)
+    assert {file.parent for file in files} == {Path.cwd() / "runs/pictures"}
+    assert all(file.stat().st_size for file in files)
 
 
 def test_models_are_loaded_without_what_takes_seconds_to_import() -> None:
