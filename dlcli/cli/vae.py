@@ -271,7 +271,7 @@ PicturesFlag = Annotated[
         "--out",
         "-o",
         help="A file or a folder. (default: the run's figures folder; of an exported or packaged "
-        "model, and with --untrained: here)",
+        "model, and with --untrained: runs/pictures)",
     ),
 ]
 
@@ -742,7 +742,9 @@ def _usual_path(stem: str, *, run: RunFolder | None) -> Path:
     Pictures of an exported model do not go into it, and have its name.
     """
     if run is None:
-        return Path(stem)
+        from dlcli.engine.runs import PICTURES
+
+        return PICTURES / stem
     return run.gallery / "-".join(filter(None, [stem, run.mark]))
 
 

@@ -409,6 +409,16 @@ def test_every_command_shows_examples_that_can_be_typed(path: tuple[str, ...]) -
         command.make_context(used[-1], words[len(used) + 1 :])
 
 
+@pytest.mark.parametrize(
+    "path",
+    [path for path in COMMANDS if path[0] not in ("runs", "data", "env", "models")],
+    ids=" ".join,
+)
+def test_every_command_that_computes_takes_a_number_of_threads(path: tuple[str, ...]) -> None:
+    command = load(path[-1], COMMANDS[path])
+    assert any("--threads" in parameter.opts for parameter in command.params)
+
+
 def test_the_help_lists_every_command_with_its_line() -> None:
     listed = {(): dl("--help").output} | {(name,): dl(name, "--help").output for name in GROUPS}
     lines = {(name,): text for name, (text, _) in GROUPS.items()}
