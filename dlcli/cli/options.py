@@ -87,7 +87,8 @@ CheckpointFlag = Annotated[
 OutFlag = Annotated[Path | None, typer.Option("--out", "-o", help="Where to write.")]
 SeedFlag = Annotated[int, typer.Option("--seed", min=0, help="One number for every random choice.")]
 ThreadsFlag = Annotated[
-    int, typer.Option("--threads", min=0, help="CPU threads; 0 leaves torch's own choice.")
+    int,
+    typer.Option("--threads", min=0, max=1024, help="CPU threads; 0 leaves torch's own choice."),
 ]
 OfflineFlag = Annotated[bool, typer.Option("--offline", help="Never ask the network for data.")]
 

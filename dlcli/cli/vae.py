@@ -19,6 +19,7 @@ from dlcli.cli.options import (
     RunArgument,
     RunFlag,
     SeedFlag,
+    ThreadsFlag,
     configured,
     one_run,
     plain,
@@ -250,6 +251,13 @@ def _find_trained(run: str | None, checkpoint: str | None, consoles: Consoles) -
     return find_trained(run, checkpoint=checkpoint, notice=consoles.notice)
 
 
+def _use_threads(threads: int) -> None:
+    from dlcli.engine.device import prepare
+    from dlcli.engine.settings import ComputeConfig
+
+    prepare(ComputeConfig(device="cpu", threads=threads))
+
+
 Format = Literal["png", "npz", "svg", "pdf"]
 
 DrawFlag = Annotated[
@@ -271,7 +279,7 @@ PicturesFlag = Annotated[
         "--out",
         "-o",
         help="A file or a folder. (default: the run's figures folder; of an exported or packaged "
-        "model, and with --untrained: here)",
+        "model, and with --untrained: runs/pictures)",
     ),
 ]
 
@@ -318,6 +326,7 @@ def generate(
     ] = 1.0,
     mean: DrawFlag = True,
     checkpoint: CheckpointFlag = None,
+    threads: ThreadsFlag = 0,
     out: PicturesFlag = None,
     formats: FormatFlag = None,
     show_pictures: ShowFlag = False,
@@ -330,6 +339,7 @@ def generate(
     """
     from dlcli.vae import generation
 
+    _use_threads(threads)
     trained = _find_trained(run, checkpoint, consoles)
     gallery = generation.generate(
         trained, count=n, seed=seed, temperature=temperature, draw=not mean
@@ -356,6 +366,7 @@ def reconstruct(
     seed: SeedFlag = 0,
     mean: DrawFlag = True,
     checkpoint: CheckpointFlag = None,
+    threads: ThreadsFlag = 0,
     offline: OfflineFlag = False,
     out: PicturesFlag = None,
     formats: FormatFlag = None,
@@ -369,6 +380,7 @@ def reconstruct(
     """
     from dlcli.vae import generation
 
+    _use_threads(threads)
     trained = _find_trained(run, checkpoint, consoles)
     made = generation.reconstruct(
         trained,
@@ -411,6 +423,7 @@ def interpolate(
         Literal["spherical", "linear"], typer.Option("--path", help="Which way to go.")
     ] = "spherical",
     checkpoint: CheckpointFlag = None,
+    threads: ThreadsFlag = 0,
     offline: OfflineFlag = False,
     out: PicturesFlag = None,
     formats: FormatFlag = None,
@@ -427,6 +440,7 @@ def interpolate(
     image = image or images
     if image is not None and seeds is not None:
         raise UsageFault("--image and --seeds name different ends.", hint="Give one of them.")
+    _use_threads(threads)
     trained = _find_trained(run, checkpoint, consoles)
     ends = seeds or image or (0, 1)
     if seeds is not None:
@@ -477,6 +491,7 @@ def traverse(
         ),
     ] = 3.0,
     checkpoint: CheckpointFlag = None,
+    threads: ThreadsFlag = 0,
     offline: OfflineFlag = False,
     out: PicturesFlag = None,
     formats: FormatFlag = None,
@@ -490,6 +505,7 @@ def traverse(
     """
     from dlcli.vae import generation
 
+    _use_threads(threads)
     trained = _find_trained(run, checkpoint, consoles)
     gallery = generation.traverse(
         trained,
@@ -549,6 +565,7 @@ def sample(
         ),
     ] = None,
     checkpoint: CheckpointFlag = None,
+    threads: ThreadsFlag = 0,
     out: PicturesFlag = None,
     formats: FormatFlag = None,
     show_pictures: ShowFlag = False,
@@ -566,6 +583,7 @@ def sample(
     if not untrained and (arch is not None or latent_dim is not None):
         flag = "--arch" if arch is not None else "--latent-dim"
         raise UsageFault(f"{flag} describes a fresh decoder.", hint="Add --untrained.")
+    _use_threads(threads)
     trained = None if untrained else _find_trained(run, checkpoint, consoles)
     if trained is not None:
         source = of_run(trained)
@@ -742,7 +760,9 @@ def _usual_path(stem: str, *, run: RunFolder | None) -> Path:
     Pictures of an exported model do not go into it, and have its name.
     """
     if run is None:
-        return Path(stem)
+        from dlcli.engine.runs import PICTURES
+
+        return PICTURES / stem
     return run.gallery / "-".join(filter(None, [stem, run.mark]))
 
 
@@ -757,6 +777,7 @@ def gradients(
     ] = 200,
     seed: SeedFlag = 0,
     checkpoint: CheckpointFlag = None,
+    threads: ThreadsFlag = 0,
     offline: OfflineFlag = False,
 ) -> None:
     """Compare two estimators of the same gradient: reparametrisation and score function.
@@ -767,6 +788,7 @@ def gradients(
     from dlcli.vae.display import gradients_table
     from dlcli.vae.gradients import compare_on_test_images
 
+    _use_threads(threads)
     trained = _find_trained(run, checkpoint, consoles)
     result, signature = compare_on_test_images(
         trained,
