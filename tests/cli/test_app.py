@@ -221,7 +221,7 @@ HOSTILE = {
     "COLUMNS": "0",
     "LANG": "C",
     "HOME": "",
-    "XDG_CACHE_HOME": "",
+    "XDG_CACHE_HOME": "/proc/nowhere",
 }
 """What a notebook, a developer's shell, a scheduler and a container may hand on."""
 WORK = {
@@ -248,6 +248,7 @@ def test_an_inherited_environment_ends_nothing(
     assert done.returncode == (2 if work == "failure" else 0), done.stderr
     assert "Traceback" not in done.stderr
     assert ("error: " in done.stderr) is (work == "failure")
+    assert "atplotlib" not in done.stderr
     assert not (tmp_path / "~").exists()
 
 
