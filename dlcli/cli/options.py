@@ -157,6 +157,21 @@ def plain(function: Callable[..., None]) -> Command:
     return _command(call, like=function, own=own, common=_SHOWING)
 
 
+def computing(function: Callable[..., None]) -> Command:
+    """Make a command as `plain` does, with `--threads` too, which it need not look at."""
+    own = _parameters_of(function)[1:]
+
+    def call(*, threads: int, json: bool, quiet: bool, debug: bool, **rest: Any) -> None:  # noqa: ARG001
+        if threads:
+            from dlcli.engine.device import use_threads
+
+            use_threads(threads)
+        function(Consoles(json=json, quiet=quiet), **rest)
+
+    common = [_keyword("threads", ThreadsFlag, 0), *_SHOWING]
+    return _command(call, like=function, own=own, common=common)
+
+
 Advice = Callable[[dict[str, Any]], Mapping[str, Any]]
 Settle = Callable[[Mapping[str, Any], Mapping[str, Any], Consoles], Mapping[str, Mapping[str, Any]]]
 """From configs by their labels, and the command's own parameters, to settings by label."""

@@ -19,10 +19,9 @@ from dlcli.cli.options import (
     RunArgument,
     RunFlag,
     SeedFlag,
-    ThreadsFlag,
+    computing,
     configured,
     one_run,
-    plain,
 )
 from dlcli.cli.training import (
     ForceFlag,
@@ -251,13 +250,6 @@ def _find_trained(run: str | None, checkpoint: str | None, consoles: Consoles) -
     return find_trained(run, checkpoint=checkpoint, notice=consoles.notice)
 
 
-def _use_threads(threads: int) -> None:
-    from dlcli.engine.device import prepare
-    from dlcli.engine.settings import ComputeConfig
-
-    prepare(ComputeConfig(device="cpu", threads=threads))
-
-
 Format = Literal["png", "npz", "svg", "pdf"]
 
 DrawFlag = Annotated[
@@ -309,7 +301,7 @@ def _numbers_of(image: Sequence[int] | None, images: Sequence[int] | None) -> Se
     return images
 
 
-@plain
+@computing
 def generate(
     consoles: Consoles,
     *,
@@ -326,7 +318,6 @@ def generate(
     ] = 1.0,
     mean: DrawFlag = True,
     checkpoint: CheckpointFlag = None,
-    threads: ThreadsFlag = 0,
     out: PicturesFlag = None,
     formats: FormatFlag = None,
     show_pictures: ShowFlag = False,
@@ -339,7 +330,6 @@ def generate(
     """
     from dlcli.vae import generation
 
-    _use_threads(threads)
     trained = _find_trained(run, checkpoint, consoles)
     gallery = generation.generate(
         trained, count=n, seed=seed, temperature=temperature, draw=not mean
@@ -350,7 +340,7 @@ def generate(
     _deliver(sheet, trained, files, consoles, seed=seed, printed=show_pictures)
 
 
-@plain
+@computing
 def reconstruct(
     consoles: Consoles,
     *,
@@ -366,7 +356,6 @@ def reconstruct(
     seed: SeedFlag = 0,
     mean: DrawFlag = True,
     checkpoint: CheckpointFlag = None,
-    threads: ThreadsFlag = 0,
     offline: OfflineFlag = False,
     out: PicturesFlag = None,
     formats: FormatFlag = None,
@@ -380,7 +369,6 @@ def reconstruct(
     """
     from dlcli.vae import generation
 
-    _use_threads(threads)
     trained = _find_trained(run, checkpoint, consoles)
     made = generation.reconstruct(
         trained,
@@ -404,7 +392,7 @@ def reconstruct(
     _deliver(sheet, trained, files, consoles, seed=seed, printed=show_pictures)
 
 
-@plain
+@computing
 def interpolate(
     consoles: Consoles,
     *,
@@ -423,7 +411,6 @@ def interpolate(
         Literal["spherical", "linear"], typer.Option("--path", help="Which way to go.")
     ] = "spherical",
     checkpoint: CheckpointFlag = None,
-    threads: ThreadsFlag = 0,
     offline: OfflineFlag = False,
     out: PicturesFlag = None,
     formats: FormatFlag = None,
@@ -440,7 +427,6 @@ def interpolate(
     image = image or images
     if image is not None and seeds is not None:
         raise UsageFault("--image and --seeds name different ends.", hint="Give one of them.")
-    _use_threads(threads)
     trained = _find_trained(run, checkpoint, consoles)
     ends = seeds or image or (0, 1)
     if seeds is not None:
@@ -458,7 +444,7 @@ def interpolate(
     _deliver(sheet, trained, files, consoles, seed=seed, printed=show_pictures)
 
 
-@plain
+@computing
 def traverse(
     consoles: Consoles,
     *,
@@ -491,7 +477,6 @@ def traverse(
         ),
     ] = 3.0,
     checkpoint: CheckpointFlag = None,
-    threads: ThreadsFlag = 0,
     offline: OfflineFlag = False,
     out: PicturesFlag = None,
     formats: FormatFlag = None,
@@ -505,7 +490,6 @@ def traverse(
     """
     from dlcli.vae import generation
 
-    _use_threads(threads)
     trained = _find_trained(run, checkpoint, consoles)
     gallery = generation.traverse(
         trained,
@@ -528,7 +512,7 @@ LATENTS = 8
 """How many latents `dl sample` draws by default."""
 
 
-@plain
+@computing
 def sample(
     consoles: Consoles,
     *,
@@ -565,7 +549,6 @@ def sample(
         ),
     ] = None,
     checkpoint: CheckpointFlag = None,
-    threads: ThreadsFlag = 0,
     out: PicturesFlag = None,
     formats: FormatFlag = None,
     show_pictures: ShowFlag = False,
@@ -583,7 +566,6 @@ def sample(
     if not untrained and (arch is not None or latent_dim is not None):
         flag = "--arch" if arch is not None else "--latent-dim"
         raise UsageFault(f"{flag} describes a fresh decoder.", hint="Add --untrained.")
-    _use_threads(threads)
     trained = None if untrained else _find_trained(run, checkpoint, consoles)
     if trained is not None:
         source = of_run(trained)
@@ -766,7 +748,7 @@ def _usual_path(stem: str, *, run: RunFolder | None) -> Path:
     return run.gallery / "-".join(filter(None, [stem, run.mark]))
 
 
-@plain
+@computing
 def gradients(
     consoles: Consoles,
     *,
@@ -777,7 +759,6 @@ def gradients(
     ] = 200,
     seed: SeedFlag = 0,
     checkpoint: CheckpointFlag = None,
-    threads: ThreadsFlag = 0,
     offline: OfflineFlag = False,
 ) -> None:
     """Compare two estimators of the same gradient: reparametrisation and score function.
@@ -788,7 +769,6 @@ def gradients(
     from dlcli.vae.display import gradients_table
     from dlcli.vae.gradients import compare_on_test_images
 
-    _use_threads(threads)
     trained = _find_trained(run, checkpoint, consoles)
     result, signature = compare_on_test_images(
         trained,

@@ -391,6 +391,7 @@ def test_every_command_is_there_and_every_flag_says_what_it_does(path: tuple[str
     result = dl(*path, "--help")
     assert result.exit_code == 0, result.output
     assert "--json" in result.output
+    assert ("--threads" in result.output) is (path[0] not in ("data", "runs", "env", "models"))
     for parameter in command.params:
         said = getattr(parameter, "help", None)
         assert said, f"{' '.join(path)} {parameter.name}"
