@@ -11,10 +11,10 @@ from dlcli.display.tables import facts
 def env(consoles: Consoles) -> None:
     """Show versions, devices and precisions, and whether translating is compiled here."""
     from dlcli.engine.device import describe_machine
-    from dlcli.nmt.fast.decoding import compiled_kinds
+    from dlcli.nmt.fast.decoding import describe_library
 
     found = describe_machine()
-    found["compiled_search"], found["compiled_search_problem"] = compiled_kinds()
+    found |= describe_library()
     consoles.result(found, facts({name: _text(value) for name, value in found.items()}))
 
 

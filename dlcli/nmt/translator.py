@@ -2,8 +2,8 @@
 
 Lines are put into batches by length and answered in order. What a line becomes does not depend on
 its neighbours: each is padded to a width of its own, and products never have so few rows that they
-would be summed in another order. Where the search is compiled as a whole, each thread works on
-batches of its own, so that none waits for another at every step.
+would be summed in another order. On a CPU each thread works on batches of its own, so that none
+waits for another at every step.
 
 Legend: B sentences, S source length.
 """
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from dlcli.engine.device import Compute, prepare
 from dlcli.engine.settings import ComputeConfig
-from dlcli.errors import RunFailed, UsageFault
+from dlcli.errors import RunFailed
 from dlcli.nmt.attention import AttentionMap, attention_map
 from dlcli.nmt.config import SearchConfig
 from dlcli.nmt.fast.paths import fast_paths
@@ -86,28 +86,16 @@ class Translator:
     Args:
         trained: see `dlcli.nmt.trained.load_trained`; its weights are not to change from here on.
         compute: where and how precisely to compute; the CPU and float32 if left out.
-        int8: take the decoder's products of 8-bit integers.
-
-    Raises:
-        UsageFault: `int8` is not to be had here.
     """
 
-    def __init__(
-        self, trained: Trained, *, compute: Compute | None = None, int8: bool = False
-    ) -> None:
+    def __init__(self, trained: Trained, *, compute: Compute | None = None) -> None:
         self.trained = trained
         self.compute = compute or prepare(ComputeConfig(device="cpu", precision="fp32"))
         self.model = trained.model.to(self.compute.device).eval()
-        plain = self.compute.precision
-        self.precision = f"int8+{plain}" if int8 else plain
-        """What the decoder multiplies in, and then what the encoder does where it is another."""
+        self.precision = self.compute.precision
         paths = fast_paths(self.model)
-        self._fast = None if paths is None else paths.search(kind="int8" if int8 else plain)
-        if int8 and self._fast is None:
-            raise UsageFault(
-                "Translating in int8 takes a CPU with VNNI instructions and a C++ compiler.",
-                hint="Use --precision bf16 or fp32; where there is a GPU, --device cpu.",
-            )
+        with self.compute.autocast():
+            self._fast = None if paths is None else paths.search()
 
     @classmethod
     def load(
@@ -131,13 +119,12 @@ class Translator:
             CheckpointError: its files are damaged.
         """
         config = config or SearchConfig()
-        device, precision, int8 = config.device, config.precision, False
-        if precision == "int8":
-            device, precision, int8 = "cpu" if device == "auto" else device, "auto", True
-        place = ComputeConfig(device=device, precision=precision, threads=config.threads)
+        place = ComputeConfig(
+            device=config.device, precision=config.precision, threads=config.threads
+        )
         name = None if run is None else str(run)
         trained = find_trained(name, checkpoint=checkpoint, notice=notice)
-        return cls(trained, compute=prepare(place, bf16_pays=BF16_PAYS), int8=int8)
+        return cls(trained, compute=prepare(place, bf16_pays=BF16_PAYS))
 
     def knows_words_of(self, line: str) -> bool:
         """Whether every word of a line is in the vocabulary (subwords can spell any)."""
@@ -214,8 +201,8 @@ class Translator:
         check_search(
             beam_size=config.beam_size, length_penalty=config.length_penalty, n_best=n_best
         )
-        # What is compiled as a whole takes one thread a batch; else torch shares out each product.
-        threads = self.compute.threads if self._fast and self._fast.one_thread else 1
+        # On a CPU each thread works on batches of its own, so that none waits at every product.
+        threads = self.compute.threads if self.compute.device.type == "cpu" else 1
         size = min(config.batch_size, max(1, MOST_HYPOTHESES // config.beam_size))
         if threads > 1:
             size = max(LEAST_ROWS, min(size, -(-len(sentences) // (BATCHES_A_THREAD * threads))))
