@@ -95,7 +95,7 @@ class Validation:
         """Translate all sources by greedy search, in their order."""
         found = [""] * len(self.bitext)
         paths = fast_paths(model)
-        fast = None if paths is None else paths.search(whole=False)
+        fast = None if paths is None else paths.search()
         for chosen in _alike(self.bitext.source_lengths):
             batch = self.bitext.batch(chosen)
             best = search(model, batch.source, batch.mask, beam_size=1, fast=fast)

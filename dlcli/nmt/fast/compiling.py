@@ -200,7 +200,7 @@ def _digest_of(library: Path) -> str:
 
 
 def _compile(compiler: str, flags: list[str], made: Path) -> None:
-    """Compile, with OpenMP where the compiler has it (Apple's has not): it serves training alone."""
+    """Compile, with OpenMP (for training) where the compiler has it; Apple's has not."""
     sources = [str(path) for path in sorted(FOLDER.glob("*.cpp"))]
     for threads in (["-fopenmp"], []):
         done = subprocess.run(

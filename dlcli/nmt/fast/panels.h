@@ -81,6 +81,7 @@ void multiply_tile(const Panels& panels, long column, long count, const float* c
         for (int c = 0; c < PARTS; ++c)
             sums[r][c] = panels.bias ? *(const Unaligned*)(panels.bias + column + c * LANES)
                                      : Vector{};
+#pragma GCC unroll 4
     for (long i = 0; i < length; ++i, weights += PANEL) {
         Vector parts[PARTS];
 #pragma GCC unroll 8
