@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from dlcli.nmt.fast.compiling import Library
 from dlcli.nmt.fast.decoding import CompiledDecoder, Panels, compile_decoder, panel_width
@@ -33,7 +34,7 @@ def model(request: pytest.FixtureRequest) -> AttentionGru:
 
 def compiled(model: AttentionGru, *, low: torch.dtype = torch.float32) -> CompiledDecoder:
     with torch.no_grad():
-        found = compile_decoder(model, low=products[1])
+        found = compile_decoder(model, low=low)
     assert found is not None
     return found
 
@@ -124,19 +125,13 @@ def test_in_float64_there_is_no_compiled_form() -> None:
 # Its products in panels against torch's, row by row
 
 
-def multiply(
-    library: Library,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    rows: torch.Tensor,
-    **kind: Any,
-) -> torch.Tensor:
+def multiply(products: Products, weight: Tensor, bias: Tensor | None, rows: Tensor) -> Tensor:
     """Map rows (N, K) to (N, M)."""
     library, low = products
-    panels = Panels(weight, bias, width=panel_width(library, **kind), **kind)
+    panels = Panels(weight, bias, low=low, width=panel_width(library, low=low))
     out, rows = rows.new_empty(len(rows), len(weight)), rows.contiguous()
-    low = int(kind["low"] == torch.bfloat16)
-    library.call("dl_multiply", low, 1, ctypes.byref(panels.pointers()), len(rows), rows, out)
+    pointer, bfloats = ctypes.byref(panels.pointers()), int(low == torch.bfloat16)
+    library.call("dl_multiply", bfloats, 1, pointer, len(rows), rows, out)
     return out
 
 
