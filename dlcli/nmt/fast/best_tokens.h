@@ -9,8 +9,8 @@
 namespace {
 
 // As `best_tokens` of `dlcli.nmt.search`: log-probabilities and tokens (N, K), the likeliest first,
-// of equals the first. The softmax's sum, in LANES parts, goes along with a bar: the largest logit so
-// far. What is no number is none of the best, and the sum is none either.
+// of equals the first. The softmax's sum, in LANES parts, goes along with a bar: the largest logit
+// so far. What is no number is none of the best, and the sum is none either.
 class BestTokens {
   public:
     std::vector<float> values;

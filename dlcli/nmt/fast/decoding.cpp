@@ -19,7 +19,8 @@
 
 namespace {
 
-// What does not change from batch to batch; see `Network` of decoding.py, which has the same fields.
+// What does not change from batch to batch; see `Network` of decoding.py, which has the same
+// fields.
 struct Network {
     long V, N, A, R, maxout, updated;
     Panels word;     // embedding → X, gates and readout, with the biases of both
@@ -109,13 +110,7 @@ inline void put_tanh(long R, const float* x, const float* y, const float* c,
 template <class Kind>
 class Decoder : public Search {
   public:
-    Decoder(const Network& net, const Batch& batch)
-        : net(net), batch(batch), gates(3 * net.N), X(net.word.outputs),
-          wide((X + WIDTH - 1) / WIDTH * WIDTH), values(batch.keys ? batch.B * batch.S * wide : 0),
-          words(places<Kind>(net.word.inputs)), states(places<Kind>(net.N)),
-          features(places<Kind>(net.R)), hidden(net.N, batch.hidden, batch.B), next_hidden(net.N),
-          contexts(X), next_contexts(X), from_states(gates),
-          queries(net.query.outputs), weights(batch.S), row(std::max(net.A, net.R)) {
+    Decoder(const Network& net, const Batch& batch) : net(net), batch(batch) {
         beam = std::make_unique<Beam>(batch.rules, batch.limit, batch.B);
         states.resize(batch.B);
         row.resize(1);
@@ -149,15 +144,21 @@ class Decoder : public Search {
   private:
     const Network net;
     const Batch batch;
-    const long gates, X, wide;
+    const long gates = 3 * net.N, X = net.word.outputs, wide = (X + WIDTH - 1) / WIDTH * WIDTH;
+    // As Kind stores them:
+    Rows words{places<Kind>(net.word.inputs)};
+    Rows states{places<Kind>(net.N)}, features{places<Kind>(net.R)};
+    // In floats:
+    Rows hidden{net.N, batch.hidden, batch.B}, next_hidden{net.N}, from_states{gates};
+    Rows contexts{X}, next_contexts{X}, queries{net.query.outputs}, weights{batch.S};
+    Rows row{std::max(net.A, net.R)};
     std::vector<float> values;  // the products of each sentence's states (S, wide), in panels
-    Rows words, states, features;  // as Kind stores them
-    Rows hidden, next_hidden, contexts, next_contexts, from_states, queries, weights, row;
     std::vector<int32_t> place, parents;
     BestTokens best;
 
     void multiply_values() {
         long S = batch.S, C = net.context.inputs;
+        values.resize(batch.B * S * wide);
         for (long b = 0; b < batch.B; ++b)
             multiply_rows<Kind>(net.context, S, batch.values + b * S * C,
                                 [&](long s, long column, const float* products) {
@@ -182,8 +183,8 @@ class Decoder : public Search {
             place.push_back(own);
         }
         from_states.resize(parents.size());
-        multiply_into<Kind>(net.state, parents.size(), [&](long i) { return states(parents[i]); },
-                            from_states(0));
+        multiply_into<Kind>(
+            net.state, parents.size(), [&](long i) { return states(parents[i]); }, from_states(0));
     }
 
     // Other threads may do the same at the same time: they write the same numbers.
@@ -238,8 +239,8 @@ class Decoder : public Search {
                                   weights(to));
             }
             Panels states{X, S, values.data() + b * S * wide, nullptr};
-            multiply_into<Floats>(states, to - from, [&](long i) { return weights(from + i); },
-                                  next_contexts(from));
+            multiply_into<Floats>(
+                states, to - from, [&](long i) { return weights(from + i); }, next_contexts(from));
         }
     }
 

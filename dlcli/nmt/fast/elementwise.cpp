@@ -1,8 +1,8 @@
 // What lies between the products of the translator's recurrences and softmax, for a CPU.
 //
-// `dlcli.nmt.fast.kernels` and `dlcli.nmt.fast.recurrence` say what each function computes; this is the
-// same in one pass over memory. Rows are shared out among OpenMP threads and every sum stays within
-// a row, or runs through rows in order: results do not depend on the number of threads.
+// `dlcli.nmt.fast.kernels` and `dlcli.nmt.fast.recurrence` say what each function computes; this is
+// the same in one pass over memory. Rows are shared out among OpenMP threads and every sum stays
+// within a row, or runs through rows in order: results do not depend on the number of threads.
 // There is no torch in it; `dlcli.nmt.fast.kernels` says what the functions take.
 //
 // A `long` after a pointer is the distance between its rows. Low is float or bfloat16.
@@ -249,8 +249,6 @@ void dl_softmax_grads(int low, int threads, long M, long V, float smoothing, voi
 }
 
 void dl_add_columns(int low, int threads, long M, long V, const void* rows, float* sums) {
-    with(low, [=](auto kind) {
-        add_columns(threads, M, V, (const decltype(kind)*)rows, sums);
-    });
+    with(low, [=](auto kind) { add_columns(threads, M, V, (const decltype(kind)*)rows, sums); });
 }
 }

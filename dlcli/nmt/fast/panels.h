@@ -1,9 +1,9 @@
-// Products of rows with weights that lie in panels, written once in the vector extensions of GCC and
-// Clang: they become the instructions of AVX2, AVX-512 or NEON, whichever is compiled for.
+// Products of rows with weights that lie in panels, written once in the vector extensions of GCC
+// and Clang: they become the instructions of AVX2, AVX-512 or NEON, whichever is compiled for.
 //
 // A panel is some outputs wide; within it, the inputs of these outputs stand one after the other. A
-// tile of 6 rows by one panel stays in registers over all inputs, so each sum is in the order of the
-// inputs, whatever rows there are. `dlcli.nmt.fast.decoding` arranges the weights.
+// tile of 6 rows by one panel stays in registers over all inputs, so each sum is in the order of
+// the inputs, whatever rows there are. `dlcli.nmt.fast.decoding` arranges the weights.
 
 #pragma once
 
@@ -32,7 +32,8 @@ constexpr long BLOCK = 96;  // rows that stay in the cache while all panels pass
 typedef float Vector __attribute__((vector_size(LANES * 4)));
 typedef float Unaligned __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 
-// Weights (outputs, inputs) as `dlcli.nmt.fast.decoding.Panels` has them, up to a multiple of WIDTH.
+// Weights (outputs, inputs) as `dlcli.nmt.fast.decoding.Panels` has them, up to a multiple of
+// WIDTH.
 struct Panels {
     long outputs, inputs;
     const float *weights, *bias;  // no bias is one of zeros
@@ -79,8 +80,8 @@ void multiply_tile(const Panels& panels, long column, long count, const float* c
     for (int r = 0; r < COUNT; ++r)
 #pragma GCC unroll 8
         for (int c = 0; c < PARTS; ++c)
-            sums[r][c] = panels.bias ? *(const Unaligned*)(panels.bias + column + c * LANES)
-                                     : Vector{};
+            sums[r][c] =
+                panels.bias ? *(const Unaligned*)(panels.bias + column + c * LANES) : Vector{};
 #pragma GCC unroll 4
     for (long i = 0; i < length; ++i, weights += PANEL) {
         Vector parts[PARTS];
@@ -89,7 +90,8 @@ void multiply_tile(const Panels& panels, long column, long count, const float* c
 #pragma GCC unroll 8
         for (int r = 0; r < COUNT; ++r)
 #pragma GCC unroll 8
-            for (int c = 0; c < PARTS; ++c) sums[r][c] = Kind::add(sums[r][c], rows[r][i], parts[c]);
+            for (int c = 0; c < PARTS; ++c)
+                sums[r][c] = Kind::add(sums[r][c], rows[r][i], parts[c]);
     }
 #pragma GCC unroll 8
     for (int r = 0; r < COUNT; ++r)
@@ -98,8 +100,8 @@ void multiply_tile(const Panels& panels, long column, long count, const float* c
             *(Unaligned*)(out[r] + column % WIDTH + c * LANES) = sums[r][c];
 }
 
-// Multiply `count` rows, the i-th at `row(i)`; `take(i, column, values)` is given 64 outputs of a row
-// at a time, each row's from the first column to the last.
+// Multiply `count` rows, the i-th at `row(i)`; `take(i, column, values)` is given 64 outputs of a
+// row at a time, each row's from the first column to the last.
 template <class Kind, class Row, class Take>
 void multiply(const Panels& panels, long count, Row row, Take take) {
     float out[HEIGHT][WIDTH];

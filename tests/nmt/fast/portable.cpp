@@ -95,10 +95,32 @@ static void search() {
     const uint8_t mask[B * S] = {1, 1, 1, 1, 1, 0, 0, 0, 1, 1, 1, 0};
     const int64_t never[] = {0, 1}, limit[B] = {9, 5, 12};
     dl_exp_keys(0, 1, B * S * A, keys.data());
-    Network net{V, N, A, R, 1, 1, word.panels, context.panels, state.panels, query.panels,
-                output.panels, bias.data(), v.data(), embeddings.data(), table.data(),
-                known.data(), never, 2};
-    Batch batch{B, S, keys.data(), values.data(), hidden.data(), contexts.data(), mask, limit,
+    Network net{V,
+                N,
+                A,
+                R,
+                1,
+                1,
+                word.panels,
+                context.panels,
+                state.panels,
+                query.panels,
+                output.panels,
+                bias.data(),
+                v.data(),
+                embeddings.data(),
+                table.data(),
+                known.data(),
+                never,
+                2};
+    Batch batch{B,
+                S,
+                keys.data(),
+                values.data(),
+                hidden.data(),
+                contexts.data(),
+                mask,
+                limit,
                 Rules{4, 2, 1, 2, 0.6f}};
     Search* search = nullptr;
     dl_search_begin(0, 1, &net, &batch, &search);
