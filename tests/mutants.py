@@ -2,11 +2,12 @@
 
 No file is touched: a child process, forked after the slow imports, is given the module with the
 fault in it and runs that module's tests, which have to fail. `python -m tests.mutants vae` tries
-the faults of one room.
+the faults of one chapter.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -27,37 +28,42 @@ from tests.vae import faults as vae
 IMPORTED = "ignore::pytest.PytestAssertRewriteWarning"
 """The plugins of pytest are there before it."""
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = {"nmt": nmt, "evidence": evidence, "vae": vae}
+CHAPTERS = {"nmt": nmt, "evidence": evidence, "vae": vae}
 
 
 def main() -> None:
     """Import what is slow, then try all faults and print the outcome as JSON."""
+    parser = argparse.ArgumentParser(description="Faults made on purpose in numerical code.")
+    parser.add_argument("chapters", nargs="*", help=f"of {', '.join(CHAPTERS)} (all)")
+    chapters = parser.parse_args().chapters or list(CHAPTERS)
+    if unknown := set(chapters) - set(CHAPTERS):
+        parser.error(f"no faults are made in {', '.join(sorted(unknown))}")
     import hypothesis
     import numpy
     import sentencepiece
     import torch
 
     del hypothesis, numpy, sentencepiece, torch
-    chosen = [mutant for mutant in MUTANTS if mutant.room in (sys.argv[1:] or ROOMS)]
+    chosen = [mutant for mutant in MUTANTS if mutant.chapter in chapters]
     assert all(mutant.text for mutant in chosen), "pieces of text are looked for before any test"
     print(json.dumps({"mutants": len(chosen), "survivors": survivors(chosen)}, indent=2))
 
 
 @dataclass(frozen=True)
 class Mutant:
-    """A module of a room, a piece of its text that is there once, and what stands instead."""
+    """A module of a chapter, a piece of its text that is there once, and what stands instead."""
 
-    room: str
+    chapter: str
     module: str
     old: str
     new: str
 
     def __str__(self) -> str:
-        return f"{self.room}/{self.module}.py: {self.old} -> {self.new}"
+        return f"{self.chapter}/{self.module}.py: {self.old} -> {self.new}"
 
     @property
     def path(self) -> Path:
-        return ROOT / "dlcli" / self.room / f"{self.module}.py"
+        return ROOT / "dlcli" / self.chapter / f"{self.module}.py"
 
     @property
     def text(self) -> str:
@@ -69,10 +75,12 @@ class Mutant:
     @property
     def test(self) -> str:
         """The file of tests that has to notice the fault."""
-        return str(ROOT / "tests" / self.room / f"test_{self.module}.py")
+        return str(ROOT / "tests" / self.chapter / f"test_{self.module}.py")
 
 
-MUTANTS = tuple(Mutant(name, *fault) for name, room in ROOMS.items() for fault in room.FAULTS)
+MUTANTS = tuple(
+    Mutant(name, *fault) for name, chapter in CHAPTERS.items() for fault in chapter.FAULTS
+)
 
 
 def survivors(mutants: Sequence[Mutant]) -> list[str]:
@@ -102,7 +110,7 @@ class Changed(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds one module before anyone else does, with a fault in it."""
 
     def __init__(self, mutant: Mutant) -> None:
-        self.mutant, self.name = mutant, f"dlcli.{mutant.room}.{mutant.module}"
+        self.mutant, self.name = mutant, f"dlcli.{mutant.chapter}.{mutant.module}"
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None

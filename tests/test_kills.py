@@ -17,8 +17,7 @@ import pytest
 
 from dlcli.engine.checkpoint import load_checkpoint
 from dlcli.engine.runs import RunFolder
-from tests.cli.tiny import CONV, SIZES, TRAIN, dl, dl_json, error_of
-from tests.cli.tiny_nmt import NMT_SIZES
+from tests.cli.tiny import CONV, NMT_SIZES, SIZES, TRAIN, dl, dl_json, error_of
 from tests.engine.toy import TIMINGS, differences
 from tests.nmt.toy import write_tsv
 from tests.processes import (

@@ -8,13 +8,13 @@ import sys
 
 import pytest
 
-from tests.mutants import MUTANTS, ROOMS, ROOT
+from tests.mutants import CHAPTERS, MUTANTS, ROOT
 
 
 def test_every_fault_is_one_of_todays_code() -> None:
     assert len({mutant.text for mutant in MUTANTS}) == len(MUTANTS)
-    for room in ROOMS:
-        assert sum(mutant.room == room for mutant in MUTANTS) >= 20
+    for chapter in CHAPTERS:
+        assert sum(mutant.chapter == chapter for mutant in MUTANTS) >= 20
 
 
 @pytest.mark.slow

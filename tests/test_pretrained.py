@@ -5,17 +5,24 @@ Right after installation, with no run of one's own and no network, commands have
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import dlcli
 from dlcli import pretrained
 from dlcli.engine.checkpoint import load_model
 from dlcli.engine.runs import find_run
 from dlcli.errors import UsageFault
+from dlcli.nmt.translator import Translator
+from dlcli.vae.generation import ImageModel
 from tests.cli.tiny import dl, dl_json
+from tests.processes import ROOT
 
 FAMOUS = "The agreement on the European Economic Area was signed in August 1992."
 FRENCH = "L'accord sur la zone économique européenne a été signé en août 1992."
@@ -31,6 +38,32 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / "shelf" / name / "run.json").write_text(f'{{"kind": "{kind}"}}')
     monkeypatch.setattr(pretrained, "_root", lambda: tmp_path / "shelf")
     return tmp_path / "shelf"
+
+
+def test_python_loads_a_packaged_model_by_its_name() -> None:
+    images = dlcli.load("vae-mlp")
+    assert isinstance(images, ImageModel)
+    assert images.generate(3).shape == (3, 28, 28)
+    translator = dlcli.load("pretrained:nmt-grammar")
+    assert isinstance(translator, Translator)
+    assert translator.translate([FAMOUS])[0].translation == FRENCH
+
+
+def test_python_loads_a_run_by_its_folder_or_as_the_latest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageFault, match="no trained run"):
+        dlcli.load("latest")
+    Path("runs").mkdir()
+    shutil.copytree(pretrained.folder("vae-mlp") or "", "runs/mine")
+    for name in ("latest", "mine", tmp_path / "runs" / "mine"):
+        found = dlcli.load(name)
+        assert isinstance(found, ImageModel)
+        assert found.trained.run.path == tmp_path / "runs" / "mine"
+    with pytest.raises(UsageFault, match="vae-bset") as caught:
+        dlcli.load("vae-bset")
+    assert "vae-best" in caught.value.hint
 
 
 def test_is_found_by_name(shelf: Path) -> None:
@@ -130,3 +163,20 @@ def test_generate_and_sample_draw_digits(command: list[str]) -> None:
     files = [Path(file) for file in dl_json(*command)["files"]]
     assert files
     assert all(file.parent == Path.cwd() and file.stat().st_size for file in files)
+
+
+def test_models_are_loaded_without_what_takes_seconds_to_import() -> None:
+    code = """
+import sys, dlcli.nmt.trained, dlcli.vae.trained
+for chapter in (dlcli.vae, dlcli.nmt):
+    chapter.trained.find_trained(None, notice=lambda _: None)
+print(sorted({"torch._dynamo", "sympy", "matplotlib"} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "[]\n"

@@ -6,6 +6,7 @@ import importlib.util
 import re
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -48,8 +49,12 @@ def test_every_path_and_module_exists(page: Path) -> None:
     text = _read(page)
     for path in re.findall(r"(?<![\w./-])(?:tests|configs)/[\w./-]*\w", text):
         assert (ROOT / path).exists(), path
-    for module in re.findall(r"-m (tests[\w.]*)", text):
-        assert importlib.util.find_spec(module), module
+    for module, words in re.findall(r"-m (tests[\w.]*)([^`#|\n]*)", text):
+        found = importlib.util.find_spec(module)
+        assert found, module
+        assert found.origin
+        for flag in re.findall(r" (--[a-z][a-z-]*)", words):
+            assert f'"{flag}"' in Path(found.origin).read_text(encoding="utf-8"), (module, flag)
 
 
 def _commands(page: Path) -> list[list[str]]:
@@ -60,6 +65,42 @@ def _commands(page: Path) -> list[list[str]]:
     spans = re.findall(r"`([^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
     found = [re.search(r"(?:^|[\s/])dl ([a-z-][^#|]*)", code) for code in [*spans, *lines]]
     return [re.sub(r'"[^"]*"', "TEXT", match[1]).split() for match in found if match]
+
+
+def _python_blocks() -> list[Any]:
+    return [
+        pytest.param(block, id=f"{page.relative_to(ROOT)}-{number}")
+        for page in PAGES
+        for number, block in enumerate(
+            re.findall(r"^```python\n(.*?)^```", _read(page), re.M | re.S)
+        )
+    ]
+
+
+@pytest.mark.parametrize("block", _python_blocks())
+def test_python_examples_run_and_print_little(
+    block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "README", "exec"), {})
+    printed = capsys.readouterr().out.splitlines()
+    assert 1 <= len(printed) <= 30
+    assert all(len(line) < 400 for line in printed)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_needs_bfloat16_says_so(page: Path) -> None:
+    if page.parent.parent.name == "pretrained":
+        return  # a card says how its model was trained
+    for block in _read(page).split("\n\n"):
+        for row in block.splitlines() if block.startswith("|") else [block]:
+            asks = "--precision bf16" in row and "`--precision bf16`" not in row
+            assert not asks or re.search(r"needs?\sbf16", row), row
+
+
+def test_settings_that_people_copy_run_everywhere() -> None:
+    for file in (ROOT / "configs").rglob("*.yaml"):
+        assert not re.search(r"precision: (?!auto|fp32)", _read(file)), file
 
 
 @cache

@@ -15,8 +15,7 @@ import torch
 
 from dlcli.engine.checkpoint import load_model
 from dlcli.engine.runs import RunFolder
-from tests.cli.tiny import CONV, SIZES, dl_json, weights_of
-from tests.cli.tiny_nmt import nmt_train
+from tests.cli.tiny import CONV, SIZES, dl_json, nmt_train, weights_of
 from tests.processes import (
     FAILING,
     LEFT,

@@ -20,8 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.tiny import TRAIN, dl, dl_json, same, weights_of
-from tests.cli.tiny_nmt import nmt_train
+from tests.cli.tiny import TRAIN, dl, dl_json, nmt_train, same, weights_of
 from tests.nmt.toy import pairs
 from tests.processes import ROOT
 

@@ -1,1 +1,1 @@
-"""`dl report`: the assignment's questions, asked and answered with the chapters."""
+"""`dl report`: the assignment's questions, answered with the chapters."""

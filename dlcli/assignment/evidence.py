@@ -5,16 +5,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from dlcli.assignment.lab import Lab, Subject, stored_signature, stored_test
-from dlcli.assignment.question import Answer, Figure, Number, Text, question
+from dlcli.assignment.lab import Lab, Subject, stored_result, stored_signature, stored_test
+from dlcli.assignment.question import Command, Number, Part, Text, question
 from dlcli.display.plots import colour, house_style, new_figure, save_figure
 from dlcli.engine.settings import MachineConfig
 from dlcli.evidence.config import EvidenceConfig, KlConfig
 from dlcli.evidence.display import density_figure, error_figure
-from dlcli.evidence.estimate import DimResult, McEstimate
 from dlcli.evidence.estimate import run as estimates
 from dlcli.evidence.gaussians import KlResult, run_kl
 
@@ -25,110 +24,83 @@ MU, SIGMA = (0.5, -1.0, 0.0), (0.5, 1.0, 2.0)
 
 
 @question(2)
-def prior_average(lab: Lab, text: Text) -> Answer:
+def prior_average(lab: Lab, text: Text) -> Iterator[Part]:
     """Estimate log p(x) where it is known exactly, in three ways, at several dimensions."""
     config = EvidenceConfig(
         dims=lab.sizes.dims, samples=lab.sizes.prior_samples, compute=MachineConfig(**lab.compute)
     )
     *_, found = estimates(config)
-    misses = (
-        f"{abs(each.estimate.log_p - result.truth.log_p):,.2f} nats at D = {result.dim} "
-        f"({each.estimate.samples:,} draws)"
-        for result in found.results
-        for each in result.estimators
-        if each.estimate.name == "prior" and result.truth is not None
-    )
-    dims = " ".join(map(str, lab.sizes.dims))
-    return text.answer(
-        numbers=[number for result in found.results for number in _estimates(result, found=found)],
-        figures=[
-            text.figure(
-                "errors",
-                functools.partial(error_figure, dataclasses.replace(found, signature="")),
-                misses=", ".join(misses),
-            )
-        ],
-        commands=[f"dl mc-estimate --dims {dims} --plot error.svg{lab.and_seed}"],
-    )
-
-
-def _estimates(result: DimResult, *, found: McEstimate) -> list[Number]:
-    truth, expected = result.truth, EXPECTED.get(result.dim)
-    needed = Number(
-        name=f"D = {result.dim}: KL(posterior ‖ prior)",
-        value=truth.kl_posterior_prior if truth else None,
-        unit=f"nats, so about 10^{result.samples_needed_log10 or 0:.0f} samples",
-        reference=f"{expected} over random images" if expected else "",
-        signature=found.signature,
-    )
-    return [
-        needed,
-        *(
-            Number(
-                name=f"D = {result.dim}: log p̂(x), {one.name} ({one.verdict})",
-                value=one.log_p,
+    misses = []
+    for result in found.results:
+        D, truth, expected = result.dim, result.truth, EXPECTED.get(result.dim)
+        assert truth is not None, "log p(x) of a linear model is known"
+        yield Number(
+            f"D = {D}: KL(posterior ‖ prior)",
+            truth.kl_posterior_prior,
+            f"nats, so about 10^{result.samples_needed_log10 or 0:.0f} samples",
+            found.signature,
+            reference=f"{expected} over random images" if expected else "",
+        )
+        for one in (each.estimate for each in result.estimators):
+            yield Number(
+                f"D = {D}: log p̂(x), {one.name} ({one.verdict})",
+                one.log_p,
+                "nats",
+                found.signature,
                 ci95=one.ci95,
                 spread="95% interval",
-                unit="nats",
                 digits=6,
-                reference=f"exactly {truth.log_p:.2f}" if truth else "",
-                signature=found.signature,
+                reference=f"exactly {truth.log_p:.2f}",
             )
-            for one in (each.estimate for each in result.estimators)
-        ),
-    ]
+            if one.name == "prior":
+                miss = abs(one.log_p - truth.log_p)
+                misses.append(f"{miss:,.2f} nats at D = {D} ({one.samples:,} draws)")
+    yield text.figure(
+        "errors",
+        functools.partial(error_figure, dataclasses.replace(found, signature="")),
+        misses=", ".join(misses),
+    )
+    dims = " ".join(map(str, lab.sizes.dims))
+    yield Command(f"dl mc-estimate --dims {dims} --plot error.svg{lab.and_seed}")
 
 
 @question(3)
-def divergence(lab: Lab, text: Text) -> Answer:
+def divergence(lab: Lab, text: Text) -> Iterator[Part]:
     """Compute KL(q ‖ p) of two unit Gaussians, near and far from each other."""
     near, far = (_kl(lab, mu_p=(mean,)) for mean in (0.0, APART))
-    return text.answer(
-        numbers=[
-            *_both(near, name="μ_q = μ_p = 0", exact="0 exactly"),
-            *_both(far, name=f"μ_q = 0, μ_p = {APART:g}", exact=f"½ μ_p² = {APART**2 / 2:g}"),
-        ],
-        figures=[
-            text.figure(
-                "densities",
-                functools.partial(density_figure, dataclasses.replace(far, signature="")),
-                apart=APART,
-            )
-        ],
-        commands=[
-            f"dl kl --mu-q 0 --mu-p 0{lab.and_seed}",
-            f"dl kl --mu-q 0 --mu-p {APART:g} --plot densities.svg{lab.and_seed}",
-        ],
+    yield from _both(near, name="μ_q = μ_p = 0", exact="0 exactly")
+    yield from _both(far, name=f"μ_q = 0, μ_p = {APART:g}", exact=f"½ μ_p² = {APART**2 / 2:g}")
+    yield text.figure(
+        "densities",
+        functools.partial(density_figure, dataclasses.replace(far, signature="")),
+        apart=APART,
     )
+    yield Command(f"dl kl --mu-q 0 --mu-p 0{lab.and_seed}")
+    yield Command(f"dl kl --mu-q 0 --mu-p {APART:g} --plot densities.svg{lab.and_seed}")
 
 
-@question(7, needs=("vae",))
-def loss_terms(lab: Lab, text: Text) -> Answer:
+@question(7)
+def loss_terms(lab: Lab, text: Text) -> Iterator[Part]:
     """Hold the derived formula against the code, and show both terms of a trained model's loss."""
     zeros = (0.0,) * len(MU)
     found = _kl(lab, mu_q=MU, sigma_q=SIGMA, mu_p=zeros)
-    exact = f"by hand {by_hand(MU, SIGMA):.6f}"
     mu_q, sigma_q, mu_p = (
         " ".join(f"{value:g}" for value in values) for values in (MU, SIGMA, zeros)
     )
-    return text.answer(
-        numbers=[
-            *_both(found, name=f"μ = ({mu_q}), σ = ({sigma_q})", exact=exact),
-            Number(
-                name="autograd against the derivatives by hand, relative",
-                value=found.gradient_check.relative_error,
-                digits=2,
-                reference="0, but for rounding",
-                signature=found.signature,
-            ),
-            *(number for subject in lab.subjects for number in _stored_terms(subject)),
-        ],
-        figures=[drawn for subject in lab.subjects for drawn in _latents(subject, text)],
-        commands=[
-            f"dl kl --mu-q {mu_q} --sigma-q {sigma_q} --mu-p {mu_p}{lab.and_seed}",
-            *(f"dl runs show {subject.name}" for subject in lab.subjects),
-        ],
+    exact = f"by hand {by_hand(MU, SIGMA):.6f}"
+    yield from _both(found, name=f"μ = ({mu_q}), σ = ({sigma_q})", exact=exact)
+    yield Number(
+        "autograd against the derivatives by hand, relative",
+        found.gradient_check.relative_error,
+        "",
+        found.signature,
+        digits=2,
+        reference="0, but for rounding",
     )
+    yield Command(f"dl kl --mu-q {mu_q} --sigma-q {sigma_q} --mu-p {mu_p}{lab.and_seed}")
+    for subject in lab.subjects:
+        yield from _stored_terms(subject, text)
+        yield Command(f"dl runs show {subject.name}")
 
 
 def by_hand(mean: Sequence[float], sigma: Sequence[float]) -> float:
@@ -140,64 +112,41 @@ def by_hand(mean: Sequence[float], sigma: Sequence[float]) -> float:
 def _kl(
     lab: Lab,
     *,
-    mu_q: Sequence[float] = (0.0,),
-    sigma_q: Sequence[float] = (1.0,),
-    mu_p: Sequence[float] = (0.0,),
+    mu_q: tuple[float, ...] = (0.0,),
+    sigma_q: tuple[float, ...] = (1.0,),
+    mu_p: tuple[float, ...],
 ) -> KlResult:
-    return run_kl(
-        KlConfig(
-            mu_q=tuple(mu_q),
-            sigma_q=tuple(sigma_q),
-            mu_p=tuple(mu_p),
-            samples=lab.sizes.kl_samples,
-            compute=MachineConfig(**lab.compute),
-        )
+    samples, compute = lab.sizes.kl_samples, MachineConfig(**lab.compute)
+    config = KlConfig(mu_q=mu_q, sigma_q=sigma_q, mu_p=mu_p, samples=samples, compute=compute)
+    return run_kl(config)
+
+
+def _both(found: KlResult, *, name: str, exact: str) -> Iterator[Number]:
+    """Give the closed form and the Monte Carlo estimate beside it."""
+    sampled, line = found.monte_carlo, found.signature
+    yield Number(
+        f"KL(q ‖ p), {name}, closed form", found.closed_form, "nats", line, reference=exact
+    )
+    yield Number(
+        f"by {sampled.samples:,} draws, {name}",
+        sampled.value,
+        "nats",
+        line,
+        error=sampled.std_error,
+        reference=exact,
     )
 
 
-def _both(found: KlResult, *, name: str, exact: str) -> tuple[Number, Number]:
-    """Return the closed form and the Monte Carlo estimate beside it."""
-    sampled = found.monte_carlo
-    return (
-        Number(
-            name=f"KL(q ‖ p), {name}, closed form",
-            value=found.closed_form,
-            unit="nats",
-            reference=exact,
-            signature=found.signature,
-        ),
-        Number(
-            name=f"by {sampled.samples:,} draws, {name}",
-            value=sampled.value,
-            error=sampled.std_error,
-            unit="nats",
-            reference=exact,
-            signature=found.signature,
-        ),
-    )
-
-
-def _stored_terms(subject: Subject) -> list[Number]:
-    """Return the two terms of a trained model's loss, as recorded at the end of its training."""
+def _stored_terms(subject: Subject, text: Text) -> Iterator[Part]:
+    """Give the terms of a trained model's loss, and draw what each latent pays, as recorded."""
     test, line = stored_test(subject.trained.run), stored_signature(subject.trained.run)
-    if test is None:
-        return []
-    drawn = ", over draws" if subject.trained.model.flow is not None else ""
-    return [
-        Number(name=f"{what}, `{subject.name}`", value=test[key], unit="nats", signature=line)
-        for what, key in (("L_recon", "reconstruction"), (f"L_reg{drawn}", "kl"))
-    ]
-
-
-def _latents(subject: Subject, text: Text) -> list[Figure]:
-    """Draw what each latent pays; nothing where that was not recorded."""
-    result = subject.trained.run.record().get("result")
-    recorded = result.get("kl_per_dim") if isinstance(result, dict) else None
-    if not isinstance(recorded, list) or not recorded:
-        return []
-    costs = sorted((float(cost) for cost in recorded), reverse=True)
-    return [
-        text.figure(
+    if test is not None:
+        drawn = ", over draws" if subject.trained.model.flow is not None else ""
+        yield Number(f"L_recon, `{subject.name}`", test["reconstruction"], "nats", line)
+        yield Number(f"L_reg{drawn}, `{subject.name}`", test["kl"], "nats", line)
+    costs = sorted(stored_result(subject.trained.run).get("kl_per_dim") or [], reverse=True)
+    if costs:
+        yield text.figure(
             "latents",
             functools.partial(_latent_figure, costs),
             name=subject.name,
@@ -206,7 +155,6 @@ def _latents(subject: Subject, text: Text) -> list[Figure]:
             least=costs[-1],
             together=math.fsum(costs),
         )
-    ]
 
 
 def _latent_figure(costs: Sequence[float], path: Path) -> None:
@@ -217,4 +165,5 @@ def _latent_figure(costs: Sequence[float], path: Path) -> None:
         axes.set_xlabel("latent, by what it pays")
         axes.set_ylabel("KL (nats)")
         axes.grid(False, axis="x")
+        axes.locator_params(axis="x", integer=True)
         save_figure(figure, path)

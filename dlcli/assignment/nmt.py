@@ -5,32 +5,25 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from dlcli.assignment.lab import Lab, stored_result, stored_signature
-from dlcli.assignment.question import Answer, Number, Text, question
-from dlcli.data.catalogue import named
+from dlcli.assignment.question import Command, Number, Part, Text, question
 from dlcli.data.grammar import load_grammar
-from dlcli.display.plots import colour, house_style, label, new_figure, save_figure
+from dlcli.display.plots import colour, house_style, new_figure, save_figure
 from dlcli.engine.session import RunLocation
-from dlcli.nmt.aligner import KINDS, NmtAlignment, align, pairs_of_corpus
-from dlcli.nmt.alignment import Links, parse_pharaoh
-from dlcli.nmt.attention import AttentionMap
+from dlcli.nmt.aligner import KINDS, align
 from dlcli.nmt.config import NmtAlignConfig, NmtEvalConfig, SearchConfig
-from dlcli.nmt.display import forcing_figure, lengths_figure, save_attention
-from dlcli.nmt.evaluation import (
-    NmtEvaluation,
-    Parallel,
-    compare_evaluations,
-    evaluate,
-    load_parallel,
-)
+from dlcli.nmt.display import forcing_figure, length_figure, save_attention
+from dlcli.nmt.evaluation import NmtEvaluation, compare_evaluations, evaluate
 from dlcli.nmt.forcing import ForcingRow, compare_forcing, forcing_cells
+from dlcli.nmt.links import Links, parse_pharaoh
 from dlcli.nmt.networks import AttentionGru
+from dlcli.nmt.pairs import Parallel
 from dlcli.nmt.trained import Trained, load_trained
 from dlcli.nmt.translator import Translator
 
@@ -44,91 +37,81 @@ NAMES = {"attention": "of attention", "posterior": "of the posterior"}
 """What links are taken from, and how the numbers say it."""
 
 
-@question(12, needs=("nmt",))
-def attention(lab: Lab, text: Text) -> Answer:
+@question(12)
+def attention(lab: Lab, text: Text) -> Iterator[Part]:
     """Show the attention of the paper's own example, and score attention as an alignment."""
     trained, name = lab.translator
     search = SearchConfig(device=lab.device, threads=lab.threads)
-    translator = Translator.load(trained.run.path, config=search)
-    found = translator.attend(SENTENCE, TARGET, config=search)
+    found = _translator(trained, search).attend(SENTENCE, TARGET, config=search)
+    yield from _alignment(trained, lab, text)
     back, steps = found.steps_back
-    return text.answer(
-        numbers=[
-            *_alignment(trained, lab, text),
-            Number(
-                name=f"steps against the diagonal, of {steps} in the figure",
-                value=back,
-                reference=text.published("steps"),
-                signature=found.signature,
-            ),
-            *_article(found, text),
-        ],
-        figures=[
-            text.figure(
-                "attention",
-                functools.partial(save_attention, found),
-                is_picture=True,
-                name=name,
-                translation=found.translation,
-            )
-        ],
-        commands=[
-            f'dl nmt attend "{SENTENCE}" --target "{TARGET}" --run {name} --out attention.svg',
-            *(f"dl nmt align --data grammar --links-from {kind} --run {name}" for kind in KINDS),
-        ],
-        notes=[text.note("tuned")] if name == "pretrained:nmt-grammar" else [],
+    yield Number(
+        f"steps against the diagonal, of {steps} in the figure",
+        back,
+        "",
+        found.signature,
+        digits=1,
+        reference=text.published("steps"),
     )
-
-
-def _article(found: AttentionMap, text: Text) -> list[Number]:
-    """Return how much of the article's attention goes to the noun that gives it its gender."""
-    if ARTICLE not in found.target or HEAD not in found.source:
-        return []
-    weight = found.matrix[found.target.index(ARTICLE), found.source.index(HEAD)]
-    return [
-        Number(
-            name=f"attention of “{ARTICLE}” on “{HEAD}”",
-            value=100 * float(weight),
+    if ARTICLE in found.target and HEAD in found.source:
+        weight = found.matrix[found.target.index(ARTICLE), found.source.index(HEAD)]
+        yield Number(
+            f"attention of “{ARTICLE}” on “{HEAD}”",
+            100 * float(weight),
+            "%",
+            found.signature,
             digits=2,
-            unit="%",
             reference=text.published("article"),
-            signature=found.signature,
         )
-    ]
-
-
-def _alignment(trained: Trained, lab: Lab, text: Text) -> list[Number]:
-    """Score links between the words of the grammar's test sentences against the known ones."""
-    if trained.config.data.direction != "en-fr":
-        return []
-    name, pairs = pairs_of_corpus(
-        "grammar", count=lab.sizes.sentences, direction="en-fr", offline=True, notice=lab.notice
+    yield text.figure(
+        "attention",
+        functools.partial(save_attention, found),
+        is_picture=True,
+        name=name,
+        translation=found.translation,
     )
+    yield Command(
+        f'dl nmt attend "{SENTENCE}" --target "{TARGET}" --run {name} --out attention.svg'
+    )
+    for kind in KINDS:
+        yield Command(f"dl nmt align --data grammar --links-from {kind} --run {name}")
+    if not lab.sizes.trained_here:
+        yield text.note("tuned")
+
+
+def _translator(trained: Trained, search: SearchConfig) -> Translator:
+    """Put a model to work where `dl nmt translate` would."""
+    place = Translator.load(trained.run.path, config=search)
+    return Translator(trained, compute=place.compute)
+
+
+def _alignment(trained: Trained, lab: Lab, text: Text) -> Iterator[Number]:
+    """Score links between the words of the grammar's test sentences against the known ones."""
+    pairs = _test_sentences(lab).pairs
     known = list(map(parse_pharaoh, pairs.links or ()))
-    found = []
     for kind in KINDS:
         config = NmtAlignConfig(
             links_from=kind, text="running", device=lab.device, threads=lab.threads
         )
-        aligned = align(trained, pairs, config, data=name)
-        found.append(_error_rate(aligned, known, reference=text.published("aer")))
-    return found
+        found = align(trained, pairs, config, data="grammar-test")
+        assert found.score is not None, "the links of the grammar are known"
+        low, high = interval_of_aer(list(map(parse_pharaoh, found.links)), known)
+        yield Number(
+            f"alignment error rate {NAMES[kind]}, {found.sentences:,} sentences of the grammar",
+            100 * found.score.aer,
+            "%",
+            found.signature.replace("|version:", f"|resamples:{RESAMPLES}|version:"),
+            ci95=(100 * low, 100 * high),
+            spread="95% interval over sentences",
+            digits=2,
+            reference=text.published("aer"),
+        )
 
 
-def _error_rate(found: NmtAlignment, known: Sequence[Links], *, reference: str) -> Number:
-    low, high = interval_of_aer(list(map(parse_pharaoh, found.links)), known)
-    assert found.score is not None, "the links of the grammar are known"
-    return Number(
-        name=f"alignment error rate {NAMES[found.links_from]}, {found.sentences:,} sentences of "
-        "the grammar",
-        value=100 * found.score.aer,
-        ci95=(100 * low, 100 * high),
-        spread="95% interval over sentences",
-        digits=2,
-        unit="%",
-        reference=reference,
-        signature=found.signature.replace("|version:", f"|resamples:{RESAMPLES}|version:"),
-    )
+def _test_sentences(lab: Lab) -> Parallel:
+    pairs = load_grammar(train=1, valid=1).tests["test"]  # the test set alone is wanted
+    pairs = pairs.first(lab.sizes.sentences or len(pairs))
+    return Parallel(data="grammar", split="test", pairs=pairs)
 
 
 def interval_of_aer(
@@ -146,19 +129,27 @@ def interval_of_aer(
     return float(low), float(high)
 
 
-@question(13, needs=("nmt", "sentences"))
-def memory(lab: Lab, text: Text) -> Answer:
+@question(13)
+def memory(lab: Lab, text: Text) -> Iterator[Part]:
     """Translate a test set with attention and without, and compare by length of the sentence."""
     trained, name = lab.translator
-    other, what = _without_attention(trained, lab)
-    config = NmtEvalConfig(
-        offline=True,
-        search=SearchConfig(beam_size=lab.sizes.beam_size, device=lab.device, threads=lab.threads),
-    )
-    sentences = sentences_of(trained, config, lab=lab)
+    beam, here = lab.sizes.beam_size, lab.sizes.trained_here
+    if here:
+        run = lab.train_translator("nmt-none", {"model": {"attention": "none"}})
+        other, what = load_trained(run), "without attention"
+    else:
+        other, what = uniform_attention(trained), "with attention made uniform"
+    search = SearchConfig(beam_size=beam, device=lab.device, threads=lab.threads)
+    config = NmtEvalConfig(offline=True, search=search)
+    sentences = _test_sentences(lab)
     with_it, without = (
-        evaluate(_translator(one, config), sentences, config) for one in (trained, other)
+        evaluate(_translator(one, search), sentences, config) for one in (trained, other)
     )
+    sign = without.signature
+    if not here:
+        sign = sign.replace("|version:", "|attention-weights:uniform|version:")
+    yield _bleu("the grammar: BLEU with attention", with_it, with_it.signature)
+    yield _bleu(f"the grammar: BLEU {what}", without, sign)
     gain = compare_evaluations(
         with_it,
         without,
@@ -166,52 +157,30 @@ def memory(lab: Lab, text: Text) -> Answer:
         config=config,
         lowercase=trained.config.data.lowercase,
     )
-    here = lab.sizes.trained_here
-    sign = without.signature if here else _uniform(without.signature)
-    return text.answer(
-        numbers=[
-            _bleu(
-                "BLEU with attention",
-                with_it,
-                with_it.signature,
-                reference=text.published("attention"),
-            ),
-            _bleu(f"BLEU {what}", without, sign, reference=text.published("none") if here else ""),
-            Number(
-                name="difference, the same sentences resampled for both",
-                value=gain.difference.value,
-                ci95=gain.difference.ci95,
-                spread="95% interval over sentences",
-                unit="BLEU",
-                reference=text.published("difference") if here else "",
-                signature=sign,
-            ),
-        ],
-        figures=[
-            text.figure(
-                "lengths",
-                functools.partial(lengths_figure, {"with attention": with_it, what: without}),
-                data=with_it.data,
-                sentences=with_it.sentences,
-            )
-        ],
-        commands=_commands(lab, name=name),
-        notes=[
-            "" if here else text.note("quick"),
-            text.note("elsewhere", own=trained.config.data.name, data=sentences.data)
-            if sentences.data != trained.config.data.name
-            else "",
-        ],
-        worth=text.note("trained" if here else "uniform"),
+    yield Number(
+        "the grammar: difference, the same sentences resampled for both",
+        gain.difference.value,
+        "BLEU",
+        sign,
+        ci95=gain.difference.ci95,
+        spread="95% interval over sentences",
     )
-
-
-def _without_attention(trained: Trained, lab: Lab) -> tuple[Trained, str]:
-    """Return a translator without attention: trained so, or the same one robbed of it."""
-    if lab.sizes.trained_here:
-        run = lab.train_translator("nmt-none", {"model": {"attention": "none"}})
-        return load_trained(run), "without attention"
-    return uniform_attention(trained), "with attention made uniform"
+    yield text.figure(
+        "lengths",
+        functools.partial(length_figure, {"with attention": with_it, what: without}),
+        data=with_it.data,
+        sentences=with_it.sentences,
+    )
+    yield from text.words(worth=text.note("trained" if here else "uniform"))
+    if here:
+        yield Command(f"dl nmt train --data grammar{lab.and_seed}")
+        yield Command(f"dl nmt train --data grammar --attention none{lab.and_seed}")
+        yield Command(f"dl nmt eval RUN --against RUN-WITHOUT --beam {beam} --plot lengths.svg")
+    else:
+        yield Command(f"dl nmt eval --run {name} --beam {beam}")
+        yield Command(f"dl report --only 13{lab.and_seed}")
+        yield text.note("quick")
+    yield from text.stored()
 
 
 def uniform_attention(trained: Trained) -> Trained:
@@ -224,166 +193,94 @@ def uniform_attention(trained: Trained) -> Trained:
     return dataclasses.replace(trained, model=model)
 
 
-def _translator(trained: Trained, config: NmtEvalConfig) -> Translator:
-    """Put a model to work where `dl nmt eval` would."""
-    place = Translator.load(trained.run.path, config=config.search)
-    return Translator(trained, compute=place.compute)
-
-
-def sentences_of(trained: Trained, config: NmtEvalConfig, *, lab: Lab) -> Parallel:
-    """Load the model's own test set, cut to the report's size; the grammar's where it cannot be."""
-    own = named(trained.config.data.name).name
-    if own != "grammar" and lab.has(own):
-        found = load_parallel(trained, config, notice=lab.notice)
-    else:
-        found = _of_the_grammar(trained)
-    count = lab.sizes.sentences or len(found.pairs)
-    return dataclasses.replace(found, pairs=found.pairs.first(count))
-
-
-def _of_the_grammar(trained: Trained) -> Parallel:
-    """Return the grammar's test sentences in the model's direction, and draw no others."""
-    pairs = load_grammar(train=1, valid=1).tests["test"]
-    pairs = pairs if trained.direction[0] == "en" else pairs.swapped()
-    return Parallel(data="grammar", split="test", pairs=pairs)
-
-
-def _uniform(signature: str) -> str:
-    return signature.replace("|version:", "|attention-weights:uniform|version:")
-
-
-def _bleu(name: str, found: NmtEvaluation, signature: str, *, reference: str) -> Number:
+def _bleu(name: str, found: NmtEvaluation, signature: str) -> Number:
     return Number(
-        name=name,
-        value=found.bleu.score,
+        name,
+        found.bleu.score,
+        "BLEU",
+        f"{signature}|{found.bleu.signature}",
         ci95=found.bleu.ci95,
         spread="95% interval over sentences",
-        unit="BLEU",
-        reference=reference,
-        signature=f"{signature}|{found.bleu.signature}",
     )
 
 
-def _commands(lab: Lab, *, name: str) -> tuple[str, ...]:
-    beam = lab.sizes.beam_size
-    if lab.sizes.trained_here:
-        return (
-            f"dl nmt train --data grammar{lab.and_seed}",
-            f"dl nmt train --data grammar --attention none{lab.and_seed}",
-            f"dl nmt eval RUN --against RUN-WITHOUT --beam {beam} --plot lengths.svg",
-        )
-    return (f"dl nmt eval --run {name} --beam {beam}", f"dl report --only 13{lab.and_seed}")
-
-
-@question(14, needs=("nmt",))
-def forcing(lab: Lab, text: Text) -> Answer:
+@question(14)
+def forcing(lab: Lab, text: Text) -> Iterator[Part]:
     """Hold the loss with a teacher against the loss without one."""
-    if lab.sizes.trained_here:
-        return _trained(lab, text)
+    return _trained(lab, text) if lab.sizes.trained_here else _stored(lab, text)
+
+
+def _stored(lab: Lab, text: Text) -> Iterator[Part]:
+    """Show the losses stored with the packaged translator, and those of three long trainings."""
     trained, name = lab.translator
-    compare = "dl nmt compare-forcing --data grammar --ratios 1 0.5 0"
-    valid = stored_result(trained.run).get("valid")
-    if not isinstance(valid, dict) or "free_nll_per_token" not in valid:
-        note = text.note("nothing", name=name)
-        return text.answer(numbers=[], figures=[], commands=[compare], notes=[note])
+    valid = stored_result(trained.run)["valid"]
     forced, free = float(valid["nll_per_token"]), float(valid["free_nll_per_token"])
-    losses = {"after the true words": forced, "after its own words": free}
     data, ratio = trained.config.data.name, trained.config.objective.teacher_forcing
-    return text.answer(
-        numbers=_losses(forced, free, signature=stored_signature(trained.run), name=f"`{name}`"),
-        figures=[
-            text.figure(
-                "losses",
-                functools.partial(_losses_figure, losses),
-                forced=forced,
-                free=free,
-                data=data,
-            )
-        ],
-        commands=[f"dl runs show {name}", compare],
-        notes=[text.note("stored", data=data, ratio=ratio)],
-    )
+    yield from _losses(forced, free, signature=stored_signature(trained.run), name=f"`{name}`")
+    losses = text.fields["stored"]["losses"]
+    yield text.figure("losses", functools.partial(_losses_figure, losses))
+    yield Command(f"dl runs show {name}")
+    yield Command("dl nmt compare-forcing --data grammar --ratios 1 0.5 0")
+    yield text.note("stored", data=data, ratio=ratio)
+    yield from text.stored()
 
 
-def _losses_figure(losses: Mapping[str, float], path: Path) -> None:
-    """Draw a few losses as bars, the first on top, each with its value."""
+def _losses_figure(losses: Mapping[str, tuple[float, float]], path: Path) -> None:
+    """Draw the loss after the true words and after the model's own, for each ratio."""
     with house_style():
-        figure = new_figure(6.4, 0.5 * len(losses) + 0.8)
+        figure = new_figure(6.4, 2.8)
         axes = figure.add_subplot()
-        bars = axes.barh(range(len(losses)), list(losses.values()), color=colour(0), height=0.6)
-        axes.bar_label(bars, fmt="%.4f", padding=4)
-        axes.margins(x=0.15)
-        axes.set_yticks(range(len(losses)), [label(name) for name in losses])
-        axes.invert_yaxis()
-        axes.grid(False, axis="y")
-        axes.set_xlabel("nats a token")
+        for index, name in enumerate(("after the true words", "after its own words")):
+            places = [place + 0.38 * (index - 0.5) for place in range(len(losses))]
+            values = [pair[index] for pair in losses.values()]
+            bars = axes.bar(places, values, width=0.36, color=colour(index), label=name)
+            axes.bar_label(bars, fmt="%.2f", padding=2)
+        axes.margins(y=0.15)
+        axes.set_xticks(range(len(losses)), list(losses))
+        axes.grid(False, axis="x")
+        axes.set_xlabel("teacher-forcing ratio")
+        axes.set_ylabel("nats a token")
+        axes.legend(loc="best")
         save_figure(figure, path)
 
 
-def _losses(forced: float, free: float, *, signature: str, name: str) -> tuple[Number, ...]:
-    values = {
-        f"loss after the true words, {name}": forced,
-        f"loss after its own words, {name}": free,
-        f"exposure gap, {name}": free - forced,
-    }
-    return tuple(
-        Number(
-            name=what,
-            value=value,
-            unit="nats a token",
-            digits=3,
-            reference="≥ 0 where the teacher is missed" if what.startswith("exposure") else "",
-            signature=signature,
-        )
-        for what, value in values.items()
-    )
+def _losses(forced: float, free: float, *, signature: str, name: str) -> Iterator[Number]:
+    for what, value, reference in (
+        ("loss after the true words", forced, ""),
+        ("loss after its own words", free, ""),
+        ("exposure gap", free - forced, "≥ 0 where the teacher is missed"),
+    ):
+        unit = "nats a token"
+        yield Number(f"{what}, {name}", value, unit, signature, digits=3, reference=reference)
 
 
-def _trained(lab: Lab, text: Text) -> Answer:
+def _trained(lab: Lab, text: Text) -> Iterator[Part]:
     """Train with the teacher always, half of the time, and never."""
     cells = forcing_cells(lab.translator_config({}), RATIOS)
     base = lab.folder("nmt-forcing", lab.translator_config({}))
-    location = (
-        RunLocation(resume=base) if any(base.glob("*/config.yaml")) else RunLocation(out=base)
-    )
+    begun = any(base.glob("*/config.yaml"))
     rows = compare_forcing(
         cells,
-        location=location,
+        location=RunLocation(resume=base) if begun else RunLocation(out=base),
         bins=BINS,
         beam_size=lab.sizes.beam_size,
         listeners=lab.listeners,
         notice=lab.notice,
     )
+    for row in rows:
+        yield from _row(row)
+    yield text.figure("forcing", lambda path: forcing_figure(path, rows))
     ratios = " ".join(f"{ratio:g}" for ratio in RATIOS)
-    return text.answer(
-        numbers=[number for row in rows for number in _row(row)],
-        figures=[text.figure("forcing", lambda path: forcing_figure(path, rows))],
-        commands=[
-            f"dl nmt compare-forcing --data {lab.sizes.translator_data} --ratios {ratios} "
-            f"--beam {lab.sizes.beam_size}{lab.and_seed}",
-        ],
+    yield Command(
+        f"dl nmt compare-forcing --data grammar --ratios {ratios} "
+        f"--beam {lab.sizes.beam_size}{lab.and_seed}"
     )
 
 
-def _row(row: ForcingRow) -> list[Number]:
-    name = f"ratio {row.teacher_forcing:g}"
-    bleu = row.tested.bleu
-    found = [
-        Number(
-            name=f"BLEU, {name}",
-            value=bleu.score,
-            ci95=bleu.ci95,
-            spread="95% interval over sentences",
-            unit="BLEU",
-            signature=f"{row.tested.signature}|{bleu.signature}",
-        )
-    ]
-    if row.trained.valid is not None:
-        valid = row.trained.valid
-        found += _losses(
-            valid.nll_per_token,
-            valid.free_nll_per_token,
-            signature=row.trained.signature,
-            name=name,
-        )
-    return found
+def _row(row: ForcingRow) -> Iterator[Number]:
+    name, valid = f"ratio {row.teacher_forcing:g}", row.trained.valid
+    yield _bleu(f"BLEU, {name}", row.tested, row.tested.signature)
+    if valid is not None:
+        signature = row.trained.signature
+        forced, free = valid.nll_per_token, valid.free_nll_per_token
+        yield from _losses(forced, free, signature=signature, name=name)

@@ -11,34 +11,19 @@ import re
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from dlcli.display.plots import (
-    inline,
-)
+from dlcli.display.plots import inline
 from dlcli.display.tables import number, with_error
 
 if TYPE_CHECKING:
-    from dlcli.assignment.question import Answer, Number
+    from dlcli.assignment.question import Answer, Figure, Number
     from dlcli.assignment.report import Section
 
 INTERVAL_DIGITS = 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """A number as the page's table shows it."""
-
-    name: str
-    shown: str
-    unit: str
-    spread: str
-    reference: str
-    mark: str
-    """The letter of its signature."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,27 +51,12 @@ def render(sections: Sequence[Section], *, heading: Heading) -> str:
     )
 
 
-def rows(answer: Answer) -> list[Row]:
-    """Return an answer's numbers as rows, each with the letter of its signature."""
-    marks = dict(signatures(answer))
-    letters = {line: letter for letter, line in marks.items()}
-    return [
-        Row(
-            name=one.name,
-            shown=shown(one),
-            unit=one.unit,
-            spread=one.spread if one.error is not None or one.ci95 is not None else "",
-            reference=one.reference,
-            mark=letters[one.signature],
-        )
-        for one in answer.numbers
-    ]
-
-
-def signatures(answer: Answer) -> list[tuple[str, str]]:
-    """Return the signatures of an answer's numbers, each once, with letters."""
-    lines = list(dict.fromkeys(one.signature for one in answer.numbers))
-    return list(zip(_letters(), lines, strict=False))
+def marks(answer: Answer) -> dict[str, str]:
+    """Return the signatures of an answer's numbers, each once, with letters: a, b, …, z, aa, …"""
+    small = string.ascii_lowercase
+    pairs = ("".join(pair) for pair in itertools.product(small, repeat=2))
+    lines = dict.fromkeys(one.signature for one in answer.numbers)
+    return dict(zip(lines, itertools.chain(small, pairs), strict=False))
 
 
 def shown(one: Number) -> str:
@@ -102,28 +72,8 @@ def shown(one: Number) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def _letters() -> itertools.chain[str]:
-    """Give a, b, …, z, aa, ab, …"""
-    small = string.ascii_lowercase
-    pairs = ("".join(pair) for pair in itertools.product(small, repeat=2))
-    return itertools.chain(small, pairs)
-
-
-def _figures(section: Section) -> list[tuple[Markup, str, bool]]:
-    assert section.answer is not None, "only answers have figures"
-    return [
-        (
-            inline(
-                one.svg,
-                name=f"q{section.question.number}f{place}",
-                alt=one.alt,
-                is_picture=one.is_picture,
-            ),
-            one.caption,
-            one.is_picture,
-        )
-        for place, one in enumerate(section.answer.figures, start=1)
-    ]
+def _figure(one: Figure, *, name: str) -> Markup:
+    return inline(one.svg, name=name, alt=one.alt, is_picture=one.is_picture)
 
 
 def _environment() -> Environment:
@@ -135,15 +85,15 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    filters: dict[str, Any] = {
+    found.filters |= {
         "prose": prose,
+        "code": code,
         "formula": formula,
         "amount": amount,
-        "rows": rows,
-        "signatures": signatures,
-        "figures": _figures,
+        "marks": marks,
+        "shown": shown,
+        "figure": _figure,
     }
-    found.filters.update(filters)
     return found
 
 
@@ -159,9 +109,14 @@ def prose(text: str) -> Markup:
     """Set words: `code` stands as it is, the rest knows emphasis, powers and indices."""
     parts = _CODE.split(text)
     return Markup("").join(
-        Markup("<code>{}</code>").format(part) if place % 2 else _words(part)
-        for place, part in enumerate(parts)
+        code(part) if place % 2 else _words(part) for place, part in enumerate(parts)
     )
+
+
+def code(text: str) -> Markup:
+    """Set code so that a line breaks between its words, and not behind the `--` of an option."""
+    words = (Markup('<span class="word">{}</span>').format(word) for word in text.split(" "))
+    return Markup("<code>{}</code>").format(Markup(" ").join(words))
 
 
 def formula(text: str) -> Markup:

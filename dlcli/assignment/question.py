@@ -1,47 +1,50 @@
 """A question and its answer: words, numbers with their signatures, figures, commands.
 
-The words stand in `templates/questions.yaml`; code measures the numbers and draws the figures.
-Answers are plain values that survive a trip through JSON, so that they can be kept.
+The words stand in `templates/questions.yaml`; code measures the numbers and draws the figures. A
+question is a generator of `Part`s, which are put in order here. Answers are plain values that
+survive a trip through JSON, so that they can be kept.
 """
 
 from __future__ import annotations
 
 import functools
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import TypeAdapter
 
-from dlcli.assignment.lab import Lab, Need
+from dlcli.assignment.lab import Lab
 from dlcli.display.plots import scaled
 
 SCALE = 0.85
 """Of line figures: a page on a telephone is narrow, and their text must still be read."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Number:
     """A measured number; its texts know `code`, *emphasis* and nothing else."""
 
     name: str
     value: float | None
+    unit: str
+    signature: str
+    """All that changes the number, in one line."""
+    _: KW_ONLY
     error: float | None = None
     """One standard error (or standard deviation: see `spread`)."""
     spread: str = "standard error"
     """What `error` is, or what `ci95` is over."""
     ci95: tuple[float | None, float | None] | None = None
     """None at an end is infinity there."""
-    unit: str = ""
     digits: int = 4
     """Significant digits where there is no error to tell how many count."""
     reference: str = ""
     """The published, exact or otherwise known figure to hold it against, with its source."""
-    signature: str
-    """All that changes the number, in one line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +59,21 @@ class Figure:
     """Of pixels, which want white paper behind them, rather than of lines."""
 
 
+class Paragraph(str):
+    """Of the answer's words."""
+
+
+class Command(str):
+    """That makes some of the numbers and figures."""
+
+
+class Note(str):
+    """What to know before trusting the numbers: another data set, few samples. May be empty."""
+
+
+Part = Number | Figure | Paragraph | Command | Note
+
+
 @dataclass(frozen=True, kw_only=True)
 class Answer:
     """What a question came to."""
@@ -66,9 +84,7 @@ class Answer:
     numbers: tuple[Number, ...]
     figures: tuple[Figure, ...]
     commands: tuple[str, ...]
-    """That make these numbers and figures one by one."""
     notes: tuple[str, ...] = ()
-    """What the reader should know before trusting the numbers: another data set, few samples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,29 +97,29 @@ class Question:
     asks: str
     """The question in our own words."""
     answer: Callable[[Lab], Answer]
-    needs: tuple[Need, ...] = ()
 
 
-def question(
-    number: int, *, needs: tuple[Need, ...] = ()
-) -> Callable[[Callable[[Lab, Text], Answer]], Question]:
-    """Make a question of the function that answers it, with the words of its number.
+def question(number: int) -> Callable[[Callable[[Lab, Text], Iterator[Part]]], Question]:
+    """Make a question of the function that yields its answer, with the words of its number."""
 
-    Args:
-        number: of the question, in the assignment and in `questions.yaml`.
-        needs: what its answer is made from.
-    """
-
-    def decorate(measure: Callable[[Lab, Text], Answer]) -> Question:
+    def decorate(measure: Callable[[Lab, Text], Iterator[Part]]) -> Question:
         text = Text(number)
-        return Question(
-            number=number,
-            chapter=text.fields["chapter"],
-            title=text.fields["title"],
-            asks=text.fields["asks"],
-            answer=lambda lab: measure(lab, text),
-            needs=needs,
-        )
+
+        def answer(lab: Lab) -> Answer:
+            parts = list(measure(lab, text))
+            if not any(isinstance(part, Paragraph) for part in parts):
+                parts.extend(text.words())
+            return Answer(
+                words=tuple(str(part) for part in parts if isinstance(part, Paragraph)),
+                formula=text.fields.get("formula", ""),
+                numbers=tuple(part for part in parts if isinstance(part, Number)),
+                figures=tuple(part for part in parts if isinstance(part, Figure)),
+                commands=tuple(str(part) for part in parts if isinstance(part, Command)),
+                notes=tuple(str(part) for part in parts if isinstance(part, Note) and part),
+            )
+
+        names = ("chapter", "title", "asks")
+        return Question(number=number, answer=answer, **{name: text.fields[name] for name in names})
 
     return decorate
 
@@ -120,32 +136,25 @@ class Text:
         found: Mapping[str, Any] = _texts()[self.number]
         return found
 
-    def answer(
-        self,
-        *,
-        numbers: Sequence[Number],
-        figures: Sequence[Figure],
-        commands: Sequence[str],
-        notes: Sequence[str] = (),
-        **facts: object,
-    ) -> Answer:
-        """Put an answer together; `facts` go into its paragraphs, and empty notes are left out."""
-        return Answer(
-            words=tuple(paragraph.format(**facts) for paragraph in self.fields["words"]),
-            formula=self.fields.get("formula", ""),
-            numbers=tuple(numbers),
-            figures=tuple(figures),
-            commands=tuple(commands),
-            notes=tuple(filter(None, notes)),
-        )
+    def words(self, **facts: object) -> Iterator[Paragraph]:
+        """Give the answer's paragraphs; a question yields them only where they name facts."""
+        for paragraph in self.fields["words"]:
+            yield Paragraph(paragraph.format(**facts))
 
     def published(self, which: str) -> str:
         """Return a published figure with its source."""
         return str(self.fields["published"][which])
 
-    def note(self, which: str, /, **facts: object) -> str:
+    def note(self, which: str, /, **facts: object) -> Note:
         """Return a note."""
-        return str(self.fields["notes"][which]).format(**facts)
+        return Note(self.fields["notes"][which].format(**facts))
+
+    def stored(self) -> Iterator[Part]:
+        """Give the results of long trainings that were measured once, and how."""
+        stored = self.fields["stored"]
+        yield from TypeAdapter(list[Number]).validate_python(stored["numbers"])
+        yield Command(stored["command"])
+        yield Note(stored["note"])
 
     def figure(
         self,
@@ -182,22 +191,10 @@ def _texts() -> Mapping[int, Any]:
     return found
 
 
-def read_answer(fields: Mapping[str, Any]) -> Answer:
+def read_answer(text: str) -> Answer:
     """Rebuild an answer from JSON.
 
     Raises:
-        TypeError, KeyError: fields are missing or unknown.
+        ValueError: it is none.
     """
-    return Answer(
-        words=tuple(fields["words"]),
-        formula=fields["formula"],
-        numbers=tuple(_read_number(number) for number in fields["numbers"]),
-        figures=tuple(Figure(**figure) for figure in fields["figures"]),
-        commands=tuple(fields["commands"]),
-        notes=tuple(fields["notes"]),
-    )
-
-
-def _read_number(fields: Mapping[str, Any]) -> Number:
-    ci95 = fields["ci95"]
-    return Number(**{**fields, "ci95": None if ci95 is None else (ci95[0], ci95[1])})
+    return TypeAdapter(Answer).validate_json(text)

@@ -7,13 +7,11 @@ another version of the package are removed when a report begins.
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from dlcli.assignment import evidence, layernorm, nmt, vae
 from dlcli.assignment.lab import Lab, digest, package_stamp
@@ -111,30 +109,22 @@ def answered(
 def _section(question: Question, lab: Lab, *, cache: Cache) -> Section:
     began = time.perf_counter()
     try:
-        key = {"question": question.number, **lab.inputs(question.needs)}
-        kept = cache.find(key)
-        if kept is not None:
-            return Section(question=question, answer=kept, kept=True)
-        answer = settled(question.answer(lab))
+        key = {"question": question.number, **lab.inputs}
+        answer = cache.find(key)
+        if answer is not None:
+            return Section(question=question, answer=answer, kept=True)
+        text = to_json(question.answer(lab))
+        cache.keep(key, text)
+        elapsed = time.perf_counter() - began
+        return Section(question=question, answer=read_answer(text), elapsed_s=elapsed)
     except Interrupted:
         raise
     except DlError as error:
-        return _failed(question, error.message, hint=error.hint, began=began)
+        failure, hint = error.message, error.hint
     except Exception as error:
-        text = f"{type(error).__name__}: {error}"
-        return _failed(question, text, hint="Please report it.", began=began)
-    cache.keep(key, answer)
-    return Section(question=question, answer=answer, elapsed_s=time.perf_counter() - began)
-
-
-def _failed(question: Question, message: str, *, hint: str, began: float) -> Section:
+        failure, hint = f"{type(error).__name__}: {error}", "Please report it."
     elapsed = time.perf_counter() - began
-    return Section(question=question, answer=None, failure=message, hint=hint, elapsed_s=elapsed)
-
-
-def settled(answer: Answer) -> Answer:
-    """Return an answer as it will come back from the cache, where infinities are None."""
-    return read_answer(json.loads(to_json(answer)))
+    return Section(question=question, answer=None, failure=failure, hint=hint, elapsed_s=elapsed)
 
 
 def report_folder() -> Path:
@@ -166,29 +156,21 @@ class Cache:
 
     def find(self, key: Mapping[str, object]) -> Answer | None:
         """Return the answer that was made from this, or None; a damaged one counts for nothing."""
-        if self.fresh:
-            return None
         try:
-            kept = json.loads(self._file(key).read_text(encoding="utf-8"))
-            if kept["digest"] != digest(kept["answer"]):
-                return None
-            return read_answer(cast(Mapping[str, object], kept["answer"]))
-        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            checksum, _, text = self._file(key).read_text(encoding="utf-8").partition("\n")
+            return read_answer(text) if digest(text) == checksum and not self.fresh else None
+        except (OSError, ValueError):
             return None
 
-    def keep(self, key: Mapping[str, object], answer: Answer) -> bool:
-        """File an answer; return whether that could be done."""
+    def keep(self, key: Mapping[str, object], text: str) -> None:
+        """File an answer, as JSON, if that can be done."""
         path = self._file(key)
-        try:
+        with contextlib.suppress(OSError, DlError):
             path.parent.mkdir(parents=True, exist_ok=True)
-            fields = json.loads(to_json(answer))
-            write_whole(path, to_json({"answer": fields, "digest": digest(fields)}).encode())
-        except (OSError, DlError):
-            return False
-        return True
+            write_whole(path, f"{digest(text)}\n{text}".encode())
 
     def _file(self, key: Mapping[str, object]) -> Path:
-        return self.folder / "answers" / f"{digest(key)}.json"
+        return self.folder / "answers" / digest(key)
 
 
 def _age_s(folder: Path) -> float:

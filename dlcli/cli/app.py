@@ -17,6 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import typer
 
+from dlcli.engine.files import replace_unencodable
 from dlcli.engine.stopping import ignore_signals
 from dlcli.errors import DlError, Interrupted, RunFailed, UsageFault, nearest
 
@@ -42,6 +43,7 @@ TOP: Mapping[str, Entry] = {
         "layernorm:ln_gradients", "Gradients of deep post- and pre-norm stacks (Questions 15-16)."
     ),
     "report": Entry("report:report", "One HTML page that answers Questions 1-16, with figures."),
+    "models": Entry("runs:models", "List the models that ship: purpose, size, score."),
     "env": Entry("env:env", "Show versions, devices and precision support."),
 }
 """Commands directly under `dl`."""
@@ -174,6 +176,8 @@ class Root(LazyGroup):
 
     def main(self, *given: Any, **named: Any) -> Any:
         """Run a command line; in standalone mode, exit with one of the documented codes."""
+        for stream in (sys.stdout, sys.stderr):  # help pages too
+            replace_unencodable(stream)
         options = dict(zip(("args", "prog_name", "complete_var"), given, strict=False)) | named
         args: Sequence[str] | None = options.pop("args", None)
         words = list(sys.argv[1:] if args is None else args)

@@ -10,7 +10,7 @@ from dlcli.cli.options import OfflineFlag, plain
 from dlcli.display.console import Consoles
 from dlcli.display.images import PictureRows
 from dlcli.display.progress import DownloadProgress
-from dlcli.display.tables import size
+from dlcli.display.tables import ResultTable, size
 from dlcli.errors import CheckFailed, ConfigError
 
 if TYPE_CHECKING:
@@ -23,17 +23,26 @@ NameArgument = Annotated[
 
 @plain
 def list_(consoles: Consoles) -> None:
-    """List the data sets: what each is, where it is on this machine, its licence."""
+    """List the data sets: what each is, where it is on this machine, its licence.
+
+    Examples:
+        dl data list
+    """
     from dlcli.data.storage import listing
 
-    rows = listing()
-    lines = []
-    for row in rows:
-        octets = size(row.data_set.size) if row.data_set.size else ""
-        where = row.where or "not here"
-        lines.append(f"{row.data_set.name:16} {where:12} {octets:>8}  {row.data_set.what}")
-        lines.append(f"{'':39}licence: {row.data_set.licence}")
-    consoles.result({"data_sets": [_listed(row) for row in rows]}, *lines)
+    found = listing()
+    rows = [
+        [
+            row.data_set.name,
+            row.where or "not here",
+            size(row.data_set.size) if row.data_set.size else "",
+            row.data_set.what,
+            row.data_set.licence,
+        ]
+        for row in found
+    ]
+    table = ResultTable(["name", "where", "size", "what", "licence"], rows, spare=["licence"])
+    consoles.result({"data_sets": [_listed(row) for row in found]}, table)
 
 
 @plain
@@ -43,7 +52,11 @@ def fetch(
     names: Annotated[list[str], typer.Argument(metavar="NAME", help="Which data sets.")],
     offline: OfflineFlag = False,
 ) -> None:
-    """Fetch data sets into the cache, checked; what is here already stays as it is."""
+    """Fetch data sets into the cache, checked; what is here already stays as it is.
+
+    Examples:
+        dl data fetch mnist
+    """
     from dlcli.data.catalogue import named
     from dlcli.data.download import fetch as download
 
@@ -66,7 +79,12 @@ def verify(
         typer.Argument(metavar="NAME", help="Which data sets. (default: all that are here)"),
     ] = None,
 ) -> None:
-    """Read every file of the data sets that are here and check it; exit code 3 if one is wrong."""
+    """Read every file of the data sets that are here and check it; exit code 3 if one is wrong.
+
+    Examples:
+        dl data verify
+        dl data verify mnist
+    """
     from dlcli.data.storage import verify as check
 
     states = check(names or ())
@@ -84,7 +102,11 @@ def verify(
 
 @plain
 def path(consoles: Consoles, *, name: NameArgument) -> None:
-    """Print the folder that holds a data set's files, which are checked before."""
+    """Print the folder that holds a data set's files, which are checked before.
+
+    Examples:
+        dl data path mnist
+    """
     from dlcli.data.storage import path as find
 
     found = find(name)
@@ -114,7 +136,12 @@ def show_(
     ] = "en-fr",
     offline: OfflineFlag = False,
 ) -> None:
-    """Show the first images of a data set with their labels, or its first pairs of sentences."""
+    """Show the first images of a data set with their labels, or its first pairs of sentences.
+
+    Examples:
+        dl data show glyphs --n 8
+        dl data show grammar --n 3
+    """
     from dlcli.data.catalogue import holds_pairs
 
     if holds_pairs(name):
@@ -141,9 +168,11 @@ def _show_pairs(
 ) -> None:
     from dlcli.data.corpora import load_corpus
 
-    corpus = load_corpus(name, direction=direction, offline=offline, notice=consoles.notice)
-    whole = corpus.split(split)
-    shown = whole.first(n)
+    few = n if split == "train" else 0  # of a corpus that is made, no more than is shown
+    corpus = load_corpus(
+        name, direction=direction, offline=offline, notice=consoles.notice, train_pairs=few
+    )
+    shown = corpus.split(split).first(n)
     rows = [{"source": s, "target": t} for s, t in zip(shown.source, shown.target, strict=True)]
     for row, links in zip(rows, shown.links or (), strict=False):
         row["links"] = links
@@ -153,13 +182,13 @@ def _show_pairs(
         "languages": corpus.languages,
         "count": len(shown),
         "pairs": rows,
-        "sizes": {"train": len(corpus.train), "valid": len(corpus.valid)}
-        | {name: len(pairs) for name, pairs in corpus.tests.items()},
+        "sizes": corpus.sizes,
         "dropped": corpus.dropped,
     }
     lines = ["\t".join(map(str, row.values())) for row in rows]
     consoles.result(result, *lines)
-    consoles.notice(f"{corpus.name} {split}: {len(shown):,} of {len(whole):,} pairs.")
+    whole = corpus.sizes.get(split, len(corpus.split(split)))
+    consoles.notice(f"{corpus.name} {split}: {len(shown):,} of {whole:,} pairs.")
 
 
 def _listed(row: Listing) -> dict[str, Any]:

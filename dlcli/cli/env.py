@@ -9,7 +9,12 @@ from dlcli.display.tables import facts
 
 @plain
 def env(consoles: Consoles) -> None:
-    """Show versions, devices and precisions, and whether translating is compiled here."""
+    """Show versions, devices and precisions, and whether translating is compiled here.
+
+    Examples:
+        dl env
+        dl env --json
+    """
     from dlcli.engine.device import describe_machine
     from dlcli.nmt.fast.decoding import describe_library
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 CheckFlag = Annotated[
     bool,
-    typer.Option("--check", help="Exit with 3 unless Theorem 1 and all equations asked for hold."),
+    typer.Option("--check", help="Exit with 3 unless Theorem 1 and every equation checked hold."),
 ]
 PlotFlag = Annotated[
     Path | None,
@@ -37,7 +37,12 @@ def ln_gradients(
     check: CheckFlag = False,
     plot: PlotFlag = None,
 ) -> None:
-    """Measure gradients of deep post- and pre-norm stacks; theorem passed or failed."""
+    """Measure gradients of deep post- and pre-norm stacks; theorem passed or failed.
+
+    Examples:
+        dl ln-gradients --check
+        dl ln-gradients --depths 4 8 16 32 --plot gradients.png
+    """
     from dlcli.layernorm.display import ln_figures, ln_words
     from dlcli.layernorm.measurement import run
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, cast
 import typer
 
 from dlcli.cli.options import (
+    TEXT,
     CheckpointFlag,
     OfflineFlag,
     OutFlag,
@@ -51,13 +52,15 @@ from dlcli.nmt.config import (
     NmtTrainConfig,
     SearchConfig,
     check_align,
+    check_search,
 )
 
 if TYPE_CHECKING:
     from dlcli.nmt.attention import AttentionMap
-    from dlcli.nmt.evaluation import NmtComparison, NmtEvaluation, Parallel
+    from dlcli.nmt.evaluation import NmtComparison, NmtEvaluation
+    from dlcli.nmt.pairs import Parallel
+    from dlcli.nmt.trained import NmtResult
     from dlcli.nmt.translator import Translated, Translator
-    from dlcli.nmt.validation import NmtResult
 
 
 _advice = partial(advice, task="nmt")
@@ -74,7 +77,12 @@ def train(
     init_from: InitFlag = None,
     seeds: SeedsFlag = 1,
 ) -> None:
-    """Train a translator with attention and write a run folder."""
+    """Train a translator with attention and write a run folder.
+
+    Examples:
+        dl nmt train --data grammar
+        dl nmt train --data pairs.tsv --epochs 10 --out runs/mine
+    """
     results = run_trainings(
         consoles,
         seeds_of(config, seeds),
@@ -100,7 +108,7 @@ def show_results(consoles: Consoles, results: Mapping[str, NmtResult]) -> None:
     from dlcli.display.tables import with_error
     from dlcli.engine.statistics import mean_std
     from dlcli.nmt.display import translators_table
-    from dlcli.nmt.validation import summarise
+    from dlcli.nmt.trained import summarise
 
     table = translators_table(results, what="seed")
     scores = [result.valid.bleu for result in results.values() if result.valid is not None]
@@ -149,8 +157,12 @@ def compare_forcing(
     force: ForceFlag = False,
     plot: PlotFlag = None,
 ) -> None:
-    """Train with and without the teacher, and compare losses, BLEU, and BLEU by length."""
-    _check_before_the_work(bins, plot)
+    """Train with and without the teacher, and compare losses, BLEU, and BLEU by length.
+
+    Examples:
+        dl nmt compare-forcing --data grammar --ratios 1 0
+    """
+    check_bins_and_plot(bins, plot)
     with training_listeners(consoles) as listeners:
         from dlcli.nmt import forcing
 
@@ -177,7 +189,8 @@ def compare_forcing(
         consoles.result(found, forcing_table(rows), f"figure {figure}")
 
 
-def _check_before_the_work(edges: Sequence[int], plot: Path | None) -> None:
+def check_bins_and_plot(edges: Sequence[int], plot: Path | None) -> None:
+    """Refuse bins and a figure's name that would fail after the work."""
     from dlcli.nmt.scoring import length_bins
 
     length_bins([], edges=edges)
@@ -194,15 +207,15 @@ InputFlag = Annotated[
 TextArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[TEXT]", help="What to translate; - or nothing is standard input, line by line."
+        metavar=TEXT, help="What to translate; - or nothing is standard input, line by line."
     ),
 ]
 NBestFlag = Annotated[
     int,
     typer.Option(
         "--n-best",
-        help="Translations of each line, best first; more than one are shown as "
-        "`number ||| translation ||| score`.",
+        help="Most translations of each line, best first, all different; more than one are shown "
+        "as `number ||| translation ||| score`.",
     ),
 ]
 SCORE_DIGITS = 4
@@ -220,11 +233,15 @@ def translate(
     checkpoint: CheckpointFlag = None,
     n_best: NBestFlag = 1,
 ) -> None:
-    """Translate a sentence, a file, or what comes through a pipe; blank lines keep their place."""
-    from dlcli.nmt.search import check_search
+    """Translate a sentence, a file, or what comes through a pipe; blank lines keep their place.
+
+    Examples:
+        dl nmt translate "Good morning."
+        cat letter.txt | dl nmt translate --beam 5 --json
+    """
     from dlcli.nmt.translator import Translator
 
-    check_search(beam_size=config.beam_size, length_penalty=config.length_penalty, n_best=n_best)
+    check_search(config, n_best=n_best)
     groups = line_groups(text, file)
     translator = Translator.load(run, checkpoint=checkpoint, config=config, notice=consoles.notice)
     if is_a_file(text):
@@ -246,7 +263,7 @@ def translate(
             consoles.result(_translation_object(one, n_best=n_best), *words)
             count += 1
             strange += not translator.knows_words_of(one.source)
-            for message in _remarks(one, translator=translator):
+            for message in _remarks(one, translator=translator, n_best=n_best):
                 consoles.notice(f"Line {count:,} {message}")
     if strange:
         consoles.warning(
@@ -278,16 +295,19 @@ def _translation_object(one: Translated, *, n_best: int) -> dict[str, Any]:
     return fields
 
 
-def _remarks(one: Translated, *, translator: Translator) -> Iterator[str]:
+def _remarks(one: Translated, *, translator: Translator, n_best: int) -> Iterator[str]:
     """Say what is unusual about a translation."""
     if one.parts > 1:
-        longest = translator.trained.config.data.max_length
-        yield (
-            f"was translated in {one.parts:,} parts: the model was trained on up to {longest} "
-            "tokens."
-        )
+        yield _in_parts(one.parts, translator=translator)
     if not one.candidates[0].finished:
         yield "did not come to an end and was cut off; --max-length allows for more."
+    if one.parts and (count := len(one.candidates)) < n_best:
+        yield f"has {count} different translations in this beam; a larger --beam finds more."
+
+
+def _in_parts(count: int, *, translator: Translator) -> str:
+    longest = translator.trained.config.data.max_length
+    return f"was translated in {count:,} parts: the model was trained on up to {longest} tokens."
 
 
 LONGEST_STEM = 60
@@ -295,9 +315,7 @@ LONGEST_STEM = 60
 
 SentenceArgument = Annotated[
     str | None,
-    typer.Argument(
-        metavar="[TEXT]", help="A sentence; - or nothing is standard input, line by line."
-    ),
+    typer.Argument(metavar=TEXT, help="A sentence; - or nothing is standard input, line by line."),
 ]
 TargetFlag = Annotated[
     str | None,
@@ -329,8 +347,13 @@ def attend(
     subwords: SubwordsFlag = False,
     out: AttentionFileFlag = None,
 ) -> None:
-    """Show where the model looks while it writes: the attention matrix, words on both axes."""
-    from dlcli.nmt.display import attention_fields, attention_words, check_format, save_attention
+    """Show where the model looks while it writes: the attention matrix, words on both axes.
+
+    Examples:
+        dl nmt attend "The vote is over."
+        dl nmt attend "The vote is over." --target "Le vote est clos."
+    """
+    from dlcli.nmt.display import attention_object, attention_words, check_format, save_attention
     from dlcli.nmt.translator import Translator
 
     if out is not None:
@@ -342,12 +365,14 @@ def attend(
     translator = Translator.load(run, checkpoint=checkpoint, config=config, notice=consoles.notice)
     for line in _sentences(text, consoles):
         found = translator.attend(line, target, subwords=subwords, config=config)
+        if found.parts > 1:
+            consoles.notice(f"The text {_in_parts(found.parts, translator=translator)}")
         _warn_of_unknown_words(found, consoles)
         path = out
         if path is None and single:
             path = _attention_file(found, translator=translator, target=target)
         files = [save_attention(found, path)] if path is not None else []
-        fields = {"run": str(translator.trained.run.path), **attention_fields(found, files=files)}
+        fields = {"run": str(translator.trained.run.path), **attention_object(found, files=files)}
         consoles.result(fields, *attention_words(found), *map(str, files))
 
 
@@ -388,10 +413,13 @@ def _warn_of_unknown_words(found: AttentionMap, consoles: Consoles) -> None:
         if lost:
             listed = ", ".join(f"'{word}'" for word in lost)
             consoles.warning(f"The model saw <unk> in the {side} for {listed}.")
-    if found.target[-1:] != ("</s>",):
+    if not found.finished:
         consoles.warning("The translation did not come to an end; --max-length allows for more.")
 
 
+CountFlag = Annotated[
+    int, typer.Option("--n", min=0, help="Pairs to take, from the first; 0 takes all.")
+]
 SourcesFlag = Annotated[
     Path | None,
     typer.Option(
@@ -430,41 +458,46 @@ def evaluate(
     against: AgainstFlag = None,
     source: SourcesFlag = None,
     reference: ReferenceFlag = None,
+    n: CountFlag = 0,
     plot: LengthPlotFlag = None,
     out: TranslationsFlag = None,
 ) -> None:
-    """Score a translator: BLEU, chrF, intervals, BLEU by sentence length, sentences/s."""
-    from dlcli.nmt.display import length_figure, translation_object, translation_words
-    from dlcli.nmt.evaluation import check_same_direction, load_parallel, parallel_files
+    """Score a translator: BLEU, chrF, intervals, BLEU by sentence length, sentences/s.
+
+    Examples:
+        dl nmt eval --data grammar
+        dl nmt eval runs/mine --beam 5
+    """
+    from dlcli.nmt.display import evaluation_figure, evaluation_object, evaluation_words
+    from dlcli.nmt.evaluation import check_same_direction, run_split
     from dlcli.nmt.evaluation import evaluate as evaluate_one
-    from dlcli.nmt.scoring import length_bins
+    from dlcli.nmt.pairs import to_evaluate
     from dlcli.nmt.translator import Translator
 
     run = one_run(name, run)
-    if plot is not None:
-        picture_suffix(plot)
-    sentences = parallel_files(source, reference)
-    length_bins([], edges=config.bins)
+    check_bins_and_plot(config.bins, plot)
     notice, search = consoles.notice, config.search
+    sentences = to_evaluate(source, reference, notice=notice)
     translators = [Translator.load(run, checkpoint=checkpoint, config=search, notice=notice)]
     if against is not None:
         translators.append(Translator.load(against, config=search, notice=notice))
         check_same_direction(*translators)
     if sentences is None:
-        sentences = load_parallel(translators[0].trained, config, notice=notice)
+        sentences = run_split(translators[0].trained, config, notice=notice)
+    sentences = sentences.first(n)
     found = []
     for translator in translators:
         with FractionProgress(consoles, label="nmt eval") as progress:
-            found.append(evaluate_one(translator, sentences, config, at=progress))
+            found.append(evaluate_one(translator, sentences, config, progress=progress))
     difference = _difference(found, sentences, config, translators)
     files = []
     if plot is not None:
-        files.append(length_figure(plot, found))
+        files.append(evaluation_figure(plot, found))
     if out is not None:
         text = "".join(f"{line}\n" for line in found[0].translations)
         files.append(write_file(out, text.encode()))
-    words = translation_words(found[0], against=difference)
-    value = translation_object(found[0], against=difference, files=files)
+    words = evaluation_words(found[0], against=difference)
+    value = evaluation_object(found[0], against=difference, files=files)
     consoles.result(value, *words, *(f"file {file}" for file in files))
 
 
@@ -479,7 +512,7 @@ def _difference(
 
     if len(found) < 2:
         return None
-    lowercase = any(metric_of(one, config).lowercase for one in translators)
+    lowercase = any(metric_of(one, config, sentences=sentences).lowercase for one in translators)
     first, other = found
     return compare_evaluations(
         first, other, sentences=sentences, config=config, lowercase=lowercase
@@ -495,9 +528,6 @@ CorpusFlag = Annotated[
     ),
 ]
 SplitFlag = Annotated[str, typer.Option("--split", help="Of --data: test, valid, train.")]
-CountFlag = Annotated[
-    int, typer.Option("--n", min=0, help="Of --data: pairs, from the first; 0 takes all.")
-]
 AlignSourceFlag = Annotated[
     Path | None, typer.Option("--source", help="Sentences, a line each. (default: none)")
 ]
@@ -515,7 +545,8 @@ GoldFlag = Annotated[
     Path | None,
     typer.Option(
         "--gold",
-        help="The right links, i-j sure and ipj possible: shows the error rate. (default: none)",
+        help="The right links, a line a pair with i-j sure, ipj or i?j possible, or a line a link "
+        "with the pair's number first, `12 3 4 S`: shows the error rate. (default: none)",
     ),
 ]
 SymmetrizeFlag = Annotated[
@@ -546,9 +577,15 @@ def align(
     checkpoint: CheckpointFlag = None,
     out: OutFlag = None,
 ) -> None:
-    """Align the words of translations: Pharaoh links, or their error rate."""
+    """Align the words of translations: Pharaoh links, or their error rate.
+
+    Examples:
+        dl nmt align --data grammar --n 50
+        dl nmt align --pairs pairs.txt --gold gold.txt --gold-index 1
+    """
     from dlcli.nmt import aligner
     from dlcli.nmt.display import alignment_object, alignment_words
+    from dlcli.nmt.pairs import of_corpus, to_align
     from dlcli.nmt.trained import find_trained
 
     check_align(config, symmetrized=symmetrize is not None)
@@ -558,15 +595,18 @@ def align(
             hint="Leave out --source, --target, --pairs and --gold, or leave out --data.",
         )
     notice = consoles.notice
-    given = None
+    given, name = None, ""
     if data is None:
-        given = aligner.pairs_of_files(source=source, target=target, pairs=pairs, gold=gold)
+        given = to_align(
+            source=source, target=target, pairs=pairs, gold=gold, index=config.gold_index
+        ).first(n)
+        name = given.data
     trained = find_trained(run, checkpoint=checkpoint, notice=notice)
     backward = None if symmetrize is None else find_trained(symmetrize, notice=notice)
     aligner.check_directions(trained, backward)
     if given is None:
         config = dataclasses.replace(config, text="running", gold_index=0)
-        given = aligner.pairs_of_corpus(
+        given = of_corpus(
             data or "",
             split=split,
             count=n,
@@ -574,9 +614,17 @@ def align(
             offline=offline,
             notice=notice,
         )
-    name, lines = given
+        name = f"{given.data}-{split}"
     with FractionProgress(consoles, label="nmt align") as progress:
-        found = aligner.align(trained, lines, config, data=name, backward=backward, at=progress)
+        found = aligner.align(
+            trained,
+            given.pairs,
+            config,
+            data=name,
+            backward=backward,
+            progress=progress,
+            notice=notice,
+        )
     files = []
     if out is not None:
         text = "".join(f"{links}\n" for links in found.links)

@@ -3,7 +3,8 @@
 `@plain` makes a command of `function(consoles, *, …)`. `@configured(VaeTrainConfig)` makes one of
 `function(config, consoles, *, …)`: it adds a flag for each `setting(…, flag=…)`, and `--config`,
 `--set` and `--print-config`, merges them with the stated precedence, and calls the function. Each
-flag's type, default, unit and help stand in the dataclass and nowhere else.
+flag's type, default, unit and help stand in the dataclass and nowhere else. The help of the command
+is the function's docstring, and the lines below its `Examples:` are shown as they are.
 
 A parameter of type `tuple[int, ...]` is a list flag: `--dims 2 20 200`, `--dims 2,20,200` and
 `--dims 2 --dims 20 --dims 200` mean the same, and a list given with spaces ends at the first word
@@ -18,8 +19,8 @@ import inspect
 import itertools
 import re
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, NewType
 
@@ -51,7 +52,8 @@ RunFlag = Annotated[
     str | None,
     typer.Option(
         "--run",
-        help="A run folder, a name in runs/, `latest`, or pretrained:NAME. (default: the newest)",
+        help="A run folder, a name in runs/, `latest`, or pretrained:NAME of `dl models`. "
+        "(default: the newest)",
     ),
 ]
 RunArgument = Annotated[str | None, typer.Argument(metavar="RUN", help="The same as --run.")]
@@ -89,6 +91,10 @@ class Command:
     """List flag → the type of its items."""
     optional: frozenset[str]
     """Flags that may stand without a value."""
+    examples: tuple[str, ...]
+    """Command lines to show below the help."""
+    alone_is_help: bool = False
+    """Whether the command without any word shows its help."""
 
     def add_to(self, app: typer.Typer, name: str) -> None:
         """Register the command in a program."""
@@ -102,9 +108,16 @@ class Command:
                     error.ctx = ctx
                     if not ctx.resilient_parsing:  # while a shell completes, a word may be missing
                         raise
+                if any(param.metavar == TEXT for param in self.params):
+                    args = text_last(args, options=self.get_params(ctx))
                 return super().parse_args(ctx, args)
 
-        app.command(name, cls=ListCommand)(self.function)
+        lines = "\n".join(f"  {example}" for example in self.examples)
+        epilog = f"\b\nExamples:\n{lines}" if lines else None  # \b: keep the lines apart
+        decorate = app.command(
+            name, cls=ListCommand, epilog=epilog, no_args_is_help=self.alone_is_help
+        )
+        decorate(self.function)
 
 
 def plain(function: Callable[..., None]) -> Command:
@@ -126,6 +139,7 @@ def configured(
     advice: Advice | None = None,
     base: Callable[[dict[str, Any]], Mapping[str, Any] | None] | None = None,
     grid: bool = False,
+    alone_is_help: bool = False,
 ) -> Callable[[Callable[..., None]], Command]:
     """Make a command of `function(config, consoles, **own)`, with a flag for each setting of `cls`.
 
@@ -137,6 +151,7 @@ def configured(
             from the command's own parameters.
         grid: let `--set key=a,b,c` mean every value in turn; the function then gets a dictionary
             of label → config, one for each combination.
+        alone_is_help: let the command without any word show its help.
     """
     flagged = {_python_name(key): key for key in keys(cls) if key.flag}
     settings = [_parameter(name, key) for name, key in flagged.items()]
@@ -165,7 +180,8 @@ def configured(
                 function(configs if grid else first, consoles, **rest)
 
         common = [*settings, *_CONFIGURING, *_SHOWING]
-        return _command(call, like=function, own=own, common=common)
+        command = _command(call, like=function, own=own, common=common)
+        return replace(command, alone_is_help=alone_is_help)
 
     return decorate
 
@@ -229,10 +245,16 @@ def _command(
         call(**given)
 
     ordered = sorted(shown, key=lambda parameter: parameter.kind)
-    command.__doc__ = like.__doc__
+    command.__doc__, examples = _help_and_examples(like)
     command.__signature__ = inspect.Signature(ordered)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in ordered}
-    return Command(command, dict(lists.values()), frozenset(optional))
+    return Command(command, dict(lists.values()), frozenset(optional), examples)
+
+
+def _help_and_examples(function: Callable[..., None]) -> tuple[str, tuple[str, ...]]:
+    """Take a docstring apart: its text, and the lines of its section `Examples:`."""
+    text, _, section = (inspect.getdoc(function) or "").partition("\nExamples:\n")
+    return text.strip(), tuple(line.strip() for line in section.splitlines())
 
 
 def _parameters_of(function: Callable[..., None]) -> list[inspect.Parameter]:
@@ -365,6 +387,50 @@ def _fits(word: str, item: Any) -> bool:
     if choices_of(item):
         return word in choices_of(item)
     return not word.startswith("-") and (item is not Assignment or "=" in word)
+
+
+TEXT = "[TEXT]"
+"""The metavar of an argument that takes any text, also one that begins with a dash."""
+
+
+def text_last(args: Sequence[str], *, options: Iterable[Any]) -> list[str]:
+    """Put words that begin with a dash and are text, such as `- I agree.`, behind a `--`.
+
+    Text has a space in it, or is of no form that a flag has, or begins with a single dash and no
+    known letter. `--beem` stays what it is: a flag that there is not.
+
+    Args:
+        args: the words after the command.
+        options: of the command, as Typer holds them.
+    """
+    takes_value = {
+        name: not option.is_flag
+        for option in options
+        if option.param_type_name == "option"
+        for name in (*option.opts, *option.secondary_opts)
+    }
+    flags, texts, words = list[str](), list[str](), list(args)
+    while words:
+        word = words.pop(0)
+        if word == "--":
+            texts += words
+            break
+        if takes_value.get(word):
+            flags += [word, *words[:1]]
+            del words[:1]
+        elif _is_text(word, known=takes_value):
+            texts.append(word)
+        else:
+            flags.append(word)
+    return [*flags, "--", *texts]
+
+
+def _is_text(word: str, *, known: Collection[str]) -> bool:
+    if not word.startswith("-") or word == "-" or word.partition("=")[0] in known:
+        return False
+    if any(character.isspace() for character in word):
+        return True
+    return word[:2] not in known and not re.fullmatch(r"--[A-Za-z][\w-]*(=.*)?", word)
 
 
 def read_items(text: str, item: Any, *, flag: str, required: bool = False) -> tuple[Any, ...]:

@@ -17,9 +17,8 @@ from dlcli.engine.stopping import StopFlag
 from dlcli.errors import RunFailed, UsageFault
 
 if TYPE_CHECKING:
-    from dlcli.assignment.lab import Lab
     from dlcli.assignment.question import Question
-    from dlcli.assignment.report import Cache, Section
+    from dlcli.assignment.report import Section
 
 ENDINGS = (".html", ".htm")
 
@@ -77,26 +76,48 @@ def report(
     threads: ThreadsFlag = 0,
     device: DeviceFlag = "auto",
 ) -> None:
-    """Write one HTML page that answers all questions: figures, numbers, signatures, commands."""
+    """Write one HTML page that answers all questions: figures, numbers, signatures, commands.
+
+    Examples:
+        dl report --only 2 12 --out answers.html
+    """
     numbers = list(only or ())
     page = out or Path("-".join(["report", *map(str, dict.fromkeys(numbers))]) + ".html")
     _check_place(page)
     with StopFlag().watching():
+        from dlcli.assignment.lab import FULL, QUICK, Lab
         from dlcli.assignment.page import Heading, render
-        from dlcli.assignment.report import QUESTIONS, Cache, report_folder, select
+        from dlcli.assignment.report import QUESTIONS, Cache, answered, report_folder, select
+        from dlcli.data.catalogue import named
         from dlcli.display.console import write_file
+        from dlcli.display.progress import FractionProgress
 
         questions = select(QUESTIONS, numbers)
+        if data != "auto":
+            named(data)
         cache = Cache(report_folder(), fresh=fresh)
         cache.sweep()
-        lab = _lab(consoles, cache, full=full, data=data, offline=offline, seed=seed,
-                   threads=threads, device=device)  # fmt: skip
-        sections = _sections(questions, lab, consoles, cache=cache)
+        lab = Lab(
+            sizes=FULL if full else QUICK,
+            runs=Path("runs", "report", "trained").absolute() if full else cache.folder / "runs",
+            data=data,
+            offline=offline,
+            seed=seed,
+            threads=threads,
+            device=device,
+            notice=consoles.notice,
+        )
+        with FractionProgress(consoles, label="report") as at:
+
+            def begin(place: int, question: Question) -> None:
+                at(place / len(questions), f"Question {question.number}: {question.title}")
+
+            sections = list(answered(questions, lab, cache=cache, begin=begin))
         given = {"--data": data, "--seed": seed, "--threads": threads, "--device": device}
         command = command_line(given, full=full, numbers=numbers)
         heading = Heading(version=f"dlcli {__version__}", mode=lab.sizes.mode, command=command)
         page = write_file(page, render(sections, heading=heading).encode())
-    _tell(sections, consoles, page=page, mode=lab.sizes.mode)
+    _show(sections, consoles, page=page, mode=lab.sizes.mode)
 
 
 def command_line(given: Mapping[str, object], *, full: bool, numbers: Sequence[int]) -> str:
@@ -105,7 +126,7 @@ def command_line(given: Mapping[str, object], *, full: bool, numbers: Sequence[i
     Args:
         given: flag → value; what is 0 or `auto` is left out.
         full: whether everything is trained.
-        numbers: of the questions asked for; none is all.
+        numbers: of the chosen questions; none is all.
     """
     words = ["dl", "report", *(["--full"] if full else [])]
     words += ["--only", *map(str, numbers)] if numbers else []
@@ -137,49 +158,7 @@ def _check_place(out: Path) -> None:
         ) from None
 
 
-def _lab(
-    consoles: Consoles,
-    cache: Cache,
-    *,
-    full: bool,
-    data: str,
-    offline: bool,
-    seed: int,
-    threads: int,
-    device: str,
-) -> Lab:
-    from dlcli.assignment.lab import FULL, QUICK, Lab
-    from dlcli.data.catalogue import named
-
-    if data != "auto":
-        named(data)
-    return Lab(
-        sizes=FULL if full else QUICK,
-        runs=Path("runs", "report", "trained").absolute() if full else cache.folder / "runs",
-        data=data,
-        offline=offline,
-        seed=seed,
-        threads=threads,
-        device=device,
-        notice=consoles.notice,
-    )
-
-
-def _sections(
-    questions: list[Question], lab: Lab, consoles: Consoles, *, cache: Cache
-) -> list[Section]:
-    from dlcli.assignment.report import answered
-    from dlcli.display.progress import FractionProgress
-
-    with FractionProgress(consoles, label="report") as at:
-
-        def begin(place: int, question: Question) -> None:
-            at(place / len(questions), f"Question {question.number}: {question.title}")
-
-        return list(answered(questions, lab, cache=cache, begin=begin))
-
-
-def _tell(sections: list[Section], consoles: Consoles, *, page: Path, mode: str) -> None:
+def _show(sections: list[Section], consoles: Consoles, *, page: Path, mode: str) -> None:
     """Show what was written, and end with 1 where a section is missing.
 
     Raises:

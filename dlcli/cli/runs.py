@@ -1,4 +1,4 @@
-"""`dl runs`: list, consoles, compare, export, prune."""
+"""`dl runs`: list, show, compare, export, prune; and `dl models`, those that ship."""
 
 from __future__ import annotations
 
@@ -22,22 +22,60 @@ NameArgument = Annotated[
 
 @plain
 def list_(consoles: Consoles, *, kind: KindFlag = None) -> None:
-    """List the runs under runs/, oldest first, with their key metrics."""
+    """List the runs under runs/, oldest first, with their key metrics.
+
+    Examples:
+        dl runs list
+        dl runs list --kind vae
+    """
     from dlcli.display.runs import runs_table
-    from dlcli.engine.runs import list_runs, summarise
+    from dlcli.engine.runs import RUNS, list_runs, summarise
 
     rows = [summarise(run) for run in list_runs(kind=kind)]
-    consoles.result({"runs": rows}, runs_table(rows))
+    if rows:
+        more = "`dl runs show RUN` has the signature of each."
+        consoles.result({"runs": rows}, runs_table(rows, signed=False), more)
+    else:
+        consoles.result(
+            {"runs": rows},
+            f"There is no {kind or ''} run under {RUNS.absolute()}.".replace("  ", " "),
+            "`dl vae train` and `dl nmt train` make one; `dl models` lists models that ship.",
+        )
 
 
 @plain
-def show_(consoles: Consoles, *, run: NameArgument = None) -> None:
-    """Show one run: its record, its settings that differ from the defaults, its metrics."""
+def show_(
+    consoles: Consoles,
+    *,
+    run: NameArgument = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every setting, the machine and the last evaluation too.")
+    ] = False,
+) -> None:
+    """Show one run: its record, its settings that differ from the defaults, its metrics.
+
+    Examples:
+        dl runs show latest
+        dl runs show latest --all
+        dl runs show first --json
+    """
     from dlcli.display.runs import record_table
     from dlcli.engine.runs import details, find_run
 
     found = details(find_run(run))
-    consoles.result(found, record_table(found))
+    table = record_table(found, usual=None if every else _defaults(found["kind"]))
+    more = [] if every else ["Other settings have their defaults; --all shows them too."]
+    consoles.result(found, table, *more)
+
+
+def _defaults(kind: str | None) -> dict[str, Any]:
+    """Return the settings of a training that was given none."""
+    from dlcli.engine.config import to_dict
+    from dlcli.nmt.config import NmtTrainConfig
+    from dlcli.vae.config import VaeTrainConfig
+
+    config = {"vae": VaeTrainConfig, "nmt": NmtTrainConfig}.get(kind or "")
+    return to_dict(config()) if config is not None else {}
 
 
 @plain
@@ -49,7 +87,11 @@ def compare(
         Path, typer.Option("--plot", help="Where to draw the learning curves (PNG, SVG or PDF).")
     ] = Path("runs/compare.png"),
 ) -> None:
-    """Compare runs: metrics, settings that differ, learning curves in one figure."""
+    """Compare runs: metrics, settings that differ, learning curves in one figure.
+
+    Examples:
+        dl runs compare runs/first runs/second --plot curves.svg
+    """
     from dlcli.display.runs import compare_curves, runs_table
     from dlcli.engine.runs import curves_of, differences, find_run, signature_warning, summarise
 
@@ -78,7 +120,11 @@ def export(
     ] = True,
     checkpoint: CheckpointFlag = None,
 ) -> None:
-    """Write a run's weights (safetensors), settings and model card into a folder to hand on."""
+    """Write a run's weights (safetensors), settings and model card into a folder to hand on.
+
+    Examples:
+        dl runs export runs/first --out first-to-go
+    """
     from dlcli.data.catalogue import describe
     from dlcli.engine.checkpoint import export_run
     from dlcli.engine.runs import find_run
@@ -113,7 +159,12 @@ def prune(
         bool, typer.Option("--yes", help="Really remove; without it, only say what would go.")
     ] = False,
 ) -> None:
-    """Remove runs that are no longer needed; says what would go unless --yes is given."""
+    """Remove runs that are no longer needed; says what would go unless --yes is given.
+
+    Examples:
+        dl runs prune --unfinished
+        dl runs prune --keep 3 --yes
+    """
     from dlcli.display.runs import removals_table
     from dlcli.engine.runs import list_runs, plan_pruning, remove
 
@@ -130,3 +181,20 @@ def prune(
     consoles.result(result, removals_table(removals))
     if removals and not yes:
         consoles.notice("Nothing was removed; add --yes to remove these.")
+
+
+@plain
+def models(consoles: Consoles) -> None:
+    """List the models that ship with the package: what each is for, its size, its score.
+
+    `--run pretrained:NAME` takes one of them.
+
+    Examples:
+        dl models
+        dl vae generate --run pretrained:vae-best
+    """
+    from dlcli.display.runs import models_table
+    from dlcli.engine.runs import packaged
+
+    rows = packaged()
+    consoles.result({"models": rows}, models_table(rows))

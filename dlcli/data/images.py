@@ -12,8 +12,9 @@ from torch import Tensor
 from dlcli.data.catalogue import DataSet, named, names_of
 from dlcli.data.download import fetch
 from dlcli.data.glyphs import draw_glyphs
-from dlcli.data.storage import Notice, find, to_stderr
+from dlcli.data.storage import find, to_stderr
 from dlcli.data.vision import torchvision_module
+from dlcli.engine.events import NoticeCallback
 from dlcli.engine.seed import generator
 from dlcli.errors import ConfigError, DataError
 
@@ -42,14 +43,14 @@ class ImageData:
 
 
 def load_images(
-    name: str = "auto", *, offline: bool = False, notice: Notice = to_stderr
+    name: str = "auto", *, offline: bool = False, notice: NoticeCallback = to_stderr
 ) -> ImageData:
     """Load a data set of images by name.
 
     Args:
         name: "mnist"; "glyphs", "glyphs:N" (N training digits and N/5 test digits) or
             "glyphs:N:SEED"; "auto" is mnist where it can be had, else glyphs with a notice.
-        offline: never ask the network.
+        offline: never use the network.
         notice: called with one sentence where the user should know something.
 
     Raises:
@@ -69,12 +70,12 @@ def load_images(
     return READERS[data_set.reader](data_set, folder.files_of(data_set))
 
 
-def true_name(name: str, *, offline: bool = False, notice: Notice = to_stderr) -> str:
+def true_name(name: str, *, offline: bool = False, notice: NoticeCallback = to_stderr) -> str:
     """Say what "auto" is here, fetching it if need be; any other name is its own.
 
     Args:
         name: see `load_images`.
-        offline: never ask the network.
+        offline: never use the network.
         notice: called with one sentence where the second best is taken.
     """
     if name != "auto":

@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dlcli.errors import ConfigError, DataError
 
@@ -68,6 +68,7 @@ class Corpus:
         valid: what is chosen by.
         tests: what is read once, by name; the first is the default test.
         dropped: reason → how many lines were left out for it.
+        whole: how many training pairs there are, where `train` holds only the first of them.
     """
 
     name: str
@@ -76,16 +77,22 @@ class Corpus:
     valid: Pairs
     tests: Mapping[str, Pairs]
     dropped: Mapping[str, int] = field(default_factory=dict)
+    whole: int = 0
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """How many pairs each split has, by its own name."""
+        tests = {name: len(pairs) for name, pairs in self.tests.items()}
+        return {"train": self.whole or len(self.train), "valid": len(self.valid)} | tests
 
     def swapped(self) -> Corpus:
         """Return the corpus of the other direction."""
-        return Corpus(
-            name=self.name,
+        return replace(
+            self,
             languages=(self.languages[1], self.languages[0]),
             train=self.train.swapped(),
             valid=self.valid.swapped(),
             tests={name: pairs.swapped() for name, pairs in self.tests.items()},
-            dropped=self.dropped,
         )
 
     def split(self, name: str) -> Pairs:
@@ -242,7 +249,7 @@ class Word:
 def split_words(text: str) -> list[Word]:
     """Split a sentence into words; `text[word.start : word.end] == word.text` for each.
 
-    One rule for English and French, so that nobody need say which it is: whitespace parts words,
+    One rule for English and French, so that the language need not be named: whitespace parts words,
     punctuation stands apart, and an elided French word keeps its apostrophe (`l'` `accord`), while
     `don't`, `aujourd'hui`, `peut-être`, `2.8` and `U.S.` stay whole. `...` is one word. Only
     whitespace and invisible characters lie between words.

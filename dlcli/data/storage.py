@@ -13,7 +13,7 @@ import stat
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +24,6 @@ from dlcli.data.catalogue import DataSet, FileCheck, named
 from dlcli.errors import DataError, UsageFault
 
 VARIABLE = "DL_DATA_DIR"
-
-Notice = Callable[[str], object]
 
 
 def to_stderr(sentence: str) -> None:

@@ -44,7 +44,7 @@ class Fault:
     Attributes:
         reason: why, one of this module's names for it.
         excerpt: its beginning, with what cannot be shown escaped.
-        number: its line number from 1, or 0 while nobody has counted.
+        number: its line number from 1, or 0 before lines are counted.
     """
 
     reason: str
@@ -93,6 +93,18 @@ def read_sentences(path: Path) -> list[str]:
                 hint="Mend the line: leaving it out would shift all that follow.",
             )
     return cast(list[str], lines)
+
+
+def is_composed(path: Path) -> bool:
+    """Say whether a file is in NFC as it stands; standard input, read once, is not looked at.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if path == STDIN:
+        return True
+    with _opened(path, member="") as file:
+        return all(unicodedata.is_normalized("NFC", line.decode(errors="replace")) for line in file)
 
 
 def read_pairs(paths: Sequence[Path], *, tally: Tally, member: str = "") -> list[tuple[str, str]]:

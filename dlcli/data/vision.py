@@ -3,7 +3,7 @@
 A torchvision wheel carries a compiled part, built for one exact torch. Where torch is a CPU build
 and torchvision the registry's (CUDA) build, that part cannot load, and `import torchvision` then
 fails with "operator torchvision::nms does not exist": its Python code describes two operators that
-nobody declared. The tool needs only the pure-Python parts, so the two operators are declared here,
+are not declared. The tool needs only the pure-Python parts, so the two operators are declared here,
 without any implementation, before the first import - and only then: where the compiled part loads,
 torchvision is left as it is.
 """

@@ -1,7 +1,8 @@
 """Where words go: results on standard output, everything else on standard error; JSON and files.
 
 Rich decides about colour (NO_COLOR, FORCE_COLOR, TERM=dumb, COLUMNS). Here is added: text is never
-read as markup, long lines are never cut, and a closed pipe reaches the caller as BrokenPipeError.
+read as markup, lines are never cut (on a terminal they break between words, elsewhere nowhere), and
+a closed pipe reaches the caller as BrokenPipeError.
 
 JSON is strict (RFC 8259): one object a line, no NaN or Infinity, nothing that a parser may refuse.
 Arrays and tensors are recognised by their `tolist`, so neither numpy nor torch is imported here.
@@ -10,7 +11,6 @@ Arrays and tensors are recognised by their `tolist`, so neither numpy nor torch 
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import math
 import os
@@ -23,10 +23,11 @@ from enum import Enum
 from pathlib import Path, PurePath
 from typing import IO, SupportsFloat, cast
 
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
-from rich.text import Text
+from rich.segment import Segment, Segments
 
-from dlcli.engine.files import write_whole
+from dlcli.engine.files import replace_unencodable, write_whole
 from dlcli.errors import DlError, RunFailed
 
 
@@ -75,8 +76,7 @@ class Consoles:
 def standard_console(name: str) -> Console:
     """Make a console on `stdout` or `stderr`; what these cannot encode becomes `?`."""
     stream = getattr(sys, name)
-    if isinstance(stream, io.TextIOWrapper):
-        stream.reconfigure(errors="replace")
+    replace_unencodable(stream)
     dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown")
     lines = os.environ.get("LINES", "")
     return _Console(
@@ -89,19 +89,43 @@ def standard_console(name: str) -> Console:
 
 
 def say(console: Console, message: str, *, style: str = "") -> None:
-    """Print one line as it is: no markup, no wrapping at the console's width."""
-    console.print(Text(message, style=style), soft_wrap=True)
+    """Print a message without markup: one line, or on a terminal as many as it takes."""
+    width = width_of(console)
+    lines = wrapped(message, width) if width and "\t" not in message else [message]
+    shown = console.get_style(style) if style and console.color_system else None
+    for line in lines:  # as segments: a text would lose its tabs
+        console.print(Segments([Segment(line, shown), Segment.line()]), soft_wrap=True, end="")
+
+
+def width_of(console: Console) -> int:
+    """Return the cells of a terminal's line; 0 for a pipe or a file, whose lines stay whole."""
+    try:
+        return console.width if console.is_terminal and console.file.isatty() else 0
+    except ValueError:  # a closed stream
+        return 0
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Break a line behind spaces, or behind the bars of a signature; a long word stays whole.
+
+    What follows the first line is indented like it.
+    """
+    words = text.lstrip(" ")
+    indent = text[: len(text) - len(words)]
+    lines = [""]
+    for word in re.split(r"(?<=[ |])", words):
+        if lines[-1] and cell_len((indent + lines[-1] + word).rstrip()) > width:
+            lines.append("")
+        lines[-1] += word
+    return [(indent + line).rstrip() for line in lines]
 
 
 def is_live(console: Console) -> bool:
     """Tell whether a bar may be redrawn in place: a real terminal that can move its cursor.
 
-    FORCE_COLOR makes Rich believe in a terminal; a file full of cursor movements helps nobody.
+    FORCE_COLOR makes Rich believe in a terminal; cursor movements in a file are of no use.
     """
-    try:
-        return bool(console.is_interactive and console.file.isatty())
-    except ValueError:  # a closed stream
-        return False
+    return bool(console.is_interactive and width_of(console))
 
 
 class _Console(Console):

@@ -125,7 +125,7 @@ def save_figure(figure: Figure, path: Path) -> Path:
 
 
 def picture_suffix(path: Path) -> str:
-    """Return a picture's suffix in small letters; to be asked before hours of work go into it.
+    """Return a picture's suffix in small letters; call it before hours of work go into it.
 
     Raises:
         UsageFault: it is none that a figure can be saved as.
@@ -228,7 +228,7 @@ def lines(
 
     Args:
         path: PNG, SVG or PDF.
-        series: told apart by colour and by marker.
+        series: each with a colour and a marker of its own.
         x_label: what x is, with its unit.
         y_label: what y is, with its unit.
         title: above the frame.
@@ -252,8 +252,11 @@ def lines(
         for index, line in enumerate(series):
             _line(axes, line, index=index)
         _references(axes, series, slopes=slopes, levels=levels)
+        places = sorted({x for line in series for x in line.x})
         if log_x:
-            _ticks_at(axes, sorted({x for line in series for x in line.x}))
+            _ticks_at(axes, places)
+        elif all(float(x).is_integer() for x in places):
+            axes.locator_params(axis="x", integer=True)
         axes.set_xlabel(label(x_label, longest=80))
         axes.set_ylabel(label(y_label, longest=60))
         axes.set_title(label(title, longest=90))

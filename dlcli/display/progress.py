@@ -5,9 +5,10 @@ Nothing runs in the background: a bar is redrawn when there is news, at most eig
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -28,19 +29,29 @@ from rich.text import Text
 from dlcli.display.console import Consoles, is_live, say
 from dlcli.display.images import PictureRows
 from dlcli.display.tables import count, duration, number, size
-from dlcli.engine.events import Evaluated, Event, Finished, Notice, Pictures, RunStarted
-from dlcli.engine.events import Progress as TrainingStep
+from dlcli.engine.events import (
+    Evaluated,
+    Event,
+    Finished,
+    Notice,
+    Pictures,
+    Preview,
+    RunStarted,
+    TrainingStep,
+)
 
 REFRESH_S = 1 / 8
 LINE_EVERY_S = 15.0
 BAR_WIDTH = 28
+BESIDE_BAR = 52
+"""Cells for the words around a bar."""
 
 Clock = Callable[[], float]
 """Monotonic seconds."""
 
 
 class Bar(Progress):
-    """One task of `rich.progress` that is drawn when told to.
+    """One task of `rich.progress`, drawn by `draw` alone.
 
     Standard output stays as it is: Rich would send it to standard error.
     """
@@ -84,6 +95,10 @@ class Bar(Progress):
         else:
             return
         self._drawn_at = moment
+
+
+def _bar_width(consoles: Consoles) -> int:
+    return max(4, min(BAR_WIDTH, consoles.err.width - BESIDE_BAR))
 
 
 class _Words(TextColumn):
@@ -138,7 +153,7 @@ class _Measured:
         self._bar.stop()
 
     def _begin(self, done: float, *, label: str | None = None) -> None:
-        """Let the time that is left be told by the pace from here on."""
+        """Estimate the time that is left from the pace from here on."""
         self._bar.reset(self._bar.task.id, description=label)
         self._bar.update(self._bar.task.id, begun_with=done)
 
@@ -160,7 +175,7 @@ class FractionProgress(_Measured):
     Args:
         consoles: where to write; with `quiet`, nothing is.
         label: what is being done.
-        by_note: whether the time that is left is told from the pace since the note last changed,
+        by_note: whether the time that is left follows from the pace since the note last changed,
             where what comes first says nothing of what follows.
         clock: monotonic seconds.
     """
@@ -175,7 +190,7 @@ class FractionProgress(_Measured):
     ) -> None:
         columns = (
             _Words("{task.description}"),
-            BarColumn(BAR_WIDTH),
+            BarColumn(_bar_width(consoles)),
             _Words("{task.percentage:.0f}%"),
             _Words("{task.fields[note]}"),
             _TimeLeft(),
@@ -191,7 +206,7 @@ class FractionProgress(_Measured):
         self._bar.update(task.id, completed=done, note=note)
         self._show(self._line, now=now)
 
-    def stage(self, label: str, done: float) -> None:
+    def stage(self, done: float, label: str) -> None:
         """Take note of how far one of several works is; the time that is left is of that one.
 
         The beginning of each is shown at once, since nothing may follow for a while.
@@ -218,7 +233,7 @@ class DownloadProgress(_Measured):
     def __init__(self, consoles: Consoles, *, label: str, clock: Clock = time.monotonic) -> None:
         columns = (
             _Words("{task.description}"),
-            BarColumn(BAR_WIDTH),
+            BarColumn(_bar_width(consoles)),
             DownloadColumn(),
             TransferSpeedColumn(),
             _TimeLeft(),
@@ -258,6 +273,11 @@ class DownloadProgress(_Measured):
 
 UNSAID = ("lr", "rate", "train_s", "elapsed_s", "epoch", "step")
 """Metrics that are in metrics.jsonl but not in the line of an evaluation."""
+NOT_NATS = ("bleu", "chrf", "accuracy")
+SHORT = {"reconstruction": "recon", "active_units": "active", "free_loss": "free"}
+"""Names of metrics in the head of a column."""
+NUMBER = 7
+"""Cells of a number with four digits: `-1234.5`."""
 REASONS = {
     "done": "Done",
     "early-stop": "Stopped early (no better validation loss)",
@@ -269,7 +289,8 @@ REASONS = {
 class TrainingProgress:
     """Show a run: `with TrainingProgress(consoles) as listener: …; listener(event)`.
 
-    On a terminal this is a bar with the newest pictures below, elsewhere a line an evaluation.
+    Each evaluation is a line of a `TrainingTable`; on a terminal it stands above a bar, which has
+    the newest pictures below.
     The terminal is restored on any way out of the block.
 
     Args:
@@ -282,7 +303,7 @@ class TrainingProgress:
         self._bar: Bar | None = None
         self._started: RunStarted | None = None
         self._latest: TrainingStep | None = None
-        self._evaluated = ""
+        self._table = TrainingTable(unit="items", width=consoles.err.width)
         self._gallery: list[RenderableType] = []
 
     def __enter__(self) -> Self:
@@ -316,7 +337,7 @@ class TrainingProgress:
                 self._draw()
             case Evaluated():
                 self._evaluation(event)
-            case Pictures():
+            case Pictures() | Preview():
                 self._show_pictures(event)
             case Finished():
                 self._finish(event)
@@ -325,12 +346,13 @@ class TrainingProgress:
 
     def _start(self, event: RunStarted) -> None:
         self.__exit__(None, None, None)
-        self._started, self._latest, self._evaluated, self._gallery = event, None, "", []
+        self._started, self._latest, self._gallery = event, None, []
+        self._table = TrainingTable(unit=event.unit, width=self._consoles.err.width)
         say(self._consoles.err, started_line(event))
         if is_live(self._consoles.err):
             columns = (
                 _Words("{task.description}"),
-                BarColumn(BAR_WIDTH),
+                BarColumn(_bar_width(self._consoles)),
                 _Words("{task.percentage:.0f}%"),
                 _Words("{task.fields[speed]}"),
                 _Words("{task.fields[left]}"),
@@ -340,21 +362,14 @@ class TrainingProgress:
             self._draw(now=True)
 
     def _evaluation(self, event: Evaluated) -> None:
-        epochs = self._started.epochs if self._started else None
-        unit = self._started.unit if self._started else "items"
-        if self._bar is None:
-            remaining = _remaining(self._latest, step=event.step)
-            line = evaluated_line(event, epochs=epochs, unit=unit, remaining_s=remaining)
+        for line in self._table.lines(event, remaining_s=_remaining(self._latest, step=event.step)):
             say(self._consoles.err, line)
-        else:
-            self._evaluated = evaluated_line(event, epochs=epochs)
-            self._draw(now=True)
+        self._draw(now=True)
 
-    def _show_pictures(self, event: Pictures) -> None:
+    def _show_pictures(self, event: Pictures | Preview) -> None:
         """Put pictures below the bar, rendered once since the bar is redrawn often."""
         if self._bar is not None:
-            caption = Text(event.caption, no_wrap=True, overflow="ellipsis")
-            pictures = Group(caption, PictureRows(event.images, max_rows=1))
+            pictures = Group(Text(event.caption), PictureRows(event.images, max_rows=1))
             self._gallery = [Segments(self._consoles.err.render(pictures))]
             self._draw(now=True)
 
@@ -380,9 +395,7 @@ class TrainingProgress:
             speed=speed,
             left="" if remaining is None else f"{duration(remaining)} left",
         )
-        lines = filter(None, (losses_line(latest), self._evaluated))
-        texts = [Text(line, no_wrap=True, overflow="ellipsis", style="dim") for line in lines]
-        bar.below = [*texts, *self._gallery]
+        bar.below = [Text(losses_line(latest), style="dim"), *self._gallery]
         bar.draw(now=now)
 
 
@@ -405,27 +418,85 @@ def losses_line(event: TrainingStep | None) -> str:
     return f"loss {number(total)} nats" + (f"  ({', '.join(parts)})" if parts else "")
 
 
-def evaluated_line(
-    event: Evaluated,
-    *,
-    epochs: int | None = None,
-    unit: str = "",
-    remaining_s: float | None = None,
-) -> str:
-    """Write an evaluation as one line; with `unit`, speed and remaining time come last."""
-    fields = [f"epoch {event.epoch}" + (f"/{epochs}" if epochs is not None else "")]
-    fields += [field for side in ("train", "valid") if (field := _side(event.metrics, side))]
-    fields += [
-        f"{name} {_scalar(value)}"
-        for name, value in event.metrics.items()
-        if name not in UNSAID and not name.startswith(("train_", "valid_")) and _is_scalar(value)
-    ]
-    rate = event.metrics.get("rate")
-    if unit and isinstance(rate, int | float) and rate:  # 0: nothing was trained in this session
-        fields.append(f"{count(rate)} {unit}/s")
-    if unit and remaining_s is not None:
-        fields.append(f"{duration(remaining_s)} left")
-    return "  ".join(fields)
+Column = tuple[str, str]
+"""Whose loss it is part of (`train`, `valid` or nothing), and its name."""
+
+
+class TrainingTable:
+    """The evaluations of a training, a line each, in columns under a head that is written once.
+
+    Where the columns take more room than there is, parts of the training loss are left out, then
+    those of the validation loss; metrics.jsonl has all.
+
+    Args:
+        unit: what the speed counts.
+        width: cells of a line.
+    """
+
+    def __init__(self, *, unit: str, width: int) -> None:
+        self._unit, self._width = unit, width
+        self._known: set[Column] = set()
+        self._shown: list[Column] = []
+
+    def lines(self, event: Evaluated, *, remaining_s: float | None = None) -> list[str]:
+        """Return an evaluation's line, below the head if it has a column that is new."""
+        cells = self._cells(event, remaining_s)
+        head = []
+        if not cells.keys() <= self._known:
+            self._known, self._shown = set(cells), self._fitting(list(cells))
+            head = self._head()
+        row = (cells.get(column, "-").rjust(self._room(column)) for column in self._shown)
+        return [*head, " ".join(row).rstrip()]
+
+    def _cells(self, event: Evaluated, remaining_s: float | None) -> dict[Column, str]:
+        cells: dict[Column, str] = {("", "epoch"): str(event.epoch)}
+        for key, value in event.metrics.items():
+            side, _, name = key.partition("_")
+            if key in UNSAID or isinstance(value, bool) or not isinstance(value, int | float):
+                continue
+            if side not in ("train", "valid"):
+                side, name = "", key
+            text = number(value)
+            cells[("" if name in NOT_NATS else side, name)] = (
+                text if len(text) <= NUMBER else number(value, digits=2)
+            )
+        rate = event.metrics.get("rate")
+        if isinstance(rate, int | float) and rate:  # 0: nothing was trained in this session
+            cells["", f"{self._unit}/s"] = count(rate)
+        cells["", "left"] = "" if remaining_s is None else duration(remaining_s)
+        return {column: cells[column] for column in sorted(cells, key=_place)}
+
+    def _fitting(self, columns: list[Column]) -> list[Column]:
+        """Leave out what there is no room for, from the right."""
+        for side in ("train", "valid"):
+            for column in [c for c in reversed(columns) if c[0] == side and c[1] != "loss"]:
+                if sum(self._room(c) + 1 for c in columns) - 1 > self._width:
+                    columns.remove(column)
+        return columns
+
+    def _head(self) -> list[str]:
+        """Return the lines of the head: of what the losses are, and the names of the columns."""
+        above = []
+        for side, columns in itertools.groupby(self._shown, key=lambda column: column[0]):
+            span = sum(self._room(column) + 1 for column in columns) - 1
+            label = f" {side} (nats) "
+            label = label if len(label) < span else side
+            above.append(label.center(span, "-") if side else " " * span)
+        names = (SHORT.get(name, name) for _, name in self._shown)
+        rooms = map(self._room, self._shown)
+        below = (name.rjust(room) for name, room in zip(names, rooms, strict=True))
+        return [line for line in (" ".join(above).rstrip(), " ".join(below)) if line]
+
+    def _room(self, column: Column) -> int:
+        name = SHORT.get(column[1], column[1])
+        return {"epoch": 5, "left": 10}.get(name, max(NUMBER, len(name)))
+
+
+def _place(column: Column) -> tuple[int, bool]:
+    """Sort columns: the epoch, training, validation, then the rest; a loss before its parts."""
+    side, name = column
+    order = {"train": 1, "valid": 2}.get(side, 0 if name == "epoch" else 3)
+    return order, name != "loss"
 
 
 def finished_line(event: Finished, *, unit: str) -> str:
@@ -437,35 +508,9 @@ def finished_line(event: Finished, *, unit: str) -> str:
     )
 
 
-def _side(metrics: Mapping[str, object], side: str) -> str:
-    """Write `train_*` or `valid_*`: the loss in nats with its parts, then what is no part of it.
-
-    Training measures the loss and its parts and nothing else, so its names tell the parts.
-    """
-    values = {
-        name.removeprefix(f"{side}_"): _scalar(value)
-        for name, value in metrics.items()
-        if name.startswith(f"{side}_") and name not in UNSAID and _is_scalar(value)
-    }
-    loss = values.pop("loss", None)
-    parts = [f"{name} {values.pop(name)}" for name in list(values) if f"train_{name}" in metrics]
-    fields = [f"{name} {value}" for name, value in values.items()]
-    if loss is not None:
-        fields.insert(0, f"loss {loss} nats" + (f" ({', '.join(parts)})" if parts else ""))
-    return f"{side} {', '.join(fields)}" if fields else ""
-
-
 def _remaining(latest: TrainingStep | None, *, step: int) -> float | None:
     """Bring the last estimate of the remaining seconds forward to `step`."""
     if latest is None or latest.remaining_s is None or not latest.step < latest.total_steps:
         return None
     left = latest.total_steps - step
     return latest.remaining_s * left / (latest.total_steps - latest.step) if left > 0 else None
-
-
-def _is_scalar(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _scalar(value: object) -> str:
-    return number(value) if isinstance(value, int | float) else str(value)

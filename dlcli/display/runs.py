@@ -12,7 +12,7 @@ from dlcli.display.images import read_png, save_png, snapshots
 from dlcli.display.plots import colour, house_style, label, new_figure, save_figure
 from dlcli.display.tables import ResultTable, facts, number, size, with_error
 from dlcli.engine.events import Event, Finished, Pictures, RunStarted
-from dlcli.engine.runs import Removal, RunFolder
+from dlcli.engine.runs import Removal, RunFolder, leaves
 from dlcli.errors import DlError
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def compare_curves(path: Path, curves: Mapping[str, Series], *, title: str = "")
             _draw(axes, x, y, name=label(name) + _absence(y, inside=inside), index=index)
         _frame(axes, inside)
         axes.set_xlabel("epoch")
+        axes.locator_params(axis="x", integer=True)
         axes.set_ylabel("loss (nats)")
         axes.set_title(label(title, longest=120))
         if curves:
@@ -133,8 +134,8 @@ def _frame(axes: Axes, series: Sequence[Sequence[float]]) -> None:
     ]
     if settled:
         low, high = min(settled), max(settled)
-        room = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
-        axes.set_ylim(low - room, high + room)
+        margin = 0.06 * (high - low) or 0.05 * abs(high) or 1.0
+        axes.set_ylim(low - margin, high + margin)
     if all(len(values) <= MARKERS_UP_TO for values in series):
         from matplotlib.ticker import MaxNLocator
 
@@ -175,17 +176,23 @@ def _is_number(value: object) -> bool:
 UNSHOWN = ("std_error", "images", "sentences")
 """Metrics that are part of another's cell, or of the signature."""
 
+KEY_METRICS = {"elbo": "nats (ELBO)", "bleu": "BLEU"}
+"""Metrics that a narrow terminal has room for, with their units."""
 NATS = ("elbo", "reconstruction", "kl", "iwae", "nll", "loss", "nll_per_token")
 
 
 def runs_table(
-    rows: Sequence[Mapping[str, Any]], *, settings: Mapping[str, Sequence[object]] | None = None
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    settings: Mapping[str, Sequence[object]] | None = None,
+    signed: bool = True,
 ) -> ResultTable:
-    """Show runs with their key metrics, one a line, and their signatures below.
+    """Show runs with their key metrics, one a line.
 
     Args:
         rows: summaries: `name`, `kind`, `status`, `epoch`, `metrics`, `signature`.
         settings: dotted path → one value a run: the settings in which they differ.
+        signed: whether the signatures stand below.
     """
     chosen = settings or {}
     names = dict.fromkeys(
@@ -203,38 +210,80 @@ def runs_table(
         ]
         for index, row in enumerate(rows)
     ]
-    signatures = {row["name"]: str(row["signature"]) for row in rows if row.get("signature")}
-    return ResultTable(columns, lines, signatures=signatures)
+    spare = [_with_unit(name) for name in names if name not in KEY_METRICS]
+    return ResultTable(columns, lines, signatures=_signatures(rows) if signed else "", spare=spare)
 
 
-def record_table(found: Mapping[str, Any]) -> ResultTable:
-    """Show one run: what it was, its metrics, its last evaluation, its settings and files."""
+def models_table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
+    """Show packaged models: what each is for, its size, its score."""
+    lines = []
+    for row in rows:
+        scores = [
+            f"{_metric(row, name)} {unit}"
+            for name, unit in KEY_METRICS.items()
+            if name in _metrics(row)
+        ]
+        lines.append([row["name"], size(row["size_bytes"]), ", ".join(scores), row["purpose"]])
+    columns = ["name", "size", "score", "what it is for"]
+    return ResultTable(columns, lines, signatures=_signatures(rows))
+
+
+def _signatures(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    return {row["name"]: str(row["signature"]) for row in rows if row.get("signature")}
+
+
+def record_table(
+    found: Mapping[str, Any], *, usual: Mapping[str, Any] | None = None
+) -> ResultTable:
+    """Show one run: what it was, its metrics, its settings and files.
+
+    Args:
+        found: see `dlcli.engine.runs.details`.
+        usual: the default settings, which are then left out, as are the machine and the last
+            evaluation.
+    """
     record = found.get("record", {})
     machine = record.get("machine") or {}
     shown: dict[str, object] = {
         name: found.get(name) for name in ("run", "kind", "title", "status", "started", "epoch")
     }
-    shown["command"] = " ".join(map(str, record.get("command", []))) or None
-    shown |= {f"machine.{name}": _setting(value) for name, value in machine.items()}
+    command = [str(word) for word in record.get("command", [])]
+    shown["command"] = " ".join(["dl", *command[1:]]) if command else None
+    if usual is None:
+        shown |= {f"machine.{name}": _setting(value) for name, value in machine.items()}
     metrics = _metrics(found)
     shown |= {
         _with_unit(name): _metric(found, name)
         for name, value in metrics.items()
         if _is_shown(name, value)
     }
+    if usual is None:
+        shown |= {
+            f"last.{name}": value
+            for name, value in found.get("last", {}).items()
+            if isinstance(value, int | float)
+        }
+    defaults = leaves(usual or {})
     shown |= {
-        f"last.{name}": value
-        for name, value in found.get("last", {}).items()
-        if isinstance(value, int | float)
+        path: _setting(value)
+        for path, value in leaves(found.get("config", {})).items()
+        if usual is None or _setting(value) != _setting(defaults.get(path))
     }
-    shown |= dict(_leaves(found.get("config", {}), prefix="config."))
     shown["files"] = len(found.get("files", []))
     return facts(shown, signatures=str(found.get("signature") or ""))
 
 
 def removals_table(removals: Sequence[Removal]) -> ResultTable:
     """Show what pruning would remove, and how much space that frees."""
-    rows = [[str(item.path), item.reason, size(item.size)] for item in removals]
+    here = Path.cwd()
+    rows = [
+        [
+            item.path.relative_to(here) if item.path.is_relative_to(here) else item.path,
+            item.reason,
+            size(item.size),
+        ]
+        for item in removals
+    ]
     total = size(sum(item.size for item in removals))
     count = f"{len(removals)} path" + ("" if len(removals) == 1 else "s")
     return ResultTable(["path", "reason", "size"], [*rows, [f"total: {count}", "", total]])
@@ -271,16 +320,6 @@ def _setting(value: object) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return "none" if value is None else str(value)
-
-
-def _leaves(data: Mapping[str, Any], *, prefix: str) -> list[tuple[str, str]]:
-    found: list[tuple[str, str]] = []
-    for key, value in data.items():
-        if isinstance(value, Mapping):
-            found += _leaves(value, prefix=f"{prefix}{key}.")
-        else:
-            found.append((prefix + key, _setting(value)))
-    return found
 
 
 SIDE = 28

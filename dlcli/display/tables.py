@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from rich import box
 from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.segment import Segment
 from rich.style import Style
-from rich.table import Table
-from rich.text import Text
+
+from dlcli.display.console import width_of, wrapped
 
 MISSING = "-"
 SMALL, LARGE = 1e-4, 1e7
@@ -114,17 +114,14 @@ def _at(value: float, place: int) -> str:
 
 NUMERIC = re.compile(r"\(?[-+]?(\d[\d.,]*|inf)( ± [\d.]+\)?)?(e[-+]?\d+)?( ?%)?")
 GAP = "  "
-PADDING = 3
-"""Cells that Rich puts around a column."""
-FOLDED = 16
-"""Cells a text column keeps at least when a terminal is narrow."""
 
 
 @dataclass(frozen=True)
 class ResultTable:
     """Rich renderable: columns and rows, and below them the signatures of the numbers.
 
-    Ruled on a terminal; elsewhere plain aligned lines that are easy to grep.
+    On a terminal it is ruled and no wider than the terminal, see `fitted`. Elsewhere it is plain
+    aligned lines that are easy to grep.
 
     Args:
         columns: names, with units: `test -ELBO (nats)`.
@@ -132,6 +129,7 @@ class ResultTable:
         title: above the table.
         signatures: what the numbers depend on, a line each; a key other than `` names whose it is.
         header: whether the columns' names are shown.
+        spare: columns that a narrow terminal does without; `--json` has them.
     """
 
     columns: Sequence[str]
@@ -139,6 +137,7 @@ class ResultTable:
     title: str = ""
     signatures: Mapping[str, str] | str = ""
     header: bool = True
+    spare: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Check that rows fit columns."""
@@ -148,59 +147,113 @@ class ResultTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw the table for the terminal, or write it as plain lines."""
-        if self.title:
-            yield Segment(self.title, _style(console, "bold"))
-            yield Segment.line()
-        if self.header and _is_ruled(console) and self._least_width() <= options.max_width:
-            yield self._ruled()
-        else:
-            for line in self.lines():
-                yield Segment(line)
-                yield Segment.line()
-        for line in signature_lines(self.signatures):
-            yield Segment(line, _style(console, "dim"))
-            yield Segment.line()
+        width = min(width_of(console), options.max_width)
+        bold, dim = (_style(console, name) for name in ("bold", "dim"))
+        shown = self.fitted(width) if width else self
+        blocks = shown.blocks(width)
+        notes = signature_lines(self.signatures)
+        if shown.header and (left_out := [c for c in self.spare if c not in shown.columns]):
+            notes.insert(0, f"no room for: {', '.join(left_out)} (--json has all)")
+        if not width:
+            yield from _segments([self.title] if self.title else [], bold)
+            yield from _segments(itertools.chain(*blocks), None)
+            yield from _segments(notes, dim)
+            return
+        yield from _segments(wrapped(self.title, width) if self.title else [], bold)
+        if shown.header:
+            yield from _segments(blocks[0], bold)
+            longest = max(cell_len(line) for block in blocks for line in block)
+            yield from _segments(["─" * longest], dim)
+        yield from _segments(itertools.chain(*blocks[shown.header :]), None)
+        for note in notes:
+            yield from _segments(wrapped(note, width), dim)
 
     def lines(self) -> list[str]:
         """Return the table as plain lines, columns two spaces apart, nothing cut."""
-        cells = [[cell(value) for value in row] for row in self.rows]
-        every = [[*self.columns], *cells] if self.header else cells
+        return list(itertools.chain(*self.blocks()))
+
+    def fitted(self, width: int) -> ResultTable:
+        """Return the first form of the table that fits into lines of so many cells.
+
+        As it is; without the spare columns; with texts broken between words; with rows and columns
+        in each other's place; and where nothing helps each row as a list of its own.
+        """
+        if not self.header or self._width(whole=True) <= width:
+            return self
+        kept = [at for at, name in enumerate(self.columns) if name not in self.spare]
+        rows = [[row[at] for at in kept] for row in self.rows]
+        short = replace(self, columns=[self.columns[at] for at in kept], rows=rows, spare=())
+        names = [cell(row[0]) for row in rows]
+        if short._width() > width and len(set(names)) == len(names):
+            values = zip(short.columns[1:], *(row[1:] for row in rows), strict=True)
+            turned = replace(short, columns=[short.columns[0], *names], rows=list(values))
+            if turned._width() <= width:
+                return turned
+        if short._width() <= width:
+            return short
+        lists = [[*zip(self.columns, row, strict=True), ("", "")] for row in self.rows]
+        return replace(self, columns=("", ""), rows=[*itertools.chain(*lists)][:-1], header=False)
+
+    def blocks(self, width: int = 0) -> list[list[str]]:
+        """Return the lines of each row, the header first.
+
+        Args:
+            width: cells at which texts are broken between words; 0 leaves them whole.
+        """
+        every = self._cells()
         widths = [max(map(cell_len, column)) for column in zip(*every, strict=True)]
+        over = sum(widths) + len(GAP) * (len(widths) - 1) - width if width else 0
+        least = self._least()
+        while over > 0 and widths != least:
+            spare = [have if have > need else 0 for have, need in zip(widths, least, strict=True)]
+            widths[spare.index(max(spare))] -= 1
+            over -= 1
         right = [self._is_numeric(index) for index in range(len(self.columns))]
-        return [
-            GAP.join(_padded(*item) for item in zip(row, widths, right, strict=True)).rstrip()
-            for row in every
-        ]
-
-    def _least_width(self) -> int:
-        """Return the width that ruled columns need when long texts are folded."""
-        widths = [
-            max(cell_len(text) for text in (name, *(cell(row[index]) for row in self.rows)))
-            for index, name in enumerate(self.columns)
-        ]
-        return sum(
-            (width if self._is_numeric(index) else min(width, FOLDED)) + PADDING
-            for index, width in enumerate(widths)
-        )
-
-    def _ruled(self) -> Table:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1))
-        for index, name in enumerate(self.columns):
-            numeric = self._is_numeric(index)
-            table.add_column(
-                Text(name),
-                justify="right" if numeric else "left",
-                no_wrap=numeric,
-                min_width=min(FOLDED, cell_len(name)),
-                overflow="fold",
+        blocks = []
+        for row in every:
+            parts = [
+                wrapped(text, most) if cell_len(text) > most else [text]
+                for text, most in zip(row, widths, strict=True)
+            ]
+            blocks.append(
+                [
+                    GAP.join(_padded(*item) for item in zip(line, widths, right, strict=True))
+                    for line in itertools.zip_longest(*parts, fillvalue="")
+                ]
             )
-        for row in self.rows:
-            table.add_row(*(Text(cell(value)) for value in row))
-        return table
+        return [[line.rstrip() for line in block] for block in blocks]
+
+    def _cells(self) -> list[list[str]]:
+        cells = [[cell(value) for value in row] for row in self.rows]
+        return [[*self.columns], *cells] if self.header else cells
+
+    def _width(self, *, whole: bool = False) -> int:
+        """Return how wide the table is, with its texts whole, or broken at every word."""
+        if whole:
+            return max(map(cell_len, self.lines()))
+        least = self._least()
+        return sum(least) + len(GAP) * (len(least) - 1)
+
+    def _least(self) -> list[int]:
+        """Return the longest word of each column; a number with its error is one word."""
+        columns = zip(*self._cells(), strict=True)
+        return [
+            max(
+                cell_len(text) if NUMERIC.fullmatch(text) else max(map(cell_len, text.split(" ")))
+                for text in column
+            )
+            for column in columns
+        ]
 
     def _is_numeric(self, index: int) -> bool:
         cells = [cell(row[index]) for row in self.rows]
         return all(text == MISSING or NUMERIC.fullmatch(text) for text in cells) and bool(cells)
+
+
+def _segments(lines: Iterable[str], style: Style | None) -> Iterator[Segment]:
+    for line in lines:
+        yield Segment(line, style)
+        yield Segment.line()
 
 
 def facts(
@@ -225,10 +278,6 @@ def cell(value: object) -> str:
     if isinstance(value, int | float):
         return number(value)
     return "".join(letter if letter.isprintable() else " " for letter in str(value))
-
-
-def _is_ruled(console: Console) -> bool:
-    return console.is_terminal and not console.is_dumb_terminal
 
 
 def _padded(text: str, width: int, right: bool) -> str:

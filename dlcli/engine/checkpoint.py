@@ -29,6 +29,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from dlcli.engine.config import load_yaml
 from dlcli.engine.files import write_whole
@@ -241,10 +242,10 @@ def snapshot_epoch(path: Path) -> int | None:
 
 
 def build_from(build: Callable[[], N], weights: Mapping[str, Any], *, source: str) -> N:
-    """Build the network that weights are of, and load them.
+    """Build the network that weights are of, and give it these.
 
-    Its shapes are looked at first, where they take no room: settings may ask for a network larger
-    than any memory, whatever the weights beside them are of.
+    It is built where tensors have a shape and take no room, and is not initialised: settings may
+    ask for a network larger than any memory, whatever the weights beside them are of.
 
     Args:
         build: builds the network from the settings beside the weights.
@@ -254,13 +255,39 @@ def build_from(build: Callable[[], N], weights: Mapping[str, Any], *, source: st
     Raises:
         CheckpointError: the weights are those of another network.
     """
-    with torch.device("meta"):
-        wanted = {name: _form(tensor) for name, tensor in build().state_dict().items()}
-    if {name: _form(value) for name, value in weights.items()} != wanted:
+    with torch.device("meta"), _WithoutNormalDraws():
+        network = build()
+    wanted = network.state_dict()
+    forms = {name: _form(tensor) for name, tensor in wanted.items()}
+    if {name: _form(value) for name, value in weights.items()} != forms:
         raise _of_another_network(source, hint=_CHANGED)
-    network = build()
-    load_weights_into(network, weights, source=source, hint=_CHANGED)
+    network.load_state_dict(
+        {name: _placed(weights[name], like=tensor) for name, tensor in wanted.items()}, assign=True
+    )
     return network
+
+
+def _placed(weight: torch.Tensor, *, like: torch.Tensor) -> torch.Tensor:
+    """Copy a weight into memory laid out as the network has it."""
+    return torch.empty_strided(like.size(), like.stride(), dtype=like.dtype).copy_(weight)
+
+
+class _WithoutNormalDraws(TorchFunctionMode):
+    """Leave tensors as they are where they would be drawn: without data, that is slow.
+
+    For a tensor without data, `normal_` imports torch's compiler, which takes two seconds.
+    """
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if func is nn.init.normal_:
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def _form(value: object) -> tuple[tuple[int, ...], bool] | None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +15,10 @@ import torch
 
 from dlcli.engine.settings import ComputeConfig
 from dlcli.errors import UsageFault
+
+if hasattr(os, "register_at_fork"):
+    # A forked process has none of its parent's threads, and OpenMP would wait for them for ever.
+    os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,17 +6,43 @@ JSON are listeners: callables that take an event.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+NoticeCallback = Callable[[str], object]
+"""Takes a sentence that the user should read."""
+ProgressCallback = Callable[[float, str], object]
+"""Takes what fraction of the work is done, 0 to 1, and what is being done."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Anything that a listener can be told."""
+    """What happens; one class for each kind. Printed, it is one line, without pixels or weights."""
+
+    def __repr__(self) -> str:
+        """Show every field that is a number or text, and the numbers in its mappings."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return f"{type(self).__name__}({_shown(values)})"
 
 
-@dataclass(frozen=True, kw_only=True)
+def _shown(values: Mapping[str, object]) -> str:
+    """Write `name=value` of what is short, floats to five digits."""
+    parts = []
+    for name, value in values.items():
+        if isinstance(value, float):
+            parts.append(f"{name}={value:.5g}")
+        elif isinstance(value, Mapping):
+            parts.append(f"{name}=({_shown(value)})")
+        elif value is None or isinstance(value, int | str | Path):
+            parts.append(
+                f"{name}={str(value)!r}" if isinstance(value, Path) else f"{name}={value!r}"
+            )
+    return ", ".join(parts)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class RunStarted(Event):
     """Training is about to begin (or to go on, when `step` > 0)."""
 
@@ -29,8 +55,8 @@ class RunStarted(Event):
     """What is counted in speeds: `images`, `tokens`."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Progress(Event):
+@dataclass(frozen=True, kw_only=True, repr=False)
+class TrainingStep(Event):
     """A few times a second: where training stands."""
 
     epoch: int
@@ -46,7 +72,7 @@ class Progress(Event):
     remaining_s: float | None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Evaluated(Event):
     """An evaluation; exactly what goes into metrics.jsonl as one line."""
 
@@ -56,7 +82,7 @@ class Evaluated(Event):
     """`train_loss` and its parts, `valid_*` given validation data, `lr`, `rate`, `train_s`."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Saved(Event):
     """A checkpoint is on disk."""
 
@@ -64,9 +90,9 @@ class Saved(Event):
     step: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Pictures(Event):
-    """Pictures that a listener may show: rows of 28×28 grey images."""
+    """Pictures that a run keeps: rows of 28×28 grey images."""
 
     epoch: int
     images: object
@@ -74,7 +100,16 @@ class Pictures(Event):
     caption: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Preview(Event):
+    """Pictures of the network as it is now, for a screen; nothing keeps them."""
+
+    images: object
+    """A float array (N, 28, 28) in [0, 1]."""
+    caption: str
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Notice(Event):
     """A sentence for the user, such as a warning of posterior collapse."""
 
@@ -83,7 +118,7 @@ class Notice(Event):
     """`info` or `warning`."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Finished(Event):
     """Training ended: why, and with what."""
 
@@ -97,7 +132,7 @@ class Finished(Event):
     """Items a second of training time in this session."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class CheckpointDue(Event):
     """The moment for a checkpoint; a recorder saves `state` before it asks for the next event."""
 

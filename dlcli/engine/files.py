@@ -1,9 +1,13 @@
-"""Files that are either whole or not there: temporary file, flush to disk, rename."""
+"""Files that are either whole or not there: temporary file, flush to disk, rename.
+
+And streams that take every character.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import secrets
 from pathlib import Path
@@ -48,3 +52,9 @@ def _sync_folder(folder: Path) -> None:
 def _way_out(error: OSError) -> str:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     return "Free some space or choose another folder" if full else "Choose another folder"
+
+
+def replace_unencodable(stream: object) -> None:
+    """Let a text stream write `?` for a character that its encoding lacks, and not fail."""
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from dlcli.engine.device import Compute
 from dlcli.engine.distributed import World
-from dlcli.engine.events import CheckpointDue, Evaluated, Event, Finished, Progress
+from dlcli.engine.events import CheckpointDue, Evaluated, Event, Finished, TrainingStep
 from dlcli.engine.seed import random_states, restore_random_states
 from dlcli.engine.settings import LoopConfig, OptimConfig
 from dlcli.engine.step import Batch, Stepper
@@ -296,13 +296,13 @@ class Training:
             for name, total in zip(self.position.names, totals[1:], strict=True)
         }
 
-    def _progress(self) -> Progress:
+    def _progress(self) -> TrainingStep:
         self._pause()
         self._shown_at = self.clock()
         sums = self.position.sums
         values: list[float] = [] if sums is None else (sums[1:] / sums[0]).tolist()
         left = self.total_steps - self.position.step
-        return Progress(
+        return TrainingStep(
             epoch=self.position.epoch + 1,
             step=self.position.step,
             total_steps=self.total_steps,

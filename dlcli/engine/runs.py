@@ -185,8 +185,8 @@ def find_run(text: str | None, *, kind: str | None = None) -> RunFolder:
     """Find the run that `--run` names: a folder, a name under `runs/`, `latest`, or a packaged one.
 
     Args:
-        text: what was given; `pretrained:NAME` is a model that ships with the package; None means
-            the newest trained run, and where there is none the packaged model of that kind.
+        text: what was given; `NAME` or `pretrained:NAME` is a model that ships with the package;
+            None means the newest trained run, or else the packaged model of that kind.
         kind: the kind it must be, such as `vae`.
 
     Raises:
@@ -207,7 +207,9 @@ def find_run(text: str | None, *, kind: str | None = None) -> RunFolder:
     for candidate in (Path(text), RUNS / text):
         if (candidate / "config.yaml").is_file():
             return _of_kind(RunFolder(candidate.absolute()), str(candidate), kind=kind)
-    near = nearest(text, [run.path.name for run in list_runs(kind=kind)])
+    if text in pretrained.names():
+        return _of_kind(_packaged(text), text, kind=kind)
+    near = nearest(text, [*pretrained.names(), *(run.path.name for run in list_runs(kind=kind))])
     raise UsageFault(
         f"There is no run '{text}'.",
         hint=near[:1].upper() + near[1:] or "`dl runs list` shows the runs there are.",
@@ -230,6 +232,20 @@ def _packaged(name: str) -> RunFolder:
             hint=near[:1].upper() + near[1:] or f"There are {', '.join(known) or 'none'}.",
         )
     return RunFolder(folder)
+
+
+def packaged() -> list[dict[str, Any]]:
+    """Return the key facts of the models that ship: those of a run, purpose and size."""
+    runs = {name: RunFolder(pretrained.folder(name) or Path()) for name in pretrained.names()}
+    return [
+        {
+            **summarise(run),
+            "name": name,
+            "purpose": pretrained.PURPOSES.get(name, ""),
+            "size_bytes": _whole(run, "").size,
+        }
+        for name, run in runs.items()
+    ]
 
 
 def _of_kind(run: RunFolder, text: str, *, kind: str | None) -> RunFolder:

@@ -17,6 +17,9 @@ from dlcli.engine.distributed import World
 from dlcli.engine.seed import derive, reseed
 from dlcli.engine.settings import OptimConfig
 
+BatchRanges = list[tuple[int, int]]
+"""The batches of an epoch: (start, stop) positions in its order."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:

@@ -28,11 +28,6 @@ class StopFlag:
         self._deferring = 0
         self._noted: set[int] = set()
 
-    @property
-    def is_deferring(self) -> bool:
-        """Whether a first signal would be noted instead of raised."""
-        return self._deferring > 0
-
     @contextmanager
     def deferring(self) -> Iterator[None]:
         """Note the first signal instead of raising, for the length of a block."""

@@ -23,7 +23,7 @@ from torch import nn
 from dlcli.engine.checkpoint import load_model, load_weights_into
 from dlcli.engine.config import flags_of_difference, load_yaml
 from dlcli.engine.distributed import PeerLost, launched_world
-from dlcli.engine.events import Event, Finished, Notice, RunStarted
+from dlcli.engine.events import Event, Finished, Notice, NoticeCallback, RunStarted
 from dlcli.engine.loop import Criterion, Learner
 from dlcli.engine.runs import RunFolder, claim_folder, find_run, fresh_path, open_unfinished
 from dlcli.engine.session import RunLocation, Session, check_unchanged, open_session
@@ -40,7 +40,6 @@ OUT_OF_MEMORY = (
 """How torch and its allocators say that memory has run out."""
 
 Listener = Callable[[Event], None]
-ReadNotice = Callable[[str], object]
 
 
 class Data(Protocol):
@@ -103,7 +102,12 @@ class Task(ABC, Generic[C, D, L, R]):
 
     @abstractmethod
     def load_data(
-        self, config: C, *, resumed: RunFolder | None, origin: RunFolder | None, notice: ReadNotice
+        self,
+        config: C,
+        *,
+        resumed: RunFolder | None,
+        origin: RunFolder | None,
+        notice: NoticeCallback,
     ) -> D:
         """Load the data, and refuse settings that they do not allow.
 

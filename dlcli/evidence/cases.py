@@ -73,7 +73,7 @@ class Case:
         x: (1, M).
         z: the latents that x was drawn from, (1, D), or None for a real image.
         truth: None where it is not known beforehand.
-        proposal: an encoder's q(z | x); None asks for a Laplace proposal.
+        proposal: an encoder's q(z | x); None stands for a Laplace proposal.
         name: a word for the image, such as `test-0`.
     """
 

@@ -17,8 +17,10 @@ from dlcli.evidence.sweep import SETTLED
 
 COLUMNS = (
     "D", "estimator", "samples", "log p (nats)", "std error", "95% interval", "bias", "ESS",
-    "largest weight", "k̂", "verdict",
+    "largest weight", "verdict",
 )  # fmt: skip
+SPARE = ("95% interval", "ESS", "largest weight")
+"""What a narrow terminal does without; the reasons below the table speak of the weights too."""
 
 
 def evidence_words(found: McEstimate) -> Iterator[RenderableType]:
@@ -30,7 +32,7 @@ def evidence_words(found: McEstimate) -> Iterator[RenderableType]:
     images = "one image" if len(real) < 2 else f"{len(real)} images"
     title = f"log p(x) of {images}, {found.model}, nats"
     columns = ("image", *COLUMNS[1:]) if real else COLUMNS
-    yield ResultTable(columns, rows, title=title, signatures=found.signature)
+    yield ResultTable(columns, rows, title=title, signatures=found.signature, spare=SPARE)
     for result in found.results:
         yield ""
         yield from _dim_words(result, std_error=found.std_error_of_interest)
@@ -51,7 +53,6 @@ def _row(result: DimResult, each: EstimatorResult) -> list[object]:
         None if bias is None else _nats(bias),
         number(found.ess, digits=3),
         f"{100 * found.max_weight:.3g}%",
-        f"{found.pareto_k:.2f}" if math.isfinite(found.pareto_k) else None,
         found.verdict,
     ]
 

@@ -16,6 +16,7 @@ import torch
 
 from dlcli.engine.config import settings_signature
 from dlcli.engine.device import prepare
+from dlcli.engine.events import ProgressCallback
 from dlcli.engine.seed import generator
 from dlcli.engine.settings import compute_config
 from dlcli.errors import UsageFault
@@ -36,14 +37,13 @@ from dlcli.evidence.hmc import Schedule, choose_schedule
 from dlcli.evidence.models import LinearGaussian
 from dlcli.evidence.progress import (
     CountCallback,
-    ProgressCallback,
     count_progress,
     no_progress,
 )
 from dlcli.evidence.sweep import Stream, Sweep, Target, run_sweep, run_to_target
 
 SE_OF_INTEREST = 0.01
-"""Standard error (nats) for which the samples needed are stated where none is asked for."""
+"""Standard error (nats) for which the samples needed are stated where no target is set."""
 FIRM_ACCEPTANCE = 0.3
 """Mean acceptance of annealing moves below which their chains can hardly have followed the path."""
 DECODER_REPEATS = 40_000
@@ -57,7 +57,7 @@ class EstimatorResult:
     Args:
         estimate: at the largest count.
         sweep: of the streaming estimators.
-        target: what `--target-se` asked, of the streaming estimators.
+        target: what `--target-se` takes, of the streaming estimators.
         bias_direction: on which side of the truth it errs on average.
         elapsed_s: seconds.
     """
@@ -78,7 +78,7 @@ class DimResult:
         case: a word for the image.
         truth: what is known of log p(x); None where nothing is.
         ceiling: an upper bound on log p(x) that needs no sampling, nats; may be inf.
-        estimators: in the order asked for.
+        estimators: in the order of the config.
     """
 
     dim: int
@@ -132,7 +132,7 @@ def run(
         cases: images under other models than `config.model` (a trained VAE's decoder, say);
             `config.dims` is then not read.
         signature: of such cases; see `estimator_parts`.
-        progress: is told how far the estimator at work is.
+        progress: called with how far the estimator at work is.
 
     Yields:
         The result so far after every estimator; the last one is complete.
@@ -176,7 +176,7 @@ class CaseEstimators:
     Args:
         case: what is to be estimated.
         config: how.
-        progress: is told how far the estimator at work is.
+        progress: called with how far the estimator at work is.
     """
 
     def __init__(
@@ -188,7 +188,7 @@ class CaseEstimators:
     @cached_property
     def schedule(self) -> Schedule:
         """The annealing schedule of this image."""
-        self._progress(f"{self.case.label}: the pilot run", 0.0)
+        self._progress(0.0, f"{self.case.label}: the pilot run")
         settings = self.config.annealing
         return choose_schedule(
             self.case.precise,
@@ -291,8 +291,8 @@ class CaseEstimators:
 
     def _sweep(self, name: EstimatorName) -> tuple[Sweep, Target | None]:
         config, truth = self.config, self.truth
-        if config.target_se is not None:  # nobody knows how many samples that takes
-            self._progress(f"{self.case.label}: {name}", 0.0)
+        if config.target_se is not None:  # how many samples that takes is not known
+            self._progress(0.0, f"{self.case.label}: {name}")
             log_rho, is_bound = self._log_rho() if name == "prior" else (None, False)
             return run_to_target(
                 self._stream(name, progress=no_progress),

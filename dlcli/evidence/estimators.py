@@ -335,8 +335,8 @@ def laplace_proposal(
     """Fit a defensive mixture of Gaussians to the posterior modes of each image.
 
     Several starts climb log p(x, z) with Adam, Newton steps polish them, and the curvature comes
-    from central differences of the gradient, all coordinates in one batch: no second derivative is
-    asked of the decoder.
+    from central differences of the gradient, all coordinates in one batch: the decoder need not
+    have second derivatives.
 
     Args:
         model: any model; its log-likelihood must be differentiable almost everywhere in z.

@@ -188,7 +188,7 @@ STRIDE = 0.5
 MOST_STAGES = 2000
 ACCEPTANCE = 0.75
 MOST_CORRELATION = 0.98
-"""No more can be told by 32 chains; τ = 99."""
+"""32 chains cannot resolve more; τ = 99."""
 
 
 @dataclass(frozen=True, eq=False)

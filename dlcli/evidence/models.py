@@ -1,4 +1,4 @@
-"""What the estimators ask of a model: p(x, z) = N(z; 0, I_D) · p(x | z), through one Protocol.
+"""What the estimators need of a model: p(x, z) = N(z; 0, I_D) · p(x | z), through one Protocol.
 
 Two models stand here: `LinearGaussian`, whose every answer is exact, and `BernoulliDecoder`, around
 any callable from latents to logits: a random network (`random_decoder`) or a trained VAE's decoder.

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-ProgressCallback = Callable[[str, float], object]
-"""Is called with what is being done, in a word, and what fraction of it is there, 0 to 1."""
+from dlcli.engine.events import ProgressCallback
+
 CountCallback = Callable[[int], object]
 """Is called with how many samples or moves have been made since the last call."""
 
 
 def no_progress(*_anything: object) -> None:
-    """Stand for either callback where nobody listens."""
+    """Stand for either callback where no progress is shown."""
 
 
 def count_progress(total: int, *, stage: str, progress: ProgressCallback) -> CountCallback:
@@ -21,7 +21,7 @@ def count_progress(total: int, *, stage: str, progress: ProgressCallback) -> Cou
     def add(count: int) -> None:
         nonlocal done
         done += count
-        progress(stage, min(1.0, done / total))
+        progress(min(1.0, done / total), stage)
 
     add(0)
     return add
@@ -29,4 +29,4 @@ def count_progress(total: int, *, stage: str, progress: ProgressCallback) -> Cou
 
 def part_of(progress: ProgressCallback, *, start: float, share: float) -> ProgressCallback:
     """Report a part of a whole, which begins at `start` and is `share` of it."""
-    return lambda stage, done: progress(stage, start + done * share)
+    return lambda done, stage: progress(start + done * share, stage)

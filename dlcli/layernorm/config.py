@@ -17,7 +17,7 @@ from dlcli.errors import ConfigError
 Placement = Literal["post", "pre", "sandwich", "deepnorm", "admin", "rezero", "dlcl"]
 Setting = Literal["theorem", "transformer"]
 DType = Literal["float32", "float64", "bfloat16", "float16"]
-Task = Literal["reverse", "copy"]
+SequenceTask = Literal["reverse", "copy"]
 Count = Annotated[int, Ge(1), Le(4096)]
 
 SOURCES: dict[str, str] = {
@@ -149,7 +149,9 @@ class TrainConfig:
 
     __pydantic_config__ = STRICT
 
-    task: Task = setting("reverse", flag="--task", help="sequence to give back: reversed or copied")
+    task: SequenceTask = setting(
+        "reverse", flag="--task", help="sequence to give back: reversed or copied"
+    )
     depth: Count = setting(
         18, flag="--train-depth", help="layers of the trained stacks", signature="train"
     )

@@ -38,12 +38,12 @@ class LnGradients:
         setting: theorem or transformer.
         conditions: everything that the slopes move with, in words.
         seeds: complete seeds.
-        placements: by name, in the order asked for.
+        placements: by name, in the order of the config.
         theorem: Theorem 1 held against `post` and `pre`, where they were measured.
         verdict: pass or fail of all claims together; None where nothing could be decided.
-        equations: 21' and 22', where asked for.
-        lemmas: Lemmas 2 and 3, where asked for.
-        training: where asked for.
+        equations: 21' and 22', with `--equations`.
+        lemmas: Lemmas 2 and 3, with `--equations`.
+        training: with `--train`.
         complete: False in a partial result.
         done: fraction of the work, 0 to 1.
         signature: all that changes the numbers.
@@ -66,12 +66,12 @@ class LnGradients:
 def run(config: LnGradientsConfig) -> Iterator[LnGradients]:
     """Measure, yielding ever more complete results; the last has `complete=True`.
 
-    On the CPU small products get one thread unless told otherwise: at 256 features and 256 tokens a
-    second thread gains little on an idle machine, and on a busy one the threads' waiting for each
-    other made the sweep 20 times slower (measured).
+    On the CPU small products get one thread unless `--threads` is given: at 256 features and 256
+    tokens a second thread gains little on an idle machine, and on a busy one the threads' waiting
+    for each other made the sweep 20 times slower (measured).
 
     Raises:
-        ConfigError: the config asks for what cannot be measured.
+        ConfigError: the config wants what cannot be measured.
         RunFailed: numbers overflowed in the chosen format.
     """
     validate(config)

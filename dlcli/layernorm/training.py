@@ -27,7 +27,13 @@ from dlcli.engine.settings import LoopConfig, OptimConfig
 from dlcli.engine.statistics import mean_interval
 from dlcli.engine.step import Batch
 from dlcli.errors import RunFailed
-from dlcli.layernorm.config import LnGradientsConfig, Placement, StackConfig, Task, TrainConfig
+from dlcli.layernorm.config import (
+    LnGradientsConfig,
+    Placement,
+    SequenceTask,
+    StackConfig,
+    TrainConfig,
+)
 from dlcli.layernorm.stack import Stack, Xavier, build_stack, profile_admin
 
 POINTS = 20
@@ -304,7 +310,7 @@ def _half_variance(rows: int, columns: int, *, stream: torch.Generator) -> nn.Pa
 
 
 def draw_sequences(
-    task: Task, *, config: TrainConfig, stream: torch.Generator
+    task: SequenceTask, *, config: TrainConfig, stream: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Draw uniform symbols (B, T) and what should come out of them (B, T)."""
     size = (config.batch_size, config.length)

@@ -2,7 +2,7 @@
 
 Lines are put together into running text and read by forced decoding, by a second model of the other
 direction too, if there is one. What the network says of its pieces is summed up for the given
-tokens, between which `dlcli.nmt.alignment` takes links. It says either where it looks before it
+tokens, between which `dlcli.nmt.links` takes links. It says either where it looks before it
 knows a word (attention), or where the word came from once it is known (the posterior).
 
 Legend: S source pieces, T target pieces, I source tokens, J target tokens.
@@ -15,51 +15,47 @@ import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dlcli.data.corpora import load_corpus
 from dlcli.data.sentences import Pairs, split_words
-from dlcli.data.storage import Notice
-from dlcli.data.text import read_sentences
 from dlcli.engine.device import prepare
+from dlcli.engine.events import NoticeCallback, ProgressCallback
 from dlcli.engine.settings import ComputeConfig
 from dlcli.errors import DataError, UsageFault
-from dlcli.nmt.alignment import (
+from dlcli.nmt.attention import overlaps
+from dlcli.nmt.batching import Bitext, cut
+from dlcli.nmt.config import LinkKind, NmtAlignConfig, check_align
+from dlcli.nmt.links import (
     AlignmentScore,
     GoldLinks,
     Links,
     check_links,
+    counts_from_one,
     format_pharaoh,
     parse_gold,
     score_alignments,
     symmetric_links,
     token_links,
 )
-from dlcli.nmt.attention import overlaps
-from dlcli.nmt.batching import Bitext, cut
-from dlcli.nmt.config import LinkKind, NmtAlignConfig, check_align
 from dlcli.nmt.model import TranslationModel
 from dlcli.nmt.text import (
     Detokenized,
     Span,
     detokenize,
-    read_joined,
-    read_two,
-    require_lines,
+    prepare_source,
+    prepare_target,
+    tokens_of,
 )
 from dlcli.nmt.tokenizer import Piece, Tokenizer
-from dlcli.nmt.trained import Trained
-from dlcli.nmt.validation import describe
+from dlcli.nmt.trained import Trained, describe
 
-Progress = Callable[[float, str], object]
 KINDS: tuple[LinkKind, ...] = get_args(LinkKind)
 """What links can be taken from."""
-AT_ONCE = 4096
+PAIRS_PER_WINDOW = 4096
 """Pairs among which those alike in length are put together."""
 BATCH_TOKENS = 4096
 
@@ -83,71 +79,6 @@ class NmtAlignment:
     signature: str
 
 
-def pairs_of_corpus(
-    name: str, *, split: str = "test", count: int = 0, direction: str, offline: bool, notice: Notice
-) -> tuple[str, Pairs]:
-    """Load a split of a corpus, with its links if the corpus knows them (`grammar` does).
-
-    Args:
-        name: see `dlcli.data.corpora.load_corpus`.
-        split: train, valid, test, or a test set's own name.
-        count: how many pairs, from the first; 0 takes all.
-        direction: of the model.
-        offline: never ask the network.
-        notice: told one sentence at a time.
-
-    Returns:
-        What a signature calls them, and the pairs.
-
-    Raises:
-        ConfigError: there is no such corpus or split.
-        DataError: it cannot be had.
-        UsageFault: it has no pairs.
-    """
-    corpus = load_corpus(
-        name,
-        direction=direction,
-        offline=offline,
-        notice=notice,
-        train_pairs=(count or None) if split == "train" else 0,
-    )
-    pairs = corpus.split(split)
-    require_lines(len(pairs), name=f"The split {split} of {corpus.name}")
-    return f"{corpus.name}-{split}", pairs.first(count) if count else pairs
-
-
-def pairs_of_files(
-    *, source: Path | None, target: Path | None, pairs: Path | None, gold: Path | None
-) -> tuple[str, Pairs]:
-    """Read lines from whichever files were named.
-
-    Returns:
-        What a signature calls them, and the pairs.
-
-    Raises:
-        UsageFault: too few or too many are named, or there are no lines.
-        DataError: one cannot be read, or two differ in length.
-    """
-    if pairs is not None and source is None and target is None:
-        name, found = pairs.name, read_joined(pairs)
-    elif pairs is None and source is not None and target is not None:
-        name, found = source.name, read_two(source, target)
-    else:
-        raise UsageFault(
-            "`nmt align` needs either --source and --target, or --pairs, or --data.",
-            hint="Write --source a.en --target a.fr, or --pairs a.en-fr, or --data grammar.",
-        )
-    if gold is None:
-        return name, found
-    links = read_sentences(gold)
-    if len(links) != len(found):
-        raise DataError(
-            f"The gold file has {len(links):,} lines for {len(found):,} pairs.",
-            hint="It needs one line a pair, blank where there are no links.",
-        )
-    return name, Pairs(source=found.source, target=found.target, links=links)
-
-
 def align(
     trained: Trained,
     pairs: Pairs,
@@ -155,7 +86,8 @@ def align(
     *,
     data: str = "pairs",
     backward: Trained | None = None,
-    at: Progress = lambda _done, _note: None,
+    progress: ProgressCallback = lambda _done, _note: None,
+    notice: NoticeCallback = lambda _: None,
 ) -> NmtAlignment:
     """Align pairs of sentences.
 
@@ -165,7 +97,8 @@ def align(
         config: how.
         data: what the pairs are called in the signature, which has a digest of them too.
         backward: translates target to source: the two are symmetrised.
-        at: told the share done and what is being done.
+        progress: called with the fraction that is done.
+        notice: called with a sentence where the right links look miscounted.
 
     Raises:
         UsageFault: a model has no attention, or `backward` is not of the other direction.
@@ -176,15 +109,20 @@ def align(
     check_directions(trained, backward)
     sides = prepare_pairs(pairs, text=config.text, languages=trained.direction)
     gold = None if pairs.links is None else _read_gold(pairs.links, sides, index=config.gold_index)
+    if gold and config.gold_index == 0 and counts_from_one(one.possible for one in gold):
+        notice(
+            "No link of the gold file has a word 0, as if its words were counted from 1. If they "
+            "are, add --gold-index 1."
+        )
     compute = prepare(ComputeConfig(device=config.device, precision="fp32", threads=config.threads))
     for model in (trained, backward):
         if model is not None:
             model.model.to(compute.device)
     began = time.perf_counter()
     links: list[Links] = []
-    for found in _links(trained, sides, config, backward=backward):
+    for found in _links(trained, sides, config, backward=backward, pairs=pairs):
         links.append(found)
-        at(len(links) / len(sides), "")
+        progress(len(links) / len(sides), "")
     elapsed = time.perf_counter() - began
     return NmtAlignment(
         run=str(trained.run.path),
@@ -220,7 +158,7 @@ Sides = tuple[Detokenized, Detokenized]
 
 
 def prepare_pairs(pairs: Pairs, *, text: str, languages: tuple[str, str]) -> list[Sides]:
-    """Turn lines into running text with the places of their tokens.
+    """Turn lines into running text, as a model reads it, with the places of their tokens.
 
     Args:
         pairs: source and target lines.
@@ -228,14 +166,19 @@ def prepare_pairs(pairs: Pairs, *, text: str, languages: tuple[str, str]) -> lis
         languages: of source and target.
     """
 
-    def prepared(line: str, language: str) -> Detokenized:
+    def prepared(line: str, prepare: Callable[[str], str], language: str) -> Detokenized:
         if text == "running":
+            line = prepare(line)
             spans = tuple((word.start, word.end) for word in split_words(line))
             return Detokenized(text=line, spans=spans)
-        return detokenize(line.split(), language=language)
+        tokens = [prepare(token) or token for token in tokens_of(line)]
+        return detokenize(tokens, language=language)
 
     return [
-        (prepared(source, languages[0]), prepared(target, languages[1]))
+        (
+            prepared(source, prepare_source, languages[0]),
+            prepared(target, prepare_target, languages[1]),
+        )
         for source, target in zip(pairs.source, pairs.target, strict=True)
     ]
 
@@ -257,14 +200,21 @@ def _read_gold(lines: Sequence[str], sides: Sequence[Sides], *, index: int) -> l
 
 
 def _links(
-    trained: Trained, sides: Sequence[Sides], config: NmtAlignConfig, *, backward: Trained | None
+    trained: Trained,
+    sides: Sequence[Sides],
+    config: NmtAlignConfig,
+    *,
+    backward: Trained | None,
+    pairs: Pairs,
 ) -> Iterator[Links]:
     forward = _matrices(trained, sides, config)
     if backward is None:
         for (source, target), one in zip(sides, forward, strict=True):
             yield token_links(one, source=source.spans, target=target.spans, least=config.threshold)
         return
-    others = _matrices(backward, [(target, source) for source, target in sides], config)
+    turned = Pairs(source=pairs.target, target=pairs.source)
+    its_sides = prepare_pairs(turned, text=config.text, languages=backward.direction)
+    others = _matrices(backward, its_sides, config)
     for (source, target), one, other in zip(sides, forward, others, strict=True):
         yield symmetric_links(
             one,
@@ -323,7 +273,7 @@ def forced_attention(
             hint="Choose a run that was trained with --attention additive.",
         )
     stream = iter(pairs)
-    while chunk := list(itertools.islice(stream, AT_ONCE)):
+    while chunk := list(itertools.islice(stream, PAIRS_PER_WINDOW)):
         yield from _together(model, tokenizer, chunk, kind=kind)
 
 

@@ -10,8 +10,8 @@ Legend: P pieces, T target words (or pieces), S source words; T and S with `</s>
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,10 +22,10 @@ from torch import Tensor
 from dlcli.data.sentences import Word, split_words
 from dlcli.engine.config import signature
 from dlcli.errors import UsageFault
-from dlcli.nmt.alignment import Links, attention_links, format_pharaoh
 from dlcli.nmt.config import SearchConfig
+from dlcli.nmt.links import Links, attention_links, format_pharaoh
 from dlcli.nmt.search import Hypothesis
-from dlcli.nmt.text import Span, one_line, tidy
+from dlcli.nmt.text import Span, one_line, prepare_source, prepare_target
 from dlcli.nmt.tokenizer import BOS, EOS, SPECIALS, UNK, Piece, Tokenizer
 from dlcli.nmt.trained import Trained
 
@@ -54,6 +54,10 @@ class AttentionMap:
     """Of the translation under the model, in nats; `</s>` is a token."""
     forced: bool
     """Whether the translation was given."""
+    finished: bool
+    """Whether the translation came to its end; False where it was cut off at its longest."""
+    parts: int
+    """Into how many the line was cut, as for `translate`."""
     unit: str
     """`words` or `subwords`."""
     signature: str
@@ -83,59 +87,109 @@ class AttentionMap:
         return sum(move < 0 for move in moves), len(moves)
 
 
-def attention_map(
-    trained: Trained,
-    text: str,
-    target: str | None,
-    *,
-    subwords: bool,
-    best: Callable[[list[int]], Hypothesis],
-    how: SearchConfig,
-    precision: str,
-) -> AttentionMap:
-    """Force the decoder through a translation and keep where it looked.
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """A sentence and a translation that the model reads along with it, both in pieces."""
 
-    Args:
-        trained: the model, on any device.
-        text: a sentence.
-        target: its translation, or None for the model's own.
-        subwords: leave the pieces as they are, instead of merging them to words.
-        best: searches for the model's own translation of token ids.
-        how: the search's settings, for the signature.
-        precision: of that search; what is forced is computed in the weights' own.
+    text: str
+    source: Sequence[Piece]
+    translation: str
+    target: Sequence[Piece]
+    finished: bool
+    """Whether the translation came to its end."""
+
+
+def given_reading(text: str, translation: str, *, tokenizer: Tokenizer) -> Reading:
+    """Prepare a sentence and a given translation.
 
     Raises:
-        UsageFault: the model has no attention, or a text has no words or too many.
+        UsageFault: one has no words or too many.
+    """
+    text, translation = prepare_source(text), prepare_target(translation)
+    source, target = tokenizer.pieces(text), tokenizer.pieces(translation)
+    check_size(len(source), what="sentence")
+    check_size(len(target), what="translation")
+    return Reading(text=text, source=source, translation=translation, target=target, finished=True)
+
+
+def own_reading(text: str, found: Hypothesis, *, tokenizer: Tokenizer) -> Reading:
+    """Put a prepared sentence beside what the model made of it."""
+    translation, target = pieces_of(found.ids, tokenizer=tokenizer)
+    return Reading(
+        text=text,
+        source=tokenizer.pieces(text),
+        translation=translation,
+        target=target,
+        finished=found.finished,
+    )
+
+
+def check_size(pieces: int, *, what: str) -> None:
+    """Make sure that there is something to draw, and not too much.
+
+    Raises:
+        UsageFault: a text has no pieces, or too many.
+    """
+    if not pieces:
+        raise UsageFault(f"The {what} has no words.", hint="Write one, in quotes.")
+    if pieces > LONGEST:
+        raise UsageFault(
+            f"The {what} has {pieces:,} tokens, and attention is drawn for at most {LONGEST:,}.",
+            hint="Give one sentence at a time.",
+        )
+
+
+def check_attention(trained: Trained) -> None:
+    """Make sure that there is attention to show.
+
+    Raises:
+        UsageFault: the model has none.
     """
     if not trained.model.has_attention:
         raise UsageFault(
             f"{trained.run.path} was trained with --attention none: it has no attention to show.",
             hint="Name a run with additive attention by --run.",
         )
-    tokenizer, text = trained.tokenizer, tidy(text)
-    read, finished = _pieces(text, tokenizer=tokenizer, what="sentence"), True
-    if target is None:
-        found = best([piece.id for piece in read])
-        written, pieces = pieces_of(found.ids, tokenizer=tokenizer)
-        finished = found.finished
-    else:
-        written = tidy(target)
-        pieces = _pieces(written, tokenizer=tokenizer, what="translation")
-    rows, nll = _forced(trained, source=read, target=pieces)
+
+
+def attention_map(
+    trained: Trained,
+    parts: Sequence[Reading],
+    *,
+    subwords: bool,
+    how: SearchConfig | None,
+    precision: str,
+) -> AttentionMap:
+    """Force the decoder through translations and keep where it looked.
+
+    A line that was translated in parts has one map: each part looks at its own words only.
+
+    Args:
+        trained: a model with attention, on any device.
+        parts: of one line, each with its translation.
+        subwords: leave the pieces as they are, instead of merging them to words.
+        how: the settings of the search, where the translation is the model's own.
+        precision: of that search; what is forced is computed in the weights' own.
+    """
+    whole = joined(parts)
+    rows, nats = _forced_parts(trained, parts)
     axis = piece_axis if subwords else word_axis
-    columns, lines = axis(text, read, ended=True), axis(written, pieces, ended=finished)
-    config, own = trained.config, target is None
+    columns = axis(whole.text, whole.source, ended=True)
+    lines = axis(whole.translation, whole.target, ended=whole.finished)
+    config, unit = trained.config, "subwords" if subwords else "words"
     return AttentionMap(
-        text=text,
-        translation=one_line(written),
+        text=whole.text,
+        translation=" ".join(one_line(one.translation) for one in parts),
         source=columns.labels,
         target=lines.labels,
         matrix=merge(rows[: len(lines.shares)], source=columns, target=lines).numpy(),
         unknown_source=columns.unknown,
         unknown_target=lines.unknown,
-        nll_per_token=nll,
-        forced=not own,
-        unit="subwords" if subwords else "words",
+        nll_per_token=nats / sum(len(one.target) + 1 for one in parts),
+        forced=how is None,
+        finished=all(one.finished for one in parts),
+        parts=len(parts),
+        unit=unit,
         signature=signature(
             model="nmt",
             run=trained.run.path.name,
@@ -143,26 +197,53 @@ def attention_map(
             data=config.data.name,
             direction=config.data.direction,
             query=config.model.attention_query,
-            target="own" if own else "given",
-            beam=how.beam_size if own else None,
-            length_penalty=how.length_penalty if own else None,
-            unit="subwords" if subwords else "words",
-            precision=precision if own else "fp32",
+            target="given" if how is None else "own",
+            beam=how and how.beam_size,
+            length_penalty=how and how.length_penalty,
+            parts=len(parts) if len(parts) > 1 else None,
+            unit=unit,
+            precision=precision,
         ),
     )
 
 
-def _pieces(text: str, *, tokenizer: Tokenizer, what: str) -> list[Piece]:
-    pieces = tokenizer.pieces(text)
-    if not pieces:
-        raise UsageFault(f"The {what} has no words.", hint="Write one, in quotes.")
-    if len(pieces) > LONGEST:
-        raise UsageFault(
-            f"The {what} has {len(pieces):,} tokens, and attention is drawn for at most "
-            f"{LONGEST:,}.",
-            hint="Give one sentence at a time.",
-        )
-    return pieces
+def joined(parts: Sequence[Reading]) -> Reading:
+    """Put the parts of a line together again, with a space between each two."""
+    text, source = _one_after_another([(one.text, one.source) for one in parts])
+    translation, target = _one_after_another([(one.translation, one.target) for one in parts])
+    return Reading(
+        text=text,
+        source=source,
+        translation=translation,
+        target=target,
+        finished=parts[-1].finished,
+    )
+
+
+def _one_after_another(sides: Sequence[tuple[str, Sequence[Piece]]]) -> tuple[str, list[Piece]]:
+    found: list[Piece] = []
+    start = 0
+    for text, pieces in sides:
+        found += [replace(one, start=start + one.start, end=start + one.end) for one in pieces]
+        start += len(text) + 1
+    return " ".join(text for text, _ in sides), found
+
+
+def _forced_parts(trained: Trained, parts: Sequence[Reading]) -> tuple[Tensor, float]:
+    """Return the attention of all parts (T + 1, S + 1), and the nats of their translations.
+
+    What a part gives to its own `</s>` goes to that of the line; of the rows that produced `</s>`
+    the last part's stands.
+    """
+    found = [_forced(trained, source=one.source, target=one.target) for one in parts]
+    matrices = [rows for rows, _ in found]
+    within = (one[:-1, :-1] for one in matrices)
+    rows: Tensor = torch.block_diag(*within)  # type: ignore[no-untyped-call]  # (T, S)
+    to_end = torch.cat([one[:-1, -1] for one in matrices])  # (T,)
+    rows = torch.cat([rows, to_end[:, None]], dim=1)
+    last = matrices[-1][-1]
+    ended = F.pad(last, (rows.size(1) - len(last), 0))
+    return torch.cat([rows, ended[None]]), sum(nats for _, nats in found)
 
 
 def pieces_of(ids: Sequence[int], *, tokenizer: Tokenizer) -> tuple[str, list[Piece]]:
@@ -191,7 +272,7 @@ def _common(one: str, other: str) -> int:
 def _forced(
     trained: Trained, *, source: Sequence[Piece], target: Sequence[Piece]
 ) -> tuple[Tensor, float]:
-    """Return the attention (T + 1, S + 1) on the CPU, and the nats per token of the target."""
+    """Return the attention (T + 1, S + 1) on the CPU, and the nats of the target with `</s>`."""
     model = trained.model
     device = model.device
     ids = [piece.id for piece in target]
@@ -200,7 +281,7 @@ def _forced(
     forced = model.force(read, torch.ones_like(read, dtype=torch.bool), target_in)
     log_probs = model.logits(forced.features)[0].float().log_softmax(dim=1)
     wanted = torch.tensor([[*ids, EOS]], device=device)
-    nll = -log_probs.gather(1, wanted.T).mean()
+    nll = -log_probs.gather(1, wanted.T).sum()
     return forced.attention[0].float().cpu(), float(nll)
 
 

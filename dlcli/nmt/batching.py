@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,15 +24,16 @@ from dlcli.data.catalogue import EUROPARL, EUROPARL_DEV, is_path, parts_of
 from dlcli.data.corpora import load_corpus
 from dlcli.data.sentences import Pairs
 from dlcli.engine.config import load_yaml
+from dlcli.engine.events import NoticeCallback
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator
+from dlcli.engine.step import BatchRanges
 from dlcli.errors import CheckpointError, DataError
 from dlcli.nmt.config import NmtDataConfig, NmtTrainConfig
+from dlcli.nmt.text import prepare_source
 from dlcli.nmt.tokenizer import BOS, EOS, PAD, Subwords, Tokenizer, Words, load_tokenizer
 
-Notice = Callable[[str], object]
 Ids = list[list[int]]
-Bounds = list[tuple[int, int]]
 
 WINDOW = 512
 """Pairs of one length among which neighbours are chosen by the length of their other side."""
@@ -49,7 +50,7 @@ class NmtData:
     """Of the training pairs, without special tokens."""
     target: Ids
     valid: Pairs
-    """Raw; may be empty."""
+    """Sentences, prepared like those for training; may be empty."""
 
     def __len__(self) -> int:
         return len(self.source)
@@ -64,7 +65,7 @@ def load_data(
     *,
     resumed: RunFolder | None = None,
     origin: RunFolder | None = None,
-    notice: Notice,
+    notice: NoticeCallback,
 ) -> NmtData:
     """Load a corpus, cut it, and encode it.
 
@@ -86,6 +87,7 @@ def load_data(
         train_pairs=config.train_pairs or None,
     )
     train = corpus.train.first(config.train_pairs) if config.train_pairs else corpus.train
+    train = prepared(train)
     if not len(train):
         raise DataError(
             f"{corpus.name} has no pairs to train on.",
@@ -93,10 +95,16 @@ def load_data(
         )
     tokenizer = _tokenizer(config, train, resumed=resumed, origin=origin, notice=notice)
     source, target = _encode(config, train, tokenizer=tokenizer, name=corpus.name, notice=notice)
-    valid = corpus.valid.first(config.validation) if config.validation else corpus.valid
+    valid = prepared(corpus.valid.first(config.validation) if config.validation else corpus.valid)
     if not len(valid):
         notice(f"{corpus.name} has no validation pairs: the last checkpoint will be the result.")
     return NmtData(name=corpus.name, tokenizer=tokenizer, source=source, target=target, valid=valid)
+
+
+def prepared(pairs: Pairs) -> Pairs:
+    """Return pairs with their sources as a translator reads them."""
+    source = tuple(map(prepare_source, pairs.source))
+    return Pairs(source=source, target=pairs.target, links=pairs.links)
 
 
 def _tokenizer(
@@ -105,7 +113,7 @@ def _tokenizer(
     *,
     resumed: RunFolder | None,
     origin: RunFolder | None,
-    notice: Notice,
+    notice: NoticeCallback,
 ) -> Tokenizer:
     for run in filter(None, (resumed, origin)):
         try:
@@ -122,7 +130,7 @@ def _tokenizer(
 
 
 def _encode(
-    config: NmtDataConfig, train: Pairs, *, tokenizer: Tokenizer, name: str, notice: Notice
+    config: NmtDataConfig, train: Pairs, *, tokenizer: Tokenizer, name: str, notice: NoticeCallback
 ) -> tuple[Ids, Ids]:
     """Encode the training pairs, leaving out those with an empty or too long side."""
     sides = (tokenizer.encode_all(list(side)) for side in (train.source, train.target))
@@ -256,7 +264,7 @@ class Side:
         return self._flat[places].masked_fill_(~mask, PAD), mask
 
 
-def cut(lengths: NDArray[np.int64], *, size: int, unit: str) -> Bounds:
+def cut(lengths: NDArray[np.int64], *, size: int, unit: str) -> BatchRanges:
     """Cut pairs, sorted by length, into batches: (start, stop) positions.
 
     Args:

@@ -1,11 +1,12 @@
 """The settings of the translator: of a training, a search, an evaluation and an alignment.
 
-Reading this needs neither torch nor pydantic; `check` and `check_align` hold what ties one setting
-to another.
+Reading this needs neither torch nor pydantic; `check`, `check_search` and `check_align` hold what
+ties one setting to another.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -13,7 +14,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from dlcli.engine.config import STRICT, setting, setting_like
 from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig, Precision, Schedule
-from dlcli.errors import ConfigError
+from dlcli.errors import ConfigError, UsageFault
 
 Width = Annotated[int, Ge(1), Le(65_536)]
 Share = Annotated[float, Ge(0), Lt(1)]
@@ -297,6 +298,39 @@ class SearchConfig:
     device: str = setting_like(ComputeConfig, "device")
     precision: Precision = setting_like(ComputeConfig, "precision")
     threads: Annotated[int, Ge(0), Le(1024)] = setting_like(ComputeConfig, "threads")
+
+
+WIDEST = 1000
+"""Hypotheses a sentence may have: the extensions of all of them are compared, k² a sentence."""
+
+
+def check_search(config: SearchConfig, *, n_best: int = 1) -> None:
+    """Refuse settings of a search that have no meaning.
+
+    Raises:
+        UsageFault: it names the flag.
+    """
+    if config.beam_size < 1:
+        raise UsageFault(
+            f"A beam of {config.beam_size} holds no translation.",
+            hint="Use --beam 1 (greedy) or more; 5 is usual.",
+        )
+    if config.beam_size > WIDEST:
+        raise UsageFault(
+            f"A beam of {config.beam_size:,} is wider than the {WIDEST:,} that a search can "
+            "compare.",
+            hint="Use --beam 5; beyond some tens translations get worse, not better.",
+        )
+    if not 1 <= n_best <= config.beam_size:
+        raise UsageFault(
+            f"A beam of {config.beam_size} cannot give the {n_best} best translations.",
+            hint=f"Use --n-best 1 to {config.beam_size}, or a larger --beam.",
+        )
+    if not 0 <= config.length_penalty < math.inf:
+        raise UsageFault(
+            f"A length penalty of {config.length_penalty} has no meaning.",
+            hint="Use --length-penalty 0 (none) or more; 1 is the mean over tokens.",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from dlcli.nmt.evaluation import NmtComparison, NmtEvaluation
     from dlcli.nmt.forcing import ForcingRow
     from dlcli.nmt.scoring import Difference, Score
-    from dlcli.nmt.validation import NmtResult
+    from dlcli.nmt.trained import NmtResult
 
 NOT_MEASURED = "–"
 
@@ -207,7 +207,7 @@ def _by_length(axes: Axes, rows: Sequence[ForcingRow]) -> None:
     axes.legend(loc="best")
 
 
-def translation_words(
+def evaluation_words(
     found: NmtEvaluation, *, against: NmtComparison | None = None
 ) -> list[RenderableType]:
     """Show an evaluation: scores, intervals and speed, then BLEU by length."""
@@ -270,7 +270,7 @@ def _interval(bounds: tuple[float, float]) -> str:
     return f"[{bounds[0]:.2f}, {bounds[1]:.2f}]"
 
 
-def translation_object(
+def evaluation_object(
     found: NmtEvaluation, *, against: NmtComparison | None, files: Sequence[Path]
 ) -> dict[str, object]:
     """Return the fields of `--json`; translations go to a file, not here."""
@@ -280,7 +280,7 @@ def translation_object(
     return {**plain, "against": to_plain(against), "files": list(files)}
 
 
-def length_figure(path: Path, found: Sequence[NmtEvaluation]) -> Path:
+def evaluation_figure(path: Path, found: Sequence[NmtEvaluation]) -> Path:
     """Draw BLEU by sentence length, one line an evaluation: Question 13's figure.
 
     Lines are named by their attention, or where that does not tell them apart, by their run.
@@ -293,7 +293,7 @@ def length_figure(path: Path, found: Sequence[NmtEvaluation]) -> Path:
         names = [f"{Path(one.run).name}, {one.checkpoint}" for one in found]
     first = found[0]
     title = f"BLEU by sentence length: {first.data}, {first.split}"
-    lengths_figure(dict(zip(names, found, strict=True)), path, title=title, note=first.signature)
+    length_figure(dict(zip(names, found, strict=True)), path, title=title, note=first.signature)
     return path.absolute()
 
 
@@ -302,7 +302,7 @@ def _attention(signature: str) -> str:
     return "none" if fields.get("attention") == "none" else "additive"
 
 
-def lengths_figure(
+def length_figure(
     evaluations: Mapping[str, NmtEvaluation], path: Path, *, title: str = "", note: str = ""
 ) -> None:
     """Draw BLEU by the length of the source sentence, one line an evaluation."""
@@ -345,7 +345,7 @@ def attention_words(found: AttentionMap) -> list[RenderableType]:
     ]
 
 
-def attention_fields(found: AttentionMap, *, files: Sequence[Path]) -> dict[str, object]:
+def attention_object(found: AttentionMap, *, files: Sequence[Path]) -> dict[str, object]:
     """Return the fields of `--json`."""
     back, steps = found.steps_back
     return {
@@ -357,6 +357,8 @@ def attention_fields(found: AttentionMap, *, files: Sequence[Path]) -> dict[str,
         "alignment": found.alignment,
         "unit": found.unit,
         "forced": found.forced,
+        "finished": found.finished,
+        "parts": found.parts,
         "unknown": {"source": found.unknown_source, "target": found.unknown_target},
         "entropy_nats": found.entropy_nats,
         "steps": steps,
@@ -389,7 +391,7 @@ def save_attention(found: AttentionMap, path: Path) -> Path:
     check_format(path)
     ending = path.suffix.lower()
     if ending == ".json":
-        text = to_json(attention_fields(found, files=[path]))
+        text = to_json(attention_object(found, files=[path]))
         return write_file(path, text.encode() + b"\n")
     if ending == ".npz":
         return save_npz(

@@ -7,16 +7,14 @@ sentences beside each other, over all and by length, with paired bootstrap inter
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from dlcli.data.catalogue import parts_of
-from dlcli.data.corpora import load_corpus
-from dlcli.data.sentences import Pairs
-from dlcli.data.storage import Notice
+from dlcli.engine.events import NoticeCallback, ProgressCallback
 from dlcli.errors import ConfigError, UsageFault
 from dlcli.nmt.config import NmtEvalConfig
+from dlcli.nmt.pairs import Parallel, of_corpus
 from dlcli.nmt.scoring import (
     Counts,
     Difference,
@@ -27,24 +25,12 @@ from dlcli.nmt.scoring import (
     length_bins,
     score_corpus,
 )
-from dlcli.nmt.text import moses_available, moses_tokenized, moses_version, read_two, require_lines
-from dlcli.nmt.trained import Trained
+from dlcli.nmt.text import moses_available, moses_tokenized, moses_version
+from dlcli.nmt.trained import Trained, describe
 from dlcli.nmt.translator import Translator
-from dlcli.nmt.validation import describe
 
-Progress = Callable[[float, str], object]
-AT_ONCE = 512
+SENTENCES_PER_REPORT = 512
 """Sentences that are translated between two reports of progress."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parallel:
-    """Sentences to translate, each with a reference translation."""
-
-    data: str
-    """The corpus's true name, or that of the file."""
-    split: str
-    pairs: Pairs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +101,7 @@ class NmtComparison:
     """Of the other."""
 
 
-def load_parallel(trained: Trained, config: NmtEvalConfig, *, notice: Notice) -> Parallel:
+def run_split(trained: Trained, config: NmtEvalConfig, *, notice: NoticeCallback) -> Parallel:
     """Load the split that a run is to be evaluated on, in the run's own direction.
 
     A run that was trained on several corpora is evaluated on the first, as its validation was.
@@ -125,40 +111,19 @@ def load_parallel(trained: Trained, config: NmtEvalConfig, *, notice: Notice) ->
         DataError: the corpus cannot be had.
         UsageFault: the split has no sentences.
     """
-    saved = trained.config.data
-    corpus = load_corpus(
-        config.data or parts_of(saved.name)[0],
-        direction=saved.direction,
-        offline=config.offline or saved.offline,
-        notice=notice,
-        train_pairs=0,
-    )
-    name = next(iter(corpus.tests), "test") if config.split == "test" else config.split
-    if name == "train":
+    if config.split == "train":
         raise ConfigError(
             "The training sentences tell nothing about translating new ones.",
             hint="Use --split valid or --split test.",
         )
-    pairs = corpus.split(name)
-    require_lines(len(pairs), name=f"The split {name} of {corpus.name}")
-    return Parallel(data=corpus.name, split=name, pairs=pairs)
-
-
-def parallel_files(source: Path | None, reference: Path | None) -> Parallel | None:
-    """Read `--input` and `--reference`, or return None where neither is given.
-
-    Raises:
-        UsageFault: only one is given, or there are no lines.
-        DataError: a file cannot be read, or they differ in length.
-    """
-    if source is None and reference is None:
-        return None
-    if source is None or reference is None:
-        raise UsageFault(
-            "`nmt eval` needs --input and --reference together.",
-            hint="To translate without a reference use `dl nmt translate --input FILE`.",
-        )
-    return Parallel(data=str(source.absolute()), split="file", pairs=read_two(source, reference))
+    saved = trained.config.data
+    return of_corpus(
+        config.data or parts_of(saved.name)[0],
+        split=config.split,
+        direction=saved.direction,
+        offline=config.offline or saved.offline,
+        notice=notice,
+    )
 
 
 def evaluate(
@@ -166,7 +131,7 @@ def evaluate(
     sentences: Parallel,
     config: NmtEvalConfig,
     *,
-    at: Progress = lambda _done, _note: None,
+    progress: ProgressCallback = lambda _done, _note: None,
 ) -> NmtEvaluation:
     """Translate sentences and score the translations.
 
@@ -174,7 +139,7 @@ def evaluate(
         translator: on its device.
         sentences: at least one.
         config: how to search and to score.
-        at: told the share translated.
+        progress: called with the fraction translated.
 
     Raises:
         UsageFault: a setting has no meaning.
@@ -183,11 +148,11 @@ def evaluate(
     source, references = sentences.pairs.source, sentences.pairs.target
     bins, above = length_bins(source, edges=config.bins)
     began = time.perf_counter()
-    found = _translated(translator, source, config, at=at)
+    found = _translated(translator, source, config, progress=progress)
     elapsed = time.perf_counter() - began
-    trained, metric = translator.trained, metric_of(translator, config)
+    trained, metric = translator.trained, metric_of(translator, config, sentences=sentences)
     counts = metric.count(found, references)
-    chrf = Metric(name="chrf", lowercase=metric.lowercase)
+    chrf = replace(metric, name="chrf")
     resamples = config.resamples
 
     def at_length(one: LengthBin) -> LengthScore:
@@ -209,57 +174,72 @@ def evaluate(
         sentences=len(found),
         bleu=score_corpus(counts, metric, resamples=resamples),
         chrf=score_corpus(chrf.count(found, references), chrf, resamples=resamples),
-        bleu_tokenized=_tokenized(translator, found, references, config),
+        bleu_tokenized=_tokenized(
+            translator, found, references, metric=metric, resamples=resamples
+        ),
         by_length=tuple(map(at_length, bins)),
         longer_than=tuple(map(at_length, above)),
         elapsed_s=elapsed,
         sentences_per_s=len(found) / elapsed,
         device=str(translator.compute.device),
         precision=translator.precision,
-        signature=_signature(translator, sentences, config),
+        signature=_signature(translator, sentences, config, metric=metric),
         translations=tuple(found),
     )
 
 
-def metric_of(translator: Translator, config: NmtEvalConfig) -> Metric:
+def metric_of(translator: Translator, config: NmtEvalConfig, *, sentences: Parallel) -> Metric:
     """Return BLEU with the case that the run and the settings ask for."""
-    return Metric(lowercase=config.lowercase or translator.trained.config.data.lowercase)
+    return Metric(
+        lowercase=config.lowercase or translator.trained.config.data.lowercase,
+        normalized=sentences.normalized,
+    )
 
 
 def _translated(
-    translator: Translator, source: Sequence[str], config: NmtEvalConfig, *, at: Progress
+    translator: Translator,
+    source: Sequence[str],
+    config: NmtEvalConfig,
+    *,
+    progress: ProgressCallback,
 ) -> list[str]:
     """Translate the shortest first, so that little is padding, and answer in order."""
     order = sorted(range(len(source)), key=lambda row: len(source[row]))
     found = [""] * len(source)
-    for start in range(0, len(order), AT_ONCE):
-        rows = order[start : start + AT_ONCE]
+    for start in range(0, len(order), SENTENCES_PER_REPORT):
+        rows = order[start : start + SENTENCES_PER_REPORT]
         made = translator.translate([source[row] for row in rows], config=config.search)
         for row, one in zip(rows, made, strict=True):
             found[row] = one.translation
-        at((start + len(rows)) / len(order), "translating")
+        progress((start + len(rows)) / len(order), "translating")
     return found
 
 
 def _tokenized(
-    translator: Translator, found: Sequence[str], references: Sequence[str], config: NmtEvalConfig
+    translator: Translator,
+    found: Sequence[str],
+    references: Sequence[str],
+    *,
+    metric: Metric,
+    resamples: int,
 ) -> Score | None:
     """Score Moses's tokens, lower-cased before they are cut where case does not count."""
     if not moses_available():
         return None
-    lowercase = metric_of(translator, config).lowercase
-    metric = Metric(lowercase=lowercase, tokenize="none")
+    metric = replace(metric, tokenize="none")
     language = translator.trained.direction[1]
     sides = (
-        moses_tokenized(lines, language=language, lowercase=lowercase)
+        moses_tokenized(lines, language=language, lowercase=metric.lowercase)
         for lines in (found, references)
     )
-    score = score_corpus(metric.count(*sides), metric, resamples=config.resamples)
+    score = score_corpus(metric.count(*sides), metric, resamples=resamples)
     tokens = f"{score.signature}|tokens:moses-{language}-sacremoses-{moses_version()}"
     return Score(score=score.score, ci95=score.ci95, signature=tokens)
 
 
-def _signature(translator: Translator, sentences: Parallel, config: NmtEvalConfig) -> str:
+def _signature(
+    translator: Translator, sentences: Parallel, config: NmtEvalConfig, *, metric: Metric
+) -> str:
     trained, search = translator.trained, config.search
     return describe(
         trained.config,
@@ -271,7 +251,8 @@ def _signature(translator: Translator, sentences: Parallel, config: NmtEvalConfi
         init=trained.run.origin,
         search="greedy" if search.beam_size == 1 else f"beam-{search.beam_size}",
         length_penalty=search.length_penalty if search.beam_size > 1 else None,
-        case="lc" if metric_of(translator, config).lowercase else "mixed",
+        case="lc" if metric.lowercase else "mixed",
+        references="nfc" if metric.normalized else None,
         resamples=config.resamples,
         precision=translator.precision,
     )
@@ -308,7 +289,7 @@ def compare_evaluations(
         config: the settings of both.
         lowercase: whether case counts for nothing.
     """
-    metric = Metric(lowercase=lowercase)
+    metric = Metric(lowercase=lowercase, normalized=sentences.normalized)
 
     def counts(one: NmtEvaluation) -> Counts:
         return metric.count(one.translations, sentences.pairs.target)

@@ -7,18 +7,19 @@ last word differs. Both validation losses show what it costs to go on from one's
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dlcli.engine.events import NoticeCallback
 from dlcli.engine.session import RunLocation
 from dlcli.engine.trainer import Listener, train_all
 from dlcli.errors import UsageFault
 from dlcli.nmt.config import NmtEvalConfig, NmtTrainConfig, SearchConfig
-from dlcli.nmt.evaluation import NmtEvaluation, evaluate, load_parallel
+from dlcli.nmt.evaluation import NmtEvaluation, evaluate, run_split
+from dlcli.nmt.trained import NmtResult
 from dlcli.nmt.training import train
 from dlcli.nmt.translator import Translator
-from dlcli.nmt.validation import NmtResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +74,7 @@ def compare_forcing(
     bins: Sequence[int],
     beam_size: int = 1,
     listeners: Sequence[Listener] = (),
-    notice: Callable[[str], object] = lambda _: None,
+    notice: NoticeCallback = lambda _: None,
 ) -> list[ForcingRow]:
     """Train every cell and translate the test set with each result.
 
@@ -112,7 +113,7 @@ def _tested(
     *,
     bins: Sequence[int],
     beam_size: int,
-    notice: Callable[[str], object],
+    notice: NoticeCallback,
 ) -> NmtEvaluation:
     how = NmtEvalConfig(
         bins=tuple(bins),
@@ -122,5 +123,5 @@ def _tested(
         ),
     )
     translator = Translator.load(Path(result.run), config=how.search)
-    sentences = load_parallel(translator.trained, how, notice=notice)
+    sentences = run_split(translator.trained, how, notice=notice)
     return evaluate(translator, sentences, how)

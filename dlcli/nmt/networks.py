@@ -29,7 +29,7 @@ from dlcli.nmt.fast.paths import FastPaths, fast_paths
 from dlcli.nmt.model import Forced, Step, TranslationModel, smoothed_cross_entropy
 from dlcli.nmt.tokenizer import PAD
 
-AT_ONCE = 2048
+SCORED_PAIRS = 2048
 """Pairs of positions whose scores over the vocabulary are held at once."""
 LEAST_GROUP = 4
 """Fewer rows of a product would be summed in another order."""
@@ -184,7 +184,7 @@ class AttentionGru(TranslationModel):
         of_state = F.linear(known, by_state, linear.bias)
         of_source = F.linear(values, by_source)
         found = []
-        rows = max(1, AT_ONCE // S)
+        rows = max(1, SCORED_PAIRS // S)
         for first in range(0, len(known), rows):
             units, wanted = of_state[first : first + rows], words[first : first + rows]
             features = self.readout.activate((units[:, None] + of_source).to(known.dtype))

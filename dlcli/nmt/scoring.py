@@ -29,7 +29,7 @@ MetricName = Literal["bleu", "chrf"]
 
 SEED = 12345
 """Of sacreBLEU's resamples."""
-AT_ONCE = 500_000
+RESAMPLED_SENTENCES = 500_000
 """Sentences that are drawn together, some tens of megabytes of counts."""
 
 
@@ -60,6 +60,8 @@ class Metric:
     lowercase: bool = False
     tokenize: Literal["13a", "none"] = "13a"
     """Of BLEU; `none` is for text that is tokenised already."""
+    normalized: bool = False
+    """Whether references were brought into NFC: sacreBLEU's own program leaves them as they are."""
 
     def count(self, hypotheses: Sequence[str], references: Sequence[str]) -> Counts:
         """Count matches and lengths of each sentence: (N, K).
@@ -72,6 +74,10 @@ class Metric:
         rows = self._metric()._extract_corpus_statistics(hypotheses, [references])
         return np.array(rows, dtype=np.float64)
 
+    def of(self, hypotheses: Sequence[str], references: Sequence[str]) -> float:
+        """Score a corpus."""
+        return self.score(self.count(hypotheses, references).sum(axis=0))
+
     def score(self, sums: Counts) -> float:
         """Turn counts (K,), summed over sentences, into a score."""
         return float(self.scores(sums[None])[0])
@@ -82,10 +88,11 @@ class Metric:
         return np.array([score(row).score for row in sums.tolist()])
 
     def signature(self, *, resamples: int) -> str:
-        """Return sacreBLEU's signature of a score with so many resamples."""
+        """Return sacreBLEU's signature of a score with so many resamples, and what it lacks."""
         metric = self._metric()
         metric.num_refs, metric.n_bootstrap, metric.seed = 1, resamples, str(SEED)
-        return str(metric.get_signature().format())
+        own = str(metric.get_signature().format())
+        return f"{own}|references:nfc" if self.normalized else own
 
     def _metric(self) -> BLEU | CHRF:
         if self.name == "chrf":
@@ -128,7 +135,7 @@ def resampled_sums(counts: Counts, *, resamples: int) -> Counts:
     The sentences are those that sacreBLEU draws, some resamples at a time.
     """
     N, rng, found = len(counts), np.random.default_rng(SEED), []
-    step = max(1, AT_ONCE // N)
+    step = max(1, RESAMPLED_SENTENCES // N)
     for start in range(0, resamples, step):
         rows = rng.choice(N, size=(min(step, resamples - start), N), replace=True)
         found.append(counts[rows].sum(axis=1))

@@ -26,7 +26,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from dlcli.errors import UsageFault
 from dlcli.nmt.model import State, TranslationModel
 from dlcli.nmt.tokenizer import BOS, EOS, PAD
 
@@ -34,8 +33,6 @@ NEVER = (PAD, BOS)
 """Tokens that no translation has; the others keep the probabilities that the model gives them."""
 LEAST_ROWS = 4
 """Products of fewer rows are summed in another order, so a sentence would depend on its batch."""
-WIDEST = 1000
-"""Hypotheses a sentence may have: the extensions of all of them are compared, k² a sentence."""
 BLOCK = 64
 """Tokens among which a row is searched first."""
 
@@ -98,7 +95,7 @@ def search(
         model: in evaluation mode.
         source: (B, S) token ids, each sentence ended by `</s>` and padded.
         mask: (B, S) bool, True for real tokens.
-        beam_size: k, the places a sentence has.
+        beam_size: k, the places a sentence has; see `dlcli.nmt.config.check_search`.
         max_length: most tokens of a translation with `</s>`, for all or (B,); see `longest`.
         length_penalty: exponent of the length in the score; 0 favours short translations.
         n_best: how many hypotheses to return of each sentence, at most `beam_size`.
@@ -108,11 +105,7 @@ def search(
     Returns:
         Up to `n_best` hypotheses for each sentence, the best first, unfinished ones last. None
         only where the model's probabilities are no numbers.
-
-    Raises:
-        UsageFault: a size or a penalty that has no meaning.
     """
-    check_search(beam_size=beam_size, length_penalty=length_penalty, n_best=n_best)
     limit = longest(mask.sum(1)) if max_length is None else torch.as_tensor(max_length)
     limit = limit.to(source.device).expand(len(source)).clamp(min=1)
     beam = Beam(size=beam_size, length_penalty=length_penalty, n_best=n_best)
@@ -131,34 +124,6 @@ def search(
 def longest(length: Tensor) -> Tensor:
     """Return how many tokens a translation may have, given the source's; `</s>` counts in both."""
     return 2 * length + 10
-
-
-def check_search(*, beam_size: int, length_penalty: float, n_best: int) -> None:
-    """Refuse settings that have no meaning.
-
-    Raises:
-        UsageFault: it says which.
-    """
-    if beam_size < 1:
-        raise UsageFault(
-            f"A beam of {beam_size} holds no translation.",
-            hint="Use --beam 1 (greedy) or more; 5 is usual.",
-        )
-    if beam_size > WIDEST:
-        raise UsageFault(
-            f"A beam of {beam_size:,} is wider than the {WIDEST:,} that a search can compare.",
-            hint="Use --beam 5; beyond some tens translations get worse, not better.",
-        )
-    if not 1 <= n_best <= beam_size:
-        raise UsageFault(
-            f"A beam of {beam_size} cannot give the {n_best} best translations.",
-            hint=f"Use --n-best 1 to {beam_size}, or a larger --beam.",
-        )
-    if not 0 <= length_penalty < math.inf:
-        raise UsageFault(
-            f"A length penalty of {length_penalty} has no meaning.",
-            hint="Use --length-penalty 0 (none) or more; 1 is the mean over tokens.",
-        )
 
 
 StepBest = Callable[[Tensor, Any, Tensor, int], tuple[Tensor, Tensor, Any]]

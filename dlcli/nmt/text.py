@@ -1,8 +1,8 @@
 """Text on its way to a translator and back.
 
-In this order: files of sentences; lines as people type them, made like those of a corpus, and cut
-where they are longer than what a model was trained on; Moses's tokens, which older papers score;
-and tokens put together into running text, with what French does where two words meet.
+In this order: sentences, prepared alike in training and in use, and cut where they are longer than
+what a model was trained on; the tokens of a line; Moses's tokens, which older papers score; and
+tokens put together into running text, with what French does where two words meet.
 """
 
 from __future__ import annotations
@@ -13,73 +13,32 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata, util
-from pathlib import Path
-
-from dlcli.data.sentences import Pairs
-from dlcli.data.text import read_sentences
-from dlcli.errors import DataError, UsageFault
-
-SEPARATOR = "|||"
-
-
-def read_two(source: Path, target: Path) -> Pairs:
-    """Read two files line by line.
-
-    Raises:
-        DataError: they differ in length, or see `read_sentences`.
-        UsageFault: they have no lines.
-    """
-    first, second = read_sentences(source), read_sentences(target)
-    if len(first) != len(second):
-        raise DataError(
-            f"{source} has {len(first):,} lines and {target} has {len(second):,}.",
-            hint="Line N of one must belong to line N of the other.",
-        )
-    require_lines(len(first), name=str(source))
-    return Pairs(source=first, target=second)
-
-
-def read_joined(path: Path) -> Pairs:
-    """Read lines of the form `source ||| target`.
-
-    Raises:
-        DataError: a line has not two sides, or see `read_sentences`.
-        UsageFault: there are no lines.
-    """
-    found = []
-    for number, line in enumerate(read_sentences(path), start=1):
-        sides = line.split(SEPARATOR)
-        if len(sides) != 2:
-            raise DataError(
-                f"Line {number:,} of {path} has {len(sides) - 1} '{SEPARATOR}', not one.",
-                hint=f"Write each pair as: source {SEPARATOR} target.",
-            )
-        found.append((sides[0].strip(), sides[1].strip()))
-    require_lines(len(found), name=str(path))
-    return Pairs.of(found)
-
-
-def require_lines(count: int, *, name: str) -> None:
-    """Make sure that there is something to work on.
-
-    Raises:
-        UsageFault: there are no lines.
-    """
-    if not count:
-        raise UsageFault(f"{name} has no lines.", hint="Give a file with sentences in it.")
-
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]+")
 
 
-def tidy(line: str) -> str:
-    """Return a line in NFC, without control characters and with single spaces between words."""
+def prepare_source(line: str) -> str:
+    """Return a sentence as a translator reads it, in training as in use.
+
+    It is in NFC, without control characters, and has one plain space between words: in French a
+    no-break space comes before "!", or does not, depending on who typed it.
+    """
     return " ".join(unicodedata.normalize("NFC", _CONTROL.sub(" ", line)).split())
+
+
+def prepare_target(line: str) -> str:
+    """Return a given translation like those that translators learn from: in NFC, on one line."""
+    return one_line(unicodedata.normalize("NFC", line))
 
 
 def one_line(text: str) -> str:
     """Return what a model wrote on one line: spelt in bytes, it may hold line ends."""
     return _CONTROL.sub(" ", text).strip()
+
+
+def tokens_of(line: str) -> list[str]:
+    """Split a tokenised line at plain spaces and tabs: a no-break space is part of a token."""
+    return [token for token in re.split(r"[ \t\r\n]", line) if token]
 
 
 SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’»)\]]*\s+")

@@ -12,12 +12,13 @@ import re
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from dlcli.data.sentences import split_words
+from dlcli.engine.events import NoticeCallback
 from dlcli.engine.files import write_whole
 from dlcli.engine.runs import RunFolder
 from dlcli.errors import CheckpointError, ConfigError, DataError
@@ -129,7 +130,7 @@ class Subwords:
         *,
         size: int,
         lowercase: bool = False,
-        notice: Callable[[str], object] = lambda _: None,
+        notice: NoticeCallback = lambda _: None,
     ) -> Subwords:
         """Learn a vocabulary from sentences, the same for the same sentences.
 

@@ -1,18 +1,26 @@
-"""A trained translator, loaded from a run folder."""
+"""A trained translator: its model loaded from a run folder, its result, and its signature."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from dlcli.engine.checkpoint import build_from, load_model
-from dlcli.engine.config import resolve
+from dlcli.engine.config import resolve, settings_signature
+from dlcli.engine.events import NoticeCallback
 from dlcli.engine.runs import RunFolder, find_run, using
+from dlcli.engine.trainer import Result, summarise_seeds
 from dlcli.nmt.config import NmtTrainConfig
 from dlcli.nmt.model import NmtNetwork, TranslationModel
 from dlcli.nmt.networks import build_model
 from dlcli.nmt.tokenizer import Tokenizer, load_tokenizer
 
+SIGNATURE_ORDER = (
+    *("direction", "tokenizer", "lowercase", "embedding", "encoder", "hidden", "attention"),
+    *("readout", "tied", "dropout", "smoothing", "forcing", "batch", "optimizer"),
+    *("average", "seed"),
+)
 KIND = "nmt"
 """What run.json and checkpoints call a translator."""
 
@@ -37,7 +45,7 @@ class Trained:
 
 
 def find_trained(
-    text: str | None, *, checkpoint: str | None = None, notice: Callable[[str], object]
+    text: str | None, *, checkpoint: str | None = None, notice: NoticeCallback
 ) -> Trained:
     """Load the translator that `--run` names, on the CPU, and pass a sentence about it to `notice`.
 
@@ -87,4 +95,95 @@ def build_network(config: NmtTrainConfig, *, vocabulary: int) -> NmtNetwork:
     return NmtNetwork(
         build_model(config.model, vocabulary=vocabulary),
         label_smoothing=config.objective.label_smoothing,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidResult:
+    """What was measured on validation pairs; losses are nats per target token, EOS included."""
+
+    nll_per_token: float
+    """With the true words fed to the decoder."""
+    free_nll_per_token: float
+    """Of the same words at the same places, with the decoder's own words fed to it."""
+    bleu: float
+    """sacreBLEU, of greedy search."""
+    chrf: float
+    sentences: int
+
+    def metrics(self) -> dict[str, float]:
+        """Return what goes into metrics.jsonl."""
+        return {
+            "valid_loss": self.nll_per_token,
+            "valid_free_loss": self.free_nll_per_token,
+            "valid_bleu": self.bleu,
+            "valid_chrf": self.chrf,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class NmtResult(Result):
+    """What the training of a translator came to."""
+
+    direction: str
+    vocabulary: int
+    parameters: int
+    updates: int
+    tokens_per_s: float
+    """Target tokens (EOS included, padding not) a second of training alone, over all sessions."""
+    checkpoint: str
+    """Which checkpoint is the result: `best`, `average` or `last`."""
+    valid: ValidResult | None
+    """Of that checkpoint; None where there are no validation pairs."""
+
+    @property
+    def metrics(self) -> dict[str, object]:
+        """Return the key numbers, for tables of runs."""
+        found = {} if self.valid is None else asdict(self.valid)
+        return {name: value for name, value in found.items() if name != "sentences"}
+
+
+def read_result(fields: Mapping[str, Any]) -> NmtResult:
+    """Rebuild a result from run.json.
+
+    Raises:
+        TypeError, KeyError: fields are missing or unknown.
+    """
+    valid = fields["valid"] and ValidResult(**fields["valid"])
+    return NmtResult(**{**fields, "valid": valid})
+
+
+def describe(config: NmtTrainConfig, **measured: object) -> str:
+    """Write the signature of a number that was measured on a trained translator.
+
+    Args:
+        config: the settings of its training.
+        measured: see `dlcli.engine.config.settings_signature`.
+    """
+    model, objective, optim = config.model, config.objective, config.optim
+    additive = model.attention == "additive"
+    forcing = f"{objective.teacher_forcing:g}"
+    if objective.teacher_forcing_end is not None:
+        forcing += f"-{objective.teacher_forcing_end:g}"
+    forced = (objective.teacher_forcing, objective.teacher_forcing_end) in ((1.0, None), (1.0, 1.0))
+    composed = {
+        "encoder": f"{model.encoder_layers}x{model.encoder_hidden}",
+        "attention": f"{model.attention_query}-{model.attention_size}" if additive else "none",
+        "readout": f"{model.readout}-{model.readout_size or model.embedding}",
+        "dropout": (model.dropout_embedding, model.dropout_context, model.dropout_readout),
+        "forcing": None if forced else f"{forcing}/{objective.teacher_forcing_unit}",
+        "batch": f"{config.loop.batch_size * optim.accumulate}-{config.loop.batch_unit}",
+        "optimizer": f"{optim.optimizer}-{optim.lr:g}-{optim.schedule}",
+    }
+    return settings_signature(config, measured, order=SIGNATURE_ORDER, composed=composed)
+
+
+def summarise(results: Mapping[str, NmtResult]) -> dict[str, object]:
+    """Return what `--json` says of a translator's seeds."""
+    return summarise_seeds(
+        results,
+        shared=("data", "direction", "epochs", "updates"),
+        rate="tokens_per_s",
+        measured="valid",
+        names=("nll_per_token", "free_nll_per_token", "bleu", "chrf"),
     )

@@ -29,13 +29,13 @@ from dlcli.engine.checkpoint import (
     snapshot_epochs,
     snapshot_name,
 )
-from dlcli.engine.events import Event, Finished
+from dlcli.engine.events import Event, Finished, NoticeCallback
 from dlcli.engine.loop import Criterion
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator
 from dlcli.engine.session import RunLocation, Session
 from dlcli.engine.step import Batch, rows_of_process
-from dlcli.engine.trainer import ReadNotice, Task, items_per_s
+from dlcli.engine.trainer import Task, items_per_s
 from dlcli.nmt.batching import (
     Bitext,
     NmtData,
@@ -50,8 +50,8 @@ from dlcli.nmt.config import NmtLoopConfig, NmtTrainConfig, check
 from dlcli.nmt.fast.kernels import native
 from dlcli.nmt.model import NmtNetwork, draw_true, ratio_at
 from dlcli.nmt.tokenizer import PAD
-from dlcli.nmt.trained import KIND, build_network
-from dlcli.nmt.validation import NmtResult, Validation, ValidResult, describe, read_result
+from dlcli.nmt.trained import KIND, NmtResult, ValidResult, build_network, describe, read_result
+from dlcli.nmt.validation import Validation
 
 CRITERIA = {
     "bleu": Criterion(metric="valid_bleu", higher_is_better=True),
@@ -96,7 +96,7 @@ class NmtTask(Task[NmtTrainConfig, NmtData, "NmtLearner", NmtResult]):
         *,
         resumed: RunFolder | None,
         origin: RunFolder | None,
-        notice: ReadNotice,
+        notice: NoticeCallback,
     ) -> NmtData:
         """Load sentences, and learn or load their vocabulary."""
         return load_data(config.data, resumed=resumed, origin=origin, notice=notice)
@@ -121,6 +121,7 @@ class NmtTask(Task[NmtTrainConfig, NmtData, "NmtLearner", NmtResult]):
                 data.valid,
                 tokenizer=data.tokenizer,
                 device=device,
+                longest=config.data.max_length,
                 lowercase=config.data.lowercase,
             )
         return NmtLearner(network, train=data.bitext(device), validation=validation, config=config)

@@ -22,14 +22,23 @@ import torch
 from torch import Tensor
 
 from dlcli.engine.device import Compute, prepare
+from dlcli.engine.events import NoticeCallback
 from dlcli.engine.settings import ComputeConfig
 from dlcli.errors import RunFailed
-from dlcli.nmt.attention import AttentionMap, attention_map
-from dlcli.nmt.config import SearchConfig
+from dlcli.nmt.attention import (
+    AttentionMap,
+    attention_map,
+    check_attention,
+    check_size,
+    given_reading,
+    own_reading,
+)
+from dlcli.nmt.config import SearchConfig, check_search
 from dlcli.nmt.fast.paths import fast_paths
-from dlcli.nmt.search import LEAST_ROWS, Hypothesis, check_search, search
-from dlcli.nmt.text import cut_passage, one_line, tidy
-from dlcli.nmt.tokenizer import EOS, PAD, UNK
+from dlcli.nmt.model import TranslationModel
+from dlcli.nmt.search import LEAST_ROWS, Hypothesis, search
+from dlcli.nmt.text import cut_passage, one_line, prepare_source
+from dlcli.nmt.tokenizer import EOS, PAD, UNK, Tokenizer
 from dlcli.nmt.trained import Trained, find_trained
 
 WIDTH = 8
@@ -80,7 +89,159 @@ class Translated:
         return self.candidates[0].score
 
 
-class Translator:
+class LineTranslator:
+    """A network and its vocabulary at work: what a training is measured by, and `Translator`.
+
+    Args:
+        model: on its device, in evaluation mode; its weights are not to change from here on.
+        tokenizer: of the same run.
+        longest: tokens of the longest sentence that it was trained on; longer lines are cut.
+        compute: where the model is, and how precisely to compute.
+    """
+
+    def __init__(
+        self, model: TranslationModel, tokenizer: Tokenizer, *, longest: int, compute: Compute
+    ) -> None:
+        self.model, self.tokenizer, self.compute = model, tokenizer, compute
+        self._longest = longest
+        paths = fast_paths(model)
+        with compute.autocast():
+            self._fast = None if paths is None else paths.search()
+
+    def translate(
+        self, lines: Sequence[str], *, config: SearchConfig | None = None, n_best: int = 1
+    ) -> list[Translated]:
+        """Translate lines, in order; a blank one stays blank.
+
+        Args:
+            lines: of text.
+            config: how to search; a beam of 5 if left out.
+            n_best: how many candidates to return of each.
+
+        Raises:
+            UsageFault: a setting has no meaning.
+            RunFailed: the model's probabilities are no numbers.
+        """
+        if isinstance(lines, str):
+            raise TypeError("translate takes a list of lines: write translate([text])")
+        config = config or SearchConfig()
+        check_search(config, n_best=n_best)
+        cut = list(map(self.parts, lines))
+        # Several hypotheses may spell the same text: those of the whole beam are looked at.
+        found = iter(
+            self.search(
+                [part for parts in cut for part in parts],
+                config=config,
+                n_best=1 if n_best == 1 else config.beam_size,
+            )
+        )
+        return [
+            self._joined(line, [next(found) for _ in parts], config=config, n_best=n_best)
+            for line, parts in zip(lines, cut, strict=True)
+        ]
+
+    def parts(self, line: str) -> list[str]:
+        """Prepare a line, and cut it where it is longer than any that the model was trained on."""
+        line = prepare_source(line)
+
+        def fits(part: str) -> bool:
+            return len(self.tokenizer.encode(part)) <= self._longest
+
+        return cut_passage(line, fits=fits) if line else []
+
+    def search(
+        self, parts: Sequence[str], *, config: SearchConfig, n_best: int = 1
+    ) -> list[list[Hypothesis]]:
+        """Search for translations of what `parts` returned, in order.
+
+        A part has no hypothesis only where the model's probabilities are no numbers.
+        """
+        sentences = self.tokenizer.encode_all(parts)
+        # On a CPU each thread works on batches of its own, so that none waits at every product.
+        threads = self.compute.threads if self.compute.device.type == "cpu" else 1
+        size = min(config.batch_size, max(1, MOST_HYPOTHESES // config.beam_size))
+        if threads > 1:
+            size = max(LEAST_ROWS, min(size, -(-len(sentences) // (BATCHES_A_THREAD * threads))))
+        batches = [*batches_of([len(ids) for ids in sentences], size=size)][::-1]
+
+        def work(chosen: list[int], check: Callable[[], None]) -> list[list[Hypothesis]]:
+            rows = [sentences[place] for place in chosen]
+            return self._search(rows, config=config, n_best=n_best, between=check)
+
+        found: list[list[Hypothesis]] = [[] for _ in sentences]
+        for chosen, made in zip(
+            batches, run_in_threads(work, batches, threads=threads), strict=True
+        ):
+            for place, hypotheses in zip(chosen, made, strict=False):
+                found[place] = hypotheses
+        return found
+
+    def _search(
+        self,
+        sentences: list[list[int]],
+        *,
+        config: SearchConfig,
+        n_best: int,
+        between: Callable[[], None],
+    ) -> list[list[Hypothesis]]:
+        """Translate a batch; hypotheses of its padding may follow."""
+        source, mask = self._padded(sentences)
+        with self.compute.autocast():
+            return search(
+                self.model,
+                source,
+                mask,
+                beam_size=config.beam_size,
+                length_penalty=config.length_penalty,
+                max_length=config.max_length or None,
+                n_best=n_best,
+                fast=self._fast,
+                between=between,
+            )
+
+    def _padded(self, sentences: list[list[int]]) -> tuple[Tensor, Tensor]:
+        """Return ids (B, S) and mask (B, S); B is at least LEAST_ROWS, the last one repeated."""
+        rows = sentences + sentences[-1:] * (LEAST_ROWS - len(sentences))
+        S = width_of(max(map(len, rows)))
+        padded = [[*ids, EOS, *[PAD] * (S - len(ids) - 1)] for ids in rows]
+        source = torch.tensor(padded, device=self.compute.device)
+        return source, source != PAD
+
+    def _joined(
+        self,
+        line: str,
+        parts: Sequence[Sequence[Hypothesis]],
+        *,
+        config: SearchConfig,
+        n_best: int,
+    ) -> Translated:
+        """Put the translations of a line's parts together, the best with the best and so on."""
+        blank = Candidate(translation="", score=0.0, log_prob=0.0, finished=True)
+        distinct = [self._distinct(part) for part in parts]
+        ranks = range(min([n_best, *map(len, distinct)])) if parts else ()
+        found = [_candidate([part[rank] for part in distinct], config=config) for rank in ranks]
+        return Translated(source=line, candidates=tuple(found) or (blank,), parts=len(parts))
+
+    def _distinct(self, found: Sequence[Hypothesis]) -> list[tuple[str, Hypothesis]]:
+        """Return the texts of hypotheses, the best of those that spell the same."""
+        texts: dict[str, Hypothesis] = {}
+        for hypothesis in found:
+            texts.setdefault(one_line(self.tokenizer.decode(hypothesis.ids)), hypothesis)
+        return list(texts.items())
+
+
+def _candidate(parts: Sequence[tuple[str, Hypothesis]], *, config: SearchConfig) -> Candidate:
+    log_prob = sum(found.log_prob for _, found in parts)
+    length = sum(len(found.ids) + found.finished for _, found in parts)
+    return Candidate(
+        translation=" ".join(text for text, _ in parts),
+        score=log_prob / length**config.length_penalty,
+        log_prob=log_prob,
+        finished=all(found.finished for _, found in parts),
+    )
+
+
+class Translator(LineTranslator):
     """A trained model, ready to translate.
 
     Args:
@@ -89,13 +250,15 @@ class Translator:
     """
 
     def __init__(self, trained: Trained, *, compute: Compute | None = None) -> None:
+        compute = compute or prepare(ComputeConfig(device="cpu", precision="fp32"))
+        super().__init__(
+            trained.model.to(compute.device).eval(),
+            trained.tokenizer,
+            longest=trained.config.data.max_length,
+            compute=compute,
+        )
         self.trained = trained
-        self.compute = compute or prepare(ComputeConfig(device="cpu", precision="fp32"))
-        self.model = trained.model.to(self.compute.device).eval()
-        self.precision = self.compute.precision
-        paths = fast_paths(self.model)
-        with self.compute.autocast():
-            self._fast = None if paths is None else paths.search()
+        self.precision = compute.precision
 
     @classmethod
     def load(
@@ -104,7 +267,7 @@ class Translator:
         *,
         checkpoint: str | None = None,
         config: SearchConfig | None = None,
-        notice: Callable[[str], object] = lambda _: None,
+        notice: NoticeCallback = lambda _: None,
     ) -> Translator:
         """Read back a run.
 
@@ -128,32 +291,23 @@ class Translator:
 
     def knows_words_of(self, line: str) -> bool:
         """Whether every word of a line is in the vocabulary (subwords can spell any)."""
-        return UNK not in self.trained.tokenizer.encode(tidy(line))
+        return UNK not in self.tokenizer.encode(prepare_source(line))
 
-    def translate(
-        self, lines: Sequence[str], *, config: SearchConfig | None = None, n_best: int = 1
-    ) -> list[Translated]:
-        """Translate lines, in order; a blank one stays blank.
-
-        Args:
-            lines: of text.
-            config: how to search; a beam of 5 if left out.
-            n_best: how many candidates to return of each.
+    def search(
+        self, parts: Sequence[str], *, config: SearchConfig, n_best: int = 1
+    ) -> list[list[Hypothesis]]:
+        """Search for translations of what `parts` returned, in order.
 
         Raises:
-            UsageFault: a setting has no meaning.
             RunFailed: the model's probabilities are no numbers.
         """
-        if isinstance(lines, str):
-            raise TypeError("translate takes a list of lines: write translate([text])")
-        config = config or SearchConfig()
-        cut = [self._parts(tidy(line)) for line in lines]
-        ids = self.trained.tokenizer.encode_all([part for parts in cut for part in parts])
-        found = iter(self.hypotheses(ids, config=config, n_best=n_best))
-        return [
-            self._joined(line, [next(found) for _ in parts], config=config)
-            for line, parts in zip(lines, cut, strict=True)
-        ]
+        found = super().search(parts, config=config, n_best=n_best)
+        if not all(many and math.isfinite(many[0].score) for many in found):
+            raise RunFailed(
+                f"The probabilities of {self.trained.run.path} are no numbers.",
+                hint="Its training diverged: choose another run or checkpoint.",
+            )
+        return found
 
     def attend(
         self,
@@ -165,8 +319,10 @@ class Translator:
     ) -> AttentionMap:
         """Show where the model looks while it writes a translation.
 
+        A line that `translate` cuts is cut here too, unless its translation is given.
+
         Args:
-            text: a sentence.
+            text: a line.
             target: the translation; by default the model's own.
             subwords: leave the pieces as they are, instead of merging them to words.
             config: how to search where there is no `target`.
@@ -174,110 +330,29 @@ class Translator:
         Raises:
             UsageFault: the model has no attention, or a text has no words or too many.
         """
-        config = config or SearchConfig()
-
-        def best(ids: list[int]) -> Hypothesis:
-            return self.hypotheses([ids], config=config)[0][0]
-
+        check_attention(self.trained)
+        tokenizer, config = self.tokenizer, config or SearchConfig()
+        if target is not None:
+            return attention_map(
+                self.trained,
+                [given_reading(text, target, tokenizer=tokenizer)],
+                subwords=subwords,
+                how=None,
+                precision="fp32",
+            )
+        check_search(config)
+        parts = self.parts(text)
+        check_size(sum(len(tokenizer.encode(part)) for part in parts), what="sentence")
+        found = self.search(parts, config=config)
         return attention_map(
             self.trained,
-            text,
-            target,
+            [
+                own_reading(part, best, tokenizer=tokenizer)
+                for part, (best, *_) in zip(parts, found, strict=True)
+            ],
             subwords=subwords,
-            best=best,
             how=config,
             precision=self.precision,
-        )
-
-    def hypotheses(
-        self, sentences: Sequence[Sequence[int]], *, config: SearchConfig, n_best: int = 1
-    ) -> list[list[Hypothesis]]:
-        """Search for the translations of token ids (without `</s>`), in order.
-
-        Raises:
-            UsageFault: a setting has no meaning.
-            RunFailed: the model's probabilities are no numbers.
-        """
-        check_search(
-            beam_size=config.beam_size, length_penalty=config.length_penalty, n_best=n_best
-        )
-        # On a CPU each thread works on batches of its own, so that none waits at every product.
-        threads = self.compute.threads if self.compute.device.type == "cpu" else 1
-        size = min(config.batch_size, max(1, MOST_HYPOTHESES // config.beam_size))
-        if threads > 1:
-            size = max(LEAST_ROWS, min(size, -(-len(sentences) // (BATCHES_A_THREAD * threads))))
-        batches = [*batches_of([len(ids) for ids in sentences], size=size)][::-1]
-
-        def work(chosen: list[int], check: Callable[[], None]) -> list[list[Hypothesis]]:
-            rows = [sentences[place] for place in chosen]
-            return self._search(rows, config=config, n_best=n_best, between=check)
-
-        found: list[list[Hypothesis]] = [[] for _ in sentences]
-        for chosen, made in zip(
-            batches, run_in_threads(work, batches, threads=threads), strict=True
-        ):
-            for place, hypotheses in zip(chosen, made, strict=False):
-                found[place] = hypotheses
-        if not all(many and math.isfinite(many[0].score) for many in found):
-            raise RunFailed(
-                f"The probabilities of {self.trained.run.path} are no numbers.",
-                hint="Its training diverged: choose another run or checkpoint.",
-            )
-        return found
-
-    def _search(
-        self,
-        sentences: list[Sequence[int]],
-        *,
-        config: SearchConfig,
-        n_best: int,
-        between: Callable[[], None],
-    ) -> list[list[Hypothesis]]:
-        """Translate a batch; hypotheses of its padding may follow."""
-        source, mask = self._padded(sentences)
-        with self.compute.autocast():
-            return search(
-                self.model,
-                source,
-                mask,
-                beam_size=config.beam_size,
-                length_penalty=config.length_penalty,
-                max_length=config.max_length or None,
-                n_best=n_best,
-                fast=self._fast,
-                between=between,
-            )
-
-    def _padded(self, sentences: list[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Return ids (B, S) and mask (B, S); B is at least LEAST_ROWS, the last one repeated."""
-        rows = sentences + sentences[-1:] * (LEAST_ROWS - len(sentences))
-        S = width_of(max(map(len, rows)))
-        padded = [[*ids, EOS, *[PAD] * (S - len(ids) - 1)] for ids in rows]
-        source = torch.tensor(padded, device=self.compute.device)
-        return source, source != PAD
-
-    def _parts(self, line: str) -> list[str]:
-        longest = self.trained.config.data.max_length
-        encode = self.trained.tokenizer.encode
-        return cut_passage(line, fits=lambda part: len(encode(part)) <= longest) if line else []
-
-    def _joined(
-        self, line: str, parts: Sequence[Sequence[Hypothesis]], *, config: SearchConfig
-    ) -> Translated:
-        """Put the translations of a line's parts together, the best with the best and so on."""
-        blank = Candidate(translation="", score=0.0, log_prob=0.0, finished=True)
-        ranks = range(min((len(part) for part in parts), default=0))
-        found = [self._candidate([part[rank] for part in parts], config=config) for rank in ranks]
-        return Translated(source=line, candidates=tuple(found) or (blank,), parts=len(parts))
-
-    def _candidate(self, parts: Sequence[Hypothesis], *, config: SearchConfig) -> Candidate:
-        log_prob = sum(part.log_prob for part in parts)
-        length = sum(len(part.ids) + part.finished for part in parts)
-        return Candidate(
-            translation=" ".join(one_line(self.trained.tokenizer.decode(p.ids)) for p in parts),
-            score=log_prob / length**config.length_penalty,
-            log_prob=log_prob,
-            finished=all(part.finished for part in parts),
         )
 
 
@@ -301,7 +376,7 @@ def width_of(tokens: int) -> int:
     return -(-(tokens + 1) // WIDTH) * WIDTH
 
 
-Task = TypeVar("Task")
+Job = TypeVar("Job")
 Made = TypeVar("Made")
 
 
@@ -310,7 +385,7 @@ class Cancelled(Exception):
 
 
 def run_in_threads(
-    work: Callable[[Task, Callable[[], None]], Made], tasks: Sequence[Task], *, threads: int
+    work: Callable[[Job, Callable[[], None]], Made], tasks: Sequence[Job], *, threads: int
 ) -> list[Made]:
     """Return what `work` makes of each task, in order; the first failure ends the others.
 
@@ -330,7 +405,7 @@ def run_in_threads(
         if cancelled.is_set():
             raise Cancelled
 
-    def one(task: Task) -> Made:
+    def one(task: Job) -> Made:
         check()
         return work(task, check)
 

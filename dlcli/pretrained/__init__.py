@@ -11,6 +11,16 @@ from pathlib import Path
 PREFIX = "pretrained:"
 DEFAULTS = {"vae": "vae-conv", "nmt": "nmt-en-fr"}
 """Kind of run → the model that a command takes where no run of that kind is found."""
+PURPOSES = {
+    "nmt-en-fr": "English to French, everyday sentences and parliament; taken by `dl nmt` commands "
+    "where there is no run",
+    "nmt-grammar": "English to French of the data set grammar, whose word alignments are known",
+    "vae-best": "MNIST digits in black and white: the best likelihood",
+    "vae-conv": "MNIST digits in grey, convolutions; taken by `dl vae` commands where there is no "
+    "run",
+    "vae-mlp": "MNIST digits in grey, the assignment's network of two dense layers",
+}
+"""Packaged model → what it is for."""
 
 
 def names() -> list[str]:

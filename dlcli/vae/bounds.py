@@ -9,7 +9,8 @@ a few numbers an image.
 higher of two trusted ones is the better. AIS knows nothing of the encoder: where it is below the
 IWAE bound of the same images, its chains have not found the mass that the encoder points at.
 
-`decoder_of` and `posterior_of` show the VAE to the estimators of `dlcli.evidence`.
+`trained_cases` shows a VAE and test images to the estimators of `dlcli.evidence`, for
+`dl mc-estimate --run`.
 
 Legend: N images, B of a block, K samples or chains an image, D latent dimensions.
 """
@@ -25,29 +26,35 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dlcli.engine.device import Compute
+from dlcli.engine.device import Compute, prepare
+from dlcli.engine.events import NoticeCallback, ProgressCallback
+from dlcli.engine.settings import compute_config
 from dlcli.errors import RunFailed, UsageFault
 from dlcli.evidence.annealing import Annealed, anneal
+from dlcli.evidence.cases import Case
+from dlcli.evidence.config import EvidenceConfig
 from dlcli.evidence.diagnostics import Estimate, assess, summarize
+from dlcli.evidence.estimate import estimator_parts
 from dlcli.evidence.estimators import DiagonalGaussian, Proposal
 from dlcli.evidence.hmc import Schedule, choose_schedule
 from dlcli.evidence.models import BernoulliDecoder, LatentModel, log_likelihood
-from dlcli.evidence.progress import ProgressCallback, count_progress, no_progress, part_of
-from dlcli.vae.evaluation import LatentUse
+from dlcli.evidence.progress import count_progress, no_progress, part_of
+from dlcli.vae.elbo import LatentUse
+from dlcli.vae.images import DESCRIPTIONS
 from dlcli.vae.networks import VAE, Flow
 from dlcli.vae.objective import kl_standard_normal, log_weights
-from dlcli.vae.trained import Trained
+from dlcli.vae.trained import TestImages, Trained, choose_images, describe, with_true_data
 
-ROWS_AT_ONCE = 100_000
+LATENTS_BATCH = 100_000
 """Latents of a block, 8 MB for 20 dimensions; a GPU takes more at once."""
-GPU_ROWS_AT_ONCE = 2_000_000
-LATENTS_AT_ONCE = 4096
+GPU_LATENTS_BATCH = 2_000_000
+FLOW_BATCH = 4096
 """That a flow is given at once: its hidden units are twice the numbers of a latent."""
-ENCODED_AT_ONCE = 500
+ENCODING_BATCH = 500
 CONV_ROWS = 128
 """Rows of a convolutional decoder that are decoded at once on a CPU."""
 GPU_ROWS = 65_536
-IMAGES_AT_ONCE = 16
+ANNEALING_BATCH = 16
 """That AIS anneals by one schedule."""
 AIS_STAGE = "AIS"
 """What a line of progress calls it."""
@@ -148,7 +155,7 @@ def stream_bounds(
     mean, logvar = encoded(model, pixels)
     closed = kl_standard_normal(mean, logvar).double().cpu()  # (N, D)
     wide = model.latents(mean)[0].double().cpu()
-    rows = ROWS_AT_ONCE if pixels.device.type == "cpu" else GPU_ROWS_AT_ONCE
+    rows = LATENTS_BATCH if pixels.device.type == "cpu" else GPU_LATENTS_BATCH
     B = max(1, rows // k)
     # One table from the start: small tensors kept from every block lie between the large buffers
     # of the next, and the heap then grows by a buffer a block.
@@ -198,7 +205,7 @@ def _block(
     eps = torch.randn((k, *mean.shape), generator=generator, device=generator.device).to(x.device)
     v = mean + (0.5 * logvar).exp() * eps  # (K, B, D)
     log_lik = log_likelihood(decoder, x, v).double()
-    parts = [model.latents(part) for part in torch.split(v, max(1, LATENTS_AT_ONCE // len(x)))]
+    parts = [model.latents(part) for part in torch.split(v, max(1, FLOW_BATCH // len(x)))]
     z, log_det = (torch.cat(part) for part in zip(*parts, strict=True))  # (K, B, D), (K, B)
     log_w = log_weights(
         log_lik, z=z.double(), eps=eps.double(), logvar=logvar.double(), log_det=log_det
@@ -279,7 +286,7 @@ def stream_annealed(
         chains: K ≥ 2.
         temperatures: steps from prior to posterior; 0 lets a pilot choose.
         generator: the only source of randomness.
-        progress: is told what fraction of the images is annealed, also on the way through a batch.
+        progress: called with the fraction of images annealed, also on the way through a batch.
 
     Yields:
         What is known after each batch.
@@ -290,9 +297,9 @@ def stream_annealed(
     batches: list[_Batch] = []
     began = time.monotonic()
     done = 0
-    for x in torch.split(pixels, IMAGES_AT_ONCE):
+    for x in torch.split(pixels, ANNEALING_BATCH):
         of_batch = part_of(progress, start=done / len(pixels), share=len(x) / len(pixels))
-        of_batch(AIS_STAGE, 0.0)  # a pilot takes a while
+        of_batch(0.0, AIS_STAGE)  # a pilot takes a while
         schedule = choose_schedule(decoder, x, generator=generator, temperatures=temperatures)
         count = count_progress(schedule.temperatures, stage=AIS_STAGE, progress=of_batch)
         done += len(x)
@@ -336,6 +343,69 @@ def _annealed_nll(
         ),
         elapsed_s=elapsed_s,
     )
+
+
+def trained_cases(
+    trained: Trained, config: EvidenceConfig, *, images: int, notice: NoticeCallback
+) -> tuple[Iterator[Case], str]:
+    """Offer test images of a run to `dl mc-estimate --run`, with q(z|x) as the proposal.
+
+    A run trained on grey pixels has no density of them: its images are binarised dynamically.
+
+    Args:
+        trained: the run.
+        config: estimators, device, threads and seed.
+        images: how many, the first of the evaluation's fixed order.
+        notice: called with sentences for the user.
+
+    Returns:
+        the cases, and the signature of what is measured on them.
+
+    Raises:
+        UsageFault: `bdmc` is among the estimators, there are not so many images, or the run was
+            trained with --skip.
+        DataError: the run's data set cannot be had.
+    """
+    if "bdmc" in config.estimators:
+        raise UsageFault(
+            "`bdmc` needs an image drawn from the model, and those of a run are real ones.",
+            hint="Leave bdmc out of --estimators, or leave --run out.",
+        )
+    trained = with_true_data(trained, notice=notice)
+    signature = describe(
+        trained.config,
+        measure="log-evidence",
+        unit="nats",
+        data=trained.config.data.name,
+        split="test",
+        images=images,
+        checkpoint=trained.checkpoint,
+        nll_pixels=DESCRIPTIONS["dynamic"] if trained.is_grey else None,
+        **estimator_parts(config),
+        epochs=trained.epochs,
+        init=trained.run.origin,
+        sampling_seed=config.compute.seed,
+        precision="fp32",
+    )
+    compute = prepare(compute_config(config.compute))
+    chosen = choose_images(trained, count=images, seed=config.compute.seed, notice=notice)
+    return _cases(trained, chosen, compute=compute), signature
+
+
+def _cases(trained: Trained, images: TestImages, *, compute: Compute) -> Iterator[Case]:
+    model = trained.model.to(compute.device).eval()
+    decoder = decoder_of(trained, compute=compute)
+    rows = (images.numbers.tolist(), images.seen, images.dense)
+    for number, seen, dense in zip(*rows, strict=True):
+        with torch.no_grad():
+            mean, logvar = encoded(model, seen[None].to(compute.device))
+        yield Case(
+            model=decoder,
+            precise=decoder,
+            x=dense[None].to(compute.device),
+            proposal=posterior_of(model, mean, logvar=logvar),
+            name=f"test-{number}",
+        )
 
 
 def decoder_of(trained: Trained, *, compute: Compute, of_encoded: bool = False) -> BernoulliDecoder:
@@ -382,7 +452,7 @@ def encoded(model: VAE, pixels: Tensor) -> tuple[Tensor, Tensor]:
     Raises:
         RunFailed: the encoder returned NaN.
     """
-    parts = [model.encode(rows) for rows in torch.split(pixels, ENCODED_AT_ONCE)]
+    parts = [model.encode(rows) for rows in torch.split(pixels, ENCODING_BATCH)]
     mean, logvar = (torch.cat(part).float() for part in zip(*parts, strict=True))
     bad = int((~(mean + logvar).isfinite()).any(1).sum())
     if bad:

@@ -15,7 +15,7 @@ from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig, Precis
 from dlcli.errors import ConfigError
 
 DEFAULT_IMAGES = 1000
-"""Test images that `dl vae eval` takes unless it is told."""
+"""Test images that `dl vae eval` takes by default."""
 
 Width = Annotated[int, Ge(1), Le(65_536)]
 
@@ -180,7 +180,7 @@ class VaeObjectiveConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class VaeTrainConfig:
-    """Everything that `dl vae train` can be told."""
+    """All settings of `dl vae train`."""
 
     __pydantic_config__ = STRICT
 
@@ -201,7 +201,7 @@ class VaeTrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class VaeEvalConfig:
-    """Everything that `dl vae eval` can be told."""
+    """All settings of `dl vae eval`."""
 
     __pydantic_config__ = STRICT
 

@@ -22,9 +22,9 @@ from dlcli.display.tables import (
 
 if TYPE_CHECKING:
     from dlcli.vae.bounds import AnnealedNll, Average
+    from dlcli.vae.evaluation import Nll, SnapshotBounds, VaeEvaluation
     from dlcli.vae.gradients import GradientComparison, TargetComparison
     from dlcli.vae.judge import Ambiguity
-    from dlcli.vae.nll import Nll, SnapshotBounds, VaeEvaluation
     from dlcli.vae.trained import TrainResult
 
 

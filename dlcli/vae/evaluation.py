@@ -1,267 +1,365 @@
-"""How good a VAE is on given images: ELBO, its halves, KL per dimension, active units.
+"""What `dl vae eval` measures on test images: bounds of log p(x), AIS, snapshots, ambiguity.
 
-Legend: N images, B of a batch, S noise samples, D latent dimensions. Everything streams over
-batches: memory does not grow with S, and with N only by one number an image.
+Questions 4 to 6, 10 and 11. `evaluate_run` yields ever more complete results, so that one who stops
+it keeps what there was.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import dataclasses
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from dlcli.vae.images import flat, model_input
-from dlcli.vae.networks import VAE
-from dlcli.vae.objective import iwae_bound, kl_standard_normal, log_likelihood, log_weights
+from dlcli.data.images import load_images
+from dlcli.engine.checkpoint import snapshot_epochs, snapshot_name
+from dlcli.engine.device import Compute, prepare
+from dlcli.engine.events import NoticeCallback, ProgressCallback
+from dlcli.engine.seed import generator
+from dlcli.engine.settings import compute_config
+from dlcli.evidence.progress import no_progress, part_of
+from dlcli.vae.bounds import (
+    AIS_STAGE,
+    AnnealedNll,
+    Average,
+    Bounds,
+    average,
+    decoder_of,
+    stream_annealed,
+    stream_bounds,
+)
+from dlcli.vae.config import VaeEvalConfig
+from dlcli.vae.images import DESCRIPTIONS, flat
+from dlcli.vae.judge import Ambiguity, find_judge, stream_ambiguity
+from dlcli.vae.trained import (
+    TestImages,
+    Trained,
+    choose_images,
+    describe,
+    load_trained,
+    with_true_data,
+)
 
-ACTIVE_VARIANCE = 0.01  # Burda et al. 2016, section 5.2
-DIVERGED_KL = 1.0
-"""Nats a unit: more, where none is active, is a posterior that diverged, not one that collapsed."""
-COLLAPSED_KL = 1.0  # nats; a VAE that uses its latents on MNIST spends 20 to 30
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """A VAE measured on images; amounts are nats an image, averaged over images."""
-
-    images: int
-    noise_samples: int
-    elbo: float
-    """−(reconstruction + kl): negative."""
-    reconstruction: float
-    """E_q[−log p(x|z)], over `noise_samples` draws."""
-    kl: float
-    """In closed form; with a learned prior, over the same draws."""
-    std_error: float | None
-    """Of `elbo`, over images; None for a single image."""
-    iwae: float
-    """The IWAE bound with k = noise_samples, from the same draws."""
-    latents: LatentUse
-
-
-@dataclass(frozen=True, kw_only=True)
-class LatentUse:
-    """What the latent units carry, over some images."""
-
-    images: int
-    kl: float
-    """Mean KL of an image, nats."""
-    kl_per_dim: tuple[float, ...]
-    """Mean over images of KL(q(z_d|x) ‖ p(z_d)), nats; empty with a learned prior, to which the KL
-    is no sum over dimensions."""
-    mean_variance: tuple[float, ...]
-    """Variance over images of each unit's posterior mean (of what a flow makes of it)."""
-
-    @property
-    def active_units(self) -> int:
-        """Units whose posterior mean varies over images by more than 0.01 (Burda et al. 2016)."""
-        return sum(variance > ACTIVE_VARIANCE for variance in self.mean_variance)
-
-    def collapse(self, *, objective: str = "elbo") -> str:
-        """Return a sentence where the posterior has collapsed, or an empty string."""
-        if self.images < 2:
-            return ""
-        dims = len(self.mean_variance)
-        return collapse_sentence(
-            active=self.active_units, kl=self.kl, dims=dims, objective=objective
-        )
+GREY_SAMPLES = 16
+"""Noise samples for the ELBO of grey pixels, as at the end of training."""
 
 
-@torch.inference_mode()
-def evaluate(
-    model: VAE,
-    images: Tensor,
+def evaluate_run(
+    trained: Trained,
+    config: VaeEvalConfig,
     *,
-    generator: torch.Generator,
-    noise_samples: int = 16,
-    binarize: str = "none",
-    likelihood: str = "bernoulli",
-    batch_size: int = 500,
-) -> Evaluation:
-    """Measure the ELBO of `model` on `images`, in evaluation mode.
-
-    The encoder runs once an image and the decoder `noise_samples` times. The same generator state
-    and batch size give the same noise, hence the same number.
+    notice: NoticeCallback,
+    progress: ProgressCallback = no_progress,
+) -> Iterator[VaeEvaluation]:
+    """Evaluate a trained VAE on test images of its own data set.
 
     Args:
-        model: put back into its mode afterwards.
-        images: (N, 28, 28) or (N, 784) uint8; for `fixed`, already drawn by `images.fixed_draw`.
-        generator: draws the pixels of `dynamic` and the noise; on any device.
-        noise_samples: S.
-        binarize: `none`, `dynamic` (each image drawn once) or `fixed`.
-        likelihood: `bernoulli` or `continuous-bernoulli`.
-        batch_size: images at a time.
+        trained: from `find_trained`; its model is moved to the device.
+        config: what to measure.
+        notice: called with a sentence where the user should know something.
+        progress: called with how far all of it is, where a result is long in coming.
+
+    Yields:
+        Results that are ever more complete; the last has `done` 1.
 
     Raises:
-        ValueError: there are no images or no noise samples.
+        UsageFault: more images than there are, or a model without p(x|z).
+        DataError: the run's data set cannot be had.
+        RunFailed: the encoder or the decoder returned NaN.
     """
-    if not len(images) or noise_samples < 1:
-        raise ValueError("an evaluation needs at least one image and one noise sample")
-    moments = _Moments(model)
-    found: list[Tensor] = []
-    with evaluating(model):
-        for pixels in _batches(
-            model, images, generator=generator, binarize=binarize, size=batch_size
-        ):
-            mean, logvar = (part.float() for part in model.encode(pixels))
-            noise = (
-                torch.randn(mean.shape, generator=generator, device=generator.device)
-                for _ in range(noise_samples)
-            )
-            log_lik, log_w = _weigh(
-                model, pixels, posterior=(mean, logvar), noise=noise, likelihood=likelihood
-            )
-            kl = kl_standard_normal(mean, logvar).sum(-1)
-            if model.flow is not None:
-                kl = (log_lik - log_w).mean(0)
-            moments.add(mean, logvar, kl=kl)
-            found.append(torch.stack([-log_lik.mean(0), kl, iwae_bound(log_w)]).double().cpu())
-    return _summary(torch.cat(found, dim=1), latents=moments.result(), noise_samples=noise_samples)
+    compute = prepare(compute_config(config))
+    trained = with_true_data(trained, notice=notice)
+    decoder_of(trained, compute=compute)  # a model that has none is refused at once
+    images = choose_images(trained, count=config.images, seed=config.seed, notice=notice)
+    trained.model.to(compute.device)
+    subject = _Subject(trained, config, compute, images.to(compute.device), notice=notice)
+    stages: list[_Stage] = []
+    if config.ais:
+        stages.append(_ais_stage)
+    if config.checkpoints == "all":
+        stages.append(_snapshots_stage)
+    if config.judge:
+        stages.append(_judge_stage)
+    total = 1 + len(stages)
+    for latest in _bounds_stage(subject):
+        yield dataclasses.replace(latest, done=latest.done / total)
+    for finished, stage in enumerate(stages, start=1):
+        subject.progress = part_of(progress, start=finished / total, share=1 / total)
+        for latest in stage(subject, latest):  # noqa: B020  (each stage adds to the last)
+            yield dataclasses.replace(latest, done=(finished + latest.done) / total)
+    yield dataclasses.replace(latest, done=1.0, stage="done")
 
 
-@torch.inference_mode()
-def latent_use(
-    model: VAE,
-    images: Tensor,
-    *,
-    generator: torch.Generator,
-    binarize: str = "none",
-    batch_size: int = 500,
-) -> LatentUse:
-    """Measure what the latent units carry, by the encoder alone; arguments as in `evaluate`.
+@dataclass(frozen=True, kw_only=True)
+class VaeEvaluation:
+    """What is known of a run, at some point of its evaluation."""
 
-    With a learned prior the KL is that of one draw an image.
-    """
-    moments = _Moments(model)
-    with evaluating(model):
-        for pixels in _batches(
-            model, images, generator=generator, binarize=binarize, size=batch_size
-        ):
-            mean, logvar = (part.float() for part in model.encode(pixels))
-            kl = kl_standard_normal(mean, logvar).sum(-1)
-            if model.flow is not None:
-                eps = torch.randn(mean.shape, generator=generator, device=generator.device)
-                eps = eps.to(mean.device)
-                z, log_det = model.latents(mean + (0.5 * logvar).exp() * eps)
-                nothing = torch.zeros_like(kl)
-                kl = -log_weights(nothing, z=z, eps=eps, logvar=logvar, log_det=log_det)
-            moments.add(mean, logvar, kl=kl)
-    return moments.result()
+    run: str
+    checkpoint: str
+    data: str
+    arch: str
+    epochs: int
+    images: int
+    pixels: str
+    """What the model was trained on and `elbo` is of, such as "grey"."""
+    likelihood: str
+    elbo: float
+    """−(reconstruction + kl)."""
+    elbo_std_error: float | None
+    reconstruction: float
+    kl: float
+    nll: Nll | None
+    """None for grey pixels under a Bernoulli likelihood: they have no density."""
+    nll_binarized: Nll | None
+    """The same model on dynamically binarised pixels, where `nll` is None."""
+    gap: float | None
+    """−ELBO − NLL = KL(q(z|x) ‖ p(z|x)) as far as the bound shows: of `nll` or `nll_binarized`."""
+    gap_std_error: float | None
+    active_units: int
+    latent_dim: int
+    """D, of which the active units are some."""
+    kl_per_dim: tuple[float, ...]
+    """Nats; empty with a learned prior, to which the KL is no sum over dimensions."""
+    collapse: str
+    ais: AnnealedNll | None
+    checkpoints: tuple[SnapshotBounds, ...]
+    ambiguity: Ambiguity | None
+    evaluations: int
+    """Decoder evaluations for the bounds."""
+    evaluations_per_s: float
+    elapsed_s: float
+    precision: str
+    device: str
+    seed: int
+    signature: str
+    done: float
+    """0 to 1."""
+    stage: str
 
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put a model into evaluation mode, and afterwards back into the mode it was in."""
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)
-
-
-def _batches(
-    model: VAE, images: Tensor, *, generator: torch.Generator, binarize: str, size: int
-) -> Iterator[Tensor]:
-    """Yield pixels (B, 784) on the model's device."""
-    device = next(model.parameters()).device
-    rows = flat(images)
-    for start in range(0, len(rows), size):
-        part = rows[start : start + size].to(generator.device)
-        yield model_input(part, way=binarize, generator=generator).to(device)
-
-
-class _Moments:
-    """Running sums over images: KL per dimension, and the variance of posterior means."""
-
-    def __init__(self, model: VAE) -> None:
-        self.model = model
-        self.count, self.total = 0, 0.0
-        self.kl, self.mean, self.square = torch.zeros(3, model.latent_dim, dtype=torch.float64)
-
-    def add(self, mean: Tensor, logvar: Tensor, *, kl: Tensor) -> None:
-        """Count images in: what the encoder says of them, (B, D), and their KL, (B,)."""
-        wide = self.model.latents(mean)[0].double().cpu()
-        self.count += len(wide)
-        self.total += kl.double().sum().item()
-        self.kl += kl_standard_normal(mean, logvar).double().sum(0).cpu()
-        self.mean += wide.sum(0)
-        self.square += wide.square().sum(0)
-
-    def result(self) -> LatentUse:
-        average = self.mean / self.count
-        variance = (self.square / self.count - average.square()).clamp(min=0)
-        shares = (self.kl / self.count).tolist() if self.model.flow is None else []
-        return LatentUse(
-            images=self.count,
-            kl=math.fsum(shares) if shares else self.total / self.count,
-            kl_per_dim=tuple(shares),
-            mean_variance=tuple(variance.tolist()),
-        )
+    @property
+    def complete(self) -> bool:
+        """Whether everything is there."""
+        return self.done >= 1
 
 
-def _weigh(
-    model: VAE,
-    pixels: Tensor,
-    *,
-    posterior: tuple[Tensor, Tensor],
-    noise: Iterable[Tensor],
-    likelihood: str,
-) -> tuple[Tensor, Tensor]:
-    """Return log p(x|z) and log w of a batch for each noise sample, both (S, B)."""
-    mean, logvar = posterior
-    log_liks, weights = [], []
-    for draw in noise:
-        eps = draw.to(pixels.device)
-        v = mean + (0.5 * logvar).exp() * eps
-        # With skip connections only forward() shows the decoder what it saw in training.
-        logits = model(pixels, eps)[0] if model.skip else model.decode_encoded(v)
-        log_lik = log_likelihood(logits, pixels, likelihood=likelihood)
-        log_liks.append(log_lik)
-        z, log_det = model.latents(v)
-        weights.append(log_weights(log_lik, z=z, eps=eps, logvar=logvar, log_det=log_det))
-    return torch.stack(log_liks), torch.stack(weights)
+@dataclass(frozen=True, kw_only=True)
+class Nll:
+    """−log p(x) in nats an image, from above: the bound is low on average."""
+
+    value: float
+    std_error: float | None
+    """Over images."""
+    estimator: str
+    k: int
+    elbo: float
+    """Of the same images and pixels."""
+    bounds: tuple[Bound, ...]
+    """From the ELBO up."""
+    rises: bool
+    """ELBO ≤ IWAE-5 ≤ … ≤ IWAE-k, each within 3 standard errors of the paired difference."""
+    ess: float
+    """Median over images of the effective samples among the k."""
+    dominated: float
+    """Share of images where one sample carries more than half of the weight."""
 
 
-def _summary(rows: Tensor, *, latents: LatentUse, noise_samples: int) -> Evaluation:
-    """Average (3, N): reconstruction, KL and bound of each image."""
-    count = rows.shape[1]
-    reconstruction, kl, bound = rows.mean(1).tolist()
-    spread = (rows[0] + rows[1]).std().item() / math.sqrt(count) if count > 1 else None
-    return Evaluation(
-        images=count,
-        noise_samples=noise_samples,
-        elbo=-(reconstruction + kl),
-        reconstruction=reconstruction,
-        kl=kl,
-        std_error=spread,
-        iwae=bound,
-        latents=latents,
+@dataclass(frozen=True, kw_only=True)
+class Bound:
+    """A lower bound of log p(x), nats an image; `samples` 1 is the ELBO."""
+
+    name: str
+    samples: int
+    value: float
+    std_error: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SnapshotBounds:
+    """ELBO, IWAE bound and gap of a run after some epochs: Question 5."""
+
+    epoch: int
+    checkpoint: str
+    elbo: Average
+    iwae: Average
+    gap: Average
+    """IWAE − ELBO: what is left of KL(q(z|x) ‖ p(z|x))."""
+    k: int
+
+
+@dataclass(eq=False)
+class _Subject:
+    """A run on its device, with the images to evaluate it on."""
+
+    trained: Trained
+    config: VaeEvalConfig
+    compute: Compute
+    images: TestImages
+    notice: NoticeCallback
+    progress: ProgressCallback = no_progress
+    """Called with how far the stage at work is."""
+    iwae: Tensor | None = None
+    """The IWAE bound of the images that are measured so far."""
+
+
+_Stage = Callable[[_Subject, "VaeEvaluation"], Iterator["VaeEvaluation"]]
+"""Adds to a result; `done` counts from 0 to 1 within the stage."""
+
+
+def _measure(subject: _Subject, pixels: Tensor, *, k: int, name: str) -> Iterator[Bounds]:
+    return stream_bounds(
+        subject.trained.model,
+        decoder_of(subject.trained, compute=subject.compute, of_encoded=True),
+        pixels,
+        k=k,
+        generator=generator(subject.config.seed, "evaluation noise", name),
     )
 
 
-def collapse_sentence(*, active: int, kl: float, dims: int, objective: str = "elbo") -> str:
-    """Say that the posterior has collapsed, where it has; otherwise nothing.
+def _bounds_stage(subject: _Subject) -> Iterator[VaeEvaluation]:
+    grey: Bounds | None = None
+    images = subject.images
+    if subject.trained.is_grey:
+        *_, grey = _measure(subject, images.seen, k=GREY_SAMPLES, name="grey")
+    for bounds in _measure(subject, images.dense, k=subject.config.k, name="nll"):
+        subject.iwae = bounds.best
+        yield _result(subject, bounds, grey=grey)
 
-    Args:
-        active: number of active units.
-        kl: nats an image.
-        dims: D.
-        objective: that the model was trained with, for the advice.
-    """
-    idle = not active and kl < DIVERGED_KL * dims
-    if not math.isfinite(kl) or not (idle or kl < COLLAPSED_KL):
-        return ""
-    ways = "A lower --beta, --beta-warmup or --free-bits counter it."
-    if objective == "iwae":
-        ways = (
-            "Training longer, a lower --lr, or first --objective elbo with --beta-warmup may help."
-        )
-    return (
-        f"The posterior has collapsed: {active} of {dims} latent units are active and "
-        f"carry {kl:.2f} nats, so the decoder ignores z and all its samples look alike. {ways}"
+
+def _result(subject: _Subject, bounds: Bounds, *, grey: Bounds | None) -> VaeEvaluation:
+    trained, config = subject.trained, subject.config
+    shown = bounds if grey is None else grey
+    elbo, gap, nll = average(shown.elbo), average(bounds.best - bounds.elbo), _nll(bounds)
+    use = shown.latents
+    return VaeEvaluation(
+        run=str(trained.run.path),
+        checkpoint=trained.checkpoint,
+        data=trained.config.data.name,
+        arch=trained.config.model.arch,
+        epochs=trained.epochs,
+        images=bounds.images,
+        pixels=DESCRIPTIONS[trained.config.data.binarize],
+        likelihood=trained.likelihood,
+        elbo=elbo.value,
+        elbo_std_error=elbo.std_error,
+        reconstruction=-float(shown.log_lik.mean()),
+        kl=float(shown.kl.mean()),
+        nll=nll if grey is None else None,
+        nll_binarized=None if grey is None else nll,
+        gap=gap.value,
+        gap_std_error=gap.std_error,
+        active_units=use.active_units,
+        latent_dim=len(use.mean_variance),
+        kl_per_dim=use.kl_per_dim,
+        collapse=use.collapse(objective=trained.config.objective.objective),
+        ais=None,
+        checkpoints=(),
+        ambiguity=None,
+        evaluations=bounds.evaluations,
+        evaluations_per_s=bounds.evaluations_per_s,
+        elapsed_s=bounds.elapsed_s,
+        precision=subject.compute.precision,
+        device=str(subject.compute.device),
+        seed=config.seed,
+        signature=_signature(subject, images=bounds.images),
+        done=bounds.images / bounds.total,
+        stage=f"IWAE-{config.k}",
     )
+
+
+def _nll(bounds: Bounds) -> Nll:
+    best, elbo = average(bounds.best), average(bounds.elbo)
+    named = [("ELBO", 1, elbo)]
+    named += [(f"IWAE-{k}", k, average(values)) for k, values in bounds.iwae.items()]
+    return Nll(
+        value=-best.value,
+        std_error=best.std_error,
+        estimator="iwae",
+        k=bounds.k,
+        elbo=elbo.value,
+        bounds=tuple(
+            Bound(name=name, samples=k, value=found.value, std_error=found.std_error)
+            for name, k, found in named
+        ),
+        rises=bounds.rises(),
+        ess=float(bounds.ess.median()),
+        dominated=float((bounds.max_weight > 0.5).double().mean()),
+    )
+
+
+def _signature(subject: _Subject, *, images: int) -> str:
+    trained, config = subject.trained, subject.config
+    return describe(
+        trained.config,
+        data=trained.config.data.name,
+        split="test",
+        images=images,
+        checkpoint=trained.checkpoint,
+        estimator="iwae",
+        k=config.k,
+        nll_pixels=DESCRIPTIONS["dynamic"] if trained.is_grey else None,
+        ais_images=config.ais_images if config.ais else None,
+        ais_chains=config.ais_chains if config.ais else None,
+        ais_temperatures=(config.ais_temperatures or "auto") if config.ais else None,
+        judge_images=config.judge_images if config.judge else None,
+        epochs=trained.epochs,
+        init=trained.run.origin,
+        sampling_seed=config.seed,
+        precision=subject.compute.precision,
+    )
+
+
+def _ais_stage(subject: _Subject, found: VaeEvaluation) -> Iterator[VaeEvaluation]:
+    config = subject.config
+    assert subject.iwae is not None
+    pixels = subject.images.dense[: config.ais_images]
+    yield dataclasses.replace(found, stage=AIS_STAGE, done=0.0)
+    for ais in stream_annealed(
+        decoder_of(subject.trained, compute=subject.compute),
+        pixels,
+        iwae=subject.iwae,
+        chains=config.ais_chains,
+        temperatures=config.ais_temperatures,
+        generator=generator(config.seed, "evaluation ais"),
+        progress=subject.progress,
+    ):
+        share = ais.images / len(pixels)
+        yield dataclasses.replace(found, ais=ais, stage=AIS_STAGE, done=share)
+
+
+def _snapshots_stage(subject: _Subject, found: VaeEvaluation) -> Iterator[VaeEvaluation]:
+    epochs, k = snapshot_epochs(subject.trained.run), subject.config.checkpoints_k
+    for index, epoch in enumerate(epochs):
+        name = snapshot_name(epoch)
+        trained = load_trained(subject.trained.run, checkpoint=name, device=subject.compute.device)
+        at = dataclasses.replace(subject, trained=trained)
+        # The same noise at every epoch: the curves differ by the weights alone.
+        for latest in _measure(at, subject.images.dense, k=k, name="checkpoints"):
+            share = (index + latest.images / latest.total) / len(epochs)
+            yield dataclasses.replace(found, stage=name, done=share)
+        row = SnapshotBounds(
+            epoch=epoch,
+            checkpoint=name,
+            elbo=average(latest.elbo),
+            iwae=average(latest.best),
+            gap=average(latest.best - latest.elbo),
+            k=latest.k,
+        )
+        found = dataclasses.replace(found, checkpoints=(*found.checkpoints, row), stage=name)
+    yield dataclasses.replace(found, done=1.0)
+
+
+def _judge_stage(subject: _Subject, found: VaeEvaluation) -> Iterator[VaeEvaluation]:
+    config, data, notice = subject.config, subject.trained.config.data, subject.notice
+    judge = find_judge(data.name, offline=data.offline, notice=notice)
+    real = load_images(data.name, offline=data.offline, notice=notice).test
+    for ambiguity in stream_ambiguity(
+        subject.trained.model,
+        judge,
+        real=flat(real),
+        count=config.judge_images,
+        seed=config.seed,
+        likelihood=subject.trained.likelihood,
+    ):
+        share = ambiguity.generated.images / config.judge_images
+        yield dataclasses.replace(found, ambiguity=ambiguity, stage="judge", done=share)

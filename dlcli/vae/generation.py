@@ -8,8 +8,9 @@ Legend: N pictures, D latent dimensions, 784 = 28·28 pixels.
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,23 +20,76 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dlcli.engine.checkpoint import snapshot_epochs, snapshot_name
+from dlcli.engine.events import NoticeCallback
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator as named
-from dlcli.errors import UsageFault
-from dlcli.vae.evaluation import evaluating
+from dlcli.errors import DataError, UsageFault
+from dlcli.vae.elbo import evaluating
 from dlcli.vae.images import flat, model_input, pick_test_images
 from dlcli.vae.networks import VAE
 from dlcli.vae.objective import pixel_values
 from dlcli.vae.trained import Trained, load_trained
 
 Array = NDArray[np.float32]
-Notice = Callable[[str], object]
 LatentPath = Literal["spherical", "linear"]
 
-DECODED_AT_ONCE = 500
+DECODING_BATCH = 500
 SNAPSHOT_IMAGES = 64
 MOST_ROWS = 20
 """Latents that a traversal shows unless some are named."""
+
+
+@dataclass(frozen=True, eq=False)
+class ImageModel:
+    """A trained VAE at work, as `dlcli.load` returns it.
+
+    Images are float arrays (N, 28, 28) in [0, 1]; bytes are read too. Latents are arrays (N, D).
+    """
+
+    trained: Trained
+
+    def generate(self, count: int = 16, *, seed: int = 0) -> Array:
+        """Draw latents from the prior and return the means of p(x|z): `dl vae generate`."""
+        return generate(self.trained, count=count, seed=seed).images
+
+    def encode(self, images: object) -> Array:
+        """Return the latents at the encoder's mean.
+
+        Raises:
+            ValueError: these are no images.
+        """
+        model, pixels = self.trained.model, _pixels_of(images)
+        with torch.inference_mode(), evaluating(model):
+            return as_array(model.latents(model.encode(pixels)[0])[0])
+
+    def decode(self, z: object) -> Array:
+        """Return the means of p(x|z)."""
+        latents = torch.as_tensor(z, dtype=torch.float32)
+        return decode_gallery(
+            self.trained.model, latents, likelihood=self.trained.likelihood
+        ).images
+
+    def reconstruct(self, images: object) -> Array:
+        """Encode images and decode them again; with skip connections these are shown too.
+
+        Raises:
+            ValueError: these are no images.
+        """
+        model, pixels = self.trained.model, _pixels_of(images)
+        with torch.inference_mode(), evaluating(model):
+            logits, _, _ = model(pixels, torch.zeros(len(pixels), model.latent_dim))
+        return as_pictures(pixel_values(logits, draw=False, likelihood=self.trained.likelihood))
+
+
+def _pixels_of(images: object) -> Tensor:
+    raw = np.asarray(images)
+    pixels = raw / 255 if raw.dtype == np.uint8 else raw
+    if raw.ndim != 3 or raw.shape[1:] != (28, 28) or not ((pixels >= 0) & (pixels <= 1)).all():
+        raise ValueError(
+            f"images have the shape (N, 28, 28) and values from 0 to 1, not {raw.shape} "
+            f"from {raw.min(initial=0):g} to {raw.max(initial=0):g}"
+        )
+    return torch.as_tensor(pixels, dtype=torch.float32).flatten(1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -129,7 +183,7 @@ def decode_gallery(
 def decoded(model: VAE, z: Tensor) -> Tensor:
     """Return the logits (N, 784) of latents (N, D), on the CPU, in evaluation mode."""
     device = next(model.parameters()).device
-    parts = torch.split(z, DECODED_AT_ONCE)
+    parts = torch.split(z, DECODING_BATCH)
     with evaluating(model):
         return torch.cat([model.decode(part.to(device)).float().cpu() for part in parts])
 
@@ -191,7 +245,7 @@ def reconstruct(
     sample: bool = False,
     draw: bool = False,
     offline: bool = False,
-    notice: Notice,
+    notice: NoticeCallback,
 ) -> Reconstruction:
     """Encode test images and decode them again.
 
@@ -203,7 +257,7 @@ def reconstruct(
         sample: draw z from q(z|x) instead of taking its mean.
         draw: draw pixels from p(x|z) instead of showing their mean.
         offline: never ask the network for the data set.
-        notice: told one sentence where the user should know something.
+        notice: called with a sentence where the user should know something.
 
     Raises:
         UsageFault, DataError: see `pick_test_images`.
@@ -238,7 +292,7 @@ def interpolate_images(
     steps: int,
     path: LatentPath = "spherical",
     offline: bool = False,
-    notice: Notice,
+    notice: NoticeCallback,
 ) -> Gallery:
     """Go from the posterior mean of one test image to that of another; see `interpolate`.
 
@@ -246,7 +300,7 @@ def interpolate_images(
         UsageFault: not two images, or one that does not exist.
     """
     if len(images) != 2:
-        raise UsageFault(f"{len(images)} images are not two ends.", hint="Write --images 0 1.")
+        raise UsageFault(f"{len(images)} images are not two ends.", hint="Write --image 0 1.")
     start, end = _posterior_means(trained, images, offline=offline, notice=notice)
     return interpolate(trained, start, end=end, steps=steps, path=path)
 
@@ -310,69 +364,129 @@ def traverse(
     steps: int = 9,
     span: float = 3.0,
     image: int | None = None,
+    seed: int | None = None,
     offline: bool = False,
-    notice: Notice,
+    notice: NoticeCallback,
 ) -> Gallery:
-    """Vary one latent at a time; two latents without `dims` or `image` make a plane.
+    """Vary one latent at a time around a start, or two of them: a plane.
+
+    The start is the posterior mean of a test image. Around z = 0, the mean of the prior, a decoder
+    may draw nothing: the prior hardly ever comes near it.
 
     Args:
         trained: the run's model.
-        dims: latents from 0, one a row; without them those of `busiest_dims`.
+        dims: latents from 0, one a row, or two that make a plane; without them those of
+            `busiest_dims`, and of a model of two latents the whole plane.
         steps: pictures a row (and a column, of a plane).
         span: how far a row reaches to both sides, prior standard deviations.
-        image: number of the test image to start from; the prior's mean where None.
-        offline: never ask the network for the data set.
-        notice: told one sentence where the user should know something.
+        image: number of the test image to start from; the first where None.
+        seed: of a draw from the prior to start from instead of an image.
+        offline: never use the network for the data set.
+        notice: called with a sentence where the user should know something.
+
+    Returns:
+        pictures, whose label says where they start.
 
     Raises:
-        UsageFault: a latent or an image that does not exist.
+        UsageFault: a latent or an image that does not exist, or both `image` and `seed`.
     """
     model, likelihood = trained.model, trained.likelihood
-    if dims is None and image is None and model.latent_dim == 2:
-        return _plane(model, size=steps, likelihood=likelihood)
-    z = torch.zeros(model.latent_dim)
-    if image is not None:
-        z = _posterior_means(trained, [image], offline=offline, notice=notice)[0]
-    chosen = busiest_dims(trained) if dims is None else dims
-    return _along(model, z, dims=chosen, steps=steps, span=span, likelihood=likelihood)
+    _check_dims(model, dims or ())
+    if image is not None and seed is not None:
+        raise UsageFault("--image and --seed are two starts.", hint="Give one of them.")
+    two = model.latent_dim == 2 and image is None and seed is None
+    if two and (dims is None or sorted(dims) == [0, 1]):
+        plane = _plane(model, size=steps, likelihood=likelihood)
+        what = "z[0] to the right and z[1] upwards, in equal shares of the prior"
+        return dataclasses.replace(plane, label=f"{plane.label}: {what}")
+    z, start = _start(trained, image=image, seed=seed, offline=offline, notice=notice)
+    ticks = torch.linspace(-span, span, steps)
+    reach = f"from -{span:g} to {span:g}, around {start}"
+    if dims is not None and len(dims) == len(set(dims)) == 2:
+        right, up = dims
+        grid = z.repeat(steps, steps, 1)
+        grid[..., right], grid[..., up] = ticks, ticks.flip(0)[:, None]
+        made = decode_gallery(model, grid.flatten(0, 1), likelihood=likelihood, columns=steps)
+        what = f"z[{right}] to the right and z[{up}] upwards {reach}"
+    else:
+        rows = busiest_dims(trained, z) if dims is None else dims
+        made = _along(model, z, dims=rows, ticks=ticks, likelihood=likelihood)
+        what = f"each row one latent {reach}"
+    return dataclasses.replace(made, label=f"{made.label}: {what}")
 
 
-def busiest_dims(trained: Trained) -> list[int]:
-    """Order latents by the KL recorded with the run, most first, and cut to `MOST_ROWS`.
-
-    A learned prior has no KL for each: then by how much each changes the picture, which is the
-    variance of its pixels along the latent's row.
-    """
-    model = trained.model
-    dims = list(range(model.latent_dim))
-    if model.flow is not None:
-        zeros, likelihood = torch.zeros(len(dims)), trained.likelihood
-        shown = _along(model, zeros, dims=dims, steps=5, span=3.0, likelihood=likelihood)
-        changes = torch.from_numpy(shown.images).view(len(dims), 5, -1).var(1).sum(-1)
-        return changes.argsort(descending=True, stable=True)[:MOST_ROWS].tolist()
-    result = trained.run.record().get("result")
-    recorded = result.get("kl_per_dim") if isinstance(result, dict) else None
-    if isinstance(recorded, list) and len(recorded) == len(dims):
-        dims.sort(key=lambda dim: -float(recorded[dim]))
-    return dims[:MOST_ROWS]
-
-
-def _along(
-    model: VAE, z: Tensor, *, dims: Sequence[int], steps: int, span: float, likelihood: str
-) -> Gallery:
-    """Vary each of some latents from −span to +span, the others kept as in `z` (D,)."""
+def _check_dims(model: VAE, dims: Sequence[int]) -> None:
     for dim in dims:
         if not 0 <= dim < model.latent_dim:
             raise UsageFault(
                 f"The model has no latent dimension {dim}.",
                 hint=f"Its dimensions are 0 to {model.latent_dim - 1}.",
             )
-    grid = z.expand(len(dims), steps, -1).clone()
+
+
+def _start(
+    trained: Trained,
+    *,
+    image: int | None,
+    seed: int | None,
+    offline: bool,
+    notice: NoticeCallback,
+) -> tuple[Tensor, str]:
+    """Return the latents (D,) that a traversal starts from, and what they are."""
+    if seed is None:
+        try:
+            number = image or 0
+            z = _posterior_means(trained, [number], offline=offline, notice=notice)[0]
+        except DataError as error:
+            if image is not None:
+                raise
+            notice(f"{error.message} Starting from a draw from the prior instead.")
+        else:
+            return z, f"the posterior mean of test image {number}"
+    seed = seed or 0
+    z = prior_latents(trained.model, count=1, generator=named(seed, "traverse"))[0]
+    return z, f"the prior draw of seed {seed}"
+
+
+def busiest_dims(trained: Trained, z: Tensor) -> list[int]:
+    """Order latents by their KL, most first, and cut to `MOST_ROWS`.
+
+    Where none is recorded, or with a learned prior, which has no KL for each: by how much each
+    changes the picture at `z` (D,), which is the variance of its pixels along the latent's row.
+    """
+    model = trained.model
+    weights = torch.tensor(_recorded_kl(trained))
+    if not len(weights):
+        dims = range(model.latent_dim)
+        ticks = torch.linspace(-3, 3, 5)
+        shown = _along(model, z, dims=dims, ticks=ticks, likelihood=trained.likelihood)
+        weights = torch.from_numpy(shown.images).view(len(dims), len(ticks), -1).var(1).sum(-1)
+    return weights.argsort(descending=True, stable=True)[:MOST_ROWS].tolist()
+
+
+def _recorded_kl(trained: Trained) -> list[float]:
+    """Return the KL of each latent: of the run's result, or of its newest evaluation."""
+    rows = trained.run.metrics()
+    found: list[object] = [trained.run.record().get("result"), *rows[-1:]]
+    if trained.checkpoint.startswith("epoch-"):
+        found = [row for row in rows if row.get("epoch") == trained.epochs]
+    for row in found:
+        kl = row.get("kl_per_dim") if isinstance(row, dict) else None
+        if isinstance(kl, list) and len(kl) == trained.model.latent_dim:
+            return [float(value) for value in kl]
+    return []
+
+
+def _along(
+    model: VAE, z: Tensor, *, dims: Sequence[int], ticks: Tensor, likelihood: str
+) -> Gallery:
+    """Vary each of some latents over `ticks`, the others kept as in `z` (D,)."""
+    grid = z.expand(len(dims), len(ticks), -1).clone()
     for row, dim in enumerate(dims):
-        grid[row, :, dim] = torch.linspace(-span, span, steps)
+        grid[row, :, dim] = ticks
     rows = tuple(f"z[{dim}]" for dim in dims)
     return decode_gallery(
-        model, grid.flatten(0, 1), likelihood=likelihood, columns=steps, rows=rows
+        model, grid.flatten(0, 1), likelihood=likelihood, columns=len(ticks), rows=rows
     )
 
 
@@ -391,7 +505,7 @@ def _plane(model: VAE, *, size: int, likelihood: str) -> Gallery:
 
 @torch.inference_mode()
 def _posterior_means(
-    trained: Trained, numbers: Sequence[int], *, offline: bool, notice: Notice
+    trained: Trained, numbers: Sequence[int], *, offline: bool, notice: NoticeCallback
 ) -> Tensor:
     """Encode test images into the means of q(z|x), or with a flow what it makes of v's: (N, D)."""
     model, data = trained.model, trained.config.data
@@ -399,7 +513,7 @@ def _posterior_means(
     inputs = model_input(rows, way=data.binarize, generator=named(0, "encode"))
     device = next(model.parameters()).device
     with evaluating(model):
-        means = (model.encode(part.to(device))[0] for part in torch.split(inputs, DECODED_AT_ONCE))
+        means = (model.encode(part.to(device))[0] for part in torch.split(inputs, DECODING_BATCH))
         return torch.cat([model.latents(mean)[0] for mean in means]).float().cpu()
 
 
@@ -411,10 +525,17 @@ class Snapshot:
     gallery: Gallery
 
 
-def take_snapshot(model: VAE, *, seed: int, epoch: int, likelihood: str = "bernoulli") -> Snapshot:
-    """Decode the latents of a run's snapshots, the same at every epoch, into means."""
+def take_snapshot(
+    model: VAE,
+    *,
+    seed: int,
+    epoch: int,
+    likelihood: str = "bernoulli",
+    count: int = SNAPSHOT_IMAGES,
+) -> Snapshot:
+    """Decode the first latents of a run's snapshots, the same at every epoch, into means."""
     stream = named(seed, "snapshot")
-    z = torch.randn(SNAPSHOT_IMAGES, model.latent_dim, generator=stream)
+    z = torch.randn(SNAPSHOT_IMAGES, model.latent_dim, generator=stream)[:count]
     return Snapshot(epoch=epoch, gallery=decode_gallery(model, z, likelihood=likelihood))
 
 

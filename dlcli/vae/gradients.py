@@ -16,15 +16,16 @@ Legend: B images, S samples, C of a chunk, D latent dimensions, P coordinates of
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from dlcli.engine.events import NoticeCallback
 from dlcli.engine.seed import generator as named
 from dlcli.errors import UsageFault
-from dlcli.vae.evaluation import evaluating
+from dlcli.vae.elbo import evaluating
 from dlcli.vae.images import flat, grey, pick_test_images
 from dlcli.vae.networks import VAE
 from dlcli.vae.objective import log_likelihood
@@ -96,7 +97,7 @@ def compare_on_test_images(
     samples: int,
     seed: int,
     offline: bool = False,
-    notice: Callable[[str], object],
+    notice: NoticeCallback,
 ) -> tuple[GradientComparison, str]:
     """Compare gradient estimators on the first `images` test images; see that function.
 

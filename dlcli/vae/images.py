@@ -15,13 +15,14 @@ Shapes: N images, B of a batch, 784 = 28·28 pixels in rows.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from dlcli.data.images import load_images
+from dlcli.engine.events import NoticeCallback
 from dlcli.engine.seed import generator as named_generator
 from dlcli.errors import ConfigError, UsageFault
 from dlcli.vae.config import VaeDataConfig
@@ -50,7 +51,7 @@ class Splits:
     test: Tensor
 
 
-def load_splits(config: VaeDataConfig, *, notice: Callable[[str], object]) -> Splits:
+def load_splits(config: VaeDataConfig, *, notice: NoticeCallback) -> Splits:
     """Load a data set and cut it.
 
     Validation images come from the end of the training set, and `train_images` counts from its
@@ -58,10 +59,10 @@ def load_splits(config: VaeDataConfig, *, notice: Callable[[str], object]) -> Sp
 
     Args:
         config: which data set, and how it is cut and binarised.
-        notice: told one sentence where the user should know something.
+        notice: called with a sentence where the user should know something.
 
     Raises:
-        ConfigError: more images are asked for than there are.
+        ConfigError: there are fewer images than that.
         DataError: the data set cannot be had.
     """
     found = load_images(config.name, offline=config.offline, notice=notice)
@@ -88,7 +89,7 @@ def load_splits(config: VaeDataConfig, *, notice: Callable[[str], object]) -> Sp
     )
 
 
-def load_test_images(config: VaeDataConfig, *, notice: Callable[[str], object]) -> Tensor:
+def load_test_images(config: VaeDataConfig, *, notice: NoticeCallback) -> Tensor:
     """Load the test images alone, (M, 28, 28) uint8; with `fixed` already drawn.
 
     Raises:
@@ -103,7 +104,7 @@ def pick_test_images(
     numbers: Sequence[int],
     *,
     offline: bool = False,
-    notice: Callable[[str], object],
+    notice: NoticeCallback,
 ) -> Tensor:
     """Return the test images of these numbers, from 0: (N, 28, 28) uint8.
 
@@ -111,7 +112,7 @@ def pick_test_images(
         config: which data set.
         numbers: of the images.
         offline: never ask the network for it, whatever `config` says.
-        notice: told one sentence where the user should know something.
+        notice: called with a sentence where the user should know something.
 
     Raises:
         UsageFault: there are none of that number.

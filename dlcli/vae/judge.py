@@ -13,7 +13,7 @@ import dataclasses
 import functools
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from dlcli.data.images import ImageData, load_images
 from dlcli.data.storage import cache
 from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
+from dlcli.engine.events import NoticeCallback
 from dlcli.engine.seed import generator
 from dlcli.errors import CheckpointError, RunFailed
 from dlcli.vae.networks import VAE
@@ -31,8 +32,8 @@ from dlcli.vae.objective import pixel_values
 
 SURE = 0.9
 """A digit whose largest class probability is below this is ambiguous."""
-DECODED_AT_ONCE = 1000
-READ_AT_ONCE = 500
+DRAWN_BATCH = 1000
+READING_BATCH = 500
 CLASSES = 10
 
 KIND = "judge"
@@ -46,8 +47,6 @@ SHIFT = 2
 """Training digits are moved by up to this many pixels."""
 UPDATES_OF_SMALL_SETS = 400
 """Small data sets are gone through more often."""
-
-Notice = Callable[[str], object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +114,8 @@ def stream_ambiguity(
     grey = real.float() / 255
     baseline = summarize(judge.read(grey), ink=grey.double().sum(1))
     log_probs, inks = [], []
-    for start in range(0, count, DECODED_AT_ONCE):
-        size = min(DECODED_AT_ONCE, count - start)
+    for start in range(0, count, DRAWN_BATCH):
+        size = min(DRAWN_BATCH, count - start)
         z = torch.randn(size, model.latent_dim, generator=stream)
         logits = model.decode(z.to(device)).float().cpu()
         pixels = pixel_values(logits, draw=False, likelihood=likelihood)
@@ -162,17 +161,17 @@ class Judge:
     @torch.inference_mode()
     def read(self, pixels: Tensor) -> Tensor:
         """Return log class probabilities (N, 10) of pixels (N, 784) in [0, 1]."""
-        parts = torch.split(pixels.view(-1, 1, 28, 28), READ_AT_ONCE)
+        parts = torch.split(pixels.view(-1, 1, 28, 28), READING_BATCH)
         return torch.cat([F.log_softmax(self.network(part), dim=1) for part in parts])
 
 
-def find_judge(name: str, *, offline: bool = False, notice: Notice) -> Judge:
+def find_judge(name: str, *, offline: bool = False, notice: NoticeCallback) -> Judge:
     """Return the judge of a data set: from the cache, or trained now and kept there.
 
     Args:
         name: the data set's true name, such as `mnist`.
         offline: never ask the network for the data.
-        notice: told one sentence where training begins.
+        notice: called with a sentence where training begins.
 
     Raises:
         DataError: the data set cannot be had.
@@ -202,7 +201,7 @@ def _read(path: Path, *, name: str) -> Judge:
     return Judge(network=network.eval(), data=name, accuracy=accuracy, least_ink=least_ink)
 
 
-def _keep(judge: Judge, path: Path, *, notice: Notice) -> None:
+def _keep(judge: Judge, path: Path, *, notice: NoticeCallback) -> None:
     state = {
         "model": judge.network.state_dict(),
         "data": judge.data,

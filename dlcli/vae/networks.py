@@ -4,7 +4,7 @@
 To add a network, write both halves below, name it in `VaeModelConfig.arch` and in `build_model`.
 
 - fully connected (Question 9): `MlpEncoder`, `MlpDecoder`;
-- convolutional (Question 11): `ConvEncoder`, `ConvDecoder`;
+- convolutional (Question 11): `ConvEncoder`, `ConvDecoder`, of the quicker layers in `layers.py`;
 - a learned prior (Question 1): `Flow`.
 
 Legend: B images, D latent dimensions, F features, 784 = 28·28 pixels in rows, C feature maps,
@@ -22,6 +22,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlcli.vae.config import VaeModelConfig, check_model
+from dlcli.vae.layers import (
+    FoldedTranspose,
+    FromOnePixel,
+    ProductConv2d,
+    ProductTranspose2d,
+    pooled_convolution,
+    takes_pooled_convolution,
+)
 
 PIXELS = 784
 SIDE = 28
@@ -32,7 +40,7 @@ Norm = Literal["batch", "frozen", "none"]
 
 
 class Encoder(nn.Module):
-    """What a VAE asks of its encoder: pixels (B, 784) in [0, 1] → features (B, F)."""
+    """What every encoder is: pixels (B, 784) in [0, 1] → features (B, F)."""
 
     features: int
     """F. A linear layer of the VAE turns the features into mean and logvar."""
@@ -43,7 +51,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """What a VAE asks of its decoder: latents (B, D) → logits (B, 784), no sigmoid at the end."""
+    """What every decoder is: latents (B, D) → logits (B, 784), no sigmoid at the end."""
 
     def forward(self, z: Tensor) -> Tensor:
         """Map latents (B, D) to logits (B, 784)."""
@@ -269,9 +277,6 @@ class ConvEncoder(Encoder):
 class ConvDecoder(Decoder):
     """Transposed 4×4 convolutions from 1×1 pixel to 4×4, 7×7, 14×14 and 28×28.
 
-    The first and the last are computed in ways that were measured to be faster on a CPU; their
-    parameters and results are those of torch's own layer.
-
     Args:
         latent_dim: D.
         channels: feature maps at 4, 7 and 14 pixels.
@@ -293,9 +298,9 @@ class ConvDecoder(Decoder):
         bias = norm == "none"
         self.to4 = FromOnePixel(latent_dim, at4, 4, bias=bias)
         self.norm4 = normalisation(at4, norm=norm)
-        self.to7 = nn.ConvTranspose2d(at4, at7, 4, bias=bias)
+        self.to7 = ProductTranspose2d(at4, at7, 4, bias=bias)
         self.norm7 = normalisation(at7, norm=norm)
-        self.to14 = nn.ConvTranspose2d(at7 + skipped[1], at14, 4, stride=2, padding=1, bias=bias)
+        self.to14 = ProductTranspose2d(at7 + skipped[1], at14, 4, stride=2, padding=1, bias=bias)
         self.norm14 = normalisation(at14, norm=norm)
         self.to28 = FoldedTranspose(at14 + skipped[0], 1)
 
@@ -324,7 +329,8 @@ class ConvDecoder(Decoder):
 class ConvStage(nn.Module):
     """3×3 convolution, normalisation, ReLU, 2×2 max-pooling.
 
-    ReLU is taken after pooling: the two commute, and a quarter of the values is left then.
+    ReLU is taken after pooling: the two commute, and a quarter of the values is left then. The
+    first stage, in training, is computed in one function.
 
     Args:
         inputs: feature maps in.
@@ -335,51 +341,15 @@ class ConvStage(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, *, norm: Norm) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=norm == "none")
+        self.conv = ProductConv2d(inputs, outputs, 3, padding=1, bias=norm == "none")
         self.norm = normalisation(outputs, norm=norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, H) to (B, C', ⌊H/2⌋, ⌊H/2⌋)."""
-        return F.relu(F.max_pool2d(self.norm(self.conv(x)), 2))
-
-
-class FromOnePixel(nn.ConvTranspose2d):
-    """`nn.ConvTranspose2d` from 1×1 maps: each output pixel is one linear map of the input."""
-
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """Map (B, C, 1, 1) to (B, C', k, k), channels-last."""
-        del output_size
-        inputs, outputs, height, width = self.weight.size()
-        rows = self.weight.permute(2, 3, 1, 0).reshape(height * width * outputs, inputs)
-        bias = None if self.bias is None else self.bias.repeat(height * width)
-        maps = F.linear(x.flatten(1), rows, bias)  # (B, k·k·C')
-        return maps.view(-1, height, width, outputs).permute(0, 3, 1, 2)
-
-
-class FoldedTranspose(nn.ConvTranspose2d):
-    """`nn.ConvTranspose2d` of 4×4, stride 2, padding 1, computed as its definition says.
-
-    Every input pixel is multiplied by the whole kernel in one product of matrices, and the patches
-    are added up where they overlap. oneDNN's kernels are made for many output maps, and with one
-    map take twice as long, forward and backward.
-
-    Args:
-        inputs: feature maps in.
-        outputs: feature maps out.
-    """
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, 4, stride=2, padding=1)
-
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """Map (B, C, H, W) to (B, C', 2H, 2W)."""
-        del output_size
-        B, C, H, W = x.size()
-        rows = x.permute(0, 2, 3, 1).reshape(B * H * W, C)
-        patches = F.linear(rows, self.weight.reshape(C, -1).t())  # (B·H·W, C'·16)
-        patches = patches.view(B, H * W, -1).transpose(1, 2)
-        out = F.fold(patches, (2 * H, 2 * W), kernel_size=4, stride=2, padding=1)
-        return out if self.bias is None else out + self.bias[:, None, None]
+        conv, norm = self.conv, self.norm
+        if isinstance(norm, nn.BatchNorm2d) and takes_pooled_convolution(x, conv, norm):
+            return pooled_convolution(x, conv, norm)
+        return F.relu(F.max_pool2d(norm(conv(x)), 2))
 
 
 class UnitNorm(nn.BatchNorm1d):
@@ -449,11 +419,11 @@ class Flow(nn.Module):
     is no longer Gaussian. A richer prior and a richer posterior are the same flow seen from its two
     ends (Chen et al. 2017, "Variational lossy autoencoder", section 3.2).
 
-    Before each first coupling of a pair the coordinates are dealt into two heaps, those of even and
-    those of odd number, so that each pair splits them by another binary digit of their number;
-    before each second one they are turned round, so that what was kept moves. In the end all are
-    where they were: z_d is what became of v_d, and an untrained flow is the identity. Everything is
-    computed in float32 (or wider): these are densities.
+    Couplings work in pairs. Before the first of a pair the coordinates are reordered, even numbers
+    before odd ones, so that each pair splits them by another binary digit of their number; before
+    the second they are reversed, so that what was kept moves. At the end they are put back: z_d is
+    what became of v_d, and an untrained flow is the identity. Everything is computed in float32 (or
+    wider): these are densities.
 
     Args:
         dims: D ≥ 2.
@@ -466,7 +436,7 @@ class Flow(nn.Module):
         self.couplings = nn.ModuleList(Coupling(dims, hidden=hidden) for _ in range(layers))
         order = torch.arange(dims, device="cpu")
         for number in range(layers):
-            order = _placed(order, number)
+            order = _reordered(order, number)
         self.order: Tensor
         self.places: Tensor
         self.register_buffer("order", order, persistent=False)
@@ -478,7 +448,7 @@ class Flow(nn.Module):
             z = wide(v)
             log_det = z.new_zeros(z.shape[:-1])
             for number, coupling in enumerate(self.couplings):
-                z, more = coupling(_placed(z, number))
+                z, more = coupling(_reordered(z, number))
                 log_det = log_det + more
             return z[..., self.places], log_det
 
@@ -490,7 +460,7 @@ class Flow(nn.Module):
             for number, coupling in reversed(list(enumerate(self.couplings))):
                 assert isinstance(coupling, Coupling)
                 v, more = coupling.inverse(v)
-                v, log_det = _replaced(v, number), log_det + more
+                v, log_det = _restored(v, number), log_det + more
             return v, log_det
 
 
@@ -534,13 +504,13 @@ class Coupling(nn.Module):
         return MOST_LOG_SCALE * torch.tanh(log_scale), shift
 
 
-def _placed(values: Tensor, number: int) -> Tensor:
+def _reordered(values: Tensor, number: int) -> Tensor:
     """Order coordinates (..., D) for a coupling."""
     return values.flip(-1) if number % 2 else torch.cat([values[..., ::2], values[..., 1::2]], -1)
 
 
-def _replaced(values: Tensor, number: int) -> Tensor:
-    """Undo `_placed`."""
+def _restored(values: Tensor, number: int) -> Tensor:
+    """Undo `_reordered`."""
     if number % 2:
         return values.flip(-1)
     evens = (values.shape[-1] + 1) // 2

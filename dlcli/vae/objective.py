@@ -43,7 +43,6 @@ class VaeNetwork(nn.Module):
                 "A learned prior has no KL in closed form, which the objective elbo wants.",
                 hint="Use --objective iwae, or --prior normal.",
             )
-        fast.accelerate(vae)
         self.vae = vae
         self.objective = objective
 

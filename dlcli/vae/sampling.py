@@ -124,7 +124,7 @@ def _check(model: VAE, z: Tensor, *, draws: int) -> None:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Source:
+class SampledModel:
     """A decoder to sample from."""
 
     model: VAE
@@ -167,9 +167,9 @@ class Source:
         )
 
 
-def of_run(trained: Trained) -> Source:
+def of_run(trained: Trained) -> SampledModel:
     """Sample from a trained run, by the likelihood it was trained with."""
-    return Source(
+    return SampledModel(
         model=trained.model,
         likelihood=trained.likelihood,
         name=trained.run.path.name,
@@ -178,10 +178,10 @@ def of_run(trained: Trained) -> Source:
     )
 
 
-def fresh(*, arch: Literal["mlp", "conv"], latent_dim: int, seed: int) -> Source:
+def fresh(*, arch: Literal["mlp", "conv"], latent_dim: int, seed: int) -> SampledModel:
     """Sample from a decoder with random weights."""
     model = untrained_model(VaeModelConfig(arch=arch, latent_dim=latent_dim), seed=seed)
-    return Source(
+    return SampledModel(
         model=model, likelihood="bernoulli", name=f"untrained {arch}", trained=None, arch=arch
     )
 

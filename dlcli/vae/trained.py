@@ -1,20 +1,25 @@
-"""A trained VAE: its model loaded from a run folder, its result, and its signature."""
+"""A trained VAE: its model loaded from a run folder, its test images, its result, its signature."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from dlcli.data.images import load_images
 from dlcli.engine.checkpoint import build_from, load_model
 from dlcli.engine.config import resolve, settings_signature
+from dlcli.engine.events import NoticeCallback
 from dlcli.engine.runs import RunFolder, find_run, using
+from dlcli.engine.seed import generator
 from dlcli.engine.trainer import Result, summarise_seeds
-from dlcli.vae.config import VaeTrainConfig
-from dlcli.vae.images import DESCRIPTIONS
+from dlcli.errors import DataError, UsageFault
+from dlcli.vae.config import DEFAULT_IMAGES, VaeTrainConfig
+from dlcli.vae.images import DESCRIPTIONS, binarize, flat, grey, load_test_images, threshold_draws
 from dlcli.vae.networks import VAE, build_model
 from dlcli.vae.objective import VaeNetwork
 
@@ -25,6 +30,7 @@ SIGNATURE_ORDER = (
 )
 KIND = "vae"
 """What run.json and checkpoints call a VAE."""
+ORDER_SEED = 0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,7 +62,7 @@ class Trained:
 
 
 def find_trained(
-    text: str | None, *, checkpoint: str | None = None, notice: Callable[[str], object]
+    text: str | None, *, checkpoint: str | None = None, notice: NoticeCallback
 ) -> Trained:
     """Load the VAE that `--run` names, on the CPU, and pass a sentence about it to `notice`.
 
@@ -98,6 +104,82 @@ def load_trained(
 def build_network(config: VaeTrainConfig) -> VaeNetwork:
     """Build the network that is trained, initialised from torch's global seed."""
     return VaeNetwork(build_model(config.model), objective=config.objective)
+
+
+def with_true_data(trained: Trained, *, notice: NoticeCallback) -> Trained:
+    """Name the data set that a run was trained on, where its settings say only `auto`.
+
+    Raises:
+        DataError: `auto` is another data set here than it was there, or none can be had.
+    """
+    data = trained.config.data
+    if data.name != "auto":
+        return trained
+    name = load_images("auto", offline=data.offline, notice=notice).name
+    result = trained.run.record().get("result")
+    recorded = result.get("data") if isinstance(result, dict) else None
+    if recorded not in (None, name):
+        raise DataError(
+            f"{trained.run.path} was trained on {recorded}, and what can be had here is {name}.",
+            hint=f"Fetch it with `dl data fetch {recorded}`.",
+        )
+    config = dataclasses.replace(trained.config, data=dataclasses.replace(data, name=name))
+    return dataclasses.replace(trained, config=config)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TestImages:
+    """Some test images of a run's data set."""
+
+    __test__ = False  # not a test case, whatever its name says to pytest
+
+    numbers: Tensor
+    """(N,): which of the test set, in order."""
+    seen: Tensor
+    """Pixels (N, 784) in [0, 1], as the model is used to seeing them."""
+    dense: Tensor
+    """(N, 784): of which the model has a density; black and white where `seen` is grey."""
+
+    def to(self, device: torch.device) -> TestImages:
+        """Move the pixels."""
+        moved = {"seen": self.seen.to(device), "dense": self.dense.to(device)}
+        return dataclasses.replace(self, **moved)
+
+
+def choose_images(
+    trained: Trained, *, count: int | None, seed: int, notice: NoticeCallback
+) -> TestImages:
+    """Choose test images of the run's own data set, and draw their pixels.
+
+    Their order is one random permutation, the same for every run, so that the first N are a fair
+    sample whatever N is, and so is what an interrupted evaluation has seen. An image's binarisation
+    depends on the seed and its own position in the test set alone: different runs, and different N,
+    are compared on the same black and white pixels.
+
+    Args:
+        trained: the run.
+        count: how many, the first of the fixed order; none is 1,000, or all where there are fewer.
+        seed: of the pixels that are drawn.
+        notice: called with a sentence where the user should know something.
+
+    Raises:
+        UsageFault: there are not so many.
+        DataError: the run's data set cannot be had.
+    """
+    data = trained.config.data
+    rows = flat(load_test_images(data, notice=notice))
+    wanted = min(DEFAULT_IMAGES, len(rows)) if count is None else count
+    if not 1 <= wanted <= len(rows):
+        raise UsageFault(
+            f"{data.name} has {len(rows):,} test images, not {wanted:,}.",
+            hint=f"Use --images 1 to {len(rows)}.",
+        )
+    order = torch.randperm(len(rows), generator=generator(ORDER_SEED, "evaluation order"))
+    numbers = order[:wanted]
+    draws = threshold_draws(len(rows), generator=generator(seed, "evaluation pixels"))
+    black = binarize(rows, draws=draws)[numbers]
+    seen = black if data.binarize == "dynamic" else grey(rows[numbers])
+    return TestImages(numbers=numbers, seen=seen, dense=black if trained.is_grey else seen)
 
 
 @dataclass(frozen=True, kw_only=True)

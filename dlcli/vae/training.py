@@ -9,6 +9,8 @@ tensor (MNIST: 47 MB); a batch is one gather.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -17,17 +19,29 @@ from torch import Tensor, nn
 
 from dlcli.engine import trainer
 from dlcli.engine.checkpoint import load_checkpoint_into, snapshot_epoch
+from dlcli.engine.device import choose_device
 from dlcli.engine.distributed import launched_world
-from dlcli.engine.events import Evaluated, Event, Finished, Notice, Pictures, Saved
+from dlcli.engine.events import (
+    Evaluated,
+    Event,
+    Finished,
+    Notice,
+    NoticeCallback,
+    Pictures,
+    Preview,
+    RunStarted,
+    Saved,
+    TrainingStep,
+)
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator
 from dlcli.engine.session import RunLocation, Session
-from dlcli.engine.step import Batch, rows_of_process
-from dlcli.engine.trainer import ReadNotice, Task, items_per_s
+from dlcli.engine.step import Batch, BatchRanges, rows_of_process
+from dlcli.engine.trainer import Task, items_per_s
 from dlcli.errors import ConfigError
 from dlcli.vae.config import VaeTrainConfig, check
-from dlcli.vae.evaluation import LatentUse, collapse_sentence, evaluate, latent_use
-from dlcli.vae.generation import take_snapshot
+from dlcli.vae.elbo import LatentUse, collapse_sentence, evaluate, latent_use
+from dlcli.vae.generation import SNAPSHOT_IMAGES, take_snapshot
 from dlcli.vae.images import Splits, binarize, flat, grey, load_splits, threshold_draws
 from dlcli.vae.networks import VAE
 from dlcli.vae.objective import ChoosingNoise, VaeNetwork, beta_at
@@ -38,10 +52,12 @@ TEST_SEED = 0
 TEST_NOISE_SAMPLES = 16
 FLOW = "vae.flow."
 """What the names of a learned prior's weights begin with."""
+FIRST_PREVIEW_S = 30.0
+"""Seconds after which a terminal shows pictures, however long the first epoch is."""
+PREVIEW_IMAGES = 16
+"""More than a row of a terminal holds."""
 WATCHED_IMAGES = 1000
 """Training images whose latents are watched where there is no validation data."""
-
-Bounds = list[tuple[int, int]]
 
 
 def train(
@@ -73,8 +89,14 @@ class VaeTask(Task[VaeTrainConfig, Splits, "VaeLearner", TrainResult]):
         return config.model.arch == "conv"
 
     def check(self, config: VaeTrainConfig, *, untrained: bool) -> None:
-        """Hold settings against one another; refuse to freeze statistics that nothing was fed."""
+        """Hold settings against one another, the device and the weights to start from."""
         check(config)
+        device = choose_device(config.compute.device).type
+        if _shares_statistics(config) and device != "cuda":
+            raise ConfigError(
+                f"--sync-batch-norm works between CUDA devices, and this run is on {device}.",
+                hint="Leave it out: each process then keeps its own batch statistics.",
+            )
         if untrained and config.model.norm == "frozen":
             raise ConfigError(
                 "--norm frozen keeps the statistics of weights that were trained, and there are "
@@ -88,7 +110,7 @@ class VaeTask(Task[VaeTrainConfig, Splits, "VaeLearner", TrainResult]):
         *,
         resumed: RunFolder | None,  # noqa: ARG002
         origin: RunFolder | None,  # noqa: ARG002
-        notice: ReadNotice,
+        notice: NoticeCallback,
     ) -> Splits:
         """Load training, validation and test images."""
         splits = load_splits(config.data, notice=notice)
@@ -105,16 +127,10 @@ class VaeTask(Task[VaeTrainConfig, Splits, "VaeLearner", TrainResult]):
         """Build the network and put the training images beside it.
 
         Raises:
-            ConfigError: shared batch statistics without CUDA, or see `VaeLearner`.
+            ConfigError: see `VaeLearner`.
         """
         network = build_network(config)
-        if config.compute.sync_batch_norm and config.model.norm == "batch":
-            if device.type != "cuda":
-                raise ConfigError(
-                    "--sync-batch-norm works between CUDA devices, and this run is on "
-                    f"{device.type}.",
-                    hint="Leave it out: each process then keeps its own batch statistics.",
-                )
+        if _shares_statistics(config):
             convert: Callable[[VAE], VAE] = nn.SyncBatchNorm.convert_sync_batchnorm
             network.vae = convert(network.vae)
         return VaeLearner(
@@ -140,13 +156,12 @@ class VaeTask(Task[VaeTrainConfig, Splits, "VaeLearner", TrainResult]):
     def watch(
         self, config: VaeTrainConfig, learner: VaeLearner, events: Iterable[Event]
     ) -> Iterator[Event]:
-        """Add pictures after each snapshot, and warn once where the posterior collapses."""
-        warned = False
+        """Add pictures, and warn once where the posterior collapses."""
+        warned, screen = False, _Screen(config, learner)
         for event in events:
             yield event
-            if isinstance(event, Saved) and (epoch := snapshot_epoch(event.path)) is not None:
-                yield _pictures(config, learner, epoch=epoch)
-            elif isinstance(event, Evaluated) and not warned:
+            yield from screen.pictures(event)
+            if isinstance(event, Evaluated) and not warned:
                 dims, objective = config.model.latent_dim, config.objective.objective
                 sentence = collapse_warning(event.metrics, dims=dims, objective=objective)
                 warned = bool(sentence)
@@ -211,15 +226,55 @@ class VaeTask(Task[VaeTrainConfig, Splits, "VaeLearner", TrainResult]):
         )
 
 
-def _pictures(config: VaeTrainConfig, learner: VaeLearner, *, epoch: int) -> Pictures:
-    taken = take_snapshot(
-        learner.vae,
-        seed=config.compute.seed,
-        epoch=epoch,
-        likelihood=config.objective.likelihood,
-    )
-    caption = f"{taken.gallery.label} after {epoch} epochs, the same z each time"
-    return Pictures(epoch=epoch, images=taken.gallery.images, caption=caption)
+def _shares_statistics(config: VaeTrainConfig) -> bool:
+    return config.compute.sync_batch_norm and config.model.norm == "batch"
+
+
+class _Screen:
+    """Draws pictures of the same latents: at each snapshot, after each epoch, and once early on.
+
+    Only the main process has events that it draws at.
+    """
+
+    def __init__(self, config: VaeTrainConfig, learner: VaeLearner) -> None:
+        self._config, self._learner = config, learner
+        self._updates = 0
+        """In an epoch."""
+        self._epochs = 0
+        """After which the newest pictures were drawn."""
+        self._due_s = math.inf
+        """When to draw before the first epoch is over."""
+
+    def pictures(self, event: Event) -> Iterator[Pictures | Preview]:
+        """Yield pictures where an event calls for them."""
+        if isinstance(event, RunStarted):
+            self._updates = event.steps_per_epoch
+            self._epochs = -1 if event.step else 0
+            self._due_s = time.monotonic() + FIRST_PREVIEW_S
+        if not self._updates or not isinstance(event, RunStarted | TrainingStep | Saved):
+            return
+        epochs, more = divmod(event.step, self._updates)
+        snapshot = isinstance(event, Saved) and snapshot_epoch(event.path) is not None
+        early = more and time.monotonic() > self._due_s
+        if not (snapshot or epochs > self._epochs or early):
+            return
+        gallery = take_snapshot(
+            self._learner.vae,
+            seed=self._config.compute.seed,
+            epoch=epochs,
+            likelihood=self._config.objective.likelihood,
+            count=SNAPSHOT_IMAGES if snapshot else PREVIEW_IMAGES,
+        ).gallery
+        when = f"after epoch {epochs}" if epochs else "before training"
+        if more:
+            when = f"in epoch {epochs + 1}"
+        caption = f"{gallery.label} {when}, the same z each time"
+        if snapshot:
+            yield Pictures(epoch=epochs, images=gallery.images, caption=caption)
+        else:
+            self._due_s = math.inf
+            yield Preview(images=gallery.images, caption=caption)
+        self._epochs = epochs
 
 
 def collapse_warning(metrics: Mapping[str, object], *, dims: int, objective: str = "elbo") -> str:
@@ -353,8 +408,12 @@ def _latent_metrics(found: LatentUse) -> dict[str, object]:
     return {"kl_per_dim": list(found.kl_per_dim), "active_units": found.active_units}
 
 
-def plan_epoch(config: VaeTrainConfig, *, images: int, processes: int = 1) -> Bounds:
-    """Cut an epoch into batches that batch normalisation, where it is on, can live with.
+def plan_epoch(config: VaeTrainConfig, *, images: int, processes: int = 1) -> BatchRanges:
+    """Cut an epoch of `images` into batches: (start, stop) positions in the epoch's order.
+
+    The last batch is short. Batch normalisation needs two images in each process: the statistics of
+    a lone one are its own contrast, which they would normalise away. A shorter batch at the end
+    joins the one before.
 
     Raises:
         ConfigError: there are no images, or too few in a batch.
@@ -364,10 +423,12 @@ def plan_epoch(config: VaeTrainConfig, *, images: int, processes: int = 1) -> Bo
             "There are no images to train on.",
             hint="Lower --validation, or choose a larger --train-images.",
         )
-    # Statistics of a lone image are its own contrast, which they would normalise away.
     least = 2 * processes if config.model.arch == "conv" and config.model.norm == "batch" else 1
-    plan = plan_batches(images, batch_size=config.loop.batch_size, least=least)
-    smallest = min(last - first for first, last in plan)
+    starts = list(range(0, images, config.loop.batch_size))
+    if len(starts) > 1 and images - starts[-1] < least:
+        starts.pop()
+    plan = list(zip(starts, [*starts[1:], images], strict=True))
+    smallest = min(stop - start for start, stop in plan)
     if smallest < least:
         raise ConfigError(
             f"Batch normalisation needs at least 2 images a batch in each process, and {processes} "
@@ -375,14 +436,3 @@ def plan_epoch(config: VaeTrainConfig, *, images: int, processes: int = 1) -> Bo
             hint="Raise --batch-size or --train-images, or use --norm none.",
         )
     return plan
-
-
-def plan_batches(images: int, *, batch_size: int, least: int = 1) -> Bounds:
-    """Cut an epoch of `images` into batches: (start, stop) positions in the epoch's order.
-
-    The last batch is short; where it has fewer than `least` images it joins the one before.
-    """
-    starts = list(range(0, images, batch_size))
-    if len(starts) > 1 and images - starts[-1] < least:
-        starts.pop()
-    return list(zip(starts, [*starts[1:], images], strict=True))

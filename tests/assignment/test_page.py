@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dlcli.assignment.page import Heading, amount, formula, prose, render, rows, shown, signatures
+from dlcli.assignment.page import Heading, amount, code, formula, marks, prose, render, shown
 from dlcli.assignment.question import Answer, Figure, Number, Question
 from dlcli.assignment.report import Section
 from dlcli.display.plots import Line, lines
@@ -30,8 +30,8 @@ def section(
         "words": ("Words with *weight* and `code`.",),
         "formula": "x_m ~ N(0, I)",
         "numbers": (
-            Number(name="a loss", value=1.234, error=0.05, unit="nats", signature="one|two"),
-            Number(name="b", value=-2.0, ci95=(-3.0, None), reference="r", signature="three"),
+            Number("a loss", 1.234, "nats", "one|two", error=0.05),
+            Number("b", -2.0, "", "three", ci95=(-3.0, None), reference="r"),
         ),
         "figures": figures,
         "commands": ("dl env",),
@@ -110,8 +110,7 @@ def test_the_same_sections_give_the_same_page() -> None:
 def test_every_number_has_its_signature() -> None:
     answer = section().answer
     assert answer is not None
-    assert [row.mark for row in rows(answer)] == ["a", "b"]
-    assert signatures(answer) == [("a", "one|two"), ("b", "three")]
+    assert marks(answer) == {"one|two": "a", "three": "b"}
     page = render([section()], heading=HEADING)
     assert "one|\u200btwo" in page
     assert 'href="#signature-1b"' in page
@@ -135,22 +134,23 @@ def test_has_what_a_reader_s_tools_need() -> None:
 
 
 def test_numbers_have_the_digits_they_deserve() -> None:
-    def number(**fields: object) -> str:
-        return shown(Number(name="n", signature="s", **fields))  # type: ignore[arg-type]
-
-    assert number(value=101.2345, error=0.05) == "101.23 ± 0.05"
-    assert number(value=4980.4, ci95=(4870.1, 5090.2), digits=3) == "4980 [4870, 5090]"
-    assert number(value=1.0, ci95=(None, 2.0)) == "1.000 [-∞, 2.000]"
-    assert number(value=None) == "-"
+    error = Number("n", 101.2345, "", "s", error=0.05)
+    interval = Number("n", 4980.4, "", "s", ci95=(4870.1, 5090.2), digits=3)
+    open_below = Number("n", 1.0, "", "s", ci95=(None, 2.0))
+    missing = Number("n", None, "", "s")
+    assert shown(error) == "101.23 ± 0.05"
+    assert shown(interval) == "4980 [4870, 5090]"
+    assert shown(open_below) == "1.000 [-∞, 2.000]"
+    assert shown(missing) == "-"
 
 
 @pytest.mark.parametrize(
     ("text", "html"),
     [
-        ("a *b* `c_d*e*`", "a <em>b</em> <code>c_d*e*</code>"),
+        ("a *b* `c_d*e*`", f"a <em>b</em> {code('c_d*e*')}"),
         ("10^26 and e^KL", "10<sup>26</sup> and e^KL"),
         ("μ_q = 0, L_recon", "μ<sub>q</sub> = 0, L<sub>recon</sub>"),
-        ("<script> & `<b>`", "&lt;script&gt; &amp; <code>&lt;b&gt;</code>"),
+        ("<script> & `<b>`", f"&lt;script&gt; &amp; {code('<b>')}"),
         ("2 * 3 * 4", "2 * 3 * 4"),
     ],
 )
@@ -170,6 +170,13 @@ def test_words(text: str, html: str) -> None:
 )
 def test_amounts(text: str, html: str) -> None:
     assert amount(text) == html
+
+
+def test_a_command_breaks_between_its_words_alone() -> None:
+    words = re.findall(r'<span class="word">([^<]+)</span>', code("dl report --full <b>"))
+    assert words == ["dl", "report", "--full", "&lt;b&gt;"]
+    page = render([section(commands=("dl vae train --arch conv",))], heading=HEADING)
+    assert '<span class="word">--arch</span> <span class="word">conv</span>' in page
 
 
 def test_formulas_have_wide_gaps() -> None:

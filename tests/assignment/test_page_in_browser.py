@@ -22,6 +22,10 @@ BROKEN = """
 EMPTY = """
 [...document.querySelectorAll('figure svg')].filter(one => one.getBBox().width < 10).length
 """
+SPLIT_WORDS = """
+[...document.querySelectorAll('.word')]
+  .filter(one => one.textContent.length < 30 && one.offsetHeight > 30).length
+"""
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +40,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     image_grid(folder / "grid.svg", [[[[0.0, 1.0]] * 2] * 3] * 2)
     pixels = (folder / "grid.svg").read_text(encoding="utf-8")
     figures = (picture(svg(folder)), picture(pixels, is_picture=True))
-    commands = (f"dl vae train --set {LONG}",)
+    commands = (f"dl vae train --set {LONG}", "dl report --full --only 1 --data glyphs " * 4)
     sections = [
         section(figures, commands=commands, notes=(LONG,)),
         section(number=2, failure=LONG),
@@ -55,6 +59,7 @@ def test_nothing_is_missing_and_nothing_scrolls_sideways(
     assert chromium.value("document.documentElement.scrollWidth") <= width
     assert chromium.value(BROKEN) == 0
     assert chromium.value(EMPTY) == 0
+    assert chromium.value(SPLIT_WORDS) == 0
     assert chromium.value("document.querySelectorAll('figure svg').length") == 2
     assert not chromium.problems
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from dlcli.data.corpora import load_corpus
 from dlcli.data.sentences import split_words
 from dlcli.data.text import read_sentences
-from dlcli.nmt.alignment import (
+from dlcli.nmt.links import (
     HEURISTICS,
     Links,
     parse_gold,
@@ -26,7 +26,8 @@ from dlcli.nmt.alignment import (
     score_alignments,
     symmetrize,
 )
-from dlcli.nmt.text import CONTRACTED, ELIDING, read_joined
+from dlcli.nmt.pairs import read_joined
+from dlcli.nmt.text import CONTRACTED, ELIDING
 
 WHOLE = {short: word for word, short in ELIDING.items() if word != "la"} | {"c'": "ce"}
 PARTS = {form: list(words) for words, form in CONTRACTED.items()}

@@ -1,4 +1,4 @@
-"""How long `dl --help` takes, against a bare Typer app of two commands.
+"""How long `dl --help` takes, against a bare Typer app, and commands, against `import torch` alone.
 
 python -m tests.benchmarks.startup
 """
@@ -9,6 +9,7 @@ import argparse
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from functools import partial
 
@@ -25,11 +26,18 @@ def second(count: int = 1) -> None:
     "Do the second thing."
 app()
 """
-SIDES = {
+HELP = {
     "bare Typer app": ["-c", BARE, "--help"],
     "dl --help": ["-m", "dlcli", "--help"],
     "dl vae train --help": ["-m", "dlcli", "vae", "train", "--help"],
 }
+WORK = {
+    "import torch": ["-c", "import torch"],
+    "dl kl": ["-m", "dlcli", "kl", "--mu-p", "3"],
+    "dl vae generate": ["-m", "dlcli", "vae", "generate", "--n", "4", "--out", "{folder}/a.png"],
+    "dl nmt translate": ["-m", "dlcli", "nmt", "translate", "Good morning."],
+}
+"""The goals are 1.1, 1.25 and 1.4 times `import torch`."""
 
 
 def seconds(words: list[str]) -> float:
@@ -41,12 +49,17 @@ def seconds(words: list[str]) -> float:
 
 
 def main() -> None:
-    """Read the command line and print the comparison."""
-    parser = argparse.ArgumentParser(description="How long `dl --help` takes.")
-    parser.add_argument("--runs", type=int, default=11, help="alternating runs (11)")
+    """Read the command line and print the comparisons."""
+    parser = argparse.ArgumentParser(description="How long `dl` takes to start.")
+    parser.add_argument("--runs", type=int, default=5, help="alternating runs (5)")
     args = parser.parse_args()
-    sides = {name: partial(seconds, words) for name, words in SIDES.items()}
-    compare(sides, runs=args.runs, unit="s", against="bare Typer app")
+    with tempfile.TemporaryDirectory() as folder:
+        for sides in (HELP, WORK):
+            timed = {
+                name: partial(seconds, [word.replace("{folder}", folder) for word in words])
+                for name, words in sides.items()
+            }
+            compare(timed, runs=args.runs, unit="s", against=next(iter(sides)))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -301,6 +302,18 @@ def test_every_command_is_there_and_every_flag_says_what_it_does(path: tuple[str
         said = getattr(parameter, "help", None)
         assert said, f"{' '.join(path)} {parameter.name}"
         assert not re.search(r"(?<!\\)\[[a-z#/@]", said), "Rich takes it for markup and hides it"
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_shows_examples_that_can_be_typed(path: tuple[str, ...]) -> None:
+    command = load(path[-1], COMMANDS[path])
+    shown = dl(*path, "--help").output.partition("Examples:")[2].strip().splitlines()
+    assert shown
+    for example in map(str.strip, shown):
+        assert len(example) <= 76, "it fits a terminal of 80 columns"
+        words = shlex.split(example.rpartition("| ")[2])
+        assert tuple(words[: len(path) + 1]) == ("dl", *path)
+        command.make_context(path[-1], words[len(path) + 1 :])
 
 
 def test_the_help_lists_every_command_with_its_line() -> None:

@@ -13,7 +13,7 @@ from tests.cli.tiny import dl, dl_json, error_of
 from tests.data import conftest as sources
 from tests.data.conftest import FILES, FakeNpm, lay_out, npm_members
 
-# The tiny data sets, their fake sources and the empty cache are those of the data room's tests.
+# The tiny data sets, their fake sources and the empty cache are those of tests/data.
 cache_folder = sources.cache_folder
 fake_npm = sources.fake_npm
 site = sources.site
@@ -162,5 +162,6 @@ def test_show_prints_pairs_and_what_was_left_out(tsv: Path) -> None:
 
 def test_show_prints_the_links_of_the_grammar() -> None:
     found = dl_json("data", "show", "grammar", "--n", "3")
+    assert found["sizes"]["train"] == 60_000  # of which only three are made
     assert [set(pair) for pair in found["pairs"]] == [{"source", "target", "links"}] * 3
     assert all("-" in pair["links"] for pair in found["pairs"])

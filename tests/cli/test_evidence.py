@@ -11,25 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from dlcli.cli.app import app
 from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dlcli.evidence.estimate import CaseEstimators
+from tests.cli.tiny import dl, dl_json, error_of
 
-
-def dl(*words: str) -> Result:
-    return CliRunner().invoke(app, ["kl", "--samples", "2000", *words])
-
-
-def parsed(*words: str) -> dict:
-    done = dl(*words, "--json")
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
+KL = ("kl", "--samples", "2000")
 
 
 def test_json_has_the_agreed_fields():
-    found = parsed("--mu-q", "0", "--sigma-q", "1", "--mu-p", "10", "--sigma-p", "1")
+    found = dl_json(*KL, "--mu-q", "0", "--sigma-q", "1", "--mu-p", "10", "--sigma-p", "1")
     assert found["closed_form"] == 50.0
     assert set(found["monte_carlo"]) == {"value", "std_error", "samples"}
     gap = abs(found["monte_carlo"]["value"] - 50)
@@ -40,9 +31,16 @@ def test_json_has_the_agreed_fields():
 
 
 def test_words_show_both_directions_and_the_assignments_examples():
-    text = dl("--sigma-p", "2").stdout
+    text = dl(*KL, "--sigma-p", "2").stdout
     for part in ("KL(q ‖ p)", "KL(p ‖ q)", "holds", "50 for mu_p = 10", "signature measure:kl"):
         assert part in text
+
+
+def test_without_words_kl_shows_its_help_with_an_example():
+    done = dl("kl")
+    assert "dl kl --mu-q 1" in done.output
+    assert "closed form (nats)" not in done.output
+    assert dl_json("kl")["closed_form"] == 0
 
 
 @pytest.mark.parametrize(
@@ -55,24 +53,27 @@ def test_words_show_both_directions_and_the_assignments_examples():
     ],
 )
 def test_impossible_requests_are_usage_errors(words: list[str], part: str):
-    done = dl(*words, "--json")
+    done = dl(*KL, *words, "--json")
     assert done.exit_code == 2
-    error = json.loads(done.stdout)["error"]
+    error = error_of(done)
     assert part in error["message"] + error["hint"]
 
 
-SMALL = "--pixels 25 --samples 10 1000 --repeats 3 --chains 32 --temperatures 40"
-
-
-def mc_estimate_dl(*words: str, dims: str = "2 4") -> Result:
-    sizes = ["--dims", *dims.split(), *SMALL.split()]
-    return CliRunner().invoke(app, ["mc-estimate", *sizes, *words])
-
-
-def mc_estimate_parsed(*words: str, dims: str = "2 4") -> dict[str, Any]:
-    done = mc_estimate_dl(*words, "--json", dims=dims)
-    assert done.exit_code == 0, done.output
-    return json.loads(done.stdout)
+SMALL = [
+    "mc-estimate",
+    "--pixels",
+    "25",
+    "--samples",
+    "10",
+    "1000",
+    "--repeats",
+    "3",
+    "--chains",
+    "32",
+    "--temperatures",
+    "40",
+]
+TWO = [*SMALL, "--dims", "2", "4"]
 
 
 @pytest.fixture
@@ -83,25 +84,15 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("often")
 def test_it_says_how_far_each_estimator_is():
-    done = mc_estimate_dl("--estimators", "prior", "ais")
+    done = dl(*TWO, "--estimators", "prior", "ais")
     for line in ("D = 2: prior: 100%", "D = 4: the pilot run: 0%", "D = 4: ais: 50%"):
         assert line in done.stderr
     assert "the pilot run" not in done.stdout
-    assert mc_estimate_dl("--estimators", "prior", "--quiet").stderr == ""
-
-
-@pytest.mark.usefixtures("often")
-def test_it_says_of_which_image(tiny_run: Path):
-    said = mc_estimate_dl(
-        "--run", str(tiny_run), "--images", "2", "--estimators", "importance"
-    ).stderr
-    images = {line.split(":")[0] for line in said.splitlines() if line.endswith("importance: 100%")}
-    assert len(images) == 2
-    assert all(image.startswith("test-") for image in images)
+    assert dl(*TWO, "--estimators", "prior", "--quiet").stderr == ""
 
 
 def test_words_give_the_truth_the_price_and_the_reasons():
-    text = mc_estimate_dl("--estimators", "prior,bdmc,control").stdout
+    text = dl(*TWO, "--estimators", "prior,bdmc,control").stdout
     for part in (
         "KL(posterior ‖ prior)", "prior samples for any useful estimate", "low on average",
         "signature measure:log-evidence", "samples are worth", "bdmc: ",
@@ -109,26 +100,17 @@ def test_words_give_the_truth_the_price_and_the_reasons():
         assert part in text
 
 
-def test_every_dimension_and_estimator_is_in_the_json():
-    found = mc_estimate_parsed()
-    assert (found["model"], found["partial"]) == ("linear-gaussian", False)
-    assert [result["dim"] for result in found["results"]] == [2, 4]
-    for result in found["results"]:
-        assert result["truth_kind"] == "exact"
-        assert [each["name"] for each in result["estimators"]] == ["prior", "importance", "ais"]
-
-
 def test_figures(tmp_path: Path):
-    drawn = parsed("--mu-p", "3", "--plot", "kl.png")
-    measured = mc_estimate_parsed("--estimators", "prior", "--plot", "mc.png")
+    drawn = dl_json(*KL, "--mu-p", "3", "--plot", "kl.png")
+    measured = dl_json(*TWO, "--estimators", "prior", "--plot", "mc.png")
     for found, name in ((drawn, "kl.png"), (measured, "mc.png")):
         assert found["files"] == [str(tmp_path / name)]
         assert (tmp_path / name).stat().st_size > 5000
 
 
 def test_a_hopeless_wish_is_answered_at_once():
-    found = mc_estimate_parsed(
-        "--estimators", "prior", "--target-se", "0.01", "--pixels", "784", dims="20"
+    found = dl_json(
+        *SMALL, *["--dims", "20", "--estimators", "prior", "--target-se", "0.01", "--pixels", "784"]
     )
     target = found["results"][0]["estimators"][0]["target"]
     assert target["reached"] is False
@@ -137,7 +119,7 @@ def test_a_hopeless_wish_is_answered_at_once():
 
 
 def test_a_random_decoder():
-    found = mc_estimate_parsed("--model", "bernoulli", "--hidden", "7", dims="1 3")
+    found = dl_json(*SMALL, "--model", "bernoulli", "--hidden", "7", "--dims", "1", "3")
     kinds = [result["truth_kind"] for result in found["results"]]
     assert kinds == ["quadrature", "sandwich"]
 
@@ -156,17 +138,22 @@ def test_a_random_decoder():
     ],
 )
 def test_impossible_requests_are_errors(words: list[str], dims: str, part: str):
-    done = mc_estimate_dl(*words, "--json", dims=dims)
+    done = dl(*SMALL, "--dims", dims, *words, "--json")
     assert done.exit_code in (1, 2)
-    error = json.loads(done.stdout)["error"]
+    error = error_of(done)
     assert part in error["message"] + error["hint"]
-    assert "Traceback" not in done.output
 
 
+@pytest.mark.usefixtures("often")
 def test_a_trained_run_is_estimated_under_its_own_signature(tiny_run: Path):
-    found = mc_estimate_parsed(
-        "--run", str(tiny_run), "--images", "2", "--estimators", "importance"
-    )
+    of_run = ["--run", str(tiny_run), "--images", "2", "--estimators", "importance"]
+    done = dl(*SMALL, *of_run)
+    assert "log p(x) of 2 images" in done.stdout
+    rows = [line.split()[0] for line in done.stdout.splitlines() if " importance " in line]
+    assert len(set(rows)) == 2
+    assert all(row.startswith("test-") for row in rows)
+    assert {f"{row}: importance: 100%" for row in rows} <= set(done.stderr.splitlines())
+    found = dl_json(*SMALL, *of_run)
     assert found["model"] == tiny_run.name
     assert len(found["results"]) == 2
     for part in ("split:test", "images:2", "nll-pixels:binarized-dynamically", "arch:mlp"):
@@ -185,9 +172,9 @@ def test_runs_that_cannot_be_estimated(tmp_path: Path, settings: dict[str, str],
     (tmp_path / "other").mkdir()
     for name, text in settings.items():
         (tmp_path / "other" / name).write_text(text)
-    done = mc_estimate_dl("--run", str(tmp_path / "other"), "--json")
+    done = dl(*TWO, "--run", str(tmp_path / "other"), "--json")
     assert done.exit_code in (1, 2)
-    assert message in json.loads(done.stdout)["error"]["message"]
+    assert message in error_of(done)["message"]
 
 
 @pytest.mark.parametrize("command", [["mc-estimate", "--run"], ["vae", "eval"]])
@@ -204,9 +191,9 @@ def test_another_data_set_than_the_runs_is_refused(
     record = json.loads((moved / "run.json").read_text())
     record["result"]["data"] = "mnist"
     (moved / "run.json").write_text(json.dumps(record))
-    done = CliRunner().invoke(app, [*command, str(moved), "--json"])
+    done = dl(*command, str(moved), "--json")
     assert done.exit_code == 1
-    error = json.loads(done.stdout)["error"]
+    error = error_of(done)
     assert (error["kind"], "was trained on mnist" in error["message"]) == ("data", True)
 
 
@@ -220,13 +207,13 @@ def test_an_interruption_prints_what_there_is(monkeypatch: pytest.MonkeyPatch):
         return real(self, name)
 
     monkeypatch.setattr(CaseEstimators, "run", cut)
-    done = mc_estimate_dl("--json")
+    done = dl(*TWO, "--json")
     assert done.exit_code == 130
     found = json.loads(done.stdout)
     assert found["partial"] is True
     assert [each["name"] for each in found["results"][0]["estimators"]] == ["prior", "importance"]
     calls.clear()
-    assert mc_estimate_dl().stdout.startswith("PARTIAL")
+    assert dl(*TWO).stdout.startswith("PARTIAL")
 
 
 def test_an_interruption_before_any_result(monkeypatch: pytest.MonkeyPatch):
@@ -234,9 +221,9 @@ def test_an_interruption_before_any_result(monkeypatch: pytest.MonkeyPatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(CaseEstimators, "run", cut)
-    done = mc_estimate_dl("--json")
+    done = dl(*TWO, "--json")
     assert done.exit_code == 130
-    assert json.loads(done.stdout)["error"]["kind"] == "interrupted"
+    assert error_of(done)["kind"] == "interrupted"
 
 
 @pytest.mark.slow
@@ -271,22 +258,13 @@ def test_a_figure_that_cannot_be_drawn_is_refused_first(
     words: list[str], message: str, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(CaseEstimators, "run", lambda *_: pytest.fail("measured"))
-    done = mc_estimate_dl(*words)
+    done = dl(*TWO, *words)
     assert done.exit_code == 2
     assert message in done.stderr
 
 
-def test_images_are_told_apart(tiny_run: Path):
-    shown = mc_estimate_dl(
-        "--run", str(tiny_run), "--images", "2", "--estimators", "importance"
-    ).stdout
-    assert "log p(x) of 2 images" in shown
-    rows = [line.split()[0] for line in shown.splitlines() if " importance " in line]
-    assert len({row for row in rows if row.startswith("test-")}) == 2
-
-
 def test_bdmc_of_a_real_image_is_refused_first(tiny_run: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(CaseEstimators, "run", lambda *_: pytest.fail("measured"))
-    done = mc_estimate_dl("--run", str(tiny_run), "--estimators", "prior", "bdmc")
+    done = dl(*TWO, "--run", str(tiny_run), "--estimators", "prior", "bdmc")
     assert done.exit_code == 2
     assert "Leave bdmc out" in done.stderr

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,6 @@ def check_mistakes(cases: list[tuple[list[str], str, int]], *command: str, more:
 
 QUICK = ["--device", "cpu", "--precision", "fp32", "--beam", "2", "--max-length", "8"]
 
-# -- `dl nmt translate`
 
 LINES = ["The cat sees the dog here.", "", "The king!", "  ", "🙂 שלום", "The bird again ..."]
 
@@ -81,6 +81,20 @@ def test_a_file_a_pipe_and_the_same_lines_typed_agree(runs: Path, tmp_path: Path
     assert [line for lines in typed for line in lines] == found
 
 
+@pytest.mark.parametrize("text", ["- I agree.", "-5", "--Oui.", "-Hello", "--beam me up", "-\tx"])
+def test_text_may_begin_with_a_dash(text: str, runs: Path) -> None:
+    assert answers(text, "--n-best", "1", runs=runs) == answers("--", text, runs=runs)
+    found = attend_json(text, "-o", "a.json", runs=runs)
+    assert found["text"] == " ".join(text.split())
+    target = attend_json("Oui", "--target", text, "-o", "a.json", runs=runs)
+    assert target["translation"] == text.replace("\t", " ")
+
+
+def test_a_flag_that_there_is_not_is_no_text(runs: Path) -> None:
+    done = translate("The cat", "--beem", "3", runs=runs)
+    assert (done.exit_code, "--beam" in done.stderr) == (2, True)
+
+
 def test_a_file_given_as_text_is_remarked_on(runs: Path) -> None:
     Path("in.txt").write_text("The cat")
     done = translate("in.txt", runs=runs)
@@ -98,12 +112,15 @@ def test_translate_json_is_one_object_a_line(runs: Path) -> None:
 
 
 def test_n_best_are_ranked(runs: Path) -> None:
-    (one,) = map(json.loads, answers("The cat", "--n-best", "2", "--json", runs=runs))
+    words = ["The cat", "--beam", "9", "--n-best", "9"]
+    (one,) = map(json.loads, answers(*words, "--json", runs=runs))
     scores = [best["score"] for best in one["n_best"]]
-    assert len(scores) == 2
+    assert scores == sorted(scores, reverse=True)
     assert one["translation"] == one["n_best"][0]["translation"]
-    rows = [row.split(" ||| ") for row in answers("The cat", "--n-best", "2", runs=runs)]
-    assert [row[0] for row in rows] == ["0", "0"]
+    assert 1 < len({best["translation"] for best in one["n_best"]}) == len(scores) < 9
+    assert f"has {len(scores)} different translations" in translate(*words, runs=runs).stderr
+    rows = [row.split(" ||| ") for row in answers(*words, runs=runs)]
+    assert {row[0] for row in rows} == {"0"}
     assert [float(row[2]) for row in rows] == scores
 
 
@@ -112,11 +129,11 @@ def test_nothing_gives_nothing(runs: Path) -> None:
     assert answers("", runs=runs) == [""]
 
 
-def test_five_thousand_words_are_answered_and_remarked_on(runs: Path) -> None:
-    done = translate("--beam", "1", runs=runs, given=b"The cat sees the dog. " * 1000)
+def test_a_line_in_parts_is_remarked_on(runs: Path) -> None:
+    done = translate("--beam", "1", runs=runs, given=b"The cat sees the dog. " * 50)
     assert done.exit_code == 0
     assert done.stdout.count("\n") == 1
-    assert "was translated in 1,000 parts" in done.stderr
+    assert "was translated in 50 parts" in done.stderr
 
 
 def test_lines_before_a_faulty_one_are_answered(runs: Path) -> None:
@@ -160,8 +177,6 @@ def test_a_closed_pipe_is_quiet(runs: Path, tmp_path: Path) -> None:
         assert process.stderr.read() == b""
     assert process.returncode == 0
 
-
-# -- `dl nmt attend`
 
 SENTENCE, TARGET = "The agreement ...", "L'accord sur la zone ..."
 
@@ -248,8 +263,6 @@ def test_mistakes_in_attending_are_named(runs: Path) -> None:
     check_mistakes(cases, "nmt", "attend", more=more)
 
 
-# -- `dl nmt eval`
-
 SMALL = ["--max-length", "6", "--beam", "2", "--resamples", "50", "--device", "cpu"]
 
 
@@ -289,6 +302,24 @@ def test_files_of_ones_own(runs: Path) -> None:
     assert (found["sentences"], found["data"]) == (3, str(Path("a.en").absolute()))
     assert found["split"] == "file"
     assert Path("a.fr").read_text().splitlines()[1] == ""
+    for words, n in ((files, 2), ([], 1)):
+        few = dl_json("nmt", "eval", str(runs / "forward"), *words, *SMALL, "--n", str(n))
+        assert few["sentences"] == n
+
+
+def test_references_with_letters_and_accents_apart_are_joined_and_said(runs: Path) -> None:
+    Path("a.en").write_text("The king.\n")
+    Path("nfc").write_text("Le château où l'été s'achève.\n")
+    Path("nfd").write_text(unicodedata.normalize("NFD", Path("nfc").read_text()))
+    files = ["nmt", "eval", str(runs / "forward"), "--input", "a.en", *SMALL, "--reference"]
+    composed, apart = dl_json(*files, "nfc"), dl(*files, "nfd", "--json")
+    found = json.loads(apart.stdout)
+    assert "(it is not in NFC)" in apart.stderr
+    for name in ("bleu", "chrf"):
+        assert found[name]["score"] == composed[name]["score"]
+        assert found[name]["signature"] == f"{composed[name]['signature']}|references:nfc"
+    assert "|references:nfc|" in found["signature"]
+    assert "|references" not in composed["signature"]
 
 
 @pytest.mark.usefixtures("vae")
@@ -315,8 +346,6 @@ def test_mistakes_in_evaluating_are_named(runs: Path) -> None:
     ]
     check_mistakes(cases, "nmt", "eval", more=["--max-length", "3", "--device", "cpu"])
 
-
-# -- `dl nmt align`
 
 SOURCES = ["the king sees the dog .", "", "the cat hears the bird ."]
 TARGETS = ["le roi voit le chien .", "", "le chat entend le oiseau vert ."]
@@ -411,9 +440,6 @@ def test_the_grammar_knows_its_links(runs: Path) -> None:
     assert found["sentences"] == 5
     assert 0 <= found["aer"] <= 1
     assert "|data:grammar-test|pairs:" in found["signature"]
-
-
-# -- Lines from anywhere: what ends them, what they may hold, and that they come as they are there
 
 
 def lines_of(content: bytes) -> list[str]:

@@ -10,8 +10,7 @@ import pytest
 
 from dlcli.engine.config import load_yaml
 from dlcli.engine.runs import RunFolder
-from tests.cli.tiny import contents, dl, dl_json, error_of
-from tests.cli.tiny_nmt import NMT_WHERE, nmt_train
+from tests.cli.tiny import NMT_WHERE, contents, dl, dl_json, error_of, nmt_train
 
 pytestmark = pytest.mark.usefixtures("no_figures")
 

@@ -73,11 +73,19 @@ def arrays(*words: str, run: Path) -> dict[str, np.ndarray]:
 
 
 def test_inputs_and_reconstructions_come_in_pairs(tiny_run: Path) -> None:
-    held = arrays("vae", "reconstruct", "--images", "5", "0", "3", run=tiny_run)
+    held = arrays("vae", "reconstruct", "--image", "5", "0", "3", run=tiny_run)
     assert held["inputs"].shape == held["images"].shape == (3, 28, 28)
     assert held["z"].shape == (3, 3)
     assert not np.array_equal(held["inputs"], held["images"])
     assert str(held["label"]) == "mean of p(x|z) at the mean of q(z|x)"
+
+
+def test_the_flag_of_old_still_names_two_images_or_more(tiny_run: Path) -> None:
+    new, old = (
+        arrays("vae", "reconstruct", flag, "5", "0", run=tiny_run)
+        for flag in ("--image", "--images")
+    )
+    assert np.array_equal(new["inputs"], old["inputs"])
 
 
 def test_a_sample_has_means_beside_draws(tiny_run: Path) -> None:
@@ -118,16 +126,18 @@ def test_latents_can_be_reused_across_models(tiny_run: Path, tmp_path: Path) -> 
         ("vae generate --run nowhere", "no run 'nowhere'"),
         ("vae generate --out x.jpeg", "no picture format"),
         ("vae generate --n 0", "--n"),
-        ("vae reconstruct --images 900", "no test image 900"),
-        ("vae reconstruct --images=-1", "no test image -1"),
-        ("vae reconstruct --images x", "takes integers"),
-        ("vae reconstruct --images=", "at least one value"),
+        ("vae reconstruct --image 900", "no test image 900"),
+        ("vae reconstruct --image=-1", "no test image -1"),
+        ("vae reconstruct --image x", "takes integers"),
+        ("vae reconstruct --image=", "at least one value"),
+        ("vae reconstruct --images 5", "could be that many images"),
+        ("vae reconstruct --images 5 6 --image 5", "old name of --image"),
         ("vae reconstruct --n 9999", "no test image"),
-        ("vae interpolate --images 1 --steps 3", "not two ends"),
+        ("vae interpolate --image 1 --steps 3", "not two ends"),
         ("vae interpolate --seeds 1", "not two ends"),
         ("vae interpolate --seeds 1 2 3", "not two ends"),
         ("vae interpolate --seeds 1 2 --steps 1", "--steps"),
-        ("vae interpolate --images 1 2 --seeds 1 2", "different ends"),
+        ("vae interpolate --image 1 2 --seeds 1 2", "different ends"),
         ("vae traverse --dims 3", "no latent dimension 3"),
         ("sample --run x --untrained", "--untrained is no run"),
         ("sample --arch conv", "--arch describes a fresh decoder"),

@@ -6,15 +6,30 @@ from pathlib import Path
 
 import pytest
 
+from dlcli import pretrained
 from dlcli.engine.runs import RunFolder
 from tests.cli.tiny import TRAIN, contents, dl, dl_json, error_of
 
 pytestmark = pytest.mark.usefixtures("no_figures")
 
 
-def test_without_runs_the_list_is_empty() -> None:
+def test_without_runs_the_list_says_how_to_make_one() -> None:
     assert dl_json("runs", "list") == {"runs": []}
-    assert dl("runs", "list").exit_code == 0
+    done = dl("runs", "list")
+    assert done.exit_code == 0
+    assert "There is no run under" in done.stdout
+    assert "`dl vae train`" in done.stdout
+
+
+def test_models_that_ship_have_a_purpose_a_size_and_a_score() -> None:
+    rows = dl_json("models")["models"]
+    assert [row["name"] for row in rows] == pretrained.names()
+    for row in rows:
+        assert row["purpose"]
+        assert row["size_bytes"] > 100_000
+        assert {"elbo", "bleu"} & set(row["metrics"])
+        assert row["signature"]
+    assert "-89.0 ± 0.2 nats (ELBO)" in dl("models").stdout
 
 
 def test_list_names_runs_with_their_metrics_and_signatures(
@@ -26,7 +41,8 @@ def test_list_names_runs_with_their_metrics_and_signatures(
     assert rows["mlp"]["metrics"]["elbo"] < 0
     assert "arch:conv" in rows["conv"]["signature"]
     done = dl("runs", "list")
-    assert all(word in done.stdout for word in ("mlp", "conv", "done", "signature"))
+    assert all(word in done.stdout for word in ("mlp", "conv", "done", "dl runs show"))
+    assert "signature " not in done.stdout.replace("the signature of", "")
     assert dl_json("runs", "list", "--kind", "nmt") == {"runs": []}
 
 
@@ -39,13 +55,16 @@ def test_a_killed_run_does_not_say_that_it_is_running(trained: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["mlp", "latest", "runs/mlp"])
-def test_show_tells_all_about_a_run(name: str, trained: Path) -> None:
+def test_show_says_all_about_a_run(name: str, trained: Path) -> None:
     found = dl_json("runs", "show", name)
     assert found["run"] == str(trained)
     assert found["config"]["model"]["hidden"] == [7]
     assert found["last"]["epoch"] == 2
     assert str(trained / "checkpoints/last.pt") in found["files"]
-    assert "model.hidden" in dl("runs", "show", name).stdout
+    shown = dl("runs", "show", name).stdout
+    assert "model.hidden" in shown
+    assert "optim.lr" not in shown, "it has its default"
+    assert "optim.lr" in dl("runs", "show", name, "--all").stdout
 
 
 def test_show_survives_a_damaged_run(trained: Path) -> None:
@@ -95,7 +114,7 @@ def test_what_cannot_be_done_is_refused(words: list[str], names: str, trained: P
     assert names in error_of(done)["message"]
 
 
-def test_prune_says_what_would_go_and_removes_it_when_told(
+def test_prune_says_what_would_go_and_removes_it_with_yes(
     trained: Path, trained_conv: Path
 ) -> None:
     RunFolder(trained).update_record(status="failed")

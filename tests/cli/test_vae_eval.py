@@ -16,7 +16,7 @@ import pytest
 from typer.testing import Result
 
 from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
-from dlcli.vae import bounds, nll
+from dlcli.vae import bounds, evaluation
 from tests.cli.tiny import TRAIN, contents, dl, dl_json, error_of, same, weights_of
 
 SMALL = ("--k", "20", "--images", "5", "--threads", "1", "--device", "cpu")
@@ -49,19 +49,12 @@ def test_json_has_the_names_that_scripts_rely_on(tiny_run: Path) -> None:
     assert by_flag["nll_binarized"] == found["nll_binarized"]
 
 
-def test_words_name_every_number(tiny_run: Path, tmp_path: Path) -> None:
+def test_snapshots_are_drawn_as_curves(tiny_run: Path, tmp_path: Path) -> None:
     figure = tmp_path / "five.png"
-    done = evaluate(
-        str(tiny_run), *SMALL, "--checkpoints", "all", "--checkpoints-k", "10",
-        "--plot", str(figure), "--ais", "--ais-images", "2", "--ais-temperatures", "20",
-    )  # fmt: skip
+    snapshots = ("--checkpoints", "all", "--checkpoints-k", "10", "--plot", str(figure))
+    done = evaluate(str(tiny_run), *SMALL, *snapshots)
     assert done.exit_code == 0, done.output
-    for word in (
-        "NLL, binarized pixels", "grey pixels have no density", "IWAE-20", "active units",
-        "decoder evaluations/s", "AIS - IWAE", "epoch", "gap (nats)", "signature",
-        f"figure: {figure}",
-    ):  # fmt: skip
-        assert word in done.stdout, word
+    assert f"figure: {figure}" in done.stdout
     assert figure.read_bytes().startswith(b"\x89PNG")
 
 
@@ -69,7 +62,7 @@ def test_words_name_every_number(tiny_run: Path, tmp_path: Path) -> None:
 def test_ctrl_c_prints_what_there_is(
     tiny_run: Path, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    whole = nll.evaluate_run
+    whole = evaluation.evaluate_run
 
     def stopped(*args: Any, **settings: Any) -> Iterator[Any]:
         results = whole(*args, **settings)
@@ -77,8 +70,8 @@ def test_ctrl_c_prints_what_there_is(
             yield next(results)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bounds, "ROWS_AT_ONCE", 40)
-    monkeypatch.setattr(nll, "evaluate_run", stopped)
+    monkeypatch.setattr(bounds, "LATENTS_BATCH", 40)
+    monkeypatch.setattr(evaluation, "evaluate_run", stopped)
     done = evaluate(str(tiny_run), *SMALL, "--json")
     assert done.exit_code == 130
     if after:
@@ -148,9 +141,6 @@ def test_a_real_signal_leaves_a_partial_result(tiny_run: Path, number: int) -> N
     assert json.loads(out)["partial"] is True
 
 
-# -- `dl vae gradients`
-
-
 def test_question_8_is_a_number_with_an_interval(tiny_run: Path) -> None:
     words = ["vae", "gradients", "--run", str(tiny_run), "--images", "4", "--samples", "40"]
     found = dl_json(*words)
@@ -169,8 +159,6 @@ def test_question_8_is_a_number_with_an_interval(tiny_run: Path) -> None:
     assert done.exit_code == 2
     assert "pairs" in error_of(done)["message"]
 
-
-# -- A run with a learned prior through the commands that take a run
 
 IWAE = ["--objective", "iwae", "--k", "2"]
 FLOW = ["--prior", "flow", "--flow-layers", "3", "--flow-hidden", "4"]
@@ -202,7 +190,7 @@ def test_every_command_takes_a_run_with_a_learned_prior() -> None:
     assert found["elbo"] == pytest.approx(-found["reconstruction"] - found["kl"], rel=1e-5)
     dl_json("mc-estimate", "--run", "runs/a", "--images", "1", "--samples", "20")
     dl_json("vae", "traverse", "--run", "runs/a", "--steps", "3")
-    dl_json("vae", "interpolate", "--run", "runs/a", "--images", "0", "1", "--steps", "3")
+    dl_json("vae", "interpolate", "--run", "runs/a", "--image", "0", "1", "--steps", "3")
     dl_json("sample", "--run", "runs/a", "--n", "2")
     dl_json("vae", "gradients", "--run", "runs/a", "--images", "2", "--samples", "4")
     label = dl_json("vae", "reconstruct", "--run", "runs/a", "--n", "2")["label"]

@@ -311,7 +311,9 @@ def test_on_a_terminal_there_is_a_bar_with_pictures_and_the_cursor_comes_back(
     app([*TRAIN, *CONV, "--out", "a"], standalone_mode=False)
     text = err.getvalue()
     assert "epoch 2/2" in text
-    assert "▀" in text, "the newest snapshots, in half blocks"
+    assert "▀" in text, "the newest pictures, in half blocks"
+    assert "before training, the same z" in text
+    assert "after epoch 1, the same z" in text, "whatever --snapshots says"
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l"), "the cursor is given back"
     assert "test ELBO" in out.getvalue()
     assert "epoch 2/2" not in out.getvalue(), "progress stays on standard error"

@@ -1,4 +1,4 @@
-"""Trainings of a tenth of a second, through the real app."""
+"""Trainings through the real app: a VAE in a tenth of a second, a translator in half of one."""
 
 from __future__ import annotations
 
@@ -13,11 +13,18 @@ from typer.testing import CliRunner, Result
 from dlcli.cli.app import GROUPS, TOP, Entry, app
 from dlcli.engine.checkpoint import load_checkpoint
 from dlcli.engine.runs import RunFolder
+from tests.nmt.toy import write_tsv
 
 SIZES = ["--hidden", "7", "--latent-dim", "3"]
 CONV = ["--arch", "conv", "--channels", "2", "3", "5", "7", "--decoder-channels", "7", "5", "3"]
 LENGTH = ["--data", "glyphs:40", "--batch-size", "16", "--epochs", "2"]
 TRAIN = ["vae", "train", *LENGTH, *SIZES, "--snapshots", "0"]
+NMT_SIZES = [
+    *["--embedding", "7", "--encoder-hidden", "5", "--hidden", "9", "--attention-size", "3"],
+    *["--vocabulary", "330"],
+]
+NMT_LENGTH = ["--batch-unit", "sentences", "--batch-size", "12", "--epochs", "2"]
+NMT_WHERE = ["--device", "cpu", "--precision", "fp32", "--threads", "1"]
 
 COMMANDS: dict[tuple[str, ...], Entry] = {(name,): entry for name, entry in TOP.items()} | {
     (group, name): entry
@@ -38,6 +45,12 @@ def dl_json(*words: str) -> dict[str, Any]:
     assert done.exit_code == 0, done.output
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+def nmt_train(*, count: int = 60, command: str = "train") -> list[str]:
+    """Write a few toy pairs into the current folder; return the words that train on them."""
+    write_tsv(Path("toy.tsv"), count=count)
+    return ["nmt", command, "--data", "toy.tsv", *NMT_SIZES, *NMT_LENGTH, *NMT_WHERE]
 
 
 def error_of(done: Result) -> dict[str, str]:

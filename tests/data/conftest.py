@@ -124,7 +124,7 @@ def checks_of(files: Files, *mirrors: str, suffix: str = "") -> tuple[FileCheck,
     )
 
 
-NOBODY = "http://127.0.0.1:9"
+CLOSED = "http://127.0.0.1:9"
 
 
 @pytest.fixture(autouse=True)
@@ -153,7 +153,7 @@ class Site(http.server.ThreadingHTTPServer):
         ranges: whether it honours Range.
         cut_after: bytes of a body after which the next answers are cut, one entry an answer.
         status: answer everything with this status, if set.
-        asked: (method, path, Range header or "") of each request.
+        requests: (method, path, Range header or "") of each.
     """
 
     def __init__(self) -> None:
@@ -163,11 +163,11 @@ class Site(http.server.ThreadingHTTPServer):
         self.ranges = True
         self.cut_after: list[int] = []
         self.status = 0
-        self.asked: list[tuple[str, str, str]] = []
+        self.requests: list[tuple[str, str, str]] = []
 
     def gets(self) -> list[str]:
-        """Return the Range header of each file that was asked for."""
-        return [wanted for method, _, wanted in self.asked if method == "GET"]
+        """Return the Range header of each file that was requested."""
+        return [wanted for method, _, wanted in self.requests if method == "GET"]
 
     def serve(self, name: str) -> None:
         """Have the files of a tiny data set, as they are fetched."""
@@ -186,7 +186,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         site, wanted = self.server, self.headers.get("Range", "")
-        site.asked.append((self.command, self.path, wanted))
+        site.requests.append((self.command, self.path, wanted))
         content = site.files.get(self.path, b"")
         start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted and site.ranges else 0
         status = site.status or (404 if self.path not in site.files else 206 if start else 200)
@@ -220,7 +220,7 @@ def site() -> Iterator[Site]:
 @pytest.fixture
 def tiny(site: Site, monkeypatch: pytest.MonkeyPatch) -> Tiny:
     """Tiny data sets in the catalogue's place, fetched from `site` once it has their files."""
-    mnist = checks_of(FILES["mnist"], NOBODY, site.url, suffix=".gz")
+    mnist = checks_of(FILES["mnist"], CLOSED, site.url, suffix=".gz")
     (archive,) = checks_of(FILES["tatoeba"], site.url)
     tatoeba = dataclasses.replace(
         archive,

@@ -79,7 +79,7 @@ def test_advice_is_empty_for_what_is_unknown_and_a_card_names_the_licence() -> N
         ("glyphs:50", False, False),
     ],
 )
-def test_a_path_is_told_from_a_name_and_images_from_pairs(
+def test_a_path_is_distinguished_from_a_name_and_images_from_pairs(
     name: str, path: bool, pairs: bool
 ) -> None:
     assert (is_path(name), holds_pairs(name)) == (path, pairs)

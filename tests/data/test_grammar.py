@@ -45,9 +45,6 @@ def tokens(text: str) -> list[str]:
     return [word.text for word in split_words(text)]
 
 
-# --- The corpus and its splits
-
-
 def digest(corpus: Corpus) -> str:
     splits = (corpus.train, corpus.valid, corpus.tests["test"])
     pairs = [zip(p.source, p.target, p.links or (), strict=True) for p in splits]
@@ -135,9 +132,6 @@ def test_a_meaning_combines_nouns_with_adjectives_and_subjects_with_verbs() -> N
     assert set(found) == {(head, lemma) for head in lemmas for lemma in lemmas[head]}
 
 
-# --- What every sentence must be
-
-
 def test_both_directions_are_functions_of_one_another(said: Said) -> None:
     """Different meanings are said differently, and a sentence has one translation."""
     pairs = {(e.source, e.target) for _, e in said}
@@ -160,21 +154,21 @@ ARTICLES = (
     "m0 le du ce cet un|f0 la cette une sa|m0f0 l' son chaque|m1f1 les des ces ses leurs"
     "|m1 certains nombreux tous|f1 certaines nombreuses toutes"
 )
-"""Gender and number (1: plural) that a French article asks for."""
+"""Gender and number (1: plural) that a French article needs."""
 
 
 def test_articles_have_the_gender_and_number_of_their_noun(said: Said) -> None:
     """Read back from the French alone, where the noun follows its article at once."""
     rows = [row.split() for row in ARTICLES.split("|")]
-    asked = {article: wanted for wanted, *articles in rows for article in articles}
+    agreeing = {article: wanted for wanted, *articles in rows for article in articles}
     forms: dict[str, set[str]] = {}
     for noun, many in itertools.product(NOUNS, (0, 1)):
         forms.setdefault(noun.french[many], set()).add(f"{'mf'[noun.feminine]}{many}")
     checked = 0
     for _, example in said:
         for article, noun in itertools.pairwise(tokens(example.target)):
-            if article.lower() in asked and noun in forms:
-                assert any(form in asked[article.lower()] for form in forms[noun]), example
+            if article.lower() in agreeing and noun in forms:
+                assert any(form in agreeing[article.lower()] for form in forms[noun]), example
                 checked += 1
     assert checked > 3_000
 
@@ -236,9 +230,6 @@ def test_dates_fit_the_tense_and_what_is_reported(said: Said) -> None:
                 assert (year < 2025) == (tense in ("past", "pluperfect")), (tense, year)
             if tense in ("pluperfect", "conditional"):
                 assert not re.search("yesterday|tomorrow|ago|last|next", "".join(texts))
-
-
-# --- Words and how they are said
 
 
 def word(lemma: str) -> Any:
@@ -341,15 +332,6 @@ def test_regular_forms(table: str, forms: str) -> None:
         assert grammar.inflect(table, plain) == inflected
 
 
-def test_irregular_forms() -> None:
-    assert word("crisis").english[1] == "crises"
-    assert word("festival").french[1] == "festivals"
-    assert " ".join(word("new").french[""]) == "nouveau nouveaux nouvelle nouvelles"
-    assert " ".join(word("submit").french["done"]) == "soumis soumis soumise soumises"
-    assert word("choose").english["done"] == ("chosen",)
-    assert word("receive").french["stem"][0] == "recevr"
-
-
 def test_a_word_has_one_translation_each_way_and_a_likely_gender() -> None:
     for listed in (NOUNS, ADJECTIVES, VERBS):
         english = Counter(word.lemma for word in listed)
@@ -413,9 +395,6 @@ def test_every_h_was_thought_about() -> None:
     french |= {word.french[""][0] for word in (*ADJECTIVES, *VERBS)}
     with_h = {word for word in french if word.startswith("h") and grammar.elides(word)}
     assert {word.removesuffix("s") for word in with_h} == set(mute.split())
-
-
-# --- The file
 
 
 def test_a_new_word_or_template_is_a_new_line(monkeypatch: pytest.MonkeyPatch) -> None:

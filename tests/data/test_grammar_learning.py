@@ -13,8 +13,8 @@ from dlcli.cli.app import app
 from dlcli.data.grammar import load_grammar, words
 from dlcli.data.sentences import Pairs, split_words
 from dlcli.nmt.aligner import forced_attention, token_attention
-from dlcli.nmt.alignment import GoldLinks, attention_links, parse_pharaoh, score_alignments
 from dlcli.nmt.config import SearchConfig
+from dlcli.nmt.links import GoldLinks, attention_links, parse_pharaoh, score_alignments
 from dlcli.nmt.trained import Trained, find_trained
 from dlcli.nmt.translator import Translator
 

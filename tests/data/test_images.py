@@ -105,12 +105,6 @@ def test_the_real_mnist(real_data_dir: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert data.train.double().mean().item() / 255 == pytest.approx(0.1307, abs=1e-4)
 
 
-def _run(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=False
-    )
-
-
 _IMPORT = """
 from dlcli.data.vision import torchvision_module
 print(torchvision_module("torchvision.datasets.mnist").MNIST.__name__)

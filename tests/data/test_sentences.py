@@ -119,8 +119,10 @@ def test_three_pairs_are_one_for_each_split() -> None:
     "pairs", [[], [("a", "x")], [("a", "x"), ("b", "y")], [("a", "x"), ("b", "x"), ("c", "x")]]
 )
 def test_what_cannot_be_split_is_an_error(pairs: list[tuple[str, str]]) -> None:
-    with pytest.raises(DataError, match=rf"tiny has {len(pairs)} pairs? of sentences, too few"):
+    message = rf"tiny has {len(pairs)} pairs? of sentences, too few"
+    with pytest.raises(DataError, match=message) as caught:
         split_corpus(pairs, name="tiny", held_out=1, dropped={})
+    assert "Three pairs" in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_a_folder_or_a_pipe_in_place_of_a_file_is_wrong_and_not_waited_for(tmp_p
         assert check_file(tmp_path, CHECK).found == "not a regular file"
 
 
-def test_a_file_found_right_is_read_once_unless_it_changes_or_that_is_asked_for(
+def test_a_file_found_right_is_read_once_unless_it_changes_or_again(
     tmp_path: Path,
 ) -> None:
     path = _write(tmp_path, b"hello")

@@ -52,6 +52,13 @@ def test_long_lines_and_square_brackets_are_left_alone(monkeypatch: pytest.Monke
     assert out.getvalue() == message + "\n"
 
 
+def test_a_terminal_gets_lines_that_end_between_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    consoles, out, _ = on_terminal(monkeypatch, columns=20)
+    consoles.result({}, "  one two three four five", "a" * 30 + " b", "tab\t" + "c" * 30)
+    lines = ["  one two three four", "  five", "a" * 30, "b", "tab\t" + "c" * 30]
+    assert out.getvalue().splitlines() == lines
+
+
 def test_only_terminals_that_want_it_get_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     for (consoles, _, err), has_colour in (
         (on_pipes(monkeypatch), False),

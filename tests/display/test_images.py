@@ -19,7 +19,6 @@ from dlcli.display.images import (
     as_rows,
     image_grid,
     join_rows,
-    ramp_character,
     read_png,
     save_npz,
     save_png,
@@ -199,10 +198,3 @@ def test_given_rows_and_columns_are_kept_and_odd_sizes_filled(
     assert len(only.splitlines()) == 7
     odd = ESCAPES.sub("", drawn(PictureRows(np.ones((1, 5, 3))), monkeypatch))
     assert odd.splitlines() == [HALF_BLOCK * 3] * 3
-
-
-def test_the_ramp_is_monotone() -> None:
-    assert RAMP == " .:-=+*#%@"  # Paul Bourke's ten levels, lightest ink first
-    levels = [RAMP.index(ramp_character(level)) for level in np.linspace(0, 1, 101)]
-    assert levels == sorted(levels)
-    assert set(levels) == set(range(len(RAMP)))

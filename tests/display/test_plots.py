@@ -12,11 +12,9 @@ import numpy as np
 import pytest
 
 from dlcli.display.plots import (
-    OKABE_ITO,
     Level,
     Line,
     Slope,
-    colour,
     house_style,
     inline,
     label,
@@ -116,11 +114,6 @@ def test_labels_are_one_short_line_and_no_formula() -> None:
     assert label("a\n b") == "a b"
     assert label("x" * 99, longest=10) == "x" * 9 + "…"
     assert label("$5 and $6") == r"\$5 and \$6"
-
-
-def test_the_palette_repeats() -> None:
-    assert len(set(OKABE_ITO)) == 8
-    assert colour(8) == colour(0)
 
 
 def test_a_scaled_figure_is_smaller_and_the_next_one_is_not() -> None:

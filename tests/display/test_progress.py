@@ -15,7 +15,7 @@ from dlcli.display.progress import (
     DownloadProgress,
     FractionProgress,
     TrainingProgress,
-    evaluated_line,
+    TrainingTable,
     finished_line,
 )
 from dlcli.engine.events import (
@@ -24,9 +24,9 @@ from dlcli.engine.events import (
     Finished,
     Notice,
     Pictures,
-    Progress,
     RunStarted,
     Saved,
+    TrainingStep,
 )
 from tests.display.terminals import AsciiPipe, on_pipes, on_terminal
 
@@ -128,7 +128,7 @@ def test_a_fraction_without_a_terminal_is_a_line_now_and_then(
         clock.call(show, NOTES)
     clock.now = 0.0
     with FractionProgress(consoles, label="", clock=clock) as show:
-        clock.call(show.stage, [(second, label, done) for label, second, done in STAGES])
+        clock.call(show.stage, [(second, done, label) for label, second, done in STAGES])
     assert err.getvalue().splitlines() == [
         "work: 38%, 3 seeds, 25 s left",
         "work: 75%, 3 seeds, 10 s left",
@@ -155,10 +155,10 @@ def test_a_new_stage_is_shown_at_once_and_a_notice_stays_above(
 ) -> None:
     consoles, _, err = on_terminal(monkeypatch)
     with FractionProgress(consoles, label="", clock=Clock()) as show:
-        show.stage("first", 0.0)
-        show.stage("first", 0.9)
+        show.stage(0.0, "first")
+        show.stage(0.9, "first")
         consoles.notice("done with it")
-        show.stage("second", 0.0)
+        show.stage(0.0, "second")
         assert "second" in err.getvalue()
     before, _, _ = err.getvalue().partition("done with it")
     assert before.rindex("\x1b[2K") > before.rindex("first"), "the bar's line has been cleared"
@@ -174,9 +174,9 @@ METRICS = {
 }  # fmt: skip
 
 
-def progress(step: int, *, epoch: int = 1) -> Progress:
+def progress(step: int, *, epoch: int = 1) -> TrainingStep:
     losses = {"loss": 104.2, "reconstruction": 79.1, "kl": 25.1}
-    return Progress(
+    return TrainingStep(
         epoch=epoch, step=step, total_steps=200, losses=losses, rate=37012.3, lr=1e-3,
         remaining_s=float(200 - step),
     )  # fmt: skip
@@ -214,14 +214,13 @@ def test_without_a_terminal_each_epoch_is_one_line(monkeypatch: pytest.MonkeyPat
     show_run(consoles)
     lines = err.getvalue().splitlines()
     assert lines[0] == "conv: 2 epochs of 100 updates, in /runs/é [x]"
-    assert lines[1] == (
-        "epoch 1/2  train loss 104.2 nats (reconstruction 79.10, kl 25.13)  "
-        "valid loss 103.2 nats (reconstruction 78.00, kl 25.20), bleu 31.20  active_units 18  "
-        "37,012 images/s  1 min 40 s left"
-    )
-    assert lines[2].startswith("epoch 2/2 ")
-    assert "left" not in lines[2]
-    assert lines[3:] == [
+    assert lines[1:5] == [
+        "      ----- train (nats) ---- ----- valid (nats) ----",
+        "epoch    loss   recon      kl    loss   recon      kl    bleu  active images/s       left",
+        "    1   104.2   79.10   25.13   103.2   78.00   25.20   31.20      18   37,012 1 min 40 s",
+        "    2   104.2   79.10   25.13   103.2   78.00   25.20   31.20      18   37,012",
+    ]
+    assert lines[5:] == [
         "warning: 2 latents are silent",
         "by the way",
         "Done: epoch 2, 200 updates, 2 min 03 s of training, 36,000 images/s",
@@ -240,7 +239,8 @@ def test_on_a_terminal_a_bar_with_pictures_is_redrawn(monkeypatch: pytest.Monkey
     show_run(consoles)
     text = err.getvalue()
     assert text.rindex(SHOW) > text.rindex(HIDE)
-    for words in ("epoch 2/2", "37,012 images/s", "loss 104.2 nats", "kl 25.10", "100%", "▀"):
+    shown = ("epoch 2/2", "37,012 images/s", "loss 104.2 nats", "kl 25.10", "100%", "▀", "recon")
+    for words in shown:
         assert words in text
     plain = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", text)
     assert plain.rstrip().endswith("36,000 images/s")
@@ -305,7 +305,13 @@ def test_an_ascii_stream_gets_ascii_lines(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_unknown_numbers_are_said_and_a_speed_of_nothing_is_not() -> None:
     metrics = {"valid_bleu": 31.2, "x": None, "z": float("nan"), "rate": 0.0}
-    event = Evaluated(epoch=3, step=5, metrics=metrics)
-    assert evaluated_line(event, unit="images") == "epoch 3  valid bleu 31.20  z -"
+    table = TrainingTable(unit="images", width=80)
+    names, row = table.lines(Evaluated(epoch=3, step=5, metrics=metrics))
+    assert names.split() == ["epoch", "bleu", "z", "left"]
+    assert row.split() == ["3", "31.20", "-"]
+    (row,) = table.lines(Evaluated(epoch=4, step=6, metrics={"z": 1.0}))
+    assert row.split() == ["4", "-", "1.000"]
+    head = table.lines(Evaluated(epoch=5, step=7, metrics={"train_loss": 1e-7}))
+    assert [line.split()[:2] for line in head[1:]] == [["epoch", "loss"], ["5", "1.0e-07"]]
     end = Finished(reason="done", epoch=3, step=5, train_s=2.0, rate=0.0)
     assert finished_line(end, unit="images") == "Done: epoch 3, 5 updates, 2.0 s of training"

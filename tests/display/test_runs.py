@@ -173,9 +173,9 @@ def test_a_record_shows_settings_metrics_and_machine() -> None:
     expected = {
         "command": "dl vae train",
         "machine.device": "cpu",
-        "config.loop.epochs": "80",
-        "config.snapshots": "0 10",
-        "config.model.skip": "no",
+        "loop.epochs": "80",
+        "snapshots": "0 10",
+        "model.skip": "no",
         "last.train_loss": "97.00",
         "files": "2",
     }

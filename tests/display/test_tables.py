@@ -96,21 +96,88 @@ def test_without_a_terminal_lines_are_whole_and_aligned(monkeypatch: pytest.Monk
     assert second[at : at + width] == "101.50 ± 0.12".rjust(width)
 
 
-def test_a_terminal_gets_a_rule_and_folded_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    consoles, out, _ = on_terminal(monkeypatch, columns=80, no_color=True)
-    consoles.result({}, TABLE)
-    _, *ruled, signature = ESCAPES.sub("", out.getvalue()).splitlines()
-    assert "───" in ruled[1]
-    assert all(cell_len(line) <= 80 for line in ruled)
-    assert sum(line.count("y") for line in ruled) == 130
-    assert "[b]x[/b]" in out.getvalue()
-    assert signature == f"signature {TABLE.signatures}"
+def on_screen(table: ResultTable, monkeypatch: pytest.MonkeyPatch, columns: int) -> list[str]:
+    """Return the lines of a table on a terminal of so many columns."""
+    consoles, out, _ = on_terminal(monkeypatch, columns=columns, no_color=True)
+    consoles.result({}, table)
+    return ESCAPES.sub("", out.getvalue()).splitlines()
 
 
-def test_a_terminal_too_narrow_gets_whole_lines(monkeypatch: pytest.MonkeyPatch) -> None:
-    consoles, out, _ = on_terminal(monkeypatch, columns=30, no_color=True)
-    consoles.result({}, TABLE)
-    assert out.getvalue().splitlines()[1] == TABLE.lines()[0]
+RUNS = ResultTable(
+    ["run", "what it is", "bleu"],
+    [["mlp", "a small network", 1.5], ["conv", "another, with convolutions", 30.25]],
+    signatures="data:mnist|split:test|seed:0",
+    spare=["bleu"],
+)
+SIGNATURE = ["signature", "data:mnist|", "split:test|seed:0"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "lines"),
+    [
+        (
+            80,
+            [
+                "run   what it is                   bleu",
+                "───────────────────────────────────────",
+                "mlp   a small network             1.500",
+                "conv  another, with convolutions  30.25",
+                "signature data:mnist|split:test|seed:0",
+            ],
+        ),
+        (
+            37,
+            [
+                "run   what it is",
+                "────────────────────────────────",
+                "mlp   a small network",
+                "conv  another, with convolutions",
+                "no room for: bleu (--json has all)",
+                "signature data:mnist|split:test|",
+                "seed:0",
+            ],
+        ),
+        (
+            20,
+            [
+                "run   what it is",
+                "───────────────────",
+                "mlp   a small",
+                "      network",
+                "conv  another, with",
+                "      convolutions",
+                "no room for: bleu",
+                "(--json has all)",
+                *SIGNATURE,
+            ],
+        ),
+    ],
+)
+def test_a_terminal_gets_the_form_of_a_table_that_fits(
+    columns: int, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert on_screen(RUNS, monkeypatch, columns)[: len(lines)] == lines
+
+
+def test_rows_and_columns_change_places_where_that_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [f"setting{n}" for n in range(9)]
+    table = ResultTable(["run", *many], [["a", *range(9)], ["b", *range(10, 19)]])
+    shown = on_screen(table, monkeypatch, 40)
+    assert shown[0].split() == ["run", "a", "b"]
+    assert shown[-1].split() == ["setting8", "8", "18"]
+
+
+def test_each_row_is_a_list_where_nothing_else_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = ResultTable(["D", "estimator", "samples"], [[2, "prior", 10], [2, "ais", 128]])
+    shown = on_screen(table, monkeypatch, 17)
+    assert shown[:3] == ["D          2", "estimator  prior", "samples    10"]
+    assert shown[3:5] == ["", "D          2"]
+
+
+def test_a_word_longer_than_the_terminal_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = on_screen(TABLE, monkeypatch, 60)
+    assert any("y" * 130 in line for line in lines)
+    assert any("[b]x[/b]" in line for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import multiprocessing
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from dlcli.engine.device import (
     choose_device,
     choose_precision,
     cpu_flags,
-    describe_machine,
     prepare,
 )
 from dlcli.engine.settings import ComputeConfig
@@ -148,8 +148,20 @@ def test_autocast_covers_products_and_nothing_outside() -> None:
         assert (x @ x).dtype == torch.float32
 
 
-def test_the_machine_is_described_in_plain_values() -> None:
-    found = describe_machine()
-    assert json.loads(json.dumps(found)) == found
-    assert {"dlcli", "python", "torch", "devices", "threads", "cpu_bf16"} <= set(found)
-    assert "cpu" in str(found["devices"])
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.usefixtures("threads")
+def test_a_forked_process_computes_where_its_parent_had_threads() -> None:
+    torch.set_num_threads(2)
+    _much_work()
+    child = multiprocessing.get_context("fork").Process(target=_much_work)
+    child.start()
+    child.join(timeout=30)
+    ended = child.exitcode
+    child.kill()
+    assert ended == 0
+
+
+def _much_work() -> None:
+    numbers = torch.ones(1 << 20).exp()
+    (numbers.view(1024, 1024) @ numbers.view(1024, 1024)).sum().item()

@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from dlcli.engine.distributed import World
-from dlcli.engine.events import CheckpointDue, Evaluated, Event, Finished, Progress
+from dlcli.engine.events import CheckpointDue, Evaluated, Event, Finished, TrainingStep
 from dlcli.engine.loop import PROGRESS_EVERY_S, Criterion, Plan, Training
 from dlcli.engine.settings import LoopConfig, OptimConfig
 from dlcli.engine.step import Batch, Stepper, build_optimizer, learning_rate
@@ -32,28 +35,6 @@ from tests.engine.toy import (
     outcome,
     session,
 )
-
-
-@pytest.mark.parametrize(
-    ("higher", "value", "best", "improves"),
-    [
-        (False, 1.0, None, True),
-        (False, 1.0, 2.0, True),
-        (False, 2.0, 2.0, False),
-        (True, 2.0, 1.0, True),
-        (True, 1.0, 1.0, False),
-        (True, math.nan, None, False),
-        (False, -math.inf, 1.0, False),
-        (True, math.inf, 1.0, False),
-    ],
-)
-def test_a_criterion_says_what_is_better(
-    higher: bool, value: float, best: float | None, improves: bool
-) -> None:
-    assert Criterion(higher_is_better=higher).improves(value, best=best) is improves
-
-
-# -- The loop: when it evaluates, saves and stops, and what it says of it
 
 BATCHES = 4  # of 6 items, the last of 5
 
@@ -96,26 +77,23 @@ def test_train_loss_is_the_mean_since_the_last_evaluation() -> None:
         assert event.metrics["train_half"] == pytest.approx(expected / 2, rel=1e-6)
 
 
-def test_the_best_checkpoint_may_be_chosen_by_what_should_rise() -> None:
-    scores = [float("nan"), 3.0, 2.0, 3.0, 4.0]
+@pytest.mark.parametrize(
+    ("higher", "scores", "best"),
+    [
+        (False, [math.nan, 2.0, math.nan, -math.inf, 2.0, 1.5], [2, 6]),
+        (True, [math.nan, 3.0, 2.0, math.inf, 3.0, 4.0], [2, 6]),
+    ],
+)
+def test_the_best_checkpoint_is_chosen_by_what_should_fall_or_rise_and_is_a_number(
+    higher: bool, scores: list[float], best: list[int]
+) -> None:
     learner = Toy(validation=lambda epoch: scores[epoch - 1])
-    plan = make_plan(loop=LoopConfig(epochs=5))
-    plan = dataclasses.replace(plan, criterion=Criterion(higher_is_better=True))
+    plan = make_plan(loop=LoopConfig(epochs=len(scores)))
+    plan = dataclasses.replace(plan, criterion=Criterion(higher_is_better=higher))
     training = Training(learner, plan=plan)
-    events = list(training.events())
-    best = [e.step // BATCHES for e in events if isinstance(e, CheckpointDue) and e.name == "best"]
-    assert best == [2, 5]
-    assert training.position.best == 4.0
-
-
-def test_a_validation_loss_that_is_no_number_is_never_the_best() -> None:
-    losses = [float("nan"), 2.0, float("nan"), 1.5]
-    learner = Toy(validation=lambda epoch: losses[epoch - 1])
-    training = Training(learner, plan=make_plan(loop=LoopConfig(epochs=4)))
-    events = list(training.events())
-    best = [e.step // BATCHES for e in events if isinstance(e, CheckpointDue) and e.name == "best"]
-    assert best == [2, 4]
-    assert training.position.best == 1.5
+    due = [event for event in training.events() if isinstance(event, CheckpointDue)]
+    assert [event.step // BATCHES for event in due if event.name == "best"] == best
+    assert training.position.best == scores[-1]
 
 
 def test_patience_counts_evaluations_without_a_better_loss() -> None:
@@ -177,7 +155,7 @@ def test_progress_comes_a_few_times_a_second_and_adds_up() -> None:
         clock.now += PROGRESS_EVERY_S * 0.6
 
     events = _events(Toy(on_batch=a_tenth), plan=make_plan(), clock=clock)
-    told = [event for event in events if isinstance(event, Progress)]
+    told = [event for event in events if isinstance(event, TrainingStep)]
     assert [event.step for event in told] == [2, 5, 7, 9, 11]
     for event in told:
         assert event.total_steps == 12
@@ -243,22 +221,24 @@ def test_a_stop_asked_for_while_saving_comes_before_the_evaluation() -> None:
     assert learner.evaluations == []
 
 
-def test_signals_are_held_back_while_training_but_not_while_evaluating() -> None:
+@pytest.mark.parametrize("place", ["batch", "progress", "evaluation"])
+def test_signals_are_held_back_while_training_but_not_while_evaluating(place: str) -> None:
     """Loading a batch and showing progress must not lose what was trained since the checkpoint."""
-    stop, held = StopFlag(), []
-    clock = Clock()
+    stop, clock = StopFlag(), Clock()
 
-    def on_batch(_number: int) -> None:
+    def reach(here: str) -> None:
         clock.now += 1.0
-        held.append(("batch", stop.is_deferring))
+        if here == place and not stop.requested:
+            os.kill(os.getpid(), signal.SIGTERM)
 
-    learner = Toy(
-        on_batch=on_batch, on_evaluate=lambda _e: held.append(("evaluation", stop.is_deferring))
-    )
-    for event in Training(learner, plan=make_plan(), stop=stop, clock=clock).events():
-        if isinstance(event, Progress):
-            held.append(("progress", stop.is_deferring))
-    assert set(held) == {("batch", True), ("progress", True), ("evaluation", False)}
+    learner = Toy(on_batch=lambda _n: reach("batch"), on_evaluate=lambda _e: reach("evaluation"))
+    training = Training(learner, plan=make_plan(), stop=stop, clock=clock)
+    torn = pytest.raises(KeyboardInterrupt) if place == "evaluation" else nullcontext()
+    with stop.watching(), torn:
+        for event in training.events():
+            if isinstance(event, TrainingStep):
+                reach("progress")
+    assert stop.requested
 
 
 def test_the_learning_rate_of_every_update_follows_the_schedule() -> None:
@@ -287,8 +267,6 @@ def test_an_epoch_with_fewer_batches_than_promised_is_an_error() -> None:
     with pytest.raises(RuntimeError, match="4 batches ended after 3"):
         _events(Short(), plan=make_plan())
 
-
-# -- Optimisers and learning rates against torch's own and by their ends
 
 Schedule = Literal["constant", "cosine", "linear"]
 
@@ -353,9 +331,6 @@ def test_a_warm_up_longer_than_the_run_is_no_trouble(total: int) -> None:
     rates = [learning_rate(config, step=step, total_steps=total) for step in range(12)]
     assert all(math.isfinite(rate) and rate >= 0 for rate in rates)
     assert rates[2] == pytest.approx(0.3)
-
-
-# -- One update: its gradient is that of the mean over everything in it, however it was cut
 
 
 def _batch(rows: Tensor) -> Batch:

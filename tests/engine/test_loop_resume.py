@@ -181,9 +181,6 @@ def test_a_finished_run_has_nothing_left_to_do(variant: dict[str, Any], tmp_path
     assert (run.checkpoint().read_bytes(), run.metrics_file.read_bytes()) == before
 
 
-# -- What a checkpoint says of where a training stands, and what it is refused for
-
-
 def _trained_network() -> tuple[nn.Module, torch.optim.Optimizer]:
     network = ToyNetwork(dropout=0.5)
     optimizer = torch.optim.Adam(network.parameters(), 0.1, fused=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import random
+import statistics
 
 import pytest
 
-from dlcli.engine.statistics import loglog_slope, mean_interval, student_quantile
+from dlcli.engine.statistics import loglog_slope, mean_interval, mean_std, student_quantile
 
 
 @pytest.mark.parametrize(
@@ -40,3 +42,11 @@ def test_the_interval_covers_in_95_percent_of_cases() -> None:
 def test_a_power_law_has_its_exponent_as_slope(power: float) -> None:
     depths = (2, 4, 8, 64)
     assert loglog_slope(depths, [3 * d**power for d in depths]) == pytest.approx(power, abs=1e-12)
+
+
+def test_mean_and_sample_deviation() -> None:
+    found = mean_std([1.0, 2.0, 4.0, math.inf])
+    assert found.mean == pytest.approx(7 / 3)
+    assert found.std == pytest.approx(statistics.stdev([1.0, 2.0, 4.0]))
+    assert mean_std([3.0]).std is None
+    assert math.isnan(mean_std([]).mean)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import statistics
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,6 @@ from dlcli.engine.events import Event, Notice, RunStarted
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.session import RunLocation
 from dlcli.engine.settings import seeds_of
-from dlcli.engine.statistics import mean_std
 from dlcli.engine.trainer import (
     Listener,
     folder_name,
@@ -195,8 +193,6 @@ def test_an_exhausted_memory_is_a_sentence_that_names_the_batch_size(
         assert "--batch-size 64" in failed.value.hint
 
 
-# -- Once, over seeds and over a grid: trainings that do nothing but what a script says
-
 Script = Callable[[ToyConfig, RunLocation], None]
 
 
@@ -356,14 +352,6 @@ def test_stopped_in_the_middle_it_says_how_to_go_on_with_all(tmp_path: Path) -> 
     with pytest.raises(Interrupted, match=r"seed-1: Stopped\.") as stopped:
         _train_all(scripted, tmp_path / "s")
     assert f"--resume {tmp_path / 's'}" in stopped.value.hint
-
-
-def test_mean_and_sample_deviation() -> None:
-    found = mean_std([1.0, 2.0, 4.0, math.inf])
-    assert found.mean == pytest.approx(7 / 3)
-    assert found.std == pytest.approx(statistics.stdev([1.0, 2.0, 4.0]))
-    assert mean_std([3.0]).std is None
-    assert math.isnan(mean_std([]).mean)
 
 
 def test_a_summary_has_means_deviations_and_every_run(tmp_path: Path) -> None:

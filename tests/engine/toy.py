@@ -5,6 +5,7 @@ Everything it draws is named by (seed, epoch, batch), as the engine's contract a
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dlcli.engine.checkpoint import load_checkpoint
+from dlcli.engine.checkpoint import FORMAT_VERSION, MAGIC, load_checkpoint
 from dlcli.engine.config import STRICT, setting
 from dlcli.engine.device import Compute
 from dlcli.engine.distributed import World
-from dlcli.engine.events import Event, Finished
+from dlcli.engine.events import Event, Finished, NoticeCallback
 from dlcli.engine.loop import Plan, Training
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator
@@ -26,7 +27,7 @@ from dlcli.engine.session import Session, cut_metrics, record, resume_state
 from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig
 from dlcli.engine.step import Batch
 from dlcli.engine.stopping import StopFlag
-from dlcli.engine.trainer import ReadNotice, Result, Task, items_per_s
+from dlcli.engine.trainer import Result, Task, items_per_s
 from dlcli.errors import ConfigError
 
 ITEMS, FEATURES, HIDDEN = 23, 3, 5
@@ -175,7 +176,7 @@ class ToyTask(Task[ToyConfig, ToyData, Toy, ToyResult]):
         if config.model.hidden < 0:
             raise ConfigError(f"A size of {config.model.hidden}, untrained: {untrained}.")
 
-    def load_data(self, config: ToyConfig, *, notice: ReadNotice, **_runs: object) -> ToyData:
+    def load_data(self, config: ToyConfig, *, notice: NoticeCallback, **_runs: object) -> ToyData:
         name = config.data.name
         notice("These are toys.")
         return ToyData(name="blots" if name == "auto" else name)
@@ -263,6 +264,25 @@ def outcome(run: RunFolder) -> dict[str, Any]:
     rows = [json.loads(line) for line in run.metrics_file.read_text().splitlines()]
     found["metrics"] = [{k: v for k, v in row.items() if k not in TIMINGS} for row in rows]
     return found
+
+
+def payload_of(checkpoint: Path) -> bytes:
+    """Return what `torch.save` wrote of a checkpoint."""
+    data = checkpoint.read_bytes()
+    length = int.from_bytes(data[-len(MAGIC) - 4 : -len(MAGIC)], "little")
+    return data[: -len(MAGIC) - 4 - length]
+
+
+def seal(payload: bytes, **changed: object) -> bytes:
+    """Write a trailer whose checksum agrees, as an attacker would."""
+    fields = {
+        "format": FORMAT_VERSION,
+        "kind": "vae",
+        "size": len(payload),
+        "sha256": hashlib.sha256(payload).hexdigest(),
+    }
+    trailer = json.dumps(fields | changed).encode()
+    return payload + trailer + len(trailer).to_bytes(4, "little") + MAGIC
 
 
 def differences(one: Any, other: Any, *, at: str = "") -> list[str]:

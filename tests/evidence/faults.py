@@ -50,4 +50,4 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ("cases", "log_second - 2 * log_evidence", "log_second - log_evidence"),
     ("cases", "& (half > width)", "& (half > 1e9 * width)"),
 )
-"""A module of this room, a piece of its text that is there once, and what stands instead."""
+"""A module of this chapter, a piece of its text that is there once, and what stands instead."""

@@ -36,7 +36,7 @@ def lognormal(sd: float, count: int, seed: int = 0) -> torch.Tensor:
     ("sd", "count", "verdict"), [(0.5, 2000, "trust"), (0.1, 40, "trust"), (0.1, 10, "doubt")]
 )
 def test_even_weights_are_trusted_unless_there_are_few(sd: float, count: int, verdict: str):
-    """Forty annealing chains that agree are worth forty, and more cannot be asked of them."""
+    """Forty annealing chains that agree are worth forty, which is all there is."""
     found = assess(summarize(lognormal(sd, count)), name="test")
     assert (found.verdict, found.evaluations) == (verdict, count)
     assert found.ci95[0] < sd**2 / 2 < found.ci95[1]
@@ -67,12 +67,6 @@ def test_zero_weights_are_rejected_without_nan():
     assert not math.isnan(found.ess + found.max_weight)
 
 
-def test_one_sample_is_rejected():
-    found = assess(summarize(torch.tensor([[-3.0]])), name="test", ceiling=0.0)
-    assert found.verdict == "reject"
-    assert found.ci95[1] == 0.0
-
-
 def test_heavy_tails_are_not_trusted():
     uniform = torch.rand(20_000, 1, generator=generator(3), dtype=torch.float64)
     for k in (0.9, 1.2, 1.5):
@@ -86,7 +80,7 @@ def test_bounded_weights_worth_hundreds_are_trusted_whatever_the_textbook_k_says
     assert found.pareto_k > 1
     assert found.tail_k < 0.5
     assert found.verdict == "trust"
-    assert "carry nothing" in found.reason
+    assert "k̂" not in found.reason, "beside trust it says nothing"
 
 
 @pytest.mark.parametrize("dim", [20, 200])

@@ -16,7 +16,6 @@ from dlcli.evidence.config import AnnealingConfig, EvidenceConfig
 from dlcli.evidence.estimate import CaseEstimators, McEstimate, run, sign, to_dict
 from dlcli.evidence.estimators import DiagonalGaussian
 from dlcli.evidence.models import BernoulliDecoder, log_prior
-from dlcli.evidence.progress import count_progress
 from tests.evidence.calibration import linear_case
 
 SMALL = EvidenceConfig(
@@ -121,7 +120,7 @@ def test_every_estimator_runs_and_says_its_bias_and_how_far_it_is(name: str):
     case = next(simulated_cases(CONFIG))
     stages: dict[str, list[float]] = {}
 
-    def progress(stage: str, done: float) -> None:
+    def progress(done: float, stage: str) -> None:
         stages.setdefault(stage, []).append(done)
 
     found = CaseEstimators(case, CONFIG, progress=progress).run(name)
@@ -137,19 +136,11 @@ def test_every_estimator_runs_and_says_its_bias_and_how_far_it_is(name: str):
 
 
 def test_the_progress_of_a_wish_has_no_end_that_is_known():
-    heard: list[tuple[str, float]] = []
+    seen: list[tuple[float, str]] = []
     config = replace(CONFIG, estimators=("prior",), target_se=0.1)
-    *_, last = run(config, progress=lambda *told: heard.append(told))
+    *_, last = run(config, progress=lambda *step: seen.append(step))
     assert last.complete
-    assert heard == [("D = 3: prior", 0.0)]
-
-
-def test_more_than_foreseen_is_everything():
-    heard: list[tuple[str, float]] = []
-    count = count_progress(4, stage="s", progress=lambda *told: heard.append(told))
-    count(3)
-    count(3)
-    assert heard == [("s", 0.0), ("s", 0.75), ("s", 1.0)]
+    assert seen == [(0.0, "D = 3: prior")]
 
 
 def test_ais_reports_its_schedule_and_the_pilots_cost():

@@ -101,7 +101,7 @@ def test_an_unknown_price_is_extrapolated():
 
 
 def test_a_wish_is_met_by_a_trusted_estimate_alone():
-    """Ten samples may have a small spread; they are not asked whether they know it."""
+    """Ten samples may have a small spread; whether they know it is not looked at."""
     seen = []
 
     def stream(*, samples, generator):

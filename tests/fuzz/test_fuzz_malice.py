@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import os
 import pickle
 import resource
@@ -18,8 +16,9 @@ from typing import Any
 import pytest
 import torch
 
-from dlcli.engine.checkpoint import MAGIC, load_checkpoint, save_checkpoint
+from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
 from tests.cli.tiny import TRAIN, dl, dl_json, error_of
+from tests.engine.toy import payload_of, seal
 from tests.fuzz.guard import run, snapshot
 
 pytestmark = pytest.mark.timeout(120)
@@ -49,12 +48,6 @@ def prey(trained_once: Path, tmp_path: Path) -> Path:
     return tmp_path / "prey" / "checkpoints" / "last.pt"
 
 
-def _seal(payload: bytes) -> bytes:
-    about = {"format": 1, "kind": "vae", "size": len(payload)}
-    trailer = json.dumps(about | {"sha256": hashlib.sha256(payload).hexdigest()}).encode()
-    return payload + trailer + len(trailer).to_bytes(4, "little") + MAGIC
-
-
 class Attack:
     """Unpickled by Python's own pickle, this makes a folder."""
 
@@ -79,7 +72,7 @@ def test_a_pickle_with_code_in_it_runs_nothing(attack: str, use: str, prey: Path
     state = load_checkpoint(prey, kind="vae")
     buffer = io.BytesIO()
     torch.save({**state, "model": ATTACKS[attack]}, buffer)
-    prey.write_bytes(_seal(buffer.getvalue()))
+    prey.write_bytes(seal(buffer.getvalue()))
     before = _kept(prey, of=use)
     done = dl(*USES[use], "--json")
     assert error_of(done)["kind"] == "checkpoint"
@@ -98,7 +91,7 @@ def _kept(prey: Path, *, of: str) -> dict[str, tuple[int, int]]:
 def test_a_bare_pickle_runs_nothing(prey: Path) -> None:
     for sealed in (False, True):
         pickled = pickle.dumps(ATTACKS["a folder"])
-        prey.write_bytes(_seal(pickled) if sealed else pickled)
+        prey.write_bytes(seal(pickled) if sealed else pickled)
         assert error_of(dl(*USES["generate"], "--json"))["kind"] == "checkpoint"
     assert not Path(CANARY).exists()
 
@@ -110,25 +103,19 @@ def test_an_archive_whose_names_lead_elsewhere_writes_nothing(
     name: str, prey: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     name = name.format(outside=tmp_path_factory.mktemp("outside"))
-    buffer = io.BytesIO(load_bytes(prey))
+    buffer = io.BytesIO(payload_of(prey))
     with zipfile.ZipFile(buffer, "a") as archive:
         archive.writestr(name, b"slipped")
         link = zipfile.ZipInfo("archive/link")
         link.external_attr = 0o120777 << 16
         archive.writestr(link, "/etc")
-    prey.write_bytes(_seal(buffer.getvalue()))
+    prey.write_bytes(seal(buffer.getvalue()))
     before = snapshot(prey.parents[2])
     for use in ("generate", "export"):
         run([*USES[use], "--json"])
     assert snapshot(prey.parents[2]) == before
     for start in (Path.cwd(), prey.parent, prey.parents[1]):
         assert not os.path.lexists(os.path.normpath(start / name))
-
-
-def load_bytes(path: Path) -> bytes:
-    """Return what `torch.save` wrote of a checkpoint."""
-    data = path.read_bytes()
-    return data[: json.loads(data[data.rindex(b'{"format"') : data.rindex(b"}") + 1])["size"]]
 
 
 @pytest.fixture

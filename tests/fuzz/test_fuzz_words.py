@@ -16,8 +16,8 @@ from dlcli.data.sentences import split_words
 from dlcli.data.text import Fault, read_lines
 from dlcli.engine.config import load_yaml, resolve
 from dlcli.errors import DlError
-from dlcli.nmt.alignment import format_pharaoh, parse_gold, parse_pharaoh
 from dlcli.nmt.config import SearchConfig
+from dlcli.nmt.links import format_pharaoh, parse_gold, parse_pharaoh
 from dlcli.nmt.text import detokenize
 from dlcli.nmt.trained import Trained
 from dlcli.nmt.translator import Translator

@@ -82,7 +82,7 @@ def test_a_partial_result_begins_by_saying_so(found: LnGradients) -> None:
     assert "PARTIAL" not in text(found)
 
 
-def test_layers_are_shown_when_asked_for_and_after_training_always(found: LnGradients) -> None:
+def test_layers_are_shown_on_request_and_after_training_always(found: LnGradients) -> None:
     post = found.placements["post"]
     only = replace(found, placements={"post": replace(post, profiles=post.profiles[:1])})
     assert list(layer_tables(only, initial=False)) == []

@@ -78,7 +78,7 @@ def test_states_are_the_stream_and_every_parameter_gets_a_gradient(placement, re
     assert all(p.grad is not None for p in ours.parameters())
 
 
-def test_the_final_layernorm_follows_the_placement_unless_told():
+def test_the_final_layernorm_follows_the_placement_by_default():
     with_one = [p for p in SOURCES if stack(p).final_norm is not None]
     assert with_one == ["pre", "sandwich", "dlcl"]
     assert stack("pre", final_norm="off").final_norm is None

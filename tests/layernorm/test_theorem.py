@@ -12,7 +12,6 @@ from dlcli.engine.device import Compute
 from dlcli.layernorm.gradients import draw
 from dlcli.layernorm.theorem import (
     WidthSweep,
-    geometric_mean,
     judge,
     overall,
     slope_over_seeds,
@@ -45,11 +44,6 @@ def test_what_has_no_slope_or_interval_says_why(x, rows, value, note):
     assert slope.value == (None if value is None else pytest.approx(value))
     assert slope.ci95 is None
     assert note in slope.note
-
-
-def test_geometric_mean():
-    assert geometric_mean([1.0, 4.0]) == pytest.approx(2.0)
-    assert geometric_mean([1.0, 0.0]) == 0.0
 
 
 def claim(placement, low, high, tolerance):

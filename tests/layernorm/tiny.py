@@ -1,4 +1,4 @@
-"""Small stacks, probes and settings that the tests of this room share."""
+"""Small stacks, probes and settings that the tests of this folder share."""
 
 from __future__ import annotations
 

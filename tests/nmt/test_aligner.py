@@ -1,76 +1,31 @@
-"""Aligning files and corpora: what is read, how pieces become tokens, and what is linked."""
+"""Aligning given translations: forced decoding, how pieces become tokens, and what is linked."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from dlcli.data.grammar import load_grammar
 from dlcli.data.sentences import Pairs
 from dlcli.engine.config import resolve
-from dlcli.errors import ConfigError, DataError, UsageFault
+from dlcli.errors import DataError
 from dlcli.nmt import aligner
 from dlcli.nmt.aligner import (
     KINDS,
     ForcedAttention,
     align,
     forced_attention,
-    pairs_of_corpus,
-    pairs_of_files,
     prepare_pairs,
     shares,
     token_attention,
 )
-from dlcli.nmt.alignment import parse_pharaoh, swapped, token_links
 from dlcli.nmt.config import LinkKind, NmtAlignConfig
+from dlcli.nmt.links import parse_pharaoh, swapped, token_links
 from dlcli.nmt.tokenizer import BOS, EOS, Piece, Subwords
 from dlcli.nmt.trained import Trained
-from tests.nmt.toy import pairs, tiny_model, tiny_trained
-
-
-def grammar(**settings: Any) -> tuple[str, Pairs]:
-    return pairs_of_corpus(
-        "grammar", **{"direction": "en-fr", "offline": True, "notice": print, **settings}
-    )
-
-
-def test_a_corpus_brings_its_links_along() -> None:
-    expected = load_grammar(train=2, valid=1, test=3)
-    name, found = grammar(count=3)
-    assert (name, found.links) == ("grammar-test", expected.tests["test"].links)
-    assert list(found.target) == list(expected.tests["test"].target)
-    _, train = grammar(count=2, split="train", direction="fr-en")
-    assert list(train.source) == list(expected.train.target)
-    assert train.links == expected.train.swapped().links
-    with pytest.raises(ConfigError, match="no split 'x'"):
-        grammar(split="x")
-
-
-def test_files_are_read_with_their_links(tmp_path: Path) -> None:
-    texts = {"en": "a b\n", "fr": "c\n", "both": "a b ||| c\n", "gold": "0-0\n", "few": ""}
-    for name, text in texts.items():
-        (tmp_path / name).write_text(text)
-    en, fr, both, gold, few = (tmp_path / name for name in texts)
-    name, two = pairs_of_files(source=en, target=fr, pairs=None, gold=gold)
-    assert (name, two) == ("en", Pairs(source=["a b"], target=["c"], links=["0-0"]))
-    name, one = pairs_of_files(source=None, target=None, pairs=both, gold=None)
-    assert (name, [*one.source], [*one.target], one.links) == ("both", ["a b"], ["c"], None)
-    for wrong in ({"source": en}, {"pairs": both, "target": fr}, {}):
-        with pytest.raises(UsageFault, match="needs either"):
-            pairs_of_files(**{"source": None, "target": None, "pairs": None, "gold": None, **wrong})
-    with pytest.raises(DataError, match="cannot be read"):
-        pairs_of_files(source=en, target=tmp_path / "none", pairs=None, gold=None)
-    with pytest.raises(DataError, match="0 lines for 1 pairs"):
-        pairs_of_files(source=en, target=fr, pairs=None, gold=few)
-
-
-# -- Forced decoding in batches: as one by one, in order, a row and a column for `</s>`
+from tests.nmt.toy import pairs, tiny_model
 
 FOUND = pairs(0, 40)
 TEXTS = list(zip(FOUND.source, FOUND.target, strict=True))
@@ -88,7 +43,7 @@ def test_batches_change_nothing(
     model = tiny_model(vocabulary=subwords.size)
     texts = [*TEXTS[:9], ("", "Le roi."), ("The king.", ""), ("", "")]
     together = list(forced_attention(model, subwords, texts, kind=kind))
-    monkeypatch.setattr(aligner, "AT_ONCE", 5)
+    monkeypatch.setattr(aligner, "PAIRS_PER_WINDOW", 5)
     monkeypatch.setattr(aligner, "BATCH_TOKENS", 60)
     for found, apart, text in zip(
         together, forced_attention(model, subwords, texts, kind=kind), texts, strict=True
@@ -102,21 +57,14 @@ def test_batches_change_nothing(
 
 
 @pytest.mark.parametrize("query", ["updated", "previous"])
-def test_rows_are_those_of_decoding_step_by_step(subwords: Subwords, query: str) -> None:
+def test_rows_are_those_of_the_network(subwords: Subwords, query: str) -> None:
     model = tiny_model(vocabulary=subwords.size, attention_query=query)
     source, target = TEXTS[3]
     found = next(forced_attention(model, subwords, [(source, target)]))
     ids = torch.tensor([[*subwords.encode(source), EOS]])
-    with torch.inference_mode():
-        memory = model.encode(ids, torch.ones_like(ids, dtype=torch.bool))
-        state = model.start(memory)
-        for t, word in enumerate([BOS, *subwords.encode(target)]):
-            step = model.step(torch.tensor([word]), state, memory)
-            torch.testing.assert_close(found.rows[t], step.attention[0].float())
-            state = step.state
-
-
-# -- From pieces to tokens: by hand, and what must hold of every cut
+    target_in = torch.tensor([[BOS, *subwords.encode(target)]])
+    forced = model.force(ids, torch.ones_like(ids, dtype=torch.bool), target_in)
+    torch.testing.assert_close(found.rows, forced.attention[0].float())
 
 
 def pieces(*ends: int) -> tuple[Piece, ...]:
@@ -154,31 +102,6 @@ def test_nothing_to_align() -> None:
     assert token_attention(empty, source=[(0, 1)], target=[(0, 1)]).tolist() == [[0.0]]
 
 
-@given(data=st.data())
-def test_rows_sum_to_what_is_not_on_the_end(data: st.DataObject) -> None:
-    """Whatever the cuts: tokens that cover the text get all that `</s>` does not."""
-
-    def cut(length: int) -> tuple[int, ...]:
-        inner = data.draw(st.sets(st.integers(1, length - 1), max_size=4))
-        return (*sorted(inner), length)
-
-    S, T = 7, 6
-    source, target = pieces(*cut(S)), pieces(*cut(T))
-    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 99)))
-    rows = torch.rand(len(target) + 1, len(source) + 1, generator=generator).softmax(dim=1)
-    spans = [[(p.start, p.end) for p in pieces(*cut(length))] for length in (S, T)]
-    found = ForcedAttention(rows=rows, source=source, target=target)
-    for shift in (False, True):
-        matrix = token_attention(found, source=spans[0], target=spans[1], shift=shift)
-        assert matrix.shape == (len(spans[1]), len(spans[0]))
-        left = 1 - rows[shift : shift + len(target), -1]
-        for row, (start, end) in zip(matrix, spans[1], strict=True):
-            mine = [t for t, p in enumerate(target) if p.start < end and p.end > start]
-            assert float(row.sum()) == pytest.approx(float(left[mine].mean()), abs=1e-5)
-
-
-# -- Whole files: tokens as given, right links checked, two directions joined
-
 LINES = Pairs.of(
     [
         ("the king sees the dog .", "le roi voit le chien de le État ."),
@@ -196,26 +119,16 @@ def with_links(links: Sequence[str]) -> Pairs:
     return Pairs(source=LINES.source, target=LINES.target, links=links)
 
 
-@pytest.fixture(scope="module")
-def forward(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return tiny_trained(tmp_path_factory.mktemp("en-fr") / "run")
-
-
-@pytest.fixture(scope="module")
-def backward(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return tiny_trained(tmp_path_factory.mktemp("fr-en") / "run", direction="fr-en", seed=1)
-
-
 def config(**settings: object) -> NmtAlignConfig:
     return resolve(NmtAlignConfig, [{"device": "cpu", **settings}])
 
 
-def test_tokens_are_put_together_and_linked_as_given(forward: Trained) -> None:
+def test_tokens_are_put_together_and_linked_as_given(trained: Trained) -> None:
     assert prepare_pairs(LINES, text="tokens", languages=("en", "fr"))[0][1].text == (
         "Le roi voit le chien de l'État."
     )
     done: list[float] = []
-    found = align(forward, LINES, config(), at=lambda share, _: done.append(share))
+    found = align(trained, LINES, config(), progress=lambda share, _: done.append(share))
     assert (found.sentences, len(found.links), done[-1]) == (3, 3, 1)
     assert found.score is None
     for source, target, text in zip(LINES.source, LINES.target, found.links, strict=True):
@@ -225,8 +138,8 @@ def test_tokens_are_put_together_and_linked_as_given(forward: Trained) -> None:
         assert sorted(t for _, t in links) == list(range(len(target.split()) if source else 0))
     assert "shift:0" in found.signature
     assert "symmetrize" not in found.signature
-    named = align(forward, lines([0, 1]), config(), data="few")
-    again = align(forward, lines([0, 2]), config(), data="few")
+    named = align(trained, lines([0, 1]), config(), data="few")
+    again = align(trained, lines([0, 2]), config(), data="few")
     assert "data:few|pairs:" in named.signature
     assert named.signature != again.signature, "other sentences, another signature"
 
@@ -234,49 +147,72 @@ def test_tokens_are_put_together_and_linked_as_given(forward: Trained) -> None:
 @pytest.mark.parametrize("settings", [{}, *({"links_from": kind} for kind in KINDS)])
 @pytest.mark.parametrize("text", ["running", "tokens"])
 def test_links_come_from_the_matrix_of_the_running_text(
-    forward: Trained, text: str, settings: dict[str, Any]
+    trained: Trained, text: str, settings: dict[str, Any]
 ) -> None:
     how = config(text=text, **settings)
-    found = align(forward, LINES, how)
+    found = align(trained, LINES, how)
     assert found.links_from == how.kind
     assert f"links-from:{how.kind}" in found.signature
     source, target = prepare_pairs(LINES, text=text, languages=("en", "fr"))[0]
     texts = [(source.text, target.text)]
-    matrix = next(forced_attention(forward.model, forward.tokenizer, texts, kind=how.kind))
+    matrix = next(forced_attention(trained.model, trained.tokenizer, texts, kind=how.kind))
     spans = {"source": source.spans, "target": target.spans}
     assert parse_pharaoh(found.links[0]) == token_links(token_attention(matrix, **spans), **spans)
 
 
 @pytest.mark.parametrize("symmetrized", [False, True])
 def test_a_threshold_leaves_words_without_a_link(
-    forward: Trained, backward: Trained, *, symmetrized: bool
+    trained: Trained, backward: Trained, *, symmetrized: bool
 ) -> None:
     other = backward if symmetrized else None
     counts = [
         sum(len(line.split()) for line in found.links)
         for least in (0.0, 0.3, 0.999)
-        for found in [align(forward, LINES, config(threshold=least), backward=other)]
+        for found in [align(trained, LINES, config(threshold=least), backward=other)]
     ]
     assert counts[0] >= counts[1] >= counts[2] == 0
     assert counts[0] > 0
 
 
-def test_two_directions_are_joined(forward: Trained, backward: Trained) -> None:
-    one = [parse_pharaoh(text) for text in align(forward, LINES, config()).links]
+def test_two_directions_are_joined(trained: Trained, backward: Trained) -> None:
+    one = [parse_pharaoh(text) for text in align(trained, LINES, config()).links]
     other = [
         swapped(parse_pharaoh(text)) for text in align(backward, LINES.swapped(), config()).links
     ]
     for heuristic, join in (("intersection", frozenset.__and__), ("union", frozenset.__or__)):
         found = align(
-            forward, LINES, config(heuristic=heuristic, combine="none"), backward=backward
+            trained, LINES, config(heuristic=heuristic, combine="none"), backward=backward
         )
         assert [parse_pharaoh(text) for text in found.links] == list(map(join, one, other))
         assert found.symmetrized_with == str(backward.run.path)
         assert f"symmetrize:{heuristic}" in found.signature
 
 
-def test_right_links_give_the_error_rate(forward: Trained) -> None:
-    found = align(forward, with_links(align(forward, LINES, config()).links), config())
+def test_a_no_break_space_is_part_of_a_token_and_a_plain_one_for_the_model(
+    trained: Trained,
+) -> None:
+    lines = Pairs.of([("it cost 10\u00a0000 euros .", "il coûtait 10\u00a0000 euros .")])
+    source, target = prepare_pairs(lines, text="tokens", languages=("en", "fr"))[0]
+    assert (source.text, len(source.spans)) == ("It cost 10 000 euros.", 5)
+    assert (target.text, len(target.spans)) == ("Il coûtait 10\u00a0000 euros.", 5)
+    (found,) = align(trained, lines, config()).links
+    assert sorted(target for _, target in parse_pharaoh(found)) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("links", "index", "said"), [("1-1 2p2", 0, 1), ("1-1", 1, 0), ("0-1", 0, 0)]
+)
+def test_links_that_look_counted_from_one_are_remarked_on(
+    trained: Trained, links: str, index: int, said: int
+) -> None:
+    notes: list[str] = []
+    pairs = with_links([links, "", "2-1" if said else ""])
+    align(trained, pairs, config(gold_index=index), notice=notes.append)
+    assert ["--gold-index 1" in note for note in notes] == [True] * said
+
+
+def test_right_links_give_the_error_rate(trained: Trained) -> None:
+    found = align(trained, with_links(align(trained, LINES, config()).links), config())
     score = found.score
     assert score is not None
     assert "|gold:" in found.signature
@@ -293,20 +229,7 @@ def test_right_links_give_the_error_rate(forward: Trained) -> None:
     ],
 )
 def test_wrong_links_are_named(
-    forward: Trained, links: list[str], index: int, message: str
+    trained: Trained, links: list[str], index: int, message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
-        align(forward, with_links(links), config(gold_index=index))
-
-
-def test_models_that_cannot_align_are_refused(
-    forward: Trained, backward: Trained, tmp_path: Path
-) -> None:
-    with pytest.raises(UsageFault, match="other direction") as caught:
-        align(forward, LINES, config(), backward=forward)
-    assert "--direction fr-en" in caught.value.hint
-    blind = tiny_trained(tmp_path / "none", attention="none")
-    with pytest.raises(UsageFault, match="--attention none"):
-        align(blind, LINES, config())
-    with pytest.raises(UsageFault, match="--attention none"):
-        align(backward, LINES.swapped(), config(), backward=blind)
+        align(trained, with_links(links), config(gold_index=index))

@@ -14,15 +14,10 @@ from dlcli.nmt.config import SearchConfig
 from dlcli.nmt.tokenizer import BOS, EOS, UNK, Piece, Words
 from dlcli.nmt.trained import Trained
 from dlcli.nmt.translator import Translator
-from tests.nmt.toy import pairs, tiny_model, tiny_trained
+from tests.nmt.toy import pairs, tiny_model
 
 SHORT = SearchConfig(beam_size=2, max_length=12)
 SOURCE, TARGET = "The cat sees the dog here.", "Le chat voit le chien ici."
-
-
-@pytest.fixture(scope="module")
-def translator(tmp_path_factory: pytest.TempPathFactory) -> Translator:
-    return Translator(tiny_trained(tmp_path_factory.mktemp("runs") / "tiny"))
 
 
 @pytest.fixture
@@ -87,6 +82,35 @@ def test_its_own_translation_is_the_best_one(translator: Translator) -> None:
     assert "beam:2" in found.signature
 
 
+@pytest.mark.parametrize("subwords", [False, True])
+def test_a_line_that_is_translated_in_parts_has_one_map(
+    translator: Translator, *, subwords: bool
+) -> None:
+    line = "The king hears the bird here.\u00a0 The cat sees the dog. " * 9
+    (best,) = translator.translate([line], config=SHORT)
+    found = translator.attend(line, config=SHORT, subwords=subwords)
+    assert found.translation == best.translation
+    assert (found.parts, found.finished) == (best.parts, best.candidates[0].finished)
+    assert (best.parts, found.signature.count("|parts:18|")) == (18, 1)
+    assert found.matrix.shape == (len(found.target), len(found.source))
+    assert np.allclose(found.matrix.sum(axis=1), 1)
+    first, last = (
+        translator.attend(part, config=SHORT, subwords=subwords)
+        for part in ("The king hears the bird here.", "The cat sees the dog.")
+    )
+    t, s = (len(side) - (side[-1] == "</s>") for side in (first.target, first.source))
+    assert (found.target[:t], found.source[:s]) == (first.target[:t], first.source[:s])
+    assert np.allclose(found.matrix[:t, :s], first.matrix[:t, :s])
+    assert np.allclose(found.matrix[:t, -1], first.matrix[:t, -1])
+    T, S = last.matrix.shape
+    assert np.allclose(found.matrix[-T:, -S:], last.matrix)
+    assert found.source[-S:] == last.source
+    nats = [one.nll_per_token * len(one.target) for one in (first, last)]
+    if subwords and first.finished and last.finished:
+        tokens = len(first.target) + len(last.target)
+        assert found.nll_per_token == pytest.approx(sum(nats) / tokens, rel=1e-4)
+
+
 @pytest.mark.parametrize("text", ["🙂", "שלום עולם", "\x00The\x00cat", "\u200b"])
 def test_any_text_has_a_map(translator: Translator, text: str) -> None:
     found = translator.attend(text, text, config=SHORT)
@@ -127,9 +151,6 @@ def test_tokens_that_are_cut_otherwise_than_usual_keep_their_places(
         assert starts == sorted(starts)
 
 
-# -- What an attention map amounts to, on matrices that can be read by eye
-
-
 def map_of(matrix: list[list[float]], *, source: str, target: str) -> AttentionMap:
     return AttentionMap(
         text=source,
@@ -141,6 +162,8 @@ def map_of(matrix: list[list[float]], *, source: str, target: str) -> AttentionM
         unknown_target=(),
         nll_per_token=1.0,
         forced=True,
+        finished=True,
+        parts=1,
         unit="words",
         signature="x",
     )
@@ -180,9 +203,6 @@ def test_entropy_is_zero_for_one_word_and_log_s_for_all() -> None:
     even = map_of([[0.25] * 4], source="a b c </s>", target="x")
     assert sure.entropy_nats == 0.0
     assert even.entropy_nats == pytest.approx(math.log(4))
-
-
-# -- Merging: nothing is lost, and whose it is does not depend on how the text was cut
 
 
 def pieces(text: str, *parts: str) -> list[Piece]:
@@ -229,14 +249,6 @@ def test_source_pieces_are_summed_and_target_pieces_averaged() -> None:
         rows, source=piece_axis("", source, ended=True), target=piece_axis("", target, ended=True)
     )
     assert torch.equal(kept, rows.double())
-
-
-def test_rows_still_sum_to_one() -> None:
-    rows = torch.rand(len(CUT) + 1, len(CUT) + 1).softmax(dim=1)
-    axis = word_axis(TEXT, CUT, ended=True)
-    merged = merge(rows, source=axis, target=axis)
-    assert merged.shape == (7, 7)
-    assert torch.allclose(merged.sum(dim=1), torch.ones(7, dtype=torch.float64))
 
 
 def test_pieces_of_spaces_and_bytes_belong_to_a_word() -> None:

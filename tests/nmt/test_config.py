@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import pytest
 
 from dlcli.engine.config import keys, resolve
 from dlcli.engine.settings import LoopConfig, OptimConfig
-from dlcli.errors import ConfigError
+from dlcli.errors import ConfigError, UsageFault
 from dlcli.nmt.config import (
+    WIDEST,
     NmtAlignConfig,
     NmtEvalConfig,
     NmtLoopConfig,
@@ -19,6 +21,7 @@ from dlcli.nmt.config import (
     SearchConfig,
     check,
     check_align,
+    check_search,
 )
 from dlcli.nmt.forcing import forcing_cells
 from tests.nmt.toy import make_config
@@ -35,19 +38,6 @@ from tests.nmt.toy import make_config
 def test_contradictions_are_refused(settings: dict[str, Any], flag: str) -> None:
     with pytest.raises(ConfigError, match=flag):
         check(resolve(NmtTrainConfig, [settings]))
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {},
-        {"model": {"readout_size": 7, "tie_embeddings": False}},
-        {"model": {"attention": "none"}},
-        {"loop": {"average": 2}},
-    ],
-)
-def test_what_makes_sense_passes(settings: dict[str, Any]) -> None:
-    check(resolve(NmtTrainConfig, [settings]))
 
 
 @pytest.mark.parametrize(
@@ -99,9 +89,6 @@ def test_what_joins_directions_needs_two() -> None:
         check_align(config, symmetrized=False)
 
 
-# The settings of trainings that are compared
-
-
 def test_cells_differ_in_the_ratio_alone() -> None:
     config = make_config()
     cells = forcing_cells(config, [1, 0.5, 0, 0.5])
@@ -110,3 +97,21 @@ def test_cells_differ_in_the_ratio_alone() -> None:
         assert cell.objective.teacher_forcing == ratio
         objective = dataclasses.replace(cell.objective, teacher_forcing=1.0)
         assert dataclasses.replace(cell, objective=objective) == config
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"beam_size": 0}, "A beam of 0 holds no"),
+        ({"beam_size": WIDEST + 1}, f"A beam of {WIDEST + 1:,} is wider"),
+        ({"beam_size": 2, "n_best": 3}, "cannot give the 3 best"),
+        ({"n_best": 0}, "cannot give the 0 best"),
+        ({"length_penalty": -1.0}, "length penalty of -1"),
+        ({"length_penalty": math.nan}, "length penalty of nan"),
+    ],
+)
+def test_a_search_without_a_meaning_is_refused(options: dict[str, Any], message: str) -> None:
+    n_best = options.pop("n_best", 1)
+    with pytest.raises(UsageFault, match=message) as caught:
+        check_search(SearchConfig(**options), n_best=n_best)
+    assert "Use --" in caught.value.hint

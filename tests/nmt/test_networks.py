@@ -138,9 +138,6 @@ def test_it_starts_with_uniform_attention_and_nearly_uniform_words() -> None:
     assert torch.log_softmax(model.logits(forced.features), dim=2).std() < 0.5
 
 
-# Its parts
-
-
 def torch_gru(encoder: Encoder, *, layers: int) -> nn.GRU:
     """Make torch's own network with the weights of ours."""
     gru = nn.GRU(5, 3, num_layers=layers, bidirectional=True, batch_first=True).double()
@@ -204,9 +201,6 @@ def test_maxout_takes_the_larger_of_two_linear_maps_and_tanh_is_bounded() -> Non
     assert found.abs().max() <= 1
 
 
-# The posterior over source positions: Bayes' rule, written out word by word
-
-
 @pytest.fixture(params=["updated", "previous"])
 def model(request: pytest.FixtureRequest) -> AttentionGru:
     return tiny_model(vocabulary=40, attention_query=request.param)
@@ -244,7 +238,7 @@ def test_a_few_rows_at_a_time_change_nothing(
     model: AttentionGru, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = posteriors(model)
-    monkeypatch.setattr(module, "AT_ONCE", 7)
+    monkeypatch.setattr(module, "SCORED_PAIRS", 7)
     for one, other in zip(whole, posteriors(model), strict=True):
         torch.testing.assert_close(one, other)
 

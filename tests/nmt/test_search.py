@@ -10,13 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from dlcli.errors import UsageFault
 from dlcli.nmt.model import TranslationModel
 from dlcli.nmt.search import (
     BLOCK,
-    LEAST_ROWS,
     NEVER,
-    WIDEST,
     Hypothesis,
     best_of_each,
     best_tokens,
@@ -150,32 +147,6 @@ def test_a_beam_may_be_larger_than_the_vocabulary() -> None:
     assert len({one.ids for one in found}) == len(found)
 
 
-def test_the_source_is_read_once_and_what_has_ended_takes_no_more_work(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    model, read = tiny_model(seed=2), 0
-    rows: list[int] = []
-    plain_step, plain_encode = model.step, model.encode
-
-    def step(previous: torch.Tensor, *rest: Any, **more: Any) -> object:
-        rows.append(len(previous))
-        return plain_step(previous, *rest, **more)
-
-    def encode(*given: torch.Tensor) -> object:
-        nonlocal read
-        read += 1
-        return plain_encode(*given)
-
-    monkeypatch.setattr(model, "step", step)
-    monkeypatch.setattr(model, "encode", encode)
-    found = search(model, *padded(*SENTENCES), beam_size=4, n_best=4, max_length=9)
-    lengths = [len(one.ids) + one.finished for many in found for one in many]
-    assert read == 1
-    assert rows[0] == len(SENTENCES)
-    for step_number, count in enumerate(rows[1:], start=2):
-        assert count == max(LEAST_ROWS, sum(length >= step_number for length in lengths))
-
-
 @pytest.mark.parametrize("vocabulary", [11, BLOCK, 3 * BLOCK, 40 * BLOCK + 7])
 @pytest.mark.parametrize("most", [1, 2, 5, 11])
 def test_the_likeliest_tokens_are_found_block_by_block(vocabulary: int, most: int) -> None:
@@ -205,20 +176,3 @@ def test_of_equals_the_first_is_kept_beside_any_neighbour() -> None:
     assert (row.tolist(), column.tolist()) == ([0, 0, 1], [0, 1, 0])
     assert (rows[:3].tolist(), columns[:3].tolist()) == (row.tolist(), column.tolist())
     assert torch.equal(totals[:3], total)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"beam_size": 0}, "A beam of 0 holds no"),
-        ({"beam_size": WIDEST + 1}, f"A beam of {WIDEST + 1:,} is wider"),
-        ({"beam_size": 2, "n_best": 3}, "cannot give the 3 best"),
-        ({"n_best": 0}, "cannot give the 0 best"),
-        ({"length_penalty": -1.0}, "length penalty of -1"),
-        ({"length_penalty": math.nan}, "length penalty of nan"),
-    ],
-)
-def test_settings_without_a_meaning_are_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(UsageFault, match=message) as caught:
-        search(tiny_model(), *padded([4]), **options)
-    assert "Use --" in caught.value.hint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,28 +13,30 @@ import pytest
 import torch
 
 from dlcli.engine.checkpoint import load_checkpoint, load_model, save_checkpoint
-from dlcli.engine.config import to_dict
 from dlcli.engine.events import RunStarted
 from dlcli.engine.loop import Learner
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.step import Batch
-from dlcli.errors import CheckpointError, ConfigError, DataError, UsageFault
-from dlcli.nmt.config import NmtLoopConfig
+from dlcli.errors import CheckpointError
+from dlcli.nmt.config import NmtEvalConfig, NmtLoopConfig, SearchConfig
+from dlcli.nmt.evaluation import evaluate, run_split
 from dlcli.nmt.tokenizer import PAD
-from dlcli.nmt.trained import find_trained, load_trained
+from dlcli.nmt.trained import ValidResult, load_trained, summarise
 from dlcli.nmt.training import (
     choose,
     epochs_to_average,
 )
-from dlcli.nmt.validation import Validation, ValidResult, summarise
+from dlcli.nmt.translator import Translator
+from dlcli.nmt.validation import Validation
 from tests.nmt.toy import (
+    ALL,
     RESULT,
     corpus,
     make_config,
-    make_data,
     make_learner,
     run_training,
     toy_file,
+    write_run,
 )
 
 
@@ -246,10 +249,8 @@ def test_a_small_set_is_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     "settings",
     [
-        {"model": {"attention": "none"}},
         {"model": {"attention_query": "previous", "readout": "tanh", "tie_embeddings": False}},
         {"data": {"tokenizer": "word", "lowercase": True}},
-        {"objective": {"teacher_forcing": 0.5, "teacher_forcing_unit": "sentence"}},
         {"loop": {"batch_unit": "tokens", "batch_size": 200, "select_by": "loss"}},
     ],
 )
@@ -258,6 +259,29 @@ def test_every_kind_of_training_runs(settings: dict[str, Any], tmp_path: Path) -
     result, _ = run_training(make_config(data=data, **settings), out=tmp_path / "run")
     assert result is not None
     assert load_trained(RunFolder(tmp_path / "run")).checkpoint == "best"
+
+
+def test_a_training_measures_what_evaluating_its_weights_does(tmp_path: Path) -> None:
+    """Also on no-break and double spaces, and on sentences longer than any for training."""
+    spaced = (
+        (source.replace(" ", ("\u00a0", "  ", "\u202f", " ")[i % 4]), target)
+        for i, (source, target) in enumerate(ALL[:160])
+    )
+    (tmp_path / "toy.tsv").write_text("".join(f"{s}\t{t}\n" for s, t in spaced), encoding="utf-8")
+    config = make_config(
+        data={"name": str(tmp_path / "toy.tsv"), "max_length": 14}, loop={"epochs": 5}
+    )
+    result, _ = run_training(config, out=tmp_path / "run")
+    search = SearchConfig(beam_size=1, device="cpu", precision="fp32")
+    how = NmtEvalConfig(split="valid", search=search)
+    translator = Translator.load(tmp_path / "run", config=search)
+    sentences = run_split(translator.trained, how, notice=print)
+    assert max(len(translator.parts(line)) for line in sentences.pairs.source) > 1
+    found = evaluate(translator, sentences, how)
+    assert result is not None
+    assert result.valid is not None
+    assert 0 < found.bleu.score < 100
+    assert (result.valid.bleu, result.valid.chrf) == (found.bleu.score, found.chrf.score)
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path: Path) -> None:
@@ -287,71 +311,39 @@ def test_weights_and_vocabulary_of_another_run(tmp_path: Path) -> None:
         assert torch.equal(tensor, theirs.model.state_dict()[name])
 
 
-def test_contradictions_and_missing_files_are_refused_before_a_folder_is_made(
-    tmp_path: Path,
-) -> None:
-    with pytest.raises(ConfigError, match="--average"):
-        run_training(make_config(loop={"average": 1}), out=tmp_path / "run")
-    with pytest.raises(DataError):
-        run_training(make_config(data={"name": "nowhere.tsv"}), out=tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
 def test_without_validation_pairs_there_is_nothing_to_average() -> None:
     found = summarise({"seed-0": replace(RESULT, valid=None)})
     assert found["valid"] is None
     assert found["valid_std"] is None
 
 
-# A trained translator is loaded with its settings, vocabulary and weights, or refused
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> RunFolder:
-    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
-    return RunFolder(tmp_path / "run")
-
-
-def _save(place: RunFolder, name: str, *, kind: str = "nmt", **settings: object) -> None:
-    content = {
-        "config": to_dict(make_config(**settings)),
-        "model": make_learner().network.state_dict(),
-    }
-    save_checkpoint(place.checkpoint(name), content, kind=kind)
-    make_data().tokenizer.save(place.path)
-
-
-def test_comes_back_with_its_settings_vocabulary_and_weights(place: RunFolder) -> None:
-    _save(place, "last", data={"direction": "fr-en"})
-    found = load_trained(place)
+def test_a_run_comes_back_with_its_settings_vocabulary_and_weights(tmp_path: Path) -> None:
+    run = RunFolder(write_run(tmp_path / "run", direction="fr-en"))
+    found = load_trained(run)
     assert found.direction == ("fr", "en")
-    assert found.checkpoint == "last"
     assert found.tokenizer.size == found.model.vocabulary
     assert not found.model.training
-    for name, weight in make_learner().model.state_dict().items():
-        assert torch.equal(found.model.state_dict()[name], weight)
+    saved = load_checkpoint(run.checkpoint(), kind="nmt")["model"]
+    for name, weight in found.model.state_dict().items():
+        assert torch.equal(weight, saved[f"model.{name}"])
 
 
-def test_the_result_is_the_average_then_the_best_then_the_last(place: RunFolder) -> None:
+def test_the_result_is_the_average_then_the_best_then_the_last(tmp_path: Path) -> None:
+    run = RunFolder(write_run(tmp_path / "run"))
     for name in ("last", "best", "average"):
-        _save(place, name)
-        assert load_trained(place).checkpoint == name
-    assert load_trained(place, checkpoint="last").checkpoint == "last"
+        if name != "last":
+            shutil.copy(run.checkpoint(), run.checkpoint(name))
+        assert load_trained(run).checkpoint == name
+    assert load_trained(run, checkpoint="last").checkpoint == "last"
 
 
-def test_weights_of_another_size_are_refused(place: RunFolder) -> None:
-    _save(place, "last", model={"hidden": 11})
+def test_weights_of_another_size_are_refused(tmp_path: Path) -> None:
+    run, other = (
+        RunFolder(write_run(tmp_path / name, **sizes))
+        for name, sizes in (("run", {}), ("other", {"hidden": 11}))
+    )
+    content = load_checkpoint(run.checkpoint(), kind="nmt")
+    content["config"] = load_checkpoint(other.checkpoint(), kind="nmt")["config"]
+    save_checkpoint(run.checkpoint(), content, kind="nmt")
     with pytest.raises(CheckpointError, match="not those of this network"):
-        load_trained(place)
-
-
-def test_the_one_taken_is_said(place: RunFolder) -> None:
-    _save(place, "last")
-    place.config_file.touch()
-    place.update_record(kind="nmt")
-    notes: list[str] = []
-    find_trained(str(place.path), notice=notes.append)
-    assert notes == [f"Using {place.path}, checkpoint last."]
-    place.update_record(kind="vae")
-    with pytest.raises(UsageFault, match="is a vae run"):
-        find_trained(str(place.path), notice=notes.append)
+        load_trained(run)

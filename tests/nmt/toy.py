@@ -20,9 +20,8 @@ from dlcli.nmt.config import NmtModelConfig, NmtTrainConfig
 from dlcli.nmt.model import NmtNetwork
 from dlcli.nmt.networks import AttentionGru, build_model
 from dlcli.nmt.tokenizer import BOS, EOS, PAD, Subwords
-from dlcli.nmt.trained import KIND, Trained, load_trained
+from dlcli.nmt.trained import KIND, NmtResult, Trained, ValidResult, load_trained
 from dlcli.nmt.training import NmtLearner, NmtTask, train
-from dlcli.nmt.validation import NmtResult, ValidResult
 from tests.nmt.self_attention import SelfAttention
 
 # Sentences

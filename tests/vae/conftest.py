@@ -1,4 +1,4 @@
-"""Small VAEs and images that every test of this room may use."""
+"""Small VAEs and images that every test of this folder may use."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from dlcli.engine.config import resolve
+from dlcli.engine.config import resolve, to_dict
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator
 from dlcli.engine.session import RunLocation
@@ -27,6 +27,13 @@ def make_vae(*, latent_dim: int = 3, hidden: int = 7, seed: int = 0, flow: bool 
         for parameter in vae.flow.parameters():
             torch.nn.init.normal_(parameter, std=0.1)  # not the identity
     return vae
+
+
+def with_pixels(trained: Trained, *, binarize: str, likelihood: str) -> Trained:
+    """Say that a run was trained on other pixels, by another likelihood."""
+    changed = {"data": {"binarize": binarize}, "objective": {"likelihood": likelihood}}
+    config = resolve(VaeTrainConfig, [to_dict(trained.config), changed])
+    return dataclasses.replace(trained, config=config)
 
 
 @pytest.fixture

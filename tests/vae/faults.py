@@ -32,15 +32,15 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ("networks", "return z[..., self.places], log_det", "return z, log_det"),
     ("networks", "values.flip(-1) if number % 2 else", "values if number % 2 else"),
     ("networks", "MOST_LOG_SCALE * torch.tanh(log_scale), shift", "log_scale, shift"),
-    ("evaluation", "logvar=logvar, log_det=log_det))", "logvar=logvar, log_det=-log_det))"),
-    ("evaluation", "kl = (log_lik - log_w).mean(0)", "kl = (log_lik + log_w).mean(0)"),
-    ("evaluation", "self.model.latents(mean)[0].double()", "mean.double()"),
-    ("evaluation", "ACTIVE_VARIANCE = 0.01", "ACTIVE_VARIANCE = 100.0"),
-    ("evaluation", "(rows[0] + rows[1]).std()", "(rows[0] - rows[1]).std()"),
+    ("elbo", "logvar=logvar, log_det=log_det))", "logvar=logvar, log_det=-log_det))"),
+    ("elbo", "kl = (log_lik - log_w).mean(0)", "kl = (log_lik + log_w).mean(0)"),
+    ("elbo", "self.model.latents(mean)[0].double()", "mean.double()"),
+    ("elbo", "ACTIVE_VARIANCE = 0.01", "ACTIVE_VARIANCE = 100.0"),
+    ("elbo", "(rows[0] + rows[1]).std()", "(rows[0] - rows[1]).std()"),
     ("networks", "torch.exp(0.5 * logvar) * eps", "torch.exp(logvar) * eps"),
     ("networks", "logvar.clamp(*LOGVAR_RANGE)", "logvar"),
     ("gradients", "torch.cat([eps / self.std,", "torch.cat([eps * self.std,"),
     ("gradients", "0.5 * (eps.square() - 1)", "0.5 * eps.square()"),
     ("gradients", "0.5 * (wide - self._waiting)", "(wide - self._waiting)"),
 )
-"""A module of this room, a piece of its text that is there once, and what stands instead."""
+"""A module of this chapter, a piece of its text that is there once, and what stands instead."""

@@ -9,15 +9,20 @@ import pytest
 import torch
 
 from dlcli.engine.device import Compute
+from dlcli.engine.events import ProgressCallback
 from dlcli.engine.seed import generator
+from dlcli.engine.settings import MachineConfig
 from dlcli.errors import RunFailed, UsageFault
+from dlcli.evidence.config import AnnealingConfig, EvidenceConfig
+from dlcli.evidence.estimate import run
 from dlcli.evidence.models import log_likelihood as log_likelihood_of
 from dlcli.evidence.models import log_prior
-from dlcli.evidence.progress import ProgressCallback, no_progress
-from dlcli.vae import bounds as room
+from dlcli.evidence.progress import no_progress
+from dlcli.vae import bounds as bounds_module
 from dlcli.vae.bounds import (
     AnnealedNll,
     Bounds,
+    FlowedGaussian,
     average,
     decoder_of,
     encoded,
@@ -26,11 +31,11 @@ from dlcli.vae.bounds import (
     posterior_of,
     stream_annealed,
     stream_bounds,
+    trained_cases,
 )
-from dlcli.vae.evaluation import evaluate
-from dlcli.vae.nll import choose_images
+from dlcli.vae.elbo import evaluate
 from dlcli.vae.objective import iwae_bound, log_likelihood
-from dlcli.vae.trained import Trained
+from dlcli.vae.trained import Trained, choose_images
 
 CPU = Compute(device=torch.device("cpu"), precision="fp32", threads=1)
 
@@ -72,19 +77,16 @@ def test_is_doubtful_where_it_is_below(trained: Trained) -> None:
 
 
 def test_batches_add_up(trained: Trained) -> None:
-    told: list[float] = []
+    seen: list[float] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(room, "IMAGES_AT_ONCE", 2)
-        first, second = annealed(trained, progress=lambda _, done: told.append(done))
-    assert told == pytest.approx(sorted(told))
-    assert (told[0], told[-1]) == pytest.approx((0.0, 1.0))
-    assert len(told) > 100, "on the way through a batch, too"
+        patch.setattr(bounds_module, "ANNEALING_BATCH", 2)
+        first, second = annealed(trained, progress=lambda done, _: seen.append(done))
+    assert seen == pytest.approx(sorted(seen))
+    assert (seen[0], seen[-1]) == pytest.approx((0.0, 1.0))
+    assert len(seen) > 100, "on the way through a batch, too"
     assert (first.images, second.images) == (2, 3)
     assert second.temperatures == (60, 60)
     assert second.evaluations > first.evaluations
-
-
-# -- Bounds of log p(x): they rise with the samples, and agree with the VAE room's own figures
 
 
 def pixels(count: int) -> torch.Tensor:
@@ -110,7 +112,7 @@ def test_bounds_rise_for_every_image(trained: Trained) -> None:
 @pytest.mark.parametrize("name", ["trained", "flowed"])
 def test_agrees_with_the_evaluation(name: str, request: pytest.FixtureRequest) -> None:
     trained: Trained = request.getfixturevalue(name)
-    x, k = pixels(5), 4000
+    x, k = pixels(3), 4000
     found = measured(trained, x, k=k)
     grey = (x * 255).to(torch.uint8)
     other = evaluate(trained.model, grey, generator=generator(1, "noise"), noise_samples=k)
@@ -131,7 +133,7 @@ def test_blocks_of_images_make_no_difference_to_what_is_exact(
 ) -> None:
     x = pixels(7)
     whole = measured(trained, x, k=10)
-    monkeypatch.setattr(room, "ROWS_AT_ONCE", 20)
+    monkeypatch.setattr(bounds_module, "LATENTS_BATCH", 20)
     decoder = decoder_of(trained, compute=CPU)
     parts = list(stream_bounds(trained.model, decoder, x, k=10, generator=generator(0, "noise")))
     assert [part.images for part in parts] == [2, 4, 6, 7]
@@ -146,20 +148,11 @@ def test_grouped_bound_is_the_mean_of_group_bounds() -> None:
     assert torch.allclose(grouped_bound(log_w, size=3), expected)
 
 
-def test_group_sizes_end_at_k() -> None:
+def test_group_sizes_end_at_k_and_averages_have_errors() -> None:
     assert group_sizes(5000) == [5, 50, 500, 5000]
-    assert group_sizes(7) == [5, 7]
-    assert group_sizes(5) == [5]
-    assert group_sizes(1) == [1]
-
-
-def test_average_of_one_image_has_no_error() -> None:
+    assert [group_sizes(k) for k in (7, 5, 1)] == [[5, 7], [5], [1]]
     assert average(torch.tensor([2.0])).std_error is None
-    two = average(torch.tensor([1.0, 3.0]))
-    assert (two.value, two.std_error) == (2, pytest.approx(math.sqrt(2) / math.sqrt(2)))
-
-
-# -- A trained decoder through the evidence room's Protocol
+    assert average(torch.tensor([1.0, 3.0])).std_error == pytest.approx(1)
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "continuous-bernoulli"])
@@ -223,3 +216,47 @@ def test_a_flows_posterior_is_a_density_and_finds_the_evidence(flowed: Trained) 
     log_w = log_likelihood_of(decoder, x, z) + log_prior(z) - posterior.log_density(z)
     found = torch.logsumexp(log_w.double(), 0).item() - math.log(20_000)
     assert found == pytest.approx(truth, abs=0.02)
+
+
+CONFIG = EvidenceConfig(
+    estimators=("importance", "ais"),
+    samples=(200,),
+    repeats=2,
+    annealing=AnnealingConfig(chains=32, temperatures=50),
+    compute=MachineConfig(device="cpu"),
+)
+
+
+@pytest.mark.parametrize(("name", "dims"), [("trained", [3, 3]), ("flowed", [2])])
+def test_importance_and_ais_agree_on_test_images(
+    name: str, dims: list[int], request: pytest.FixtureRequest
+) -> None:
+    run_of: Trained = request.getfixturevalue(name)
+    cases, _ = trained_cases(run_of, CONFIG, images=len(dims), notice=print)
+    *_, found = run(CONFIG, cases=cases)
+    assert [result.dim for result in found.results] == dims
+    assert len({result.case for result in found.results}) == len(dims)
+    for result in found.results:
+        assert result.truth is None
+        iwae, ais = (each.estimate for each in result.estimators)
+        spread = (iwae.std_error**2 + ais.std_error**2) ** 0.5
+        assert abs(iwae.log_p - ais.log_p) < 5 * spread
+        assert iwae.log_p < result.ceiling == 0
+
+
+def test_a_learned_priors_posterior_is_the_proposal(flowed: Trained) -> None:
+    cases, _ = trained_cases(flowed, CONFIG, images=1, notice=print)
+    assert isinstance(next(cases).proposal, FlowedGaussian)
+
+
+def test_the_signature_is_the_runs_and_not_a_simulated_models(trained: Trained) -> None:
+    cases, signature = trained_cases(trained, CONFIG, images=2, notice=print)
+    parts = signature.split("|")
+    for part in (
+        "measure:log-evidence", "data:glyphs:100", "split:test", "images:2", "checkpoint:last",
+        "estimators:importance,ais", "samples:200", "chains:32", "temperatures:50", "epochs:2",
+        "pixels:binarized-dynamically", "latent-dim:3", "sampling-seed:0",
+    ):  # fmt: skip
+        assert part in parts
+    assert not {"model", "dims", "noise-variance"} & {part.split(":")[0] for part in parts}
+    assert next(run(CONFIG, cases=cases, signature=signature)).signature == signature

@@ -16,9 +16,6 @@ def test_the_default_chains_can_be_trusted() -> None:
     assert resolve(VaeEvalConfig, [{}]).ais_chains >= 2 * FEWEST_SAMPLES
 
 
-# -- The VAE's settings: they round-trip, and contradictions are refused with a way out
-
-
 def config(**sections: Any) -> VaeTrainConfig:
     return resolve(VaeTrainConfig, [sections])
 

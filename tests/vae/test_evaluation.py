@@ -1,174 +1,160 @@
-"""Evaluation: its numbers are the objective's, its noise is fixed, and idle units are seen."""
+"""`dl vae eval`: its stages, fields and images, grey pixels, and stopping half-way."""
 
 from __future__ import annotations
 
-import math
+import dataclasses
+from io import StringIO
+from typing import Any
 
 import pytest
-import torch
+from rich.console import Console
 
-from dlcli.engine.seed import generator
-from dlcli.vae.config import VaeObjectiveConfig
-from dlcli.vae.evaluation import LatentUse, collapse_sentence, evaluate, latent_use
-from dlcli.vae.images import flat, grey
-from dlcli.vae.objective import VaeNetwork, log_likelihood
-from tests.vae.conftest import make_vae
+from dlcli.display.tables import with_error
+from dlcli.vae import bounds as bounds_module
+from dlcli.vae import judge as judge_module
+from dlcli.vae.config import VaeEvalConfig
+from dlcli.vae.display import evaluation_words
+from dlcli.vae.evaluation import VaeEvaluation, evaluate_run
+from dlcli.vae.trained import Trained
+from tests.vae.conftest import with_pixels
 
 
-def test_is_the_objective_averaged_over_images(images: torch.Tensor) -> None:
-    vae = make_vae()
-    found = evaluate(vae, images, generator=generator(3), noise_samples=1)
-    eps = torch.randn(53, 3, generator=generator(3))
-    parts = VaeNetwork(vae, objective=VaeObjectiveConfig())(
-        grey(flat(images)), eps, torch.tensor(1.0)
+def results(trained: Trained, **settings: Any) -> list[VaeEvaluation]:
+    config = VaeEvalConfig(device="cpu", threads=1, **settings)
+    return list(evaluate_run(trained, config, notice=lambda _: None))
+
+
+def words(found: VaeEvaluation) -> str:
+    """Return what a terminal shows of a result."""
+    out = StringIO()
+    console = Console(file=out, width=200)
+    for item in evaluation_words(found):
+        console.print(item, markup=False, highlight=False, soft_wrap=True)
+    return out.getvalue()
+
+
+def test_binary_pixels_have_an_nll(trained: Trained) -> None:
+    found = results(trained, k=60)[-1]
+    assert found.complete
+    assert found.images == 20
+    assert found.nll_binarized is None
+    assert found.nll is not None
+    assert (found.nll.estimator, found.nll.k) == ("iwae", 60)
+    assert found.gap == pytest.approx(-found.elbo - found.nll.value, abs=1e-9)
+    assert found.gap > 0
+    assert found.elbo == pytest.approx(-(found.reconstruction + found.kl), abs=1e-9)
+    assert [bound.name for bound in found.nll.bounds] == ["ELBO", "IWAE-5", "IWAE-50", "IWAE-60"]
+    assert found.nll.rises
+    assert len(found.kl_per_dim) == 3
+    assert sum(found.kl_per_dim) == pytest.approx(found.kl)
+    for part in ("split:test", "images:20", "k:60", "pixels:binarized-dynamically"):
+        assert part in found.signature.split("|")
+    for part in (
+        f"{with_error(found.elbo, found.elbo_std_error)} nats",
+        f"{with_error(found.nll.value, found.nll.std_error)} nats or less (IWAE, k = 60)",
+        f"{with_error(found.gap, found.gap_std_error)} nats: KL(q(z|x) || p(z|x))",
+        f"{found.active_units} of 3",
+        "they rise, as they must",
+        f"{found.nll.bounds[1].value:.3f}",
+        f"signature {found.signature}",
+    ):
+        assert part in words(found), part
+    poor = dataclasses.replace(found, nll=dataclasses.replace(found.nll, ess=3.0))
+    assert "too few: log p(x) may be higher still" in words(poor)
+
+
+def test_a_long_stage_says_how_far_all_of_it_is(trained: Trained) -> None:
+    seen: list[tuple[float, str]] = []
+    config = VaeEvalConfig(
+        device="cpu", threads=1, k=20, ais=True, ais_images=2, ais_chains=4, ais_temperatures=50
     )
-    assert found.reconstruction == pytest.approx(parts["reconstruction"].item() / 53, rel=1e-5)
-    assert found.kl == pytest.approx(parts["kl"].item() / 53, rel=1e-5)
-    assert found.elbo == pytest.approx(-parts["loss"].item() / 53, rel=1e-5)
-    assert math.fsum(found.latents.kl_per_dim) == pytest.approx(found.kl, rel=1e-5)
+    found = list(
+        evaluate_run(
+            trained, config, notice=lambda _: None, progress=lambda *news: seen.append(news)
+        )
+    )
+    assert found[-1].ais is not None
+    begun = next(step for step in found if step.stage == "AIS")
+    assert (begun.ais, begun.done) == (None, 0.5), "a result stopped now says what is missing"
+    assert {stage for _, stage in seen} == {"AIS"}
+    assert (seen[0][0], seen[-1][0]) == (0.5, 1.0)
 
 
-def test_one_noise_sample_makes_the_bound_an_elbo_with_a_sampled_kl(images: torch.Tensor) -> None:
-    vae = make_vae()
-    one = [evaluate(vae, images, generator=generator(s), noise_samples=1) for s in range(60)]
-    gap = torch.tensor([found.iwae - found.elbo for found in one])
-    assert gap.mean().abs() < 4 * gap.std() / math.sqrt(60)
-    assert evaluate(vae, images, generator=generator(0), noise_samples=40).iwae > one[0].elbo
+def test_grey_pixels_have_none_and_say_so(trained: Trained) -> None:
+    grey = with_pixels(trained, binarize="none", likelihood="bernoulli")
+    found = results(grey, k=20)[-1]
+    assert found.nll is None
+    assert found.nll_binarized is not None
+    assert found.gap == pytest.approx(-found.nll_binarized.elbo - found.nll_binarized.value)
+    assert found.nll_binarized.elbo != found.elbo
+    assert (found.pixels, "nll-pixels:binarized-dynamically" in found.signature) == ("grey", True)
+    for part in ("none: grey pixels have no density", "NLL, binarized", "gap, binarized"):
+        assert part in words(found)
 
 
-def test_the_same_generator_gives_the_same_number(images: torch.Tensor) -> None:
-    runs = [
-        evaluate(make_vae(), images, generator=generator(seed), binarize="dynamic", batch_size=20)
-        for seed in (1, 1, 2)
-    ]
-    assert runs[0] == runs[1]
-    assert runs[0].elbo != runs[2].elbo
+def test_a_continuous_bernoulli_gives_grey_pixels_an_nll(trained: Trained) -> None:
+    continuous = with_pixels(trained, binarize="none", likelihood="continuous-bernoulli")
+    found = results(continuous, k=20)[-1]
+    assert found.nll is not None
+    assert found.nll_binarized is None
+    assert "nll-pixels" not in found.signature
 
 
-def test_leaves_the_mode_and_the_gradients_alone(images: torch.Tensor) -> None:
-    vae = make_vae().train()
-    evaluate(vae, images[:3], generator=generator(0), noise_samples=1)
-    assert vae.training
-    assert all(weight.grad is None for weight in vae.parameters())
-    vae.eval()
-    latent_use(vae, images[:3], generator=generator(0))
-    assert not vae.training
+def test_the_seed_fixes_everything_but_the_time(trained: Trained) -> None:
+    first, second, other = (results(trained, k=5, seed=seed)[-1] for seed in (0, 0, 1))
+    timeless = {"elapsed_s": 0.0, "evaluations_per_s": 0.0}
+    assert dataclasses.replace(first, **timeless) == dataclasses.replace(second, **timeless)
+    assert first.elbo != other.elbo
 
 
-def test_a_single_image_has_no_standard_error(images: torch.Tensor) -> None:
-    found = evaluate(make_vae(), images[:1], generator=generator(0), noise_samples=2)
-    assert found.std_error is None
-    assert found.images == 1
-    assert found.latents.collapse() == ""
-
-
-def test_nothing_to_measure_is_refused(images: torch.Tensor) -> None:
-    with pytest.raises(ValueError, match="at least one"):
-        evaluate(make_vae(), images[:0], generator=generator(0))
-    with pytest.raises(ValueError, match="at least one"):
-        evaluate(make_vae(), images, generator=generator(0), noise_samples=0)
-
-
-class OneUnit(torch.nn.Module):
-    """Unit 0 reads the mean grey value of the upper half, times 10; the others ignore the image."""
-
-    latent_dim = 3
-    skip = False
-    flow = None
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(1))
-
-    def encode(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        ink = pixels[:, :392].mean(1)  # of the upper half
-        mean = torch.stack([10 * ink, torch.full_like(ink, 5.0), 0 * ink], dim=1)
-        return mean, torch.zeros_like(mean)
-
-    def latents(self, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return v, v.new_zeros(len(v))
-
-
-def test_active_units_are_those_whose_mean_moves(images: torch.Tensor) -> None:
-    found = latent_use(OneUnit(), images, generator=generator(0), batch_size=7)  # type: ignore[arg-type]
-    ink = grey(flat(images))[:, :392].mean(1)
-    assert found.active_units == 1
-    assert found.mean_variance[0] == pytest.approx((10 * ink).var(correction=0).item(), rel=1e-4)
-    assert found.mean_variance[1] == 0
-    assert found.kl_per_dim[1] == pytest.approx(12.5)
-    assert found.kl_per_dim[2] == 0
-
-
-def test_collapse_is_said_in_words() -> None:
-    healthy = LatentUse(images=9, kl=2.0, kl_per_dim=(2.0, 0.0), mean_variance=(0.5, 0.0))
-    assert healthy.collapse() == ""
-    idle = LatentUse(images=9, kl=0.001, kl_per_dim=(0.001, 0.0), mean_variance=(0.001, 0.0))
-    assert "0 of 2 latent units" in idle.collapse()
-    assert "--beta " not in idle.collapse(objective="iwae")
-    assert "collapsed" in collapse_sentence(active=1, kl=0.3, dims=2)
-
-
-@pytest.mark.parametrize("kl", [math.nan, math.inf, 1e9])
-def test_a_diverged_kl_is_not_called_a_collapse(kl: float) -> None:
-    assert collapse_sentence(active=0, kl=kl, dims=2) == ""
-    assert collapse_sentence(active=2, kl=kl, dims=2) == ""
-
-
-def test_with_a_learned_prior_the_bound_reaches_the_evidence(images: torch.Tensor) -> None:
-    vae = make_vae(latent_dim=2, flow=True)
-    x, axis = grey(flat(images[:1])), torch.linspace(-7, 7, 101)
-    grid = torch.cartesian_prod(axis, axis)
-    with torch.no_grad():
-        given = log_likelihood(vae.decode(grid)[:, None], x).double()  # (101², 1)
-    prior = -0.5 * grid.double().square().sum(-1) - math.log(2 * math.pi)
-    cell = (axis[1] - axis[0]).double() ** 2
-    truth = torch.logsumexp(given + prior[:, None] + cell.log(), 0).item()
-    found = evaluate(vae, images[:1], generator=generator(0), noise_samples=3_000)
-    assert found.iwae == pytest.approx(truth, abs=0.1)
-    assert found.elbo < truth
-
-
-def test_latents_of_a_learned_prior_are_judged_where_that_prior_is_standard(
-    images: torch.Tensor,
+def test_results_grow_so_that_one_can_stop(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The encoder says the same of every image, and the flow has learned that."""
-    vae = make_vae(latent_dim=2, flow=True)
-    assert vae.flow is not None
-    with torch.no_grad():
-        vae.posterior.weight.zero_()
-        vae.posterior.bias.copy_(torch.tensor([3.0, 3.0, 0.0, 0.0]))
-        for coupling in vae.flow.couplings:
-            for parameter in coupling.parameters():
-                parameter.zero_()
-        for coupling in list(vae.flow.couplings)[:2]:  # one after the other, each moves a half
-            coupling.network[-1].bias[1] = -3.0
-    found = evaluate(vae, images, generator=generator(0), noise_samples=50)
-    assert found.latents.kl_per_dim == ()
-    assert found.kl == pytest.approx(0, abs=0.1)
-    assert "0 of 2 latent units" in found.latents.collapse(objective="iwae")
-    watched = latent_use(vae, images, generator=generator(0))
-    assert watched.kl == pytest.approx(0, abs=0.5)
-    assert watched.active_units == 0
+    monkeypatch.setattr(bounds_module, "LATENTS_BATCH", 50)
+    found = results(trained, k=5, images=15)
+    assert [result.images for result in found] == [10, 15, 15]
+    assert [result.complete for result in found] == [False, True, True]
+    assert "images:10" in found[0].signature
 
 
-def test_the_standard_error_is_that_of_the_elbo_over_images(images: torch.Tensor) -> None:
-    vae = make_vae()
-    with torch.no_grad():
-        vae.posterior.weight *= 20  # so that images differ in their KL
-    whole = evaluate(vae, images, generator=generator(4), noise_samples=500)
-    each = [
-        evaluate(vae, image[None], generator=generator(n), noise_samples=500).elbo
-        for n, image in enumerate(images)
-    ]
-    expected = torch.tensor(each).std().item() / math.sqrt(len(each))
-    assert whole.std_error == pytest.approx(expected, rel=0.1)
-
-
-def test_units_are_active_where_the_prior_is_standard(images: torch.Tensor) -> None:
-    vae = make_vae(latent_dim=2, flow=True)
-    found = evaluate(vae, images, generator=generator(0), noise_samples=1)
-    with torch.no_grad():
-        mean, _ = vae.encode(grey(flat(images)))
-        moved, _ = vae.latents(mean)
-    assert found.latents.mean_variance == pytest.approx(moved.var(0, correction=0).tolist())
-    assert found.latents.mean_variance != pytest.approx(mean.var(0, correction=0).tolist())
+def test_every_stage_adds_to_the_result(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judge_module, "UPDATES_OF_SMALL_SETS", 2)
+    monkeypatch.setattr(judge_module, "EPOCHS", 1)
+    found = results(
+        trained,
+        k=10,
+        images=5,
+        ais=True,
+        ais_images=2,
+        ais_chains=3,
+        ais_temperatures=20,
+        checkpoints="all",
+        checkpoints_k=10,
+        judge=True,
+        judge_images=7,
+    )
+    done = [result.done for result in found]
+    assert done == sorted(done)
+    assert done[-1] == 1
+    last = found[-1]
+    assert last.ais is not None
+    assert last.ais.images == 2
+    assert [row.epoch for row in last.checkpoints] == [0, 2]
+    assert all(row.gap.value >= 0 for row in last.checkpoints)
+    assert last.checkpoints[1].elbo.value > last.checkpoints[0].elbo.value
+    for part in ("ais-images:2", "ais-chains:3", "ais-temperatures:20", "judge-images:7"):
+        assert part in last.signature.split("|")
+    assert last.ambiguity is not None
+    assert last.ambiguity.real.images == 20
+    assert last.ambiguity.generated.images == 7
+    assert last.nll == found[0].nll
+    ambiguous = with_error(
+        100 * last.ambiguity.generated.ambiguous, 100 * last.ambiguity.generated.ambiguous_std_error
+    )
+    elbo = last.checkpoints[0].elbo
+    for part in (
+        f"{last.ais.images_below} of them below IWAE", "20 temperatures", "IWAE-10 (nats)",
+        with_error(elbo.value, elbo.std_error), f"{ambiguous} %", "of 20 real digits",
+        f"{100 * last.ambiguity.judge_accuracy:.2f} % of the glyphs:100 test digits",
+    ):  # fmt: skip
+        assert part in words(last), part

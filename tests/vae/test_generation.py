@@ -14,12 +14,12 @@ import torch
 from dlcli.engine.config import resolve
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator
-from dlcli.errors import UsageFault
+from dlcli.errors import DataError, UsageFault
 from dlcli.vae.config import VaeTrainConfig
 from dlcli.vae.generation import (
+    ImageModel,
     LatentPath,
     Reconstruction,
-    busiest_dims,
     decode_gallery,
     generate,
     interpolate,
@@ -65,9 +65,6 @@ def test_chunks_leave_no_seam() -> None:
     assert np.allclose(whole[498:503], decode_gallery(vae, z[498:503]).images, atol=1e-6)
 
 
-# -- Samples
-
-
 @pytest.mark.parametrize("draw", [False, True])
 def test_the_same_seed_gives_the_same_bytes(draw: bool) -> None:
     made = [generate(make_trained(), count=5, seed=seed, draw=draw) for seed in (1, 1, 2)]
@@ -99,9 +96,6 @@ def test_temperature_scales_the_latents() -> None:
 def test_an_impossible_temperature_is_refused(temperature: float) -> None:
     with pytest.raises(UsageFault):
         generate(make_trained(), count=3, seed=0, temperature=temperature)
-
-
-# -- Reconstructions
 
 
 def test_reconstructions_come_from_the_posterior_mean_of_test_images() -> None:
@@ -155,6 +149,24 @@ def test_latents_of_a_learned_prior_are_decoded_to_the_same_picture() -> None:
     assert found.label.endswith("at the encoder's mean")
 
 
+@pytest.mark.parametrize("flow", [False, True])
+def test_python_encodes_decodes_and_reconstructs(flow: bool, images: torch.Tensor) -> None:
+    model = ImageModel(dataclasses.replace(make_trained(), model=make_vae(flow=flow)))
+    z = model.encode(images[:5])
+    assert z.shape == (5, 3)
+    assert np.allclose(model.decode(z), model.reconstruct(images[:5] / 255), atol=1e-6)
+    assert np.array_equal(model.generate(4, seed=2), model.generate(4, seed=2))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [np.zeros((28, 28)), np.zeros((2, 27, 28)), np.full((1, 28, 28), 2.0), [[[float("nan")]]]],
+)
+def test_python_is_given_images(bad: object) -> None:
+    with pytest.raises(ValueError, match="images have the shape"):
+        ImageModel(make_trained()).encode(bad)
+
+
 def test_inputs_lie_above_their_reconstructions() -> None:
     inputs = np.arange(5, dtype=np.float32)[:, None, None] * np.ones((5, 28, 28), np.float32)
     found = Reconstruction(inputs=inputs, images=-inputs, z=inputs[:, 0, :2], label="")
@@ -164,8 +176,6 @@ def test_inputs_lie_above_their_reconstructions() -> None:
     assert found.paired_rows()[0].shape == (2, 5, 28, 28)
     assert found.paired_rows(columns=4)[0].shape == (4, 3, 28, 28)
 
-
-# -- Paths through latent space
 
 PATHS: list[LatentPath] = ["spherical", "linear"]
 
@@ -203,12 +213,13 @@ def test_a_path_of_one_picture_is_refused() -> None:
         interpolate_seeds(make_trained(), seeds=[1, 2], steps=1)
 
 
-def test_a_traversal_moves_one_latent_at_a_time() -> None:
+def test_a_traversal_moves_one_latent_at_a_time_around_an_image() -> None:
     made = make_trained()
-    found = traverse(made, dims=[2, 0], steps=5, span=2.0, image=4, notice=print)
-    assert (found.columns, found.rows) == (5, ("z[2]", "z[0]"))
+    found = traverse(made, dims=[2, 0, 1], steps=5, span=2.0, image=4, notice=print)
+    assert (found.columns, found.rows) == (5, ("z[2]", "z[0]", "z[1]"))
+    assert found.label.endswith("from -2 to 2, around the posterior mean of test image 4")
     base = reconstruct(made, images=[4], seed=0, notice=print).z[0]
-    z = found.z.reshape(2, 5, 3)
+    z = found.z.reshape(3, 5, 3)
     assert np.array_equal(z[0, :, 2], [-2, -1, 0, 1, 2])
     assert np.array_equal(z[1, :, 0], [-2, -1, 0, 1, 2])
     assert np.allclose(z[0, :, :2], base[:2], atol=1e-6)
@@ -217,11 +228,39 @@ def test_a_traversal_moves_one_latent_at_a_time() -> None:
         traverse(made, dims=[0, 3], notice=print)
 
 
+def test_two_named_latents_make_a_plane_around_the_start() -> None:
+    made = make_trained()
+    found = traverse(made, dims=[2, 0], steps=3, span=2.0, notice=print)
+    assert "z[2] to the right and z[0] upwards from -2 to 2" in found.label
+    assert (found.columns, found.rows) == (3, ())
+    z = found.z.reshape(3, 3, 3)
+    assert z[:, :, 2].tolist() == [[-2, 0, 2]] * 3
+    assert z[:, :, 0].tolist() == [[2] * 3, [0] * 3, [-2] * 3]
+    base = reconstruct(made, images=[0], seed=0, notice=print).z[0]
+    assert np.allclose(z[..., 1], base[1], atol=1e-6)
+
+
+def test_a_traversal_without_data_starts_from_a_draw_from_the_prior() -> None:
+    made, notices = make_trained(data={"name": "mnist", "offline": True}), list[str]()
+    found = traverse(made, dims=[0], steps=2, notice=notices.append)
+    assert "around the prior draw of seed 0" in found.label
+    assert notices[-1].endswith("Starting from a draw from the prior instead.")
+    same = traverse(made, dims=[0], steps=2, seed=0, notice=print)
+    assert np.array_equal(found.z, same.z)
+    with pytest.raises(DataError):
+        traverse(made, image=0, notice=print)
+
+
 def test_a_traversal_starts_with_the_latents_that_carry_most(tmp_path: Path) -> None:
     made = make_trained(tmp_path)
-    assert busiest_dims(made) == [0, 1, 2]
+    made.run.metrics_file.write_text(
+        '{"epoch": 1, "kl_per_dim": [0.5, 2, 1]}\n{"epoch": 2, "kl_per_dim": [1, 0.5, 2]}\n'
+    )
+    assert traverse(made, notice=print).rows == ("z[2]", "z[0]", "z[1]"), "an unfinished run"
+    early = dataclasses.replace(made, checkpoint="epoch-0001")
+    assert traverse(early, notice=print).rows == ("z[1]", "z[2]", "z[0]")
     made.run.update_record(result={"kl_per_dim": [0.5, 0.0, 2.0]})
-    assert traverse(made, steps=3, notice=print).rows == ("z[2]", "z[0]", "z[1]")
+    assert traverse(made, notice=print).rows == ("z[2]", "z[0]", "z[1]")
 
 
 def test_with_a_learned_prior_a_traversal_starts_with_what_moves_the_picture_most() -> None:
@@ -243,6 +282,3 @@ def test_two_latents_make_a_plane_with_equal_shares_of_the_prior() -> None:
     assert torch.allclose(shares[2, :, 0], torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9]), atol=1e-6)
     assert torch.allclose(shares[:, 3, 1], torch.tensor([0.9, 0.7, 0.5, 0.3, 0.1]), atol=1e-6)
     assert traverse(made, dims=[0], steps=4, notice=print).rows == ("z[0]",)
-
-
-# -- Snapshots

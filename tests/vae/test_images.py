@@ -76,9 +76,6 @@ def test_wrong_pixels_are_refused() -> None:
         model_input(ramp(1), way="dynamic")
 
 
-# -- Which images are trained on, validated on and tested on
-
-
 def split(**given: Any) -> Splits:
     return load_splits(VaeDataConfig(name="glyphs:20", **given), notice=print)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from dlcli.data.images import ImageData
 from dlcli.engine.seed import generator
 from dlcli.errors import RunFailed
-from dlcli.vae import judge as room
+from dlcli.vae import judge as judge_module
 from dlcli.vae.judge import (
     Judge,
     find_judge,
@@ -56,9 +57,6 @@ def test_batches_add_up_to_what_was_asked_for(trained: Trained) -> None:
     assert found[0].real.ambiguous == float(white.max() < 0.9)
 
 
-# -- The judge: learns digits, is kept, and is trained again where what was kept is no judge
-
-
 def bars(count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Ten easy classes: a bar at one of ten heights, with noise."""
     labels = torch.arange(count) % 10
@@ -77,9 +75,9 @@ def easy() -> ImageData:
 
 
 def test_learns_and_leaves_the_global_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "BATCH", 20)
-    monkeypatch.setattr(room, "SHIFT", 0)
-    monkeypatch.setattr(room, "UPDATES_OF_SMALL_SETS", 60)
+    monkeypatch.setattr(judge_module, "BATCH", 20)
+    monkeypatch.setattr(judge_module, "SHIFT", 0)
+    monkeypatch.setattr(judge_module, "UPDATES_OF_SMALL_SETS", 60)
     before = torch.get_rng_state()
     data = easy()
     judge = train_judge(data, epochs=1)
@@ -92,8 +90,8 @@ def test_learns_and_leaves_the_global_state(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_is_trained_once_and_then_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "UPDATES_OF_SMALL_SETS", 1)
-    monkeypatch.setattr(room, "EPOCHS", 1)
+    monkeypatch.setattr(judge_module, "UPDATES_OF_SMALL_SETS", 1)
+    monkeypatch.setattr(judge_module, "EPOCHS", 1)
     said: list[str] = []
     first = find_judge("glyphs:30", notice=said.append)
     assert judge_file("glyphs:30").is_file()
@@ -109,12 +107,6 @@ def test_is_trained_once_and_then_found(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_one_digit_is_too_few() -> None:
     data = easy()
-    one = ImageData(
-        name="one",
-        train=data.train[:1],
-        train_labels=data.train_labels[:1],
-        test=data.test,
-        test_labels=data.test_labels,
-    )
+    one = dataclasses.replace(data, train=data.train[:1], train_labels=data.train_labels[:1])
     with pytest.raises(RunFailed, match="too few"):
         train_judge(one)

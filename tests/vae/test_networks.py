@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlcli.engine.config import resolve
@@ -20,74 +18,17 @@ from dlcli.vae.networks import (
     VAE,
     ConvDecoder,
     ConvEncoder,
-    ConvStage,
     Flow,
-    FoldedTranspose,
-    FromOnePixel,
     MlpDecoder,
-    MlpEncoder,
     build_model,
 )
 from dlcli.vae.objective import bernoulli_nll_sum
 
 
-def assert_equal_to_torch(layer: nn.ConvTranspose2d, x: Tensor) -> None:
-    """Compare outputs and all gradients with `nn.ConvTranspose2d` on the same parameters."""
-    x = x.requires_grad_()
-    inputs = [x, *layer.parameters()]
-    ours = layer(x)
-    theirs = nn.ConvTranspose2d.forward(layer, x)
-    weights = torch.randn(ours.shape, generator=torch.Generator().manual_seed(1))
-    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
-    for a, b in zip(
-        torch.autograd.grad((ours * weights).sum(), inputs),
-        torch.autograd.grad((theirs * weights).sum(), inputs),
-        strict=True,
-    ):
-        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("bias", [True, False])
-def test_from_one_pixel_is_a_transposed_convolution(bias: bool) -> None:
-    torch.manual_seed(0)
-    assert_equal_to_torch(FromOnePixel(5, 3, 4, bias=bias), torch.randn(7, 5, 1, 1))
-
-
-@pytest.mark.parametrize(("inputs", "outputs"), [(5, 1), (3, 2)])
-@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
-def test_folded_transpose_is_a_transposed_convolution(
-    inputs: int, outputs: int, memory: torch.memory_format
-) -> None:
-    torch.manual_seed(0)
-    maps = torch.randn(3, inputs, 5, 7).contiguous(memory_format=memory)
-    assert_equal_to_torch(FoldedTranspose(inputs, outputs), maps)
-
-
-@pytest.mark.parametrize("train", [True, False])
-def test_a_stage_is_convolution_normalisation_relu_and_pooling(train: bool) -> None:
-    torch.manual_seed(0)
-    stage = ConvStage(3, 5, norm="batch").train(train)
-    assert isinstance(stage.norm, nn.BatchNorm2d)
-    nn.init.normal_(stage.norm.weight)  # of both signs
-    nn.init.normal_(stage.norm.bias)
-    x = torch.randn(2, 3, 7, 7)
-    expected = F.max_pool2d(F.relu(stage.norm(stage.conv(x))), 2)
-    torch.testing.assert_close(stage(x), expected)
-
-
 def test_the_encoder_pools_from_28_pixels_to_1() -> None:
-    encoder = ConvEncoder(channels=(2, 3, 5, 7))
-    sides = []
-    maps = torch.rand(3, 1, 28, 28)
-    for stage in encoder.stages:
-        maps = stage(maps)
-        sides.append(maps.shape[-1])
-    assert sides == [14, 7, 3, 1]
-    assert encoder(torch.rand(3, 784)).shape == (3, 7)
-    shapes = [tuple(m.shape) for m in encoder.maps(torch.rand(3, 784))]
-    assert shapes == [(3, 2, 14, 14), (3, 3, 7, 7), (3, 5, 3, 3), (3, 7, 1, 1)]
-    x = torch.rand(4, 784)
-    maps = encoder.maps(x)
+    maps = ConvEncoder(channels=(2, 3, 5, 7)).maps(torch.rand(4, 784))
+    shapes = [tuple(m.shape) for m in maps]
+    assert shapes == [(4, 2, 14, 14), (4, 3, 7, 7), (4, 5, 3, 3), (4, 7, 1, 1)]
     assert all(m.is_contiguous(memory_format=torch.channels_last) for m in maps)
 
 
@@ -99,15 +40,6 @@ def test_dense_layers_take_all_of_the_last_maps(channels: tuple[int, ...], side:
     features = encoder(torch.rand(3, 784))
     assert features.shape == (3, encoder.features) == (3, 4)
     assert features.min() == 0, "a ReLU comes last"
-
-
-def test_each_dense_layer_is_normalised_over_the_batch() -> None:
-    torch.manual_seed(0)
-    encoder = ConvEncoder(channels=(2, 3), dense=(6,)).train()
-    linear, norm, _ = encoder.dense
-    units = norm(linear(torch.rand(50, 3 * 7 * 7)))
-    torch.testing.assert_close(units.mean(0), torch.zeros(6), atol=1e-5, rtol=0)
-    assert not list(ConvEncoder(channels=(2, 3), dense=(6,), norm="none").dense[1].parameters())
 
 
 def test_a_batch_of_one_image_is_normalised_as_in_evaluation() -> None:
@@ -158,9 +90,6 @@ def test_the_decoder_takes_zeros_where_maps_are_missing() -> None:
     assert not torch.allclose(decoder(z), decoder(z, maps))
 
 
-# -- A learned prior: a bijection with the determinant it says, and a density that sums to one
-
-
 def make_flow(dims: int, *, layers: int = 4) -> Flow:
     """A flow far from the identity, in double precision."""
     torch.manual_seed(0)
@@ -193,16 +122,6 @@ def test_the_determinant_is_that_of_its_jacobian(dims: int) -> None:
         assert flow(v)[1].item() == pytest.approx(expected.item(), abs=1e-10)
 
 
-def test_the_density_of_v_sums_to_one() -> None:
-    flow = make_flow(2, layers=3)
-    axis = torch.linspace(-30, 30, 1201, dtype=torch.float64)
-    grid = torch.cartesian_prod(axis, axis)
-    with torch.no_grad():
-        z, log_det = flow(grid)
-    log_density = -0.5 * z.square().sum(-1) - math.log(2 * math.pi) + log_det
-    assert log_density.exp().sum().item() * 0.05**2 == pytest.approx(1, abs=1e-3)
-
-
 @pytest.mark.parametrize("dims", [2, 5, 6])
 @pytest.mark.parametrize("layers", [1, 4, 5])
 def test_it_starts_as_the_identity(dims: int, layers: int) -> None:
@@ -230,18 +149,16 @@ def test_it_computes_in_full_precision_under_autocast() -> None:
     assert torch.allclose(back, v.bfloat16().float(), atol=1e-4)
 
 
-# -- The fully connected networks of Question 9
+@pytest.mark.parametrize(("arch", "weights"), [("mlp", 571_324), ("conv", 308_313)])
+def test_the_sizes_are_the_assignments(arch: str, weights: int) -> None:
+    assert sum(parameter.numel() for parameter in build(arch=arch).parameters()) == weights
 
 
 def test_the_decoder_mirrors_the_encoder() -> None:
-    encoder = MlpEncoder(hidden=(7, 5))
     decoder = MlpDecoder(latent_dim=3, hidden=(7, 5))
     weights = [tuple(p.shape) for p in decoder.parameters() if p.dim() == 2]
-    assert encoder.features == 5
     assert weights == [(5, 3), (7, 5), (784, 7)]
 
-
-# -- The VAE as a whole: shapes, gradients, precision, traps
 
 SMALL = {
     "mlp": {"arch": "mlp", "latent_dim": 3, "hidden": (7, 5)},
@@ -363,14 +280,6 @@ def test_a_huge_logvar_gives_neither_infinity_nor_nan() -> None:
     assert logvar.exp().isfinite().all()
 
 
-def test_default_sizes() -> None:
-    count = {
-        arch: sum(p.numel() for p in build(arch=arch).parameters()) for arch in ("mlp", "conv")
-    }
-    assert count["mlp"] == 784 * 350 + 350 + 350 * 40 + 40 + 20 * 350 + 350 + 350 * 784 + 784
-    assert 300_000 <= count["conv"] <= 500_000
-
-
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
@@ -391,11 +300,3 @@ def test_settings_that_contradict_the_arch_are_refused(
         check_model(config)
     with pytest.raises(ConfigError, match=named):
         build_model(config)
-
-
-def test_can_be_exported_as_one_graph() -> None:
-    vae = build(**SMALL["conv"]).eval()
-    program = torch.export.export(vae, (pixels(2), noise(2, dims=3)))
-    torch.testing.assert_close(
-        program.module()(pixels(2), noise(2, dims=3)), vae(pixels(2), noise(2, dims=3))
-    )

@@ -11,17 +11,14 @@ from torch.distributions import Bernoulli, ContinuousBernoulli, Normal, kl_diver
 
 from dlcli.engine.seed import generator
 from dlcli.errors import ConfigError
-from dlcli.vae.config import VaeModelConfig, VaeObjectiveConfig
+from dlcli.vae.config import VaeObjectiveConfig
 from dlcli.vae.images import flat, grey
-from dlcli.vae.networks import build_model
 from dlcli.vae.objective import (
     ChoosingNoise,
     VaeNetwork,
     bernoulli_nll_sum,
     beta_at,
     continuous_bernoulli_log_normalizer,
-    continuous_bernoulli_mean,
-    continuous_bernoulli_sample,
     free_bits_kl,
     iwae_bound,
     kl_standard_normal,
@@ -50,14 +47,6 @@ def test_the_density_integrates_to_one() -> None:
     assert torch.allclose(total, torch.ones_like(total), atol=1e-6)
 
 
-def test_matches_torch_distributions() -> None:
-    reference = torch.distributions.ContinuousBernoulli(logits=LOGITS)
-    assert torch.allclose(continuous_bernoulli_mean(LOGITS), reference.mean, atol=1e-6)
-    x = torch.full_like(LOGITS, 0.3)
-    ours = density(x[:1], LOGITS)[0].log()
-    assert torch.allclose(ours, reference.log_prob(x), atol=1e-5)
-
-
 def test_float32_keeps_its_accuracy_around_one_half() -> None:
     logits = torch.linspace(-0.3, 0.3, 6001)
     truth = continuous_bernoulli_log_normalizer(logits.double())
@@ -74,30 +63,22 @@ def test_gradients_are_finite_and_right_everywhere() -> None:
     assert torch.isfinite(far.grad).all()
 
 
-def test_draws_follow_the_density() -> None:
-    logits = LOGITS.float().expand(40_000, -1)
-    drawn = continuous_bernoulli_sample(logits, generator=generator(0)).double()
-    assert drawn.min() >= 0
-    assert drawn.max() <= 1
-    error = (drawn.mean(0) - continuous_bernoulli_mean(LOGITS)) / (drawn.std(0) / 200)
-    assert error.abs().max() < 4
-    assert torch.isfinite(
-        continuous_bernoulli_sample(torch.tensor([-1e4, 1e4]), generator=generator(1))
-    ).all()
-
-
 @pytest.mark.parametrize("likelihood", ["bernoulli", "continuous-bernoulli"])
 def test_draws_average_to_the_means(likelihood: str) -> None:
-    logits = torch.linspace(-4, 4, 9).expand(20_000, 9)
+    logits = torch.tensor([-5, -1, -0.11, -0.09, -1e-3, 0, 1e-5, 0.0999, 0.1001, 0.7, 3])
+    logits = logits.expand(40_000, -1)
     drawn = pixel_values(logits, draw=True, generator=generator(0), likelihood=likelihood)
-    means = pixel_values(logits[0], draw=False, likelihood=likelihood)
-    error = (drawn.mean(0) - means) / (drawn.std(0) / 20_000**0.5)
+    law = Bernoulli if likelihood == "bernoulli" else ContinuousBernoulli
+    means = pixel_values(logits[0].double(), draw=False, likelihood=likelihood)
+    assert torch.allclose(means, law(logits=logits[0].double()).mean, atol=1e-6)
+    error = (drawn.mean(0) - means) / (drawn.std(0) / 200)
     assert error.abs().max() < 4
     assert (set(drawn.unique().tolist()) == {0.0, 1.0}) == (likelihood == "bernoulli")
-    assert torch.equal(means, torch.sigmoid(logits[0])) == (likelihood == "bernoulli")
-
-
-# -- The cross-entropy of pixels against its definition
+    assert 0 <= drawn.min() < drawn.max() <= 1
+    far = torch.tensor([-1e4, 1e4])
+    assert (
+        pixel_values(far, draw=True, generator=generator(1), likelihood=likelihood).isfinite().all()
+    )
 
 
 def logits_and_pixels(*, scale: float = 3.0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -135,8 +116,6 @@ def test_refuses_shapes_that_would_be_broadcast() -> None:
     with pytest.raises(ValueError, match="differ"):
         bernoulli_nll_sum(torch.zeros(3, 1, 4), torch.zeros(3, 4))
 
-
-# -- The objective against torch.distributions, theorems about bounds, and its own reductions
 
 ONE = torch.tensor(1.0)
 
@@ -290,11 +269,11 @@ def test_gradients_of_chosen_samples_average_to_those_of_all(
         VaeNetwork(vae, objective=objective),
         [torch.zeros_like(p) for p in parameters],
     )
-    for offset in torch.linspace(0, 1, 401)[:-1]:
+    for offset in (torch.arange(200) + 0.5) / 200:
         loss = network(pixels, ChoosingNoise(eps, offset.expand(5)), ONE)["loss"]
         assert loss.item() == pytest.approx(whole.item(), rel=1e-9)
         found = torch.autograd.grad(loss, parameters)
-        totals = [total + part / 400 for total, part in zip(totals, found, strict=True)]
+        totals = [total + part / 200 for total, part in zip(totals, found, strict=True)]
     for total, part in zip(totals, expected, strict=True):
         assert torch.allclose(total, part, atol=0.02 * float(part.abs().max()) + 1e-9)
 
@@ -340,21 +319,6 @@ def test_free_bits_of_two_halves_are_those_of_the_whole(monkeypatch: pytest.Monk
     assert torch.allclose(parts[0] + parts[1], whole)
     monkeypatch.undo()
     assert not torch.allclose(sum(free_bits_kl(h, free_bits=0.5) for h in halves), whole)
-
-
-def test_an_untrained_flow_is_a_standard_normal_prior(images: torch.Tensor) -> None:
-    found = []
-    for prior in ("normal", "flow"):
-        torch.manual_seed(3)
-        vae = build_model(VaeModelConfig(latent_dim=4, hidden=(7,), prior=prior))
-        objective = VaeObjectiveConfig(objective="iwae", k=5)
-        eps = torch.randn(5, 53, 4, generator=generator(0))
-        found.append(VaeNetwork(vae, objective=objective)(grey(flat(images)), eps, ONE))
-    plain, flowed = found
-    assert flowed["loss"].item() == pytest.approx(plain["loss"].item(), rel=1e-6)
-    assert flowed["reconstruction"].item() == plain["reconstruction"].item()
-    # The KL of the flow is sampled, and that of a Gaussian is not.
-    assert flowed["kl"].item() == pytest.approx(plain["kl"].item(), rel=0.2)
 
 
 @pytest.mark.parametrize("backward", [0, 2])

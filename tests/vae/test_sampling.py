@@ -100,8 +100,6 @@ def test_a_decoder_that_returns_nan_is_no_sample() -> None:
         ancestral_sample(model, torch.full((2, 3), torch.nan), draws=1, seed=0)
 
 
-# -- Latents from files of three kinds
-
 Z = np.array([[0.5, -1.25, 3.0], [0.0, 2.0, 1e-3]], dtype=np.float32)
 
 
@@ -131,9 +129,6 @@ def test_files_that_are_not_there_or_hold_code_are_refused(tmp_path: Path) -> No
     for name in ("nothing.npz", "object.npy", "two.npz", "cut.npz"):
         with pytest.raises(UsageFault):
             read_latents(tmp_path / name)
-
-
-# -- Sources of decoders and latents for `dl sample`
 
 
 def test_a_fresh_decoder_says_what_it_is() -> None:

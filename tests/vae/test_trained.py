@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from dlcli.engine.checkpoint import result_name, save_checkpoint, snapshot_epochs, snapshot_name
+from dlcli.engine.checkpoint import save_checkpoint
 from dlcli.engine.config import resolve, to_dict
 from dlcli.engine.runs import RunFolder
-from dlcli.errors import CheckpointError, ConfigError, UsageFault
+from dlcli.errors import CheckpointError, ConfigError, DataError, UsageFault
+from dlcli.vae import trained as trained_module
 from dlcli.vae.config import VaeTrainConfig
+from dlcli.vae.images import load_test_images
 from dlcli.vae.networks import build_model
 from dlcli.vae.objective import VaeNetwork
 from dlcli.vae.trained import (
+    TestImages,
+    Trained,
+    choose_images,
     describe,
     find_trained,
     load_trained,
+    with_true_data,
 )
+from tests.vae.conftest import with_pixels
 
 
 def config(**given: Any) -> VaeTrainConfig:
@@ -68,12 +77,12 @@ def run(tmp_path: Path) -> RunFolder:
     return RunFolder(tmp_path)
 
 
-def save(run: RunFolder, name: str, *, seed: int = 0, kind: str = "vae", **content: Any) -> None:
+def save(run: RunFolder, name: str, *, seed: int = 0, **content: Any) -> None:
     config = resolve(VaeTrainConfig, [{"model": {"latent_dim": 3, "hidden": [7]}}])
     torch.manual_seed(seed)
     network = VaeNetwork(build_model(config.model), objective=config.objective)
     state = {"config": to_dict(config), "model": network.state_dict(), **content}
-    save_checkpoint(run.checkpoint(name), state, kind=kind)
+    save_checkpoint(run.checkpoint(name), state, kind="vae")
 
 
 def test_comes_back_with_its_settings_and_weights(run: RunFolder) -> None:
@@ -86,30 +95,14 @@ def test_comes_back_with_its_settings_and_weights(run: RunFolder) -> None:
     assert not found.model.training
 
 
-def test_the_result_is_the_best_then_the_last_then_the_newest_snapshot(run: RunFolder) -> None:
-    assert result_name(run) == "last"
-    save(run, snapshot_name(0))
-    save(run, snapshot_name(10))
-    assert snapshot_epochs(run) == [0, 10]
-    assert load_trained(run).checkpoint == "epoch-0010"
-    assert load_trained(run).epochs == 10
+def test_epochs_are_those_of_the_checkpoint(run: RunFolder) -> None:
+    save(run, "epoch-0010")
+    assert (load_trained(run).checkpoint, load_trained(run).epochs) == ("epoch-0010", 10)
     save(run, "last")
-    assert load_trained(run).checkpoint == "last"
-    assert load_trained(run).epochs == load_trained(run).config.loop.epochs == 80
-    save(run, "best")
-    assert load_trained(run).checkpoint == "best"
-    assert load_trained(run, checkpoint="last").checkpoint == "last"
+    assert (load_trained(run).checkpoint, load_trained(run).epochs) == ("last", 80)
 
 
 def test_what_is_no_vae_is_refused(run: RunFolder) -> None:
-    with pytest.raises(CheckpointError, match="cannot be read"):
-        load_trained(run)
-    save(run, "last", kind="nmt")
-    with pytest.raises(CheckpointError, match="nmt"):
-        load_trained(run)
-    save(run, "last", model=None)
-    with pytest.raises(CheckpointError, match="holds no model"):
-        load_trained(run)
     save(run, "last", model={"vae.weight": torch.zeros(1)})
     with pytest.raises(CheckpointError, match="not those of this network"):
         load_trained(run)
@@ -118,12 +111,55 @@ def test_what_is_no_vae_is_refused(run: RunFolder) -> None:
         load_trained(run)
 
 
-def test_the_run_that_was_taken_is_told(run: RunFolder) -> None:
+def test_the_run_that_was_taken_is_notices(run: RunFolder) -> None:
     save(run, "last")
     run.config_file.write_text("{}")
-    told: list[str] = []
-    found = find_trained(str(run.path), notice=told.append)
+    notices: list[str] = []
+    found = find_trained(str(run.path), notice=notices.append)
     assert found.run.path == run.path
-    assert told == [f"Using {run.path}, checkpoint last."]
+    assert notices == [f"Using {run.path}, checkpoint last."]
     with pytest.raises(UsageFault):
-        find_trained("nowhere", notice=told.append)
+        find_trained("nowhere", notice=notices.append)
+
+
+def pixels(trained: Trained, *, count: int | None = None, seed: int = 0) -> TestImages:
+    return choose_images(trained, count=count, seed=seed, notice=print)
+
+
+def with_data(trained: Trained, name: str) -> Trained:
+    data = dataclasses.replace(trained.config.data, name=name)
+    return dataclasses.replace(trained, config=dataclasses.replace(trained.config, data=data))
+
+
+def test_fewer_images_are_the_first_of_more(trained: Trained) -> None:
+    every, some = pixels(trained), pixels(trained, count=6)
+    assert sorted(every.numbers.tolist()) == list(range(20))
+    assert torch.equal(some.numbers, every.numbers[:6])
+    assert torch.equal(some.seen, every.seen[:6])
+    assert len(pixels(with_data(trained, "glyphs:50")).numbers) == 10
+    with pytest.raises(UsageFault, match="20 test images, not 21"):
+        pixels(trained, count=21)
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "continuous-bernoulli"])
+def test_pixels_are_those_of_the_training(trained: Trained, likelihood: str) -> None:
+    black = pixels(trained)
+    assert set(black.seen.unique().tolist()) == {0, 1}
+    assert torch.equal(black.seen, black.dense)
+    assert not torch.equal(black.seen, pixels(trained, seed=1).seen)
+    grey = pixels(with_pixels(trained, binarize="none", likelihood=likelihood))
+    test = load_test_images(trained.config.data, notice=print).view(20, 784).float() / 255
+    assert torch.equal(grey.seen, test[grey.numbers])
+    assert torch.equal(grey.dense, black.dense if likelihood == "bernoulli" else grey.seen)
+
+
+def test_auto_becomes_the_name_it_was_trained_on_or_is_refused(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auto, found = with_data(trained, "auto"), "glyphs:100"
+    monkeypatch.setattr(trained_module, "load_images", lambda *_, **__: SimpleNamespace(name=found))
+    assert with_true_data(auto, notice=print).config.data.name == "glyphs:100"
+    assert with_true_data(trained, notice=print) is trained
+    found = "mnist"
+    with pytest.raises(DataError, match="trained on glyphs:100"):
+        with_true_data(auto, notice=print)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dlcli.engine.config import resolve
-from dlcli.engine.events import Evaluated, Event, Finished, Notice, Pictures, Saved
+from dlcli.engine.events import Evaluated, Event, Finished, Notice, Pictures, Preview, Saved
 from dlcli.engine.loop import Learner
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.session import RunLocation
@@ -19,7 +19,7 @@ from dlcli.engine.step import Batch
 from dlcli.engine.stopping import StopFlag
 from dlcli.errors import ConfigError, Interrupted
 from dlcli.vae.config import VaeTrainConfig
-from dlcli.vae.generation import snapshots_of
+from dlcli.vae.generation import snapshots_of, take_snapshot
 from dlcli.vae.images import flat, grey
 from dlcli.vae.objective import ChoosingNoise, VaeNetwork
 from dlcli.vae.trained import TrainResult, load_trained
@@ -27,35 +27,12 @@ from dlcli.vae.training import (
     FLOW,
     VaeLearner,
     collapse_warning,
-    plan_batches,
     plan_epoch,
     train,
 )
 from tests.vae.conftest import make_vae
 
 CPU = torch.device("cpu")
-
-
-@pytest.mark.parametrize(
-    ("images", "batch_size", "least", "sizes"),
-    [
-        (10, 5, 1, [5, 5]),
-        (11, 5, 1, [5, 5, 1]),
-        (11, 5, 2, [5, 6]),
-        (12, 5, 2, [5, 5, 2]),
-        (13, 5, 4, [5, 8]),
-        (3, 64, 1, [3]),
-        (1, 64, 2, [1]),
-        (3, 1, 1, [1, 1, 1]),
-    ],
-)
-def test_batches_are_whole_but_the_last(
-    images: int, batch_size: int, least: int, sizes: list[int]
-) -> None:
-    plan = plan_batches(images, batch_size=batch_size, least=least)
-    assert [stop - start for start, stop in plan] == sizes
-    assert [start for start, _ in plan[1:]] == [stop for _, stop in plan[:-1]]
-    assert (plan[0][0], plan[-1][1]) == (0, images)
 
 
 def learner(images: torch.Tensor, *, processes: int = 1, held: int = 0, **given: Any) -> VaeLearner:
@@ -155,27 +132,32 @@ def test_beta_warms_up_batch_by_batch(images: torch.Tensor) -> None:
     assert betas[14:] == [2.0] * 7
 
 
-def normed(count: int, *, batch_size: int, processes: int = 1) -> list[int]:
-    """Sizes of the batches of a network with batch normalisation."""
-    given = {"loop": {"batch_size": batch_size}, "model": {"arch": "conv"}}
-    plan = plan_epoch(resolve(VaeTrainConfig, [given]), images=count, processes=processes)
-    return [last - first for first, last in plan]
+def planned(images: int, *, batch_size: int, processes: int = 1, arch: str = "mlp") -> list[int]:
+    """Return the sizes of the batches of an epoch."""
+    given = {"loop": {"batch_size": batch_size}, "model": {"arch": arch}}
+    plan = plan_epoch(resolve(VaeTrainConfig, [given]), images=images, processes=processes)
+    assert [start for start, _ in plan] == [0, *(stop for _, stop in plan[:-1])]
+    assert plan[-1][1] == images
+    return [stop - start for start, stop in plan]
 
 
-def test_batch_normalisation_never_sees_a_lone_image() -> None:
-    assert normed(11, batch_size=5) == [5, 6]
-    assert normed(13, batch_size=5, processes=2) == [5, 8]
-    assert normed(12, batch_size=5) == [5, 5, 2]
+def test_batches_are_whole_but_the_last_and_batch_normalisation_sees_no_lone_image() -> None:
+    assert planned(10, batch_size=5) == [5, 5]
+    assert planned(11, batch_size=5) == [5, 5, 1]
+    assert planned(3, batch_size=1) == [1, 1, 1]
+    assert planned(11, batch_size=5, arch="conv") == [5, 6]
+    assert planned(12, batch_size=5, arch="conv") == [5, 5, 2]
+    assert planned(13, batch_size=5, arch="conv", processes=2) == [5, 8]
 
 
 @pytest.mark.parametrize(
-    ("count", "batch_size", "processes"), [(1, 64, 1), (9, 1, 1), (9, 3, 2), (3, 64, 2)]
+    ("images", "batch_size", "processes"), [(1, 64, 1), (9, 1, 1), (9, 3, 2), (3, 64, 2)]
 )
 def test_too_few_images_for_batch_normalisation_are_refused(
-    count: int, batch_size: int, processes: int
+    images: int, batch_size: int, processes: int
 ) -> None:
     with pytest.raises(ConfigError, match="at least 2 images"):
-        normed(count, batch_size=batch_size, processes=processes)
+        planned(images, batch_size=batch_size, processes=processes, arch="conv")
 
 
 def test_no_images_are_refused(images: torch.Tensor) -> None:
@@ -217,7 +199,7 @@ def follow(
     settings: VaeTrainConfig,
     location: RunLocation,
     *,
-    tell: Callable[[Event], None] = lambda event: None,
+    listen: Callable[[Event], None] = lambda event: None,
     **given: Any,
 ) -> tuple[list[Event], TrainResult]:
     """Train to the end; return the events and the result."""
@@ -230,7 +212,7 @@ def follow(
 
     for event in watched():
         seen.append(event)
-        tell(event)
+        listen(event)
     assert result is not None
     return seen, result
 
@@ -281,6 +263,27 @@ def test_snapshots_show_the_same_latents_and_can_be_drawn_again(tmp_path: Path) 
     assert not np.array_equal(shown[0].images, shown[1].images)
 
 
+def test_a_screen_has_new_pictures_of_the_same_latents_after_each_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    monkeypatch.setattr("dlcli.engine.loop.PROGRESS_EVERY_S", 0.0)
+    few = config(loop={"epochs": 3}, snapshots=[0, 1])
+    events, _ = follow(few, RunLocation(out=run))
+    previews = of_kind(events, Preview)
+    assert ["after epoch 2" in one.caption for one in previews] == [True, False]
+    assert "after epoch 3, the same z" in previews[-1].caption
+    again = take_snapshot(load_trained(RunFolder(run)).model, seed=0, epoch=3).gallery.images
+    assert np.array_equal(previews[-1].images, again[:16])
+    monkeypatch.setattr("dlcli.vae.training.FIRST_PREVIEW_S", 0.0)
+    events, _ = follow(config(loop={"epochs": 5}), RunLocation(resume=run))
+    captions = [one.caption.split(",")[0] for one in of_kind(events, Preview)]
+    whens = [caption.partition("p(x|z) ")[2] for caption in captions]
+    assert whens == ["after epoch 3", "after epoch 4", "after epoch 5"]
+    events, _ = follow(config(loop={"epochs": 1}), RunLocation(out=tmp_path / "long"))
+    assert "in epoch 1" in of_kind(events, Preview)[0].caption
+
+
 def test_a_stopped_run_goes_on_to_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,7 +295,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
         stop.requested |= isinstance(event, Evaluated)
 
     with pytest.raises(Interrupted, match="in epoch 2, and saved"):
-        follow(config(model=CONV), RunLocation(out=tmp_path / "cut"), tell=stop_after_evaluation)
+        follow(config(model=CONV), RunLocation(out=tmp_path / "cut"), listen=stop_after_evaluation)
     monkeypatch.undo()
     assert RunFolder(tmp_path / "cut").record()["status"] == "interrupted"
     later, resumed = follow(config(model=CONV), RunLocation(resume=tmp_path / "cut"))
@@ -315,10 +318,8 @@ def test_the_result_of_a_validated_run_is_its_best(tmp_path: Path) -> None:
     trained = load_trained(RunFolder(Path(result.run)))
     assert trained.checkpoint == "best"
     assert "best" in {event.path.stem for event in of_kind(events, Saved)}
-    if losses.index(min(losses)) == len(losses) - 1:
-        assert same(trained.model.state_dict(), weights(Path(result.run)))
-    else:
-        assert not same(trained.model.state_dict(), weights(Path(result.run)))
+    last_is_best = losses.index(min(losses)) == len(losses) - 1
+    assert same(trained.model.state_dict(), weights(Path(result.run))) == last_is_best
 
 
 @pytest.mark.parametrize(
@@ -361,6 +362,7 @@ def test_frozen_statistics_come_from_the_weights_started_from(tmp_path: Path) ->
 def test_shared_batch_statistics_need_cuda(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="sync-batch-norm"):
         follow(config(compute={"sync_batch_norm": True}), RunLocation(out=tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_collapse_is_warned_of_once(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ NO_WORD = -1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class AttentionMemory:
     """What attention looks at: keys (B, S, A), values (B, S, C), mask (B, S), and v (A,)."""
 
     keys: Tensor
@@ -79,13 +79,13 @@ class Elementwise:
     """The operations in PyTorch."""
 
     def prepare_keys(self, keys: Tensor) -> Tensor:
-        """Prepare keys (B, S, A) once for all steps: what the others take as `Source.keys`."""
+        """Prepare keys (B, S, A) once for all steps, as `AttentionMemory` holds them."""
         return keys.contiguous()
 
     def attend(
         self,
         query: Tensor,
-        source: Source,
+        source: AttentionMemory,
         *,
         weights: Tensor,
         context: Tensor,
@@ -101,7 +101,7 @@ class Elementwise:
     def attend_backward(
         self,
         query: Tensor,
-        source: Source,
+        source: AttentionMemory,
         *,
         weights: Tensor,
         context_grad: Tensor,
@@ -222,7 +222,7 @@ class CompiledElementwise(Elementwise):
     def attend(
         self,
         query: Tensor,
-        source: Source,
+        source: AttentionMemory,
         *,
         weights: Tensor,
         context: Tensor,
@@ -239,7 +239,7 @@ class CompiledElementwise(Elementwise):
     def attend_backward(
         self,
         query: Tensor,
-        source: Source,
+        source: AttentionMemory,
         *,
         weights: Tensor,
         context_grad: Tensor,

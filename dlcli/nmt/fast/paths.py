@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlcli.nmt.fast.decoding import compile_decoder
-from dlcli.nmt.fast.kernels import NO_WORD, ROWS, Source, product_dtype
+from dlcli.nmt.fast.kernels import NO_WORD, ROWS, AttentionMemory, product_dtype
 from dlcli.nmt.fast.recurrence import attentive_gru, run_directions
 from dlcli.nmt.fast.softmax import softmax_loss
 from dlcli.nmt.model import TranslationModel
@@ -116,7 +116,9 @@ class FastPaths:
         hidden, contexts, weights = attentive_gru(
             embedded.transpose(0, 1),
             initial=memory.initial,
-            source=Source(keys=memory.keys, values=memory.values, mask=memory.mask, v=attention.v),
+            source=AttentionMemory(
+                keys=memory.keys, values=memory.values, mask=memory.mask, v=attention.v
+            ),
             cell=decoder.cell,
             query=attention.query.weight,
             updated=decoder.attention_query == "updated",

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from dlcli.nmt.fast.kernels import Source, choose_elementwise, fold_biases, product_dtype
+from dlcli.nmt.fast.kernels import AttentionMemory, choose_elementwise, fold_biases, product_dtype
 
 
 def run_directions(
@@ -184,7 +184,7 @@ def attentive_gru(
     embedded: Tensor,
     *,
     initial: Tensor,
-    source: Source,
+    source: AttentionMemory,
     cell: nn.GRUCell,
     query: Tensor,
     updated: bool,
@@ -218,7 +218,7 @@ class _AttentiveGru(Function):
         with torch.autocast(initial.device.type, enabled=False):
             weights = _arrange(parameters, low=low, words=embedded.size(2))
             steps = choose_elementwise(initial, low=low)
-            source = Source(
+            source = AttentionMemory(
                 keys=steps.prepare_keys(keys),
                 values=values.contiguous(),
                 mask=mask.contiguous(),
@@ -301,7 +301,7 @@ def _arrange(parameters: Sequence[Tensor], *, low: torch.dtype, words: int) -> W
 
 
 def _tape_for(
-    embedded: Tensor, initial: Tensor, *, source: Source, weights: Weights
+    embedded: Tensor, initial: Tensor, *, source: AttentionMemory, weights: Weights
 ) -> AttentiveTape:
     """Make the tape's buffers, with the words and the first state in them."""
     T, B, E = embedded.size()
@@ -323,7 +323,9 @@ def _tape_for(
     return tape
 
 
-def _attend_all(tape: AttentiveTape, *, source: Source, weights: Weights, updated: bool) -> None:
+def _attend_all(
+    tape: AttentiveTape, *, source: AttentionMemory, weights: Weights, updated: bool
+) -> None:
     """Fill the tape."""
     T, B, width = tape.inputs.size()
     N, E = tape.hidden.size(2), width - tape.contexts.size(2)
@@ -358,7 +360,12 @@ def _attend_all(tape: AttentiveTape, *, source: Source, weights: Weights, update
 
 
 def _attend_back(
-    grads: Sequence[Tensor], *, tape: AttentiveTape, source: Source, weights: Weights, updated: bool
+    grads: Sequence[Tensor],
+    *,
+    tape: AttentiveTape,
+    source: AttentionMemory,
+    weights: Weights,
+    updated: bool,
 ) -> tuple[Tensor | None, ...]:
     """Return the gradients of all that `_AttentiveGru.forward` was given, in its order."""
     hidden_grads, context_grads, _ = grads

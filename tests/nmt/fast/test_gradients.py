@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlcli.nmt.fast import softmax as module
-from dlcli.nmt.fast.kernels import NO_WORD, Source
+from dlcli.nmt.fast.kernels import NO_WORD, AttentionMemory
 from dlcli.nmt.fast.recurrence import attentive_gru, masked_gru, run_directions
 from dlcli.nmt.fast.softmax import softmax_loss
 from dlcli.nmt.networks import read_both_ways
@@ -28,7 +28,7 @@ def tensors() -> list[Tensor]:
 
 def run(cell: nn.GRUCell, given: list[Tensor], *, updated: bool) -> Any:
     words, initial, keys, values, query, v = given
-    source = Source(keys=keys, values=values, mask=MASK, v=v)
+    source = AttentionMemory(keys=keys, values=values, mask=MASK, v=v)
     return attentive_gru(
         words, initial=initial, source=source, cell=cell, query=query, updated=updated
     )
@@ -54,7 +54,7 @@ def test_with_attention_fixed_a_step_is_torch_s_own_cell() -> None:
     """One source word is all there is to see, so its value is the context of every step."""
     cell, given = nn.GRUCell(E + C, N).double(), tensors()
     words, state, keys, values, query, v = given
-    source = Source(keys=keys[:, :1], values=values[:, :1], mask=MASK[:, :1], v=v)
+    source = AttentionMemory(keys=keys[:, :1], values=values[:, :1], mask=MASK[:, :1], v=v)
     hidden, contexts, attention = attentive_gru(
         words, initial=state, source=source, cell=cell, query=query, updated=True
     )

@@ -9,9 +9,9 @@ from torch import Tensor
 from dlcli.nmt.fast.compiling import Library
 from dlcli.nmt.fast.kernels import (
     NO_WORD,
+    AttentionMemory,
     CompiledElementwise,
     Elementwise,
-    Source,
     choose_elementwise,
     fold_biases,
     native,
@@ -51,7 +51,7 @@ def test_compiled_attention_is_the_plain_one(
     found: list[list[Tensor]] = []
     grad = torch.randn(B, C)
     for steps in both:
-        source = Source(keys=steps.prepare_keys(keys), v=v, values=values, mask=mask)
+        source = AttentionMemory(keys=steps.prepare_keys(keys), v=v, values=values, mask=mask)
         weights, context = torch.full((B, S), 9.0), torch.full((B, C), 9.0)
         wide = torch.zeros(B, 2 * C, dtype=low)
         steps.attend(query, source, weights=weights, context=context, context_low=wide[:, C:])

@@ -19,14 +19,14 @@ from torch import Tensor
 
 from dlcli.errors import DataError
 from dlcli.nmt.config import Combination, Heuristic
-from dlcli.nmt.text import Span
+from dlcli.nmt.text import Span, tokens_of
 
 Link = tuple[int, int]
 """(source, target), from 0."""
 Links = frozenset[Link]
 
 HEURISTICS: tuple[Heuristic, ...] = get_args(Heuristic)
-_LINK = re.compile(r"(\d{1,9})([-p])(\d{1,9})")
+_LINK = re.compile(r"(\d{1,9})([-p?])(\d{1,9})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ def format_pharaoh(links: Iterable[Link]) -> str:
 
 
 def parse_gold(text: str, *, index: int = 0) -> GoldLinks:
-    """Read gold links: `i-j` is a sure link and `ipj` a possible one.
+    """Read gold links: `i-j` is a sure link, `ipj` or `i?j` a possible one.
 
     Args:
         text: one sentence's links, between spaces.
@@ -91,7 +91,7 @@ def parse_gold(text: str, *, index: int = 0) -> GoldLinks:
     """
     sure: set[Link] = set()
     possible: set[Link] = set()
-    for item in text.split():
+    for item in tokens_of(text):
         match = _LINK.fullmatch(item)
         if match is None:
             raise DataError(
@@ -108,6 +108,12 @@ def parse_gold(text: str, *, index: int = 0) -> GoldLinks:
         if match[2] == "-":
             sure.add(link)
     return GoldLinks(sure=frozenset(sure), possible=frozenset(possible))
+
+
+def counts_from_one(sentences: Iterable[Links]) -> bool:
+    """Say whether there are links, and none of a first word that is counted as 0."""
+    numbers = {number for links in sentences for link in links for number in link}
+    return bool(numbers) and 0 not in numbers
 
 
 def _shortened(text: str, *, longest: int = 40) -> str:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcli.errors import DataError
-from dlcli.nmt.alignment import (
+from dlcli.nmt.links import (
     GoldLinks,
     Link,
     Links,
@@ -43,12 +43,15 @@ def test_pharaoh_reads_and_writes_the_same() -> None:
 
 
 def test_gold_tells_sure_from_possible() -> None:
-    gold = parse_gold("1-2 3p1 1p1", index=1)
-    assert gold.sure == links((0, 1))
-    assert gold.possible == links((0, 1), (2, 0), (0, 0))
+    for text in ("1-2 3p1 1p1", "1-2\t3?1 1?1 "):
+        gold = parse_gold(text, index=1)
+        assert gold.sure == links((0, 1))
+        assert gold.possible == links((0, 1), (2, 0), (0, 0))
 
 
-@pytest.mark.parametrize("text", ["1-", "a-b", "1–2", "-1-2", "1-2-3", "1,2", "1234567890-1", "p"])
+@pytest.mark.parametrize(
+    "text", ["1-", "a-b", "1–2", "-1-2", "1-2-3", "1,2", "1234567890-1", "p", "0-0\u00a01-1"]
+)
 def test_what_is_no_link_is_refused(text: str) -> None:
     with pytest.raises(DataError, match="no alignment link"):
         parse_gold(text)
@@ -67,9 +70,6 @@ def test_links_out_of_range_are_refused() -> None:
     for bad in ((3, 0), (0, 5)):
         with pytest.raises(DataError, match=r"out of range.*counted from 1"):
             check_links(links(bad), source=3, target=5, index=1)
-
-
-# -- The alignment error rate against its definition
 
 
 def test_aer_of_an_example_worked_by_hand() -> None:
@@ -102,9 +102,6 @@ def test_the_ends_of_the_scale() -> None:
         score_alignments([links()], [])
     with pytest.raises(ValueError, match="possible"):
         GoldLinks(sure=sure, possible=links())
-
-
-# -- Links of one direction: contracted tokens get different words, in order; others their maximum
 
 
 def test_each_target_word_links_where_it_looks_most() -> None:
@@ -165,8 +162,6 @@ def test_where_there_is_little_to_link_to() -> None:
     found = token_links(only, source=ENGLISH[:2], target=FRENCH[2:4])
     assert found == {(0, 0), (0, 1)}, "a word without mass is not a second choice"
 
-
-# -- Two directions joined: examples by hand, and the published loops, run word for word
 
 FORWARD = frozenset({(0, 0), (1, 1), (1, 2), (3, 4)})
 BACKWARD = frozenset({(0, 0), (1, 1), (2, 2), (4, 3)})
