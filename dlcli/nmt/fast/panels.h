@@ -104,18 +104,17 @@ void multiply_tile(const Panels& panels, long column, long count, const float* c
 // row at a time, each row's from the first column to the last.
 template <class Kind, class Row, class Take>
 void multiply(const Panels& panels, long count, Row row, Take take) {
-    float out[HEIGHT][WIDTH];
-    const float* rows[HEIGHT];
+    float out[BLOCK][WIDTH];
+    const float* rows[BLOCK];
     for (long block = 0; block < count; block += BLOCK) {
-        long end = std::min(block + BLOCK, count);
-        for (long column = 0; column < panels.outputs; column += WIDTH)
-            for (long first = block; first < end; first += HEIGHT) {
-                long height = std::min(end - first, HEIGHT);
-                for (long r = 0; r < height; ++r) rows[r] = row(first + r);
-                for (long part = column; part < column + WIDTH; part += PANEL)
-                    multiply_tile<Kind, HEIGHT>(panels, part, height, rows, out);
-                for (long r = 0; r < height; ++r) take(first + r, column, out[r]);
-            }
+        long height = std::min(count - block, BLOCK);
+        for (long r = 0; r < height; ++r) rows[r] = row(block + r);
+        for (long column = 0; column < panels.outputs; column += WIDTH) {
+            for (long part = column; part < column + WIDTH; part += PANEL)
+                for (long r = 0; r < height; r += HEIGHT)
+                    multiply_tile<Kind, HEIGHT>(panels, part, height - r, rows + r, out + r);
+            for (long r = 0; r < height; ++r) take(block + r, column, out[r]);
+        }
     }
 }
 
