@@ -7,6 +7,7 @@ sentence saying what to do about it. The command line turns them into exit codes
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -69,6 +70,30 @@ class Interrupted(DlError):
 
     exit_code = 130
     kind = "interrupted"
+
+
+RULES = {
+    r"greater than or equal to (\S+)": r"at least \1",
+    r"less than or equal to (\S+)": r"at most \1",
+    r"greater than (\S+)": r"more than \1",
+    r"less than (\S+)": r"less than \1",
+    r"a valid integer.*": "a whole number",
+    r"a valid number.*": "a number",
+    r"a finite number": "a finite number",
+    r"a valid boolean.*": "true or false",
+    r"a valid string": "text",
+    r"a valid (array|list|tuple)": "a list",
+}
+"""What pydantic says that an input should be → the same in plain words."""
+
+
+def in_words(rule: str) -> str:
+    """Say in plain words which of pydantic's rules a value breaks."""
+    for theirs, ours in RULES.items():
+        rule, changed = re.subn(f"Input should be {theirs}", f"it must be {ours}", rule)
+        if changed:
+            break
+    return rule
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:

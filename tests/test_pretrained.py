@@ -96,7 +96,7 @@ def test_an_unknown_name_names_the_nearest(shelf: Path) -> None:
 
 
 def test_of_another_kind_is_refused(shelf: Path) -> None:
-    with pytest.raises(UsageFault, match="is a vae run, and this command needs a nmt run"):
+    with pytest.raises(UsageFault, match="of kind vae, and this command needs one of kind nmt"):
         find_run("pretrained:vae-conv", kind="nmt")
 
 

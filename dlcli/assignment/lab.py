@@ -17,15 +17,16 @@ import torch
 import dlcli
 from dlcli import pretrained
 from dlcli.data.catalogue import named, recommended
-from dlcli.data.images import true_name
+from dlcli.data.download import true_name
 from dlcli.data.storage import find
 from dlcli.display.console import to_json
 from dlcli.engine.config import resolve, to_dict
 from dlcli.engine.events import NoticeCallback
+from dlcli.engine.results import Result
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.session import RunLocation
 from dlcli.engine.settings import RunConfig
-from dlcli.engine.trainer import Listener, Result, Train, train_once
+from dlcli.engine.trainer import Listener, Train, train_once
 from dlcli.errors import RunFailed
 from dlcli.nmt.config import NmtTrainConfig
 from dlcli.nmt.trained import Trained as TrainedNmt
@@ -220,7 +221,7 @@ class Lab:
         name = self.sizes.train_data
         if self.sizes.trained_here and self.data != "auto":
             name = self.data
-        return true_name(name, offline=self.offline, notice=self.notice)
+        return true_name(name, kind="images", offline=self.offline, notice=self.notice)
 
     @functools.cached_property
     def subjects(self) -> tuple[Subject, ...]:

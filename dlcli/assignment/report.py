@@ -17,7 +17,7 @@ from dlcli.assignment import evidence, layernorm, nmt, vae
 from dlcli.assignment.lab import Lab, digest, package_stamp
 from dlcli.assignment.question import Answer, Question, read_answer
 from dlcli.display.console import to_json
-from dlcli.engine.files import write_whole
+from dlcli.engine.files import cache_folder, write_whole
 from dlcli.errors import DlError, Interrupted, UsageFault
 
 QUESTIONS: tuple[Question, ...] = (
@@ -129,9 +129,7 @@ def _section(question: Question, lab: Lab, *, cache: Cache) -> Section:
 
 def report_folder() -> Path:
     """Return where reports keep what they made, in the user's cache folder."""
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("dl", appauthor=False)).absolute() / "report"
+    return cache_folder() / "report"
 
 
 @dataclass(frozen=True)

@@ -372,7 +372,7 @@ def optimisers(lab: Lab, text: Text) -> Iterator[Part]:
         yield from stored_loss(subject.trained.run, name=name, reference=reference)
     yield text.figure(
         "curves",
-        functools.partial(compare_curves, curves=curves, title="training loss of the grid"),
+        functools.partial(compare_curves, curves=curves, title="the grid"),
         data=lab.train_images,
         epochs=sizes.grid_epochs,
     )

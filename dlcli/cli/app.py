@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -18,8 +19,9 @@ from typing import Annotated, Any, ClassVar, Literal
 import typer
 
 from dlcli.engine.files import replace_unencodable
-from dlcli.engine.stopping import ignore_signals
-from dlcli.errors import DlError, Interrupted, RunFailed, UsageFault, nearest
+from dlcli.engine.launcher import number, process_count, rank, restarts
+from dlcli.engine.stopping import StopFlag, ignore_signals
+from dlcli.errors import DlError, Interrupted, RunFailed, UsageFault, in_words, nearest
 
 MARKUP: Literal["rich"] | None = None if os.environ.get("TERM") == "dumb" else "rich"
 """How help is set: Rich's panels, and plain lines on a dumb terminal."""
@@ -141,9 +143,16 @@ class LazyGroup(typer.core.TyperGroup):
         if name in self.entries and name not in self.commands:
             self.commands[name] = load(name, self.entries[name])
         elif name not in known and not name.startswith("-") and not ctx.resilient_parsing:
-            near = nearest(name, known)
+            near = _in_groups(name) if self.entries is TOP else ""
+            near = near or nearest(name, known)
             ctx.fail(f"There is no command '{name}'{f'; {near}' if near else '.'}")
         return super().resolve_command(ctx, args)
+
+
+def _in_groups(name: str) -> str:
+    """Name the commands of groups that someone may mean by a word directly behind `dl`."""
+    found = [f"`dl {group} {name}`" for group, (_, entries) in GROUPS.items() if name in entries]
+    return f"did you mean {' or '.join(found)}?" if found else ""
 
 
 def load(name: str, entry: Entry) -> Any:
@@ -209,7 +218,7 @@ def report_failure(error: Exception, *, as_json: bool) -> int:
 
 def _leave_the_other_processes() -> None:
     """Under `torchrun`, let neither signals nor other processes delay the end of a failure."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if process_count() > 1:
         ignore_signals()
         distributed = sys.modules.get("dlcli.engine.distributed")  # imported if processes met
         if distributed is not None:
@@ -218,11 +227,7 @@ def _leave_the_other_processes() -> None:
 
 def _is_last_to_write() -> bool:
     """Say whether no other process of `torchrun` will write to stdout, now or after a restart."""
-    rank, restarts, most = (
-        int(os.environ.get(name, "0"))
-        for name in ("RANK", "TORCHELASTIC_RESTART_COUNT", "TORCHELASTIC_MAX_RESTARTS")
-    )
-    return rank == 0 and restarts >= most
+    return rank() == 0 and restarts() >= number("TORCHELASTIC_MAX_RESTARTS")
 
 
 def as_known(error: Exception) -> DlError:
@@ -233,7 +238,10 @@ def as_known(error: Exception) -> DlError:
         ctx = getattr(error, "ctx", None)
         path = ctx.command_path if ctx is not None else "dl"
         message = str(error.format_message()).replace("Value error, ", "")  # pydantic's own prefix
-        return UsageFault(message, hint=f"See `{path} --help`.")
+        takes_text = ctx is not None and any(one.name == "text" for one in ctx.command.params)
+        quotes = takes_text and "extra argument" in message
+        hint = "Put text that has spaces into quotes; see" if quotes else "See"
+        return UsageFault(in_words(message), hint=f"{hint} `{path} --help`.")
     text = str(error) or type(error).__name__
     if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
         return RunFailed(
@@ -289,8 +297,24 @@ def main() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by `2>&-`: a checkpoint must not get its number
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+    ignore_inherited()
     try:
-        app(prog_name="dl")
+        with StopFlag().watching():  # also as the first process of a container
+            app(prog_name="dl")
     except KeyboardInterrupt:
-        print("error: Interrupted.", file=sys.stderr)
-        sys.exit(130)
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(Interrupted.exit_code)
+
+
+def ignore_inherited() -> None:
+    """Leave aside what the environment says to other programs and would end this one.
+
+    A notebook's MPLBACKEND names a module that may be missing here, a developer's PYTHONWARNINGS
+    may turn any warning of a library into an error, and some schedulers set COLUMNS to 0.
+    """
+    os.environ.pop("MPLBACKEND", None)
+    if sys.warnoptions:
+        warnings.resetwarnings()
+        warnings.simplefilter("ignore")
+    if number("COLUMNS", 1) < 1:
+        os.environ.pop("COLUMNS")

@@ -26,7 +26,7 @@ DensityPlotFlag = Annotated[
 ]
 
 
-@configured(KlConfig, alone_is_help=True)  # its defaults are two equal laws
+@configured(KlConfig, alone_is_help=True)  # its defaults are two equal distributions
 def kl(config: KlConfig, consoles: Consoles, *, plot: DensityPlotFlag = None) -> None:
     """Compute KL between Gaussians in closed form and by sampling, in both directions.
 

@@ -38,11 +38,10 @@ from dlcli.cli.training import (
     run_location,
     run_trainings,
     saved_config,
+    settle,
     training_listeners,
 )
 from dlcli.display.console import Consoles, write_file
-from dlcli.display.plots import picture_suffix
-from dlcli.display.progress import FractionProgress
 from dlcli.engine.config import merge
 from dlcli.engine.settings import seeds_of
 from dlcli.errors import DataError, UsageFault
@@ -63,10 +62,12 @@ if TYPE_CHECKING:
     from dlcli.nmt.translator import Translated, Translator
 
 
-_advice = partial(advice, task="nmt")
+_advice = partial(advice, kind="nmt")
+_settle = partial(settle, kind="nmt")
+_saved = partial(saved_config, kind="nmt")
 
 
-@configured(NmtTrainConfig, advice=_advice, base=saved_config)
+@configured(NmtTrainConfig, advice=_advice, settle=_settle, base=_saved)
 def train(
     config: NmtTrainConfig,
     consoles: Consoles,
@@ -137,14 +138,22 @@ PlotFlag = Annotated[
 
 def saved_cells(given: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return the settings that the trainings to go on with share: all but the ratio."""
-    found = saved_config(given)
+    found = _saved(given)
     if found is None:
         return None
     shared = {"teacher_forcing": 1.0, "teacher_forcing_end": None}
     return merge(found, {"objective": shared})
 
 
-@configured(NmtTrainConfig, advice=_advice, base=saved_cells)
+def settle_cells(
+    configs: Mapping[str, NmtTrainConfig], own: Mapping[str, Any], consoles: Consoles
+) -> Mapping[str, Mapping[str, Any]]:
+    """Refuse bins and a figure that cannot be, and settle the data set."""
+    check_bins_and_plot(own["bins"], own["plot"])
+    return _settle(configs, own, consoles)
+
+
+@configured(NmtTrainConfig, advice=_advice, settle=settle_cells, base=saved_cells)
 def compare_forcing(
     config: NmtTrainConfig,
     consoles: Consoles,
@@ -169,7 +178,9 @@ def compare_forcing(
         cells = forcing.forcing_cells(config, ratios)
         rows = forcing.compare_forcing(
             cells,
-            location=run_location(consoles, out=out, resume=resume, force=force, several=True),
+            location=run_location(
+                consoles, kind="nmt", out=out, resume=resume, force=force, several=True
+            ),
             bins=bins,
             beam_size=beam,
             listeners=listeners,
@@ -191,6 +202,7 @@ def compare_forcing(
 
 def check_bins_and_plot(edges: Sequence[int], plot: Path | None) -> None:
     """Refuse bins and a figure's name that would fail after the work."""
+    from dlcli.display.plots import picture_suffix
     from dlcli.nmt.scoring import length_bins
 
     length_bins([], edges=edges)
@@ -468,6 +480,7 @@ def evaluate(
         dl nmt eval --data grammar
         dl nmt eval runs/mine --beam 5
     """
+    from dlcli.display.progress import FractionProgress
     from dlcli.nmt.display import evaluation_figure, evaluation_object, evaluation_words
     from dlcli.nmt.evaluation import check_same_direction, run_split
     from dlcli.nmt.evaluation import evaluate as evaluate_one
@@ -583,6 +596,7 @@ def align(
         dl nmt align --data grammar --n 50
         dl nmt align --pairs pairs.txt --gold gold.txt --gold-index 1
     """
+    from dlcli.display.progress import FractionProgress
     from dlcli.nmt import aligner
     from dlcli.nmt.display import alignment_object, alignment_words
     from dlcli.nmt.pairs import of_corpus, to_align
@@ -647,13 +661,16 @@ def line_groups(text: str | None, file: Path | None) -> Iterator[list[str]]:
 
     Raises:
         UsageFault: both were given.
-        DataError: a line is not UTF-8; the lines before it have been yielded.
+        DataError: the file cannot be read, or a line is not UTF-8; the lines before it have been
+            yielded.
     """
     if text is not None and file is not None:
         raise UsageFault("TEXT and --input are two inputs.", hint="Leave out one of them.")
     if file is not None:
-        with file.open("rb") as stream:
-            yield from decoded(stream, name=str(file))
+        from dlcli.data.text import open_text
+
+        with open_text(file) as stream:
+            yield from decoded(cast(Reads, stream), name=str(file))
     elif text is not None and text != STANDARD_INPUT:
         typed = text.removesuffix("\n") + "\n"
         yield from decoded(io.BytesIO(typed.encode(errors="surrogateescape")), name="TEXT")
@@ -691,16 +708,13 @@ def decoded(stream: Reads, *, name: str) -> Iterator[list[str]]:
         name: what errors call it.
 
     Raises:
-        DataError: a line is not UTF-8.
+        DataError: it is packed or UTF-16, or a line is not UTF-8.
     """
+    from dlcli.data.text import without_mark
+
     done = 0
     for block in _blocks(stream):
-        if not done and block.startswith((b"\xff\xfe", b"\xfe\xff")):
-            raise DataError(
-                f"The text of {name} is UTF-16, not UTF-8.",
-                hint="Convert it first: `iconv -f UTF-16 -t UTF-8 FILE`.",
-            )
-        lines, fault = _lines(block if done else block.removeprefix(b"\xef\xbb\xbf"))
+        lines, fault = _lines(block if done else without_mark(block, name=name))
         if lines:
             yield lines
         done += len(lines)

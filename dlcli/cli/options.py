@@ -45,6 +45,8 @@ from dlcli.engine.config import (
 )
 from dlcli.errors import ConfigError, UsageFault
 
+UsageError: Any = typer.BadParameter.__base__
+"""What Typer raises for words that it cannot read."""
 Assignment = NewType("Assignment", str)
 """An item of `--set`: `key.path=value`."""
 
@@ -70,7 +72,7 @@ _SetFlag = Annotated[
     tuple[Assignment, ...] | None,
     typer.Option(
         "--set",
-        help="Any setting by its path, such as --set optim.lr=1.0e-4. May be repeated.",
+        help="Any setting by its path, such as --set optim.lr=1e-4. May be repeated.",
         metavar="KEY=VALUE…",
     ),
 ]
@@ -103,14 +105,14 @@ class Command:
         class ListCommand(typer.core.TyperCommand):
             def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
                 try:
-                    args = gather(args, lists=lists, optional=optional)
-                except typer.BadParameter as error:
-                    error.ctx = ctx
                     if not ctx.resilient_parsing:  # while a shell completes, a word may be missing
-                        raise
-                if any(param.metavar == TEXT for param in self.params):
-                    args = text_last(args, options=self.get_params(ctx))
-                return super().parse_args(ctx, args)
+                        args = gather(args, lists=lists, optional=optional)
+                    if any(param.metavar == TEXT for param in self.params):
+                        args = text_last(args, options=self.get_params(ctx))
+                    return super().parse_args(ctx, args)
+                except UsageError as error:
+                    error.ctx = error.ctx or ctx  # whose help is meant
+                    raise
 
         lines = "\n".join(f"  {example}" for example in self.examples)
         epilog = f"\b\nExamples:\n{lines}" if lines else None  # \b: keep the lines apart
@@ -131,12 +133,15 @@ def plain(function: Callable[..., None]) -> Command:
 
 
 Advice = Callable[[dict[str, Any]], Mapping[str, Any]]
+Settle = Callable[[Mapping[str, Any], Mapping[str, Any], Consoles], Mapping[str, Mapping[str, Any]]]
+"""From configs by their labels, and the command's own parameters, to settings by label."""
 
 
 def configured(
     cls: type[DataclassType],
     *,
     advice: Advice | None = None,
+    settle: Settle | None = None,
     base: Callable[[dict[str, Any]], Mapping[str, Any] | None] | None = None,
     grid: bool = False,
     alone_is_help: bool = False,
@@ -147,6 +152,8 @@ def configured(
         cls: the config dataclass.
         advice: settings recommended for what the user chose (a named data set, say); weaker than
             anything the user wrote.
+        settle: settings that are found out once the others are valid and before the command runs
+            (which data set can be had, say); not where there is a saved configuration.
         base: a saved configuration that replaces the defaults and the advice (a run to resume),
             from the command's own parameters.
         grid: let `--set key=a,b,c` mean every value in turn; the function then gets a dictionary
@@ -168,10 +175,17 @@ def configured(
             )  # fmt: skip
             saved = base(rest) if base is not None else None
             cells = grid_of(given["set"]) if grid else {"": parse_assignments(given["set"])}
-            configs = {
-                label: _assemble(cls, given["config"], cell, flags, advice=advice, saved=saved)
-                for label, cell in cells.items()
-            }
+
+            def assemble(found: Mapping[str, Mapping[str, Any]]) -> dict[str, DataclassType]:
+                layers = {label: merge(flags, found.get(label, {})) for label in cells}
+                return {
+                    label: _assemble(cls, given["config"], cell, layers[label], advice, saved)
+                    for label, cell in cells.items()
+                }
+
+            configs = assemble({})
+            if settle is not None and saved is None and not given["print_config"]:
+                configs = assemble(settle(configs, rest, consoles))
             first = next(iter(configs.values()))
             if given["print_config"]:
                 text = to_json(to_dict(first)) + "\n" if consoles.json else dump_yaml(first)
@@ -202,7 +216,6 @@ def _assemble(
     file: Path | None,
     assignments: dict[str, Any],
     flags: dict[str, Any],
-    *,
     advice: Advice | None,
     saved: Mapping[str, Any] | None,
 ) -> DataclassType:
@@ -474,10 +487,10 @@ def parse_assignments(items: Iterable[str] | None) -> dict[str, Any]:
         if not equals or not path:
             raise ConfigError(
                 f"--set cannot read '{item}'.",
-                hint="Write --set KEY=VALUE, such as optim.lr=1.0e-4.",
+                hint="Write --set KEY=VALUE, such as optim.lr=1e-4.",
             )
         try:
-            merged = merge(merged, nest(path, parse_yaml(value)[0]))
+            merged = merge(merged, nest(path, parse_yaml(value, source="--set")[0]))
         except (yaml.YAMLError, ValueError, RecursionError):
             shown = item if len(item) <= MAX_SHOWN else item[:MAX_SHOWN] + "…"
             raise ConfigError(

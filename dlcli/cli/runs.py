@@ -152,7 +152,13 @@ def prune(
     ] = False,
     epochs: Annotated[
         bool,
-        typer.Option("--epochs", help="Remove the epoch snapshots of finished runs that stay."),
+        typer.Option(
+            "--epoch-checkpoints",
+            help="Remove epoch-*.pt, the snapshots of finished runs that stay.",
+        ),
+    ] = False,
+    epochs_as_before: Annotated[
+        bool, typer.Option("--epochs", hidden=True, help="The old name of --epoch-checkpoints.")
     ] = False,
     kind: KindFlag = None,
     yes: Annotated[
@@ -168,10 +174,11 @@ def prune(
     from dlcli.display.runs import removals_table
     from dlcli.engine.runs import list_runs, plan_pruning, remove
 
+    epochs = epochs or epochs_as_before
     if keep is None and not unfinished and not epochs:
         raise UsageFault(
             "`runs prune` needs to know what may go.",
-            hint="Add --keep N, --unfinished or --epochs.",
+            hint="Add --keep N, --unfinished or --epoch-checkpoints.",
         )
     removals = plan_pruning(list_runs(kind=kind), keep=keep, unfinished=unfinished, epochs=epochs)
     if yes:
@@ -197,4 +204,5 @@ def models(consoles: Consoles) -> None:
     from dlcli.engine.runs import packaged
 
     rows = packaged()
-    consoles.result({"models": rows}, models_table(rows))
+    more = "`dl runs show NAME` has the signature of each."
+    consoles.result({"models": rows}, models_table(rows), more)

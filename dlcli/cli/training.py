@@ -7,17 +7,20 @@ either way.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar
 
 import typer
 
 from dlcli.engine.config import load_yaml
+from dlcli.engine.launcher import rank, restarts
 from dlcli.engine.stopping import StopFlag
 from dlcli.errors import Interrupted, UsageFault
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from dlcli.display.console import Consoles
     from dlcli.engine.events import Event
     from dlcli.engine.session import RunLocation
+    from dlcli.engine.settings import RunConfig
 
 ResumeFlag = Annotated[
     str | None,
@@ -77,7 +81,9 @@ def run_trainings(
         from dlcli.engine.trainer import train_all, train_once
 
         train = importlib.import_module(f"dlcli.{chapter}.training").train
-        location = run_location(consoles, out=out, resume=resume, force=force, several=several)
+        location = run_location(
+            consoles, kind=chapter, out=out, resume=resume, force=force, several=several
+        )
         if several:
             results = train_all(
                 cells,
@@ -97,22 +103,23 @@ def run_trainings(
     return results if is_main_process() else {}
 
 
-def resumed_folder(resume: str | None, out: Path | None) -> Path | None:
+def resumed_folder(resume: str | None, out: Path | None, *, kind: str) -> Path | None:
     """Return the folder that `--resume [RUN]` and `--out RUN` name together, or None.
+
+    `latest` is the newest run of a kind, `vae` or `nmt`.
 
     After an elastic restart by `torchrun`, a run that was started with `--out` is resumed.
     """
     if resume is None:
-        restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
         exists = out is not None and (out / "config.yaml").is_file()
-        return out if restarted and exists else None
+        return out if restarts() > 0 and exists else None
     if resume:
         named = Path(resume)
         if named.is_dir():
             return named
         from dlcli.engine.runs import find_run
 
-        return find_run(resume).path
+        return find_run(resume, kind=kind if resume == "latest" else None).path
     if out is None:
         raise UsageFault(
             "--resume does not say which run.", hint="Write --resume RUN, or add --out RUN."
@@ -121,12 +128,20 @@ def resumed_folder(resume: str | None, out: Path | None) -> Path | None:
 
 
 def run_location(
-    consoles: Consoles, *, out: Path | None, resume: str | None, force: bool, several: bool = False
+    consoles: Consoles,
+    *,
+    kind: str,
+    out: Path | None,
+    resume: str | None,
+    force: bool,
+    several: bool = False,
 ) -> RunLocation:
     """Return where the training goes.
 
     Args:
-        consoles: takes a notice where a run that never got to its settings is started over.
+        consoles: takes a notice where a run that never got to its settings is started over, and
+            where the latest run is finished and another is not.
+        kind: `vae` or `nmt`.
         out: `--out`.
         resume: `--resume`, with or without a name.
         force: `--force`.
@@ -135,13 +150,13 @@ def run_location(
     Raises:
         UsageFault: nothing can be resumed there.
     """
-    from dlcli.engine.runs import is_blank
+    from dlcli.engine.runs import is_blank, unfinished_beside
     from dlcli.engine.session import RunLocation
 
-    folder = resumed_folder(resume, out)
+    folder = resumed_folder(resume, out, kind=kind)
     if folder is None:
         return RunLocation(out=out, force=force)
-    if is_blank(folder):
+    if is_blank(folder) and not (folder / "config.yaml").is_file():
         if is_main_process():
             words = f"{folder} holds no settings yet: starting over with those given now."
             consoles.notice(words)
@@ -150,23 +165,63 @@ def run_location(
     if cells:
         hint = f"Name one of them, such as --resume {cells[0].parent}, or add --seeds N for all."
         raise UsageFault(f"{folder} holds several runs.", hint=hint)
+    other = unfinished_beside(folder, kind=kind) if resume == "latest" else None
+    if other is not None and is_main_process():
+        consoles.notice(f"{folder} is finished, and {other.path} is not: --resume {other.path}.")
     return RunLocation(resume=folder)
 
 
-def advice(given: Mapping[str, Any], *, task: str) -> Mapping[str, Any]:
-    """Return the settings that the chosen data set recommends for a task, `vae` or `nmt`."""
+def advice(given: Mapping[str, Any], *, kind: str) -> Mapping[str, Any]:
+    """Return the settings that the chosen data set recommends for a training of a kind."""
     from dlcli.data.catalogue import recommended
 
-    return recommended(str(given.get("data", {}).get("name", "auto")), task=task)
+    return recommended(str(given.get("data", {}).get("name", "auto")), task=kind)
 
 
-def saved_config(given: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def settle(
+    configs: Mapping[str, RunConfig], own: Mapping[str, Any], consoles: Consoles, *, kind: str
+) -> Mapping[str, Mapping[str, Any]]:
+    """Return which data set `auto` is, fetching it if need be.
+
+    What would end the training all the same comes to light before the download.
+
+    Args:
+        configs: label → settings.
+        own: the command's own parameters.
+        consoles: take a notice where another data set than the usual one is taken.
+        kind: `vae` or `nmt`.
+
+    Raises:
+        ConfigError: settings contradict each other.
+        UsageFault: the run cannot have the folder of `--out`, or there is none of `--init-from`.
+    """
+    from dlcli.data.download import true_name
+    from dlcli.engine.runs import check_free, find_run
+
+    task, source = importlib.import_module(f"dlcli.{kind}.training").TASK, own.get("init_from")
+    for config in configs.values():
+        task.check(config, untrained=source is None)
+    if source is not None:
+        find_run(source, kind=kind)
+    if own["out"] is not None and own.get("seeds") == 1 and is_main_process():
+        check_free(own["out"].absolute(), force=own["force"])
+    notice = consoles.notice if is_main_process() else lambda _sentence: None
+    data: Literal["images", "pairs"] = "images" if kind == "vae" else "pairs"
+    true = functools.cache(partial(true_name, kind=data, notice=notice))
+    names = {label: (config.data.name, config.data.offline) for label, config in configs.items()}
+    return {
+        label: {"data": {"name": true(name, offline=offline)}}
+        for label, (name, offline) in names.items()
+    }
+
+
+def saved_config(given: Mapping[str, Any], *, kind: str) -> Mapping[str, Any] | None:
     """Return the saved configuration of the run to go on with, if there is one.
 
     For several runs in one folder it is that of the first: seeds are counted on from its seed, and
     the settings of a grid are given anew.
     """
-    folder = resumed_folder(given["resume"], given["out"])
+    folder = resumed_folder(given["resume"], given["out"], kind=kind)
     if folder is None:
         return None
     whole = folder / "config.yaml"
@@ -182,7 +237,7 @@ def _cells_in(folder: Path) -> list[Path]:
 
 def is_main_process() -> bool:
     """Say whether this is the one process under `torchrun` that prints."""
-    return os.environ.get("RANK", "0") == "0"
+    return rank() == 0
 
 
 @contextmanager

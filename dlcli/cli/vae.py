@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from dlcli.cli.training import (
     measured,
     run_trainings,
     saved_config,
+    settle,
 )
 from dlcli.display.console import Consoles, to_plain
 from dlcli.display.images import PictureRows, image_grid, save_npz
@@ -43,15 +45,17 @@ from dlcli.vae.config import VaeEvalConfig, VaeTrainConfig
 if TYPE_CHECKING:
     from dlcli.engine.runs import RunFolder
     from dlcli.vae.evaluation import VaeEvaluation
-    from dlcli.vae.generation import Gallery
+    from dlcli.vae.generation import Array, Gallery
     from dlcli.vae.sampling import AncestralSample
     from dlcli.vae.trained import Trained, TrainResult
 
 
-_advice = partial(advice, task="vae")
+_advice = partial(advice, kind="vae")
+_settle = partial(settle, kind="vae")
+_saved = partial(saved_config, kind="vae")
 
 
-@configured(VaeTrainConfig, advice=_advice, base=saved_config)
+@configured(VaeTrainConfig, advice=_advice, settle=_settle, base=_saved)
 def train(
     config: VaeTrainConfig,
     consoles: Consoles,
@@ -108,7 +112,24 @@ PlotFlag = Annotated[
 ]
 
 
-@configured(VaeTrainConfig, advice=_advice, base=saved_config, grid=True)
+def settle_grid(
+    cells: Mapping[str, VaeTrainConfig], own: Mapping[str, Any], consoles: Consoles
+) -> Mapping[str, Mapping[str, Any]]:
+    """Refuse a grid of one, and settle the data sets of the others."""
+    check_several(cells)
+    return _settle(cells, own, consoles)
+
+
+def check_several(cells: Mapping[str, VaeTrainConfig]) -> None:
+    """Refuse a grid of one."""
+    if len(cells) < 2:
+        raise UsageFault(
+            "`vae compare` needs a setting with several values.",
+            hint="Write --set optim.lr=1e-4,1e-3,1e-2.",
+        )
+
+
+@configured(VaeTrainConfig, advice=_advice, settle=settle_grid, base=_saved, grid=True)
 def compare(
     cells: Mapping[str, VaeTrainConfig],
     consoles: Consoles,
@@ -123,11 +144,7 @@ def compare(
     Examples:
         dl vae compare --data glyphs:2000 --epochs 5 --set model.latent_dim=2,5,20
     """
-    if len(cells) < 2:
-        raise UsageFault(
-            "`vae compare` needs a setting with several values.",
-            hint="Write --set optim.lr=1.0e-4,1.0e-3,1.0e-2.",
-        )
+    check_several(cells)
     results = run_trainings(
         consoles,
         cells,
@@ -149,22 +166,23 @@ def show_grid(
     """Show a grid: a table, the curves in one figure, and the settings that did best."""
     from dlcli.display.runs import compare_curves
     from dlcli.engine.runs import RunFolder, curve_of
-    from dlcli.vae.display import trained_table
+    from dlcli.vae.display import trained_table, winner_words
 
     runs = {label: RunFolder(Path(found.run)) for label, found in results.items()}
     base = next(iter(runs.values())).path.parent
     figure = (plot or base / "compare.png").absolute()
     curves = {label: curve_of(run) for label, run in runs.items()}
-    compare_curves(figure, curves, title="training loss of the grid")
+    compare_curves(figure, curves, title="the grid")
     best = max(results, key=lambda label: results[label].test.elbo)
+    words, close = winner_words(results)
     found = {
         "run": base,
         "best": best,
+        "close": close,
         "results": results,
         "failed": failed,
         "files": [figure],
     }
-    words = f"highest test ELBO: {best}"
     consoles.result(found, trained_table(results, what="setting"), words, f"figure {figure}")
 
 
@@ -258,7 +276,10 @@ PicturesFlag = Annotated[
 ]
 
 
-OldImagesFlag = Annotated[tuple[int, ...] | None, typer.Option("--images", hidden=True)]
+OldImagesFlag = Annotated[
+    tuple[int, ...] | None,
+    typer.Option("--images", hidden=True, help="The old name of --image."),
+]
 """What 0.1.0 called `--image`; everywhere else `--images` is a number of images."""
 
 
@@ -315,7 +336,8 @@ def generate(
     )
     name = f"generate-{'mean' if mean else 'draw'}-seed{seed}"
     files = PictureFiles(name, out=out, formats=formats)
-    _deliver(_gallery_sheet(gallery), trained, files, consoles, seed=seed, printed=show_pictures)
+    sheet = _gallery_sheet(gallery, loose=True)
+    _deliver(sheet, trained, files, consoles, seed=seed, printed=show_pictures)
 
 
 @plain
@@ -590,24 +612,39 @@ def _sample_sheet(made: AncestralSample, *, what: str) -> Sheet:
 class Sheet:
     """Pictures laid out, with words around them."""
 
-    images: object
+    images: Array
     """(N, 28, 28), or (R, C, 28, 28)."""
     title: str
     count: int
     columns: int = 0
+    """Pictures a row; 0 where their places mean nothing."""
     rows: Sequence[str] = ()
     heads: Sequence[str] = ()
     """Names of the columns."""
     arrays: dict[str, object]
     """What an npz holds."""
 
+    def start(self) -> tuple[Sheet, str]:
+        """Return what a picture file shows, and a few words where that is not all of it."""
+        columns = self.images.shape[1] if self.images.ndim == 4 else self.columns
+        rows = max(1, MOST_DRAWN // columns) if columns else MOST_DRAWN
+        shown = self.images[: rows if self.images.ndim == 4 or not columns else rows * columns]
+        if len(shown) == len(self.images):
+            return self, ""
+        what = f"the first {rows:,} rows" if columns else f"the first {rows:,} of {self.count:,}"
+        return dataclasses.replace(self, images=shown, rows=self.rows[:rows]), what
 
-def _gallery_sheet(gallery: Gallery, *, title: str = "") -> Sheet:
+
+MOST_DRAWN = 2500
+"""Pictures in one file: 50 x 50 make one of 1,500 x 1,500 dots."""
+
+
+def _gallery_sheet(gallery: Gallery, *, title: str = "", loose: bool = False) -> Sheet:
     return Sheet(
         images=gallery.images,
         title=title or gallery.label,
         count=len(gallery.images),
-        columns=gallery.columns,
+        columns=0 if loose else gallery.columns,
         rows=gallery.rows,
         arrays={"images": gallery.images, "z": gallery.z},
     )
@@ -624,9 +661,12 @@ def _deliver(
     more: Mapping[str, object] | None = None,
 ) -> None:
     """Write the files and say where they are, with `more` fields under `--json`."""
-
     paths = wanted.paths(run=trained.run if trained else None)
-    files = [str(_write(sheet, path)) for path in paths]
+    start, what = sheet.start()
+    files = [str(_write(sheet if _is_npz(path) else start, path)) for path in paths]
+    if what and not all(map(_is_npz, paths)):
+        whole = "the npz has" if any(map(_is_npz, paths)) else "--format npz writes"
+        consoles.notice(f"The picture shows {what}; {whole} all.")
     result = {
         "run": str(trained.run.path) if trained else None,
         "checkpoint": trained.checkpoint if trained else None,
@@ -644,8 +684,7 @@ def _deliver(
 
 def _write(sheet: Sheet, path: Path) -> Path:
     """Write one file in the form that its ending names."""
-
-    if path.suffix.lower() == ".npz":
+    if _is_npz(path):
         return save_npz(path, label=sheet.title, **sheet.arrays)
     image_grid(
         path,
@@ -656,6 +695,10 @@ def _write(sheet: Sheet, path: Path) -> Path:
         title=sheet.title,
     )
     return path.absolute()
+
+
+def _is_npz(path: Path) -> bool:
+    return path.suffix.lower() == ".npz"
 
 
 @dataclass(frozen=True)

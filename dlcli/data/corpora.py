@@ -15,7 +15,7 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from dlcli.data.catalogue import JOINT, PATH_DIGEST, DataSet, is_path, named, names_of, parts_of
-from dlcli.data.download import fetch
+from dlcli.data.download import fetch, true_name
 from dlcli.data.sentences import DIRECTIONS, Corpus, Pairs, sentence_key, split_corpus, stable_hash
 from dlcli.data.storage import DataFolder, file_digest, find, to_stderr
 from dlcli.data.text import Fault, Tally, read_lines, read_pairs, refuse_if_many, side_by_side
@@ -77,8 +77,9 @@ def load_corpus(
 def _named(
     name: str, offline: bool, notice: NoticeCallback, *, seed: int, most: int | None = None
 ) -> Corpus:
-    data_set = named("tatoeba" if name == "auto" else name)
-    if data_set.kind != "pairs" or name not in (data_set.name, "auto"):
+    name = true_name(name, kind="pairs", offline=offline, notice=notice)
+    data_set = named(name)
+    if data_set.kind != "pairs" or name != data_set.name:
         raise ConfigError(
             f"The data set '{name}' is no parallel corpus.",
             hint=f"Use {', '.join(names_of('pairs'))}, several of these (europarl+tatoeba), a TSV "
@@ -88,13 +89,7 @@ def _named(
         return _grammar(seed, most)
     data_set, folder = _here(data_set, notice=notice)
     if folder is None:
-        try:
-            folder = fetch(data_set, offline=offline, notice=notice)
-        except DataError as error:
-            if name != "auto":
-                raise
-            notice(f"{error.message} Taking 'grammar' in its place.")
-            return _grammar(seed, most)
+        folder = fetch(data_set, offline=offline, notice=notice)
     corpus = READERS[data_set.reader](data_set, folder.path)
     if corpus.dropped:
         counts = ", ".join(f"{count:,} {reason}" for reason, count in corpus.dropped.items())
@@ -302,6 +297,7 @@ def read_users_files(name: str, *, notice: NoticeCallback) -> Corpus:
     """Read a user's corpus: "pairs.tsv", or "a.en,b.fr", each perhaps packed (".gz", ".zip").
 
     A TSV has the source of "en-fr" in its first column; what follows its second is not looked at.
+    Characters that other programs may take for the end of a line, such as U+2028, are spaces.
     Of two files the English one is the first, whatever their order, where their suffixes say so.
     The corpus's name carries a digest (`/home/me/pairs.tsv#1f2e3d4c`), so that a figure's signature
     says what it was measured on, and a file that has changed since is noticed.
@@ -325,11 +321,16 @@ def read_users_files(name: str, *, notice: NoticeCallback) -> Corpus:
             hint="Put the old file back, or name it without the digest.",
         )
     tally = Tally()
-    pairs = read_pairs(paths, tally=tally)
+    pairs = read_pairs(paths, tally=tally, separator=b" ")
     refuse_if_many(tally, name=shown)
     if tally.dropped:
         examples = "; ".join(map(str, tally.examples))
         notice(f"{shown}: {tally.dropped.total():,} of {tally.read:,} lines left out: {examples}.")
+    if len(paths) == 1 and (count := _quoted(pairs)):
+        notice(
+            f"{shown}: {count:,} sentences stand in double quotes, which are learnt with them. "
+            "Export the table without quotes if they are no part of the text."
+        )
     different = len({sentence_key(source) for source, _ in pairs})
     languages = [_language(path) for path in paths]
     return split_corpus(
@@ -339,6 +340,17 @@ def read_users_files(name: str, *, notice: NoticeCallback) -> Corpus:
         dropped=tally.dropped,
         languages=(languages[0], languages[1]) if len(paths) == 2 and all(languages) else None,
     )
+
+
+QUOTED = re.compile(r'"(?:[^"]|"")*"')
+
+
+def _quoted(pairs: Sequence[tuple[str, str]]) -> int:
+    """Count sentences that a table's program has quoted: all of them, or those with quotes."""
+    marked = [text for pair in pairs for text in pair if QUOTED.fullmatch(text)]
+    if len(marked) > len(pairs) or any('""' in text[1:-1] for text in marked):
+        return len(marked)
+    return 0
 
 
 def _paths(name: str) -> list[Path]:

@@ -20,10 +20,10 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from dlcli.data.catalogue import DataSet, FileCheck
+from dlcli.data.catalogue import DataSet, FileCheck, named
 from dlcli.data.storage import (
     DataFolder,
     cache,
@@ -33,6 +33,7 @@ from dlcli.data.storage import (
     to_stderr,
     user_folder,
 )
+from dlcli.engine import files
 from dlcli.engine.events import NoticeCallback
 from dlcli.errors import DataError, UsageFault
 
@@ -96,22 +97,51 @@ def fetch(
     return folder
 
 
+USUAL = {"images": ("mnist", "glyphs"), "pairs": ("tatoeba", "grammar")}
+"""Kind of data → what `auto` is, and what the package makes where that cannot be had."""
+
+
+def true_name(
+    name: str,
+    *,
+    kind: Literal["images", "pairs"],
+    offline: bool = False,
+    notice: NoticeCallback = to_stderr,
+) -> str:
+    """Say what `auto` is here, fetching it if need be; any other name is its own.
+
+    Args:
+        name: of a data set.
+        kind: of what data `auto` is.
+        offline: never use the network.
+        notice: called with one sentence where the second best is taken.
+    """
+    if name != "auto":
+        return name
+    first, second = USUAL[kind]
+    if find(named(first)) is None:
+        try:
+            fetch(named(first), offline=offline, notice=notice)
+        except DataError as error:
+            notice(f"{error.message} Taking '{second}' in its place.")
+            return second
+    return first
+
+
 @contextlib.contextmanager
 def locked(target: Path, *, notice: NoticeCallback) -> Iterator[None]:
     """Hold the lock of a target, so that of two processes that fetch it one waits for the other."""
     import filelock
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(target.with_name(f".{target.name}.lock"))
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        notice(f"Waiting for another process that is fetching {target.name}.")
-        lock.acquire()
-    try:
+    lock = target.with_name(f".{target.name}.lock")
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(files.locked(lock, wait_s=0))
+        except filelock.Timeout:
+            notice(f"Waiting for another process that is fetching {target.name}.")
+            stack.enter_context(files.locked(lock, wait_s=-1))
         yield
-    finally:
-        lock.release()
 
 
 def _fill(

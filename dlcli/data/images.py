@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
-from dlcli.data.catalogue import DataSet, named, names_of
-from dlcli.data.download import fetch
+from dlcli.data.catalogue import DataSet, FileCheck, named, names_of
+from dlcli.data.download import fetch, true_name
 from dlcli.data.glyphs import draw_glyphs
-from dlcli.data.storage import find, to_stderr
+from dlcli.data.storage import find, open_file, place_of, to_stderr
 from dlcli.data.vision import torchvision_module
 from dlcli.engine.events import NoticeCallback
 from dlcli.engine.seed import generator
-from dlcli.errors import ConfigError, DataError
+from dlcli.errors import ConfigError
 
 GLYPHS_TRAIN = 10_000
 _TEST_SHARE = 5  # one test digit for every five training digits
@@ -57,7 +59,7 @@ def load_images(
         ConfigError: there is no data set of images of that name.
         DataError: it cannot be had, or a file of it is wrong.
     """
-    name = true_name(name, offline=offline, notice=notice)
+    name = true_name(name, kind="images", offline=offline, notice=notice)
     data_set = named(name)
     if data_set.kind != "images":
         raise ConfigError(
@@ -67,44 +69,43 @@ def load_images(
     if data_set.reader == "glyphs":
         return _glyphs(*_count_and_seed(name))
     folder = find(data_set) or fetch(data_set, offline=offline, notice=notice)
-    return READERS[data_set.reader](data_set, folder.files_of(data_set))
-
-
-def true_name(name: str, *, offline: bool = False, notice: NoticeCallback = to_stderr) -> str:
-    """Say what "auto" is here, fetching it if need be; any other name is its own.
-
-    Args:
-        name: see `load_images`.
-        offline: never use the network.
-        notice: called with one sentence where the second best is taken.
-    """
-    if name != "auto":
-        return name
-    mnist = named("mnist")
-    if find(mnist) is None:
-        try:
-            fetch(mnist, offline=offline, notice=notice)
-        except DataError as error:
-            notice(f"{error.message} Taking 'glyphs' in its place.")
-            return "glyphs"
-    return mnist.name
+    return READERS[data_set.reader](data_set, folder.path)
 
 
 def read_idx(data_set: DataSet, folder: Path) -> ImageData:
-    """Read four files in MNIST's form (IDX), which were checked, with torchvision."""
+    """Read four files in MNIST's form (IDX), which were checked, with torchvision.
+
+    The catalogue names images and labels of the training set, then those of the test set.
+    """
     idx = torchvision_module("torchvision.datasets.mnist")
-    images = [idx.read_image_file(f"{folder}/{half}-images-idx3-ubyte") for half in _HALVES]
-    labels = [idx.read_label_file(f"{folder}/{half}-labels-idx1-ubyte") for half in _HALVES]
+    tensors = []
+    for check, read in zip(
+        data_set.files, (idx.read_image_file, idx.read_label_file) * 2, strict=True
+    ):
+        with _unpacked(place_of(folder, check.name), check) as path:
+            tensors.append(read(str(path)))
+    train, train_labels, test, test_labels = tensors
     return ImageData(
         name=data_set.name,
-        train=images[0],
-        train_labels=labels[0],
-        test=images[1],
-        test_labels=labels[1],
+        train=train,
+        train_labels=train_labels,
+        test=test,
+        test_labels=test_labels,
     )
 
 
-_HALVES = ("train", "t10k")
+@contextmanager
+def _unpacked(path: Path, check: FileCheck) -> Iterator[Path]:
+    """Give torchvision a file that is not packed; it reads no other."""
+    if path.suffix != ".gz":
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder, open_file(path, check) as (file, _):
+        plain = Path(folder) / "plain"
+        plain.write_bytes(file.read())
+        yield plain
+
+
 READERS: dict[str, Callable[[DataSet, Path], ImageData]] = {"idx": read_idx}
 """How the files of a set become images, by the name that its catalogue entry gives."""
 

@@ -7,7 +7,9 @@ a set is read before its size and digest were compared with the catalogue's.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
 import os
 import stat
 import sys
@@ -21,6 +23,7 @@ from typing import Any, BinaryIO, Literal, cast
 
 from dlcli.data import catalogue
 from dlcli.data.catalogue import DataSet, FileCheck, named
+from dlcli.engine.files import cache_folder
 from dlcli.errors import DataError, UsageFault
 
 VARIABLE = "DL_DATA_DIR"
@@ -63,10 +66,7 @@ def user_folder() -> DataFolder | None:
 
 def cache() -> DataFolder:
     """Return the folder for what is fetched; the system's variables move it (XDG_CACHE_HOME)."""
-    import platformdirs
-
-    folder = Path(platformdirs.user_cache_dir("dl", appauthor=False)) / "data"
-    return DataFolder(kind="cache", path=folder.absolute())
+    return DataFolder(kind="cache", path=cache_folder() / "data")
 
 
 def data_folders() -> tuple[DataFolder, ...]:
@@ -110,7 +110,9 @@ def not_here(data_set: DataSet, *, why: str) -> DataError:
     looked = " or in ".join(str(folder.path) for folder in data_folders())
     own = user_folder()
     if own is not None:
-        missing = [file.name for file in data_set.files if not (own.path / file.name).exists()]
+        missing = [
+            file.name for file in data_set.files if not place_of(own.path, file.name).exists()
+        ]
         if len(missing) < len(data_set.files):
             looked += f" (the first lacks {', '.join(missing)})"
     files = data_set.files[0].name.rpartition("/")[0]
@@ -118,8 +120,8 @@ def not_here(data_set: DataSet, *, why: str) -> DataError:
     return DataError(
         f"'{data_set.name}' is not in {looked}, {why}.",
         hint=(
-            f"Run `dl data fetch {data_set.name}` with a network, set {VARIABLE} to a folder that "
-            f"has {files}/, or use an embedded set such as --data {embedded}."
+            f"Run `dl data fetch {data_set.name}` with a network, or set {VARIABLE} to a folder "
+            f"that has {files}/. The embedded set {embedded} needs neither."
         ),
     )
 
@@ -153,6 +155,26 @@ def check_set(
     return tuple(check_file(folder.path, check, read=read) for check in data_set.files)
 
 
+def place_of(folder: Path, name: str) -> Path:
+    """Return where a file of a data set lies in a data folder.
+
+    That is under the catalogue's name, or under one that other programs give it: with a dot
+    (`train-images.idx3-ubyte`), or packed (`.gz`).
+
+    Args:
+        folder: the data folder.
+        name: the catalogue's.
+    """
+    names = dict.fromkeys((name, name.replace("-idx", ".idx")))
+    if not name.endswith(PACKED):
+        names |= dict.fromkeys(f"{name}.gz" for name in names)
+    places = [folder / name for name in names]
+    return next((place for place in places if place.exists()), places[0])
+
+
+PACKED = (".gz", ".tgz", ".zip")
+
+
 def check_file(
     folder: Path, check: FileCheck, *, read: Literal["never", "once", "again"] = "once"
 ) -> FileState:
@@ -164,7 +186,7 @@ def check_file(
         read: whether to compute the digest: never, unless this process has found the file right
             before, or in any case.
     """
-    path = folder / check.name
+    path = place_of(folder, check.name)
     algorithm, _, digest = check.digest.partition(":")
     expected = f"{check.size:,} bytes, {algorithm} {digest}" if check.size else check.digest
     if check.member:
@@ -177,7 +199,7 @@ def check_file(
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             return wrong("a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file")
-        with open_file(path, member=check.member) as (file, size):
+        with open_file(path, check) as (file, size):
             if check.size and size != check.size:
                 return wrong(f"{size:,} bytes")
             key = (str(path), status.st_size, status.st_mtime_ns, check.digest)
@@ -200,24 +222,30 @@ def file_digest(file: BinaryIO, algorithm: str) -> str:
 
 
 @contextmanager
-def open_file(path: Path, *, member: str = "") -> Iterator[tuple[BinaryIO, int]]:
-    """Open a file, or a member of a zip archive, and say how long it is.
+def open_file(path: Path, check: FileCheck) -> Iterator[tuple[BinaryIO, int]]:
+    """Open what is checked of a file, and say how long it is.
+
+    That is the file itself, what is packed in it where the catalogue's file is not packed, or a
+    member of a zip archive.
 
     Raises:
         OSError: it is not there or cannot be read; a damaged archive included.
     """
-    if not member:
-        with path.open("rb") as file:
-            yield file, path.stat().st_size
-        return
     try:
-        with zipfile.ZipFile(path) as archive:
-            if member not in archive.namelist():
-                raise OSError(f"it is no zip archive with {member}")
-            with archive.open(member) as unpacked:
-                yield cast(BinaryIO, unpacked), archive.getinfo(member).file_size
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
-        raise OSError(f"a damaged zip archive: {error}") from None
+        if check.member:
+            with zipfile.ZipFile(path) as archive:
+                if check.member not in archive.namelist():
+                    raise OSError(f"it is no zip archive with {check.member}")
+                with archive.open(check.member) as unpacked:
+                    yield cast(BinaryIO, unpacked), archive.getinfo(check.member).file_size
+        elif path.suffix == ".gz" and not check.name.endswith(PACKED):
+            content = gzip.decompress(path.read_bytes())
+            yield io.BytesIO(content), len(content)
+        else:
+            with path.open("rb") as file:
+                yield file, path.stat().st_size
+    except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, RuntimeError) as error:
+        raise OSError(f"a damaged archive: {error}") from None
 
 
 @dataclass(frozen=True, kw_only=True)

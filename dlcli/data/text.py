@@ -1,9 +1,10 @@
 """Text files that anybody may have written: every file of sentences is read here.
 
-A file may be plain, packed (`.gz`, `.zip`) or standard input (`-`). Lines end at "\n" or "\r\n" and
-nowhere else (`str.splitlines` would also cut at U+2028 and at control characters, and so shift one
-side of a corpus against the other). What is no text in UTF-8 spoils its own line only: pairs of
-sentences do without it and count it, files whose lines belong to other lines are refused for it.
+A file may be plain, packed (gzip or zip, whatever its name) or standard input (`-`). Lines end at
+"\n" or "\r\n" and nowhere else (`str.splitlines` would also cut at U+2028 and at control
+characters, and so shift one side of a corpus against the other). What is no text in UTF-8 spoils
+its own line only: pairs of sentences do without it and count it, files whose lines belong to other
+lines are refused for it.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ INVALID, CONTROL, TOO_LONG = "invalid UTF-8", "control characters", "too long"
 NO_TAB, EMPTY = "no tab", "empty side"
 
 _BLOCK = 1 << 22  # bytes: large enough for speed, small beside a corpus
+_SEPARATOR = re.compile(rb"\xe2\x80[\xa8\xa9]|\xc2\x85|[\x0b\x0c\x1c-\x1e]")
+"""What other programs may take for the end of a line: U+2028, U+2029, U+0085 and controls."""
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 _SHOWN = 60
 
@@ -82,10 +85,13 @@ class Tally:
 def read_sentences(path: Path) -> list[str]:
     """Read every line of a file, in NFC; blank lines are kept.
 
+    What other programs may take for the end of a line, such as U+2028, is a space here, as it is
+    where lines are translated.
+
     Raises:
         DataError: the file cannot be read, or a line of it is no text.
     """
-    lines = list(file_lines(path))
+    lines = list(file_lines(path, separator=b" "))
     for number, line in enumerate(lines, start=1):
         if isinstance(line, Fault):
             raise DataError(
@@ -99,44 +105,60 @@ def is_composed(path: Path) -> bool:
     """Say whether a file is in NFC as it stands; standard input, read once, is not looked at.
 
     Raises:
-        OSError: it cannot be read.
+        DataError: it cannot be read.
     """
     if path == STDIN:
         return True
-    with _opened(path, member="") as file:
+    with open_text(path) as file:
         return all(unicodedata.is_normalized("NFC", line.decode(errors="replace")) for line in file)
 
 
-def read_pairs(paths: Sequence[Path], *, tally: Tally, member: str = "") -> list[tuple[str, str]]:
+def read_pairs(
+    paths: Sequence[Path], *, tally: Tally, member: str = "", separator: bytes | None = None
+) -> list[tuple[str, str]]:
     """Read pairs of sentences: one file of tab-separated lines, or two files line by line.
 
     Args:
         paths: one or two.
         tally: counts what is read and what is left out.
         member: what to read of a zip archive that holds several files.
+        separator: see `read_lines`.
 
     Raises:
         DataError: a file cannot be read, or one of two has more lines than the other.
     """
-    sides = [file_lines(path, member=member) for path in paths]
+    sides = [file_lines(path, member=member, separator=separator) for path in paths]
     if len(sides) == 1:
         return list(columns(sides[0], tally=tally))
     return list(side_by_side(*sides, tally=tally, names=" and ".join(map(str, paths))))
 
 
-def file_lines(path: Path, *, member: str = "") -> Iterator[str | Fault]:
-    """Yield the lines of a file, see `read_lines`, unpacked where its name says that it is packed.
+def file_lines(
+    path: Path, *, member: str = "", separator: bytes | None = None
+) -> Iterator[str | Fault]:
+    """Yield the lines of a file, see `open_text` and `read_lines`.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    with open_text(path, member=member) as file:
+        yield from read_lines(file, name=str(path), separator=separator)
+
+
+@contextmanager
+def open_text(path: Path, *, member: str = "") -> Iterator[BinaryIO]:
+    """Open a file of text, unpacked if its first bytes or its name say that it is packed.
 
     Args:
         path: the file, or `-` for standard input.
         member: what to read of a zip archive that holds several files.
 
     Raises:
-        DataError: the file cannot be read.
+        DataError: the file cannot be read, in the block too.
     """
     try:
         with _opened(path, member=member) as file:
-            yield from read_lines(file, name=str(path))
+            yield file
     except (gzip.BadGzipFile, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise DataError(
             f"{path} is damaged: {error}.",
@@ -154,48 +176,75 @@ def file_lines(path: Path, *, member: str = "") -> Iterator[str | Fault]:
 def _opened(path: Path, *, member: str) -> Iterator[BinaryIO]:
     if path == STDIN:
         yield sys.stdin.buffer
-    elif path.suffix == ".zip":
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if not name.endswith("/")]
-            if not member and len(names) != 1:
-                raise OSError(f"it holds {len(names)} files, not one")
-            with archive.open(member or names[0]) as unpacked:
-                yield cast(BinaryIO, unpacked)
-    else:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            yield cast(BinaryIO, file)
+        return
+    with path.open("rb") as file:
+        head = file.peek(4)
+        if path.suffix == ".zip" or head.startswith(_ZIP):
+            with zipfile.ZipFile(file) as archive:
+                names = [name for name in archive.namelist() if not name.endswith("/")]
+                if not member and len(names) != 1:
+                    raise OSError(f"it holds {len(names)} files, not one")
+                with archive.open(member or names[0]) as unpacked:
+                    yield cast(BinaryIO, unpacked)
+        elif path.suffix == ".gz" or head.startswith(_GZIP):
+            with gzip.open(file) as inflated:
+                yield cast(BinaryIO, inflated)
+        else:
+            yield file
 
 
-def read_lines(stream: BinaryIO, *, name: str) -> Iterator[str | Fault]:
+_GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"
+
+
+def without_mark(beginning: bytes, *, name: str) -> bytes:
+    """Return the beginning of a file without the mark of byte order that it may have.
+
+    Raises:
+        DataError: the file is UTF-16 or packed, which no line of it would survive.
+    """
+    if beginning.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError(
+            f"{name} is UTF-16, not UTF-8.",
+            hint="Convert it first: `iconv -f UTF-16 -t UTF-8 FILE > NEW`.",
+        )
+    if beginning.startswith((_GZIP, _ZIP)):
+        raise DataError(
+            f"{name} is packed.",
+            hint="Name the file itself, or unpack it first: `gunzip -c FILE | dl …`.",
+        )
+    return beginning.removeprefix(b"\xef\xbb\xbf")
+
+
+def read_lines(
+    stream: BinaryIO, *, name: str, separator: bytes | None = None
+) -> Iterator[str | Fault]:
     """Yield a file's lines, in NFC and without their ends; a mark of byte order is skipped.
 
     Args:
         stream: the file, opened in binary.
         name: what errors call it.
+        separator: what stands for a character that other programs may take for the end of a line;
+            by default it is a fault as other control characters are.
 
     Raises:
-        DataError: the file is UTF-16, which no line of it would survive.
+        DataError: the file is UTF-16 or packed.
     """
-    rest = stream.read(_BLOCK)
-    if rest.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(
-            f"{name} is UTF-16, not UTF-8.",
-            hint="Convert it first: `iconv -f UTF-16 -t UTF-8 FILE > NEW`.",
-        )
-    rest = rest.removeprefix(b"\xef\xbb\xbf")
+    rest = without_mark(stream.read(_BLOCK), name=name)
     while block := stream.read(_BLOCK):
         head, found, tail = block.rpartition(b"\n")
         if not found:
             rest += block
             continue
-        yield from _lines_of(rest + head)
+        yield from _lines_of(rest + head, separator)
         rest = tail
     if rest:
-        yield from _lines_of(rest.removesuffix(b"\n"))
+        yield from _lines_of(rest.removesuffix(b"\n"), separator)
 
 
-def _lines_of(block: bytes) -> Iterable[str | Fault]:
+def _lines_of(block: bytes, separator: bytes | None) -> Iterable[str | Fault]:
     """Decode a block of whole lines, line by line only where something in it is amiss."""
+    if separator is not None:
+        block = _SEPARATOR.sub(separator, block)
     block = block.replace(b"\r\n", b"\n").removesuffix(b"\r")
     try:
         text = block.decode()

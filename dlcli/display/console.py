@@ -28,7 +28,7 @@ from rich.console import Console, RenderableType
 from rich.segment import Segment, Segments
 
 from dlcli.engine.files import replace_unencodable, write_whole
-from dlcli.errors import DlError, RunFailed
+from dlcli.errors import DlError, Interrupted, RunFailed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,10 @@ class Consoles:
 
     def failure(self, error: DlError) -> None:
         """Say what was wrong and what to do; under `--json` also as an object on `out`."""
-        say(self.err, f"error: {error.message}", style="bold red")
+        if isinstance(error, Interrupted):  # the user's own wish is no error
+            say(self.err, error.message)
+        else:
+            say(self.err, f"error: {error.message}", style="bold red")
         if error.hint:
             say(self.err, error.hint)
         if self.json:

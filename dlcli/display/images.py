@@ -281,6 +281,10 @@ RAMP = " .:-=+*#%@"
 COLUMN_GAP = 1
 ROW_AIM = 8
 """Pictures that a row should hold before they are shrunk to half their size."""
+LEAST_LEGIBLE = 2
+"""The factor by which a picture may be shrunk: smaller, a digit is a blob."""
+MOST_LINES = 48
+"""Of pictures whose rows mean nothing: enough to fill a screen."""
 
 
 @dataclass(frozen=True)
@@ -290,11 +294,13 @@ class PictureRows:
     The upper half block `▀` shows one pixel in its foreground and one in its background colour;
     Rich brings the grey down to what the terminal has (true colour, 256 or 16 colours). Where
     colour is off or the stream cannot carry the block, a ramp of ASCII characters takes its place.
+    As many pictures are shown as are legible; a last line says so where that is not all.
 
     Args:
         images: (N, H, W) or (R, C, H, W), anything numpy reads; floats in [0, 1] or uint8.
-        columns: pictures a row; by default as many as fit, or C.
-        max_rows: rows shown, from the top; 0 shows all.
+        columns: pictures a row; by default as many as fit, or C. Where they do not fit, some of the
+            columns are shown, from the first to the last.
+        max_rows: rows shown, from the top, without a word about the others; 0 shows all.
     """
 
     images: object
@@ -303,16 +309,29 @@ class PictureRows:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw row after row with a gap between pictures."""
+        import numpy as np
+
         images = as_images(self.images)
-        columns = self.columns or (images.shape[1] if images.ndim == 4 else 0)
-        flat = images.reshape(-1, *images.shape[-2:])
-        flat, fitting = _fitted(flat, columns=columns, width=options.max_width)
-        rows = [flat[start : start + fitting] for start in range(0, len(flat), fitting)]
+        N, C = len(images), self.columns or (images.shape[1] if images.ndim == 4 else 0)
+        factor = _factor(images.shape[-1], wanted=C or min(N, ROW_AIM), width=options.max_width)
+        fitting = max(1, _per_row(images.shape[-1], factor=factor, width=options.max_width))
+        if C:
+            rows = as_rows(images, columns=C)
+            rows = rows[:, np.linspace(0, C - 1, min(C, fitting)).round().astype(int)]
+            note = f"{fitting} of {C} columns" if fitting < C else ""
+        else:
+            lines = -(-images.shape[-2] // (2 * factor)) + 1
+            shown = images[: fitting * max(1, MOST_LINES // lines)]
+            rows = as_rows(shown, columns=min(fitting, N))
+            note = f"{len(shown)} of {N} pictures" if len(shown) < N else ""
         colour = has_colour(console, options)
         for index, row in enumerate(rows[: self.max_rows or None]):
             if index:
                 yield Segment.line()
-            yield from _cells(_side_by_side(row), colour=colour)
+            yield from _cells(_side_by_side(_shrunk(row, factor=factor)), colour=colour)
+        if note and not self.max_rows:
+            yield Segment(f"({note} shown)")
+            yield Segment.line()
 
 
 def has_colour(console: Console, options: ConsoleOptions) -> bool:
@@ -335,19 +354,16 @@ def shade(upper: int, lower: int) -> Style:
     )
 
 
-def _fitted(images: Floats, *, columns: int, width: int) -> tuple[Floats, int]:
-    """Shrink (N, H, W) by a whole factor where needed; return it and how many go into a row."""
-    wanted = columns or min(len(images), ROW_AIM)
+def _factor(side: int, *, wanted: int, width: int) -> int:
+    """Return by what whole factor pictures are shrunk for a row to hold `wanted`."""
     factor = 1
-    most = 2 if not columns else images.shape[-1]
-    while factor < most and _per_row(images, factor=factor, width=width) < wanted:
+    while factor < LEAST_LEGIBLE and _per_row(side, factor=factor, width=width) < wanted:
         factor += 1
-    fitting = max(1, _per_row(images, factor=factor, width=width))
-    return _shrunk(images, factor=factor), min(columns or fitting, fitting)
+    return factor
 
 
-def _per_row(images: Floats, *, factor: int, width: int) -> int:
-    picture: int = -(-images.shape[-1] // factor)
+def _per_row(side: int, *, factor: int, width: int) -> int:
+    picture = -(-side // factor)
     return (width + COLUMN_GAP) // (picture + COLUMN_GAP)
 
 

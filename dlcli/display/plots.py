@@ -10,16 +10,17 @@ import itertools
 import math
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from markupsafe import Markup, escape
 
-from dlcli.display.console import write_file
+from dlcli.display.console import Consoles, write_file
 from dlcli.errors import UsageFault
 
 if TYPE_CHECKING:
@@ -85,16 +86,47 @@ def scaled(scale: float) -> Iterator[None]:
         _scale.reset(token)
 
 
+FURTHER_FONTS = ("Noto Sans CJK JP", "Noto Sans CJK SC", "Arial Unicode MS", "PingFang SC",
+                 "Hiragino Sans", "Microsoft YaHei", "Noto Sans")  # fmt: skip
+"""Taken, where they are here, for characters that DejaVu Sans lacks."""
+
+
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Draw in this package's style whatever the user's matplotlibrc says, then restore that."""
-    import matplotlib
+    """Draw in this package's style whatever the user's matplotlibrc says, then restore that.
 
+    Characters that no font here has are drawn as boxes, and once remarked on.
+    """
+    import matplotlib
+    from matplotlib.font_manager import fontManager
+
+    here = set(fontManager.get_font_names())
+    fonts = [*STYLE["font.family"], *(font for font in FURTHER_FONTS if font in here)]
     with matplotlib.rc_context(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"Glyph .* missing from", category=UserWarning)
+        warnings.filterwarnings("always", message=MISSING_GLYPH, category=UserWarning)
+        warnings.showwarning = partial(_note_missing_glyph, otherwise=warnings.showwarning)
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(cast(Any, STYLE))
+        matplotlib.rcParams.update(cast(Any, {**STYLE, "font.family": fonts}))
         yield
+
+
+MISSING_GLYPH = r"Glyph (\d+) .*missing from"
+_remarked = False
+
+
+def _note_missing_glyph(
+    message: Warning | str, *rest: Any, otherwise: Callable[..., object], **named: Any
+) -> None:
+    global _remarked
+    found = re.match(MISSING_GLYPH, str(message))
+    if found is None:
+        otherwise(message, *rest, **named)
+    elif not _remarked:
+        _remarked = True
+        Consoles().warning(
+            f"No font here has '{chr(int(found[1]))}': figures show a box for it. Noto Sans CJK "
+            "(in many systems the package fonts-noto-cjk) has Chinese, Japanese and Korean."
+        )
 
 
 def new_figure(

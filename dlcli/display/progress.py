@@ -282,7 +282,6 @@ REASONS = {
     "done": "Done",
     "early-stop": "Stopped early (no better validation loss)",
     "max-minutes": "Stopped at the time limit",
-    "interrupted": "Interrupted; saved",
 }
 
 
@@ -379,7 +378,8 @@ class TrainingProgress:
         self._draw(now=True)
         self.__exit__(None, None, None)
         unit = self._started.unit if self._started else "items"
-        say(self._consoles.err, finished_line(event, unit=unit))
+        if event.reason != "interrupted":  # the message that ends the program says more
+            say(self._consoles.err, finished_line(event, unit=unit))
 
     def _draw(self, *, now: bool = False) -> None:
         started, latest, bar = self._started, self._latest, self._bar
@@ -401,7 +401,9 @@ class TrainingProgress:
 
 def started_line(event: RunStarted) -> str:
     """Say what begins, where, and from which update it goes on."""
-    line = f"{event.title}: {event.epochs} epochs of {count(event.steps_per_epoch)} updates"
+    size = f" ({event.sets['training']})" if "training" in event.sets else ""
+    length = f"{event.epochs} epochs of {count(event.steps_per_epoch)} updates"
+    line = f"{event.title} on {event.data}{size}: {length}"
     if event.step:
         line += f", going on from update {count(event.step)}"
     return f"{line}, in {event.run}"

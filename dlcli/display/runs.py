@@ -11,8 +11,8 @@ from dlcli.display.console import Consoles
 from dlcli.display.images import read_png, save_png, snapshots
 from dlcli.display.plots import colour, house_style, label, new_figure, save_figure
 from dlcli.display.tables import ResultTable, facts, number, size, with_error
-from dlcli.engine.events import Event, Finished, Pictures, RunStarted
-from dlcli.engine.runs import Removal, RunFolder, leaves
+from dlcli.engine.events import Event, Finished, Measured, Pictures, RunStarted
+from dlcli.engine.runs import Curve, Removal, RunFolder, leaves
 from dlcli.errors import DlError
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Row = Mapping[str, object]
-Series = tuple[Sequence[float], Sequence[float]]
 
 SIDES = {"train": "training", "valid": "validation"}
 UNITS = {"bleu": "BLEU", "chrf": "chrF", "accuracy": "fraction"}
@@ -35,17 +34,27 @@ SETTLED = 0.05
 """The share of points at the start that may lie above the frame: they would flatten the rest."""
 
 
-def loss_curves(path: Path, rows: Sequence[Row], *, title: str = "") -> Figure:
-    """Draw the loss and each of its parts over the epochs, training and validation together.
+def loss_curves(
+    path: Path,
+    rows: Sequence[Row],
+    *,
+    title: str = "",
+    sets: Mapping[str, str] | None = None,
+    test: Mapping[str, float] | None = None,
+) -> Figure:
+    """Draw the loss and each of its parts over the epochs: training, validation and test.
 
     Args:
         path: PNG, SVG or PDF.
         rows: the lines of metrics.jsonl: `epoch`, `step`, `train_*`, `valid_*`; null is left out.
         title: above everything.
+        sets: what `training`, `validation` and `test` are of, such as `1,600 images`.
+        test: losses on the test set, which is read once, at the end.
 
     Raises:
         RunFailed: the path cannot be written.
     """
+    sets, test = sets or {}, test or {}
     names = _measures(rows)[:MOST_PANELS]
     axis, unit = _axis(rows)
     with house_style():
@@ -54,7 +63,7 @@ def loss_curves(path: Path, rows: Sequence[Row], *, title: str = "") -> Figure:
         figure = new_figure(max(4.0, 3.1 * across), 2.7 * down)
         for index, name in enumerate(names):
             axes = figure.add_subplot(down, across, index + 1)
-            _panel(axes, rows, name=name, axis=axis)
+            _panel(axes, rows, name=name, axis=axis, sets=sets, test=test.get(name))
             axes.set_xlabel(unit)
         if not names:
             figure.text(0.5, 0.5, "nothing measured yet", ha="center", va="center")
@@ -64,24 +73,33 @@ def loss_curves(path: Path, rows: Sequence[Row], *, title: str = "") -> Figure:
     return figure
 
 
-def compare_curves(path: Path, curves: Mapping[str, Series], *, title: str = "") -> Figure:
-    """Draw one curve a run in one frame, named beside it.
+def compare_curves(path: Path, curves: Mapping[str, Curve], *, title: str = "") -> Figure:
+    """Draw one curve a run in one frame, named beside it; a star is the test set, at the end.
 
     Args:
         path: PNG, SVG or PDF.
-        curves: name → (x, y); an empty one keeps its place in the legend.
+        curves: name → curve; an empty one keeps its place in the legend.
         title: above the frame.
     """
+    sides = {curve.side for curve in curves.values() if curve.losses}
     with house_style():
         figure = new_figure(7.0, max(3.4, 0.22 * len(curves) + 1.0))
         axes = figure.add_subplot()
-        inside = _within_reach([y for _, y in curves.values()])
-        for index, (name, (x, y)) in enumerate(curves.items()):
-            _draw(axes, x, y, name=label(name) + _absence(y, inside=inside), index=index)
-        _frame(axes, inside)
+        inside = _within_reach([curve.losses for curve in curves.values()])
+        framed = list(inside)
+        for index, (name, curve) in enumerate(curves.items()):
+            words = label(name) + (f", {curve.side}" if len(sides) > 1 else "")
+            words += _absence(curve.losses, inside=inside)
+            _draw(axes, curve.epochs, curve.losses, name=words, index=index)
+            if curve.test is not None and any(curve.losses is one for one in inside):
+                axes.plot(curve.epochs[-1:], [curve.test], "*", color=colour(index))
+                framed.append([curve.test])
+        if len(framed) > len(inside):
+            axes.plot([], [], "*", color="black", label="−ELBO, test set")
+        _frame(axes, framed)
         axes.set_xlabel("epoch")
         axes.locator_params(axis="x", integer=True)
-        axes.set_ylabel("loss (nats)")
+        axes.set_ylabel(f"{sides.pop()} loss (nats)" if len(sides) == 1 else "loss (nats)")
         axes.set_title(label(title, longest=120))
         if curves:
             axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.3)
@@ -105,17 +123,34 @@ def _absence(values: Sequence[float], *, inside: Sequence[Sequence[float]]) -> s
     return "" if any(values is one for one in inside) else f" (above: {number(min(finite))})"
 
 
-def _panel(axes: Axes, rows: Sequence[Row], *, name: str, axis: str) -> None:
-    drawn = []
+def _panel(
+    axes: Axes,
+    rows: Sequence[Row],
+    *,
+    name: str,
+    axis: str,
+    sets: Mapping[str, str],
+    test: float | None,
+) -> None:
+    drawn: list[Sequence[float]] = []
+    last = 0.0
     for index, side in enumerate(SIDES):
         points = _points(rows, key=f"{side}_{name}", axis=axis)
         if points[0]:
-            _draw(axes, *points, name=SIDES[side], index=index)
+            _draw(axes, *points, name=_named(SIDES[side], sets), index=index)
             drawn.append(points[1])
+            last = max(last, points[0][-1])
+    if test is not None and drawn:
+        _draw(axes, [last], [test], name=_named("test", sets), index=len(SIDES))
+        drawn.append([test])
     _frame(axes, drawn)
     axes.set_title(label(name.replace("_", " ")))
     axes.set_ylabel(UNITS.get(name, "nats"))
     axes.legend(loc="best")
+
+
+def _named(side: str, sets: Mapping[str, str]) -> str:
+    return label(f"{side}: {sets[side]}" if side in sets else side)
 
 
 def _draw(axes: Axes, x: Sequence[float], y: Sequence[float], *, name: str, index: int) -> None:
@@ -225,7 +260,7 @@ def models_table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:
         ]
         lines.append([row["name"], size(row["size_bytes"]), ", ".join(scores), row["purpose"]])
     columns = ["name", "size", "score", "what it is for"]
-    return ResultTable(columns, lines, signatures=_signatures(rows))
+    return ResultTable(columns, lines)
 
 
 def _signatures(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -342,6 +377,7 @@ class RunFigures:
         self._consoles = consoles or Consoles()
         self._run: RunFolder | None = None
         self._title = ""
+        self._sets: Mapping[str, str] = {}
 
     def __call__(self, event: Event) -> None:
         """Take an event; those of no interest are passed over."""
@@ -352,20 +388,29 @@ class RunFigures:
 
     def _take(self, event: Event) -> None:
         if isinstance(event, RunStarted):
-            self._run, self._title = RunFolder(event.run), event.title
+            self._run, self._sets = RunFolder(event.run), event.sets
+            self._title = f"{event.title} on {event.data}"
         elif self._run is not None and isinstance(event, Pictures):
             save_png(self._run.figures / f"epoch-{event.epoch:04d}.png", event.images)
-        elif self._run is not None and isinstance(event, Finished):
-            draw_curves(self._run, title=self._title)
+        elif self._run is not None and isinstance(event, Finished | Measured):
+            if isinstance(event, Finished) and event.reason != "interrupted":
+                return  # its result follows, and then all is drawn
+            test = event.test if isinstance(event, Measured) else {}
+            draw_curves(self._run, title=self._title, sets=self._sets, test=test)
             draw_snapshots(self._run, title=self._title)
 
 
-def draw_curves(run: RunFolder, *, title: str = "") -> None:
+def draw_curves(
+    run: RunFolder,
+    *,
+    title: str = "",
+    sets: Mapping[str, str] | None = None,
+    test: Mapping[str, float] | None = None,
+) -> None:
     """Draw `figures/curves.png` from metrics.jsonl, if there are any metrics."""
-
     rows = run.metrics()
     if rows:
-        loss_curves(run.figures / "curves.png", rows, title=title)
+        loss_curves(run.figures / "curves.png", rows, title=title, sets=sets, test=test)
 
 
 def draw_snapshots(run: RunFolder, *, title: str = "") -> None:

@@ -203,9 +203,12 @@ class ResultTable:
         every = self._cells()
         widths = [max(map(cell_len, column)) for column in zip(*every, strict=True)]
         over = sum(widths) + len(GAP) * (len(widths) - 1) - width if width else 0
-        least = self._least()
-        while over > 0 and widths != least:
+        # A word longer than half the terminal sticks out: it makes no room for others.
+        least = [min(most, max(width // 2, 1)) for most in self._least()]
+        while over > 0:
             spare = [have if have > need else 0 for have, need in zip(widths, least, strict=True)]
+            if not any(spare):
+                break
             widths[spare.index(max(spare))] -= 1
             over -= 1
         right = [self._is_numeric(index) for index in range(len(self.columns))]

@@ -39,6 +39,8 @@ from dlcli.errors import CheckpointError, UsageFault
 FORMAT_VERSION = 1
 MAGIC = b"DLCHKPT1"
 MAX_TRAILER = 4096
+ALIGNED = 64
+"""Bytes at whose multiples torch puts tensors; of others, sums may be taken in another order."""
 EXPORTED = "exported"
 """The name under which an exported run gives its weights."""
 AVERAGE = "average"
@@ -151,8 +153,8 @@ def _checked_payload(data: bytes, *, path: Path, kind: str) -> bytes:
         )
     if trailer.get("kind") != kind:
         raise CheckpointError(
-            f"The checkpoint {path} is of a {trailer.get('kind')} run, not of a {kind} run.",
-            hint=f"Choose a {kind} run: `dl runs list` shows them.",
+            f"The checkpoint {path} is of a run of kind {trailer.get('kind')}, not {kind}.",
+            hint=f"Choose one of kind {kind}: `dl runs list` shows them.",
         )
     return payload
 
@@ -268,7 +270,10 @@ def build_from(build: Callable[[], N], weights: Mapping[str, Any], *, source: st
 
 
 def _placed(weight: torch.Tensor, *, like: torch.Tensor) -> torch.Tensor:
-    """Copy a weight into memory laid out as the network has it."""
+    """Return a weight in memory of its own, laid out as the network has it."""
+    alone = weight.untyped_storage().nbytes() == weight.nbytes and not weight.data_ptr() % ALIGNED
+    if alone and (weight.dtype, weight.stride()) == (like.dtype, like.stride()):
+        return weight
     return torch.empty_strided(like.size(), like.stride(), dtype=like.dtype).copy_(weight)
 
 

@@ -9,8 +9,10 @@ does, needs neither pydantic nor torch.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import operator
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +20,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 from dlcli import __version__
-from dlcli.errors import ConfigError, nearest
+from dlcli.errors import ConfigError, in_words, nearest
 
 MOST_VALUES = 100_000
 """Of a file of settings, its aliases written out."""
@@ -208,7 +210,7 @@ def _explain(error: Any, *, cls: type[DataclassType], source: str) -> ConfigErro
     errors = error.errors()
     first = next((each for each in errors if each["type"] in MISPLACED), errors[0])
     path = ".".join(part for part in first["loc"] if isinstance(part, str))
-    given, rule, problem = first.get("input"), str(first["msg"]), first["type"]
+    given, rule, problem = first.get("input"), in_words(str(first["msg"])), first["type"]
     if problem == "json_invalid":
         return _unsayable(source)
     paths = [key.path for key in keys(cls)]
@@ -227,16 +229,16 @@ def _explain(error: Any, *, cls: type[DataclassType], source: str) -> ConfigErro
         )
     flag = next((f" ({key.flag})" for key in keys(cls) if key.path == path and key.flag), "")
     where = where or flag
-    hint = _sentence(rule.replace("valid array", "list"))
+    hint = _sentence(rule)
     allowed = first.get("ctx", {}).get("expected")
     if problem == "literal_error" and isinstance(given, str) and allowed:
         words = [word.strip(" '") for word in allowed.replace(" or ", ", ").split(",")]
         near = nearest(given, words)
         hint = f"Choose one of {', '.join(words)}{f'; {near}' if near else '.'}"
     elif isinstance(given, bool) and problem in ("literal_error", "string_type"):
-        hint = f"YAML reads no, off, yes and on as false or true: quote the word ({rule.lower()})."
+        hint = "YAML reads no, off, yes and on as false or true: quote the word."
     elif isinstance(given, str) and problem in ("float_type", "int_type"):
-        hint = f"It was read as text; YAML wants a number such as 1.0e-3 or 12 ({rule.lower()})."
+        hint = "It was read as text; write a number such as 0.001, 1e-3 or 12."
     text = repr(given)
     shown = text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
     return ConfigError(f"The setting '{path}'{where} cannot be {shown}.", hint=hint)
@@ -285,10 +287,24 @@ def _yaml_scalar(value: Any) -> str:
 
     plain = list(value) if isinstance(value, tuple) else value
     style = '"' if isinstance(value, str) and not value.isprintable() else None  # on one line
-    text = yaml.safe_dump(
-        plain, default_flow_style=True, default_style=style, allow_unicode=True, width=10**6
+    text: str = yaml.dump(
+        plain,
+        Dumper=_with_exponents(yaml.SafeDumper),
+        default_flow_style=True,
+        default_style=style,
+        allow_unicode=True,
+        width=10**6,
     )
     return text.removesuffix("...\n").strip()
+
+
+@functools.cache
+def _with_exponents(cls: Any) -> Any:
+    """Make a form of PyYAML's reader or writer to which `1e-3` is a number, not text."""
+    found: Any = type(cls.__name__, (cls,), {})
+    pattern = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
+    found.add_implicit_resolver("tag:yaml.org,2002:float", pattern, list("-+0123456789"))
+    return found
 
 
 def _comment(field: dataclasses.Field[Any], value: Any) -> str:
@@ -316,7 +332,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
             hint="Check the path given to --config.",
         ) from None
     try:
-        data, twice = parse_yaml(text)
+        data, twice = parse_yaml(text, source=str(path))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
@@ -332,7 +348,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return _mapping(data if data is not None else {}, path=path)
 
 
-def parse_yaml(text: str) -> tuple[Any, str]:
+def parse_yaml(text: str, *, source: str) -> tuple[Any, str]:
     """Return what YAML says, and a key that one of its mappings has twice, or an empty string.
 
     Raises:
@@ -340,13 +356,30 @@ def parse_yaml(text: str) -> tuple[Any, str]:
         ValueError: it is far longer than it looks: a few lines of anchors and aliases can stand for
             more values than fit into any memory.
         RecursionError: its brackets are nested beyond reason.
+        ConfigError: YAML reads a number in it as another one than it looks.
     """
     import yaml
 
-    node = yaml.compose(text, yaml.SafeLoader)
+    loader = _with_exponents(yaml.SafeLoader)(text)
+    node = loader.get_single_node()
     if _values(node, counted={}) > MOST_VALUES:
         raise ValueError(f"more than {MOST_VALUES:,} values")
-    return yaml.safe_load(text), _key_twice(node)
+    for token in yaml.scan(text, yaml.SafeLoader):
+        if isinstance(token, yaml.ScalarToken) and token.plain and MISREAD.fullmatch(token.value):
+            _refuse_misread(token.value, read=yaml.safe_load(token.value), source=source)
+    return None if node is None else loader.construct_document(node), _key_twice(node)
+
+
+MISREAD = re.compile(r"[-+]?(0[0-7_]+|\d[\d_]*(:[0-5]?\d)+(\.\d*)?)")
+"""Numbers with base 8 or 60 in YAML 1.1."""
+
+
+def _refuse_misread(text: str, *, read: object, source: str) -> None:
+    if isinstance(read, int | float):  # 09 is a text
+        raise ConfigError(
+            f"'{text}' in {source} is not what it looks like: YAML reads it as {read:g}.",
+            hint="Write the number without a leading zero or a colon, or quote it as text.",
+        )
 
 
 def _values(node: Any, *, counted: dict[int, int]) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import gc
 import importlib
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
+from dlcli.engine.launcher import number, process_count, rank, restarts
 from dlcli.errors import RunFailed
 
 T = TypeVar("T")
@@ -99,11 +99,8 @@ class World:
 
 def launched_world() -> World:
     """Read this process's place from the environment that `torchrun` sets."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size <= 1 or "RANK" not in os.environ:
-        return World()
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    return World(rank=int(os.environ["RANK"]), size=size, local_rank=local_rank)
+    size = process_count()
+    return World(rank=rank(), size=size, local_rank=number("LOCAL_RANK")) if size > 1 else World()
 
 
 def join_processes(world: World, *, device: torch.device) -> None:
@@ -122,10 +119,9 @@ def join_processes(world: World, *, device: torch.device) -> None:
     backend = "nccl" if device.type == "cuda" else "gloo"
     patience = timedelta(minutes=30)
     store, _rank, _size = next(rendezvous("env://", timeout=patience))
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     dist.init_process_group(
         backend,
-        store=PrefixStore(f"attempt-{attempt}", store),
+        store=PrefixStore(f"attempt-{restarts()}", store),
         rank=world.rank,
         world_size=world.size,
         timeout=patience,

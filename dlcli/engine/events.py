@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 NoticeCallback = Callable[[str], object]
@@ -48,11 +48,14 @@ class RunStarted(Event):
 
     run: Path
     title: str
+    data: str
     epochs: int
     steps_per_epoch: int
     step: int
     unit: str
     """What is counted in speeds: `images`, `tokens`."""
+    sets: Mapping[str, str] = field(default_factory=dict)
+    """What `training`, `validation` and `test` are of, such as `1,600 images`."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -132,9 +135,17 @@ class Finished(Event):
     """Items a second of training time in this session."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Measured(Event):
+    """The result of a finished training is recorded."""
+
+    test: Mapping[str, float]
+    """What `train_*` metrics are on the test set; empty where there is none."""
+
+
 @dataclass(frozen=True, kw_only=True, repr=False)
 class CheckpointDue(Event):
-    """The moment for a checkpoint; a recorder saves `state` before it asks for the next event."""
+    """The moment for a checkpoint: `state` is to be saved before the next event is taken."""
 
     name: str
     """`last`, `best` or `epoch-0010`: the file's stem."""

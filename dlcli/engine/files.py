@@ -1,15 +1,20 @@
 """Files that are either whole or not there: temporary file, flush to disk, rename.
 
-And streams that take every character.
+And streams that take every character, lock files, and the cache folder.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
+import functools
 import io
 import os
 import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from dlcli.errors import RunFailed
@@ -58,3 +63,52 @@ def replace_unencodable(stream: object) -> None:
     """Let a text stream write `?` for a character that its encoding lacks, and not fail."""
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="replace")
+
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+"""How file systems without locks, such as some network disks, answer."""
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, wait_s: float) -> Iterator[bool]:
+    """Hold a lock file, or go on without it where the file system has no locks.
+
+    Args:
+        path: the file; it is made.
+        wait_s: how long to wait for another process; −1 is for ever.
+
+    Yields:
+        whether it is held.
+
+    Raises:
+        filelock.Timeout: another process holds it.
+        OSError: it cannot be made.
+    """
+    from filelock import FileLock
+
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=wait_s, poll_interval=0.02)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+    try:
+        yield lock.is_locked
+    finally:
+        lock.release()
+
+
+def cache_folder() -> Path:
+    """Return the folder for what can be fetched or made again; XDG_CACHE_HOME moves it."""
+    import platformdirs
+
+    path = platformdirs.user_cache_dir("dl", appauthor=False)
+    return _folder_of_this_process() if path.startswith("~") else Path(path).absolute()
+
+
+@functools.cache
+def _folder_of_this_process() -> Path:
+    """Make a folder that goes when the program ends, for users without a home."""
+    path = tempfile.mkdtemp(prefix="dl-")
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return Path(path)

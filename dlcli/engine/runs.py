@@ -14,19 +14,31 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from dlcli import pretrained
 from dlcli.engine.config import load_yaml
-from dlcli.engine.files import write_whole
+from dlcli.engine.files import locked, write_whole
 from dlcli.errors import DlError, RunFailed, UsageFault, nearest
 
 RUNS = Path("runs")
 WITH_RESULT = ("done", "stopped")
 """How runs end that have a result; `stopped` is at the time limit."""
-Series = tuple[Sequence[float], Sequence[float]]
+
+
+class Curve(NamedTuple):
+    """A learning curve."""
+
+    epochs: list[float]
+    losses: list[float]
+    """Nats."""
+    side: str
+    """`training` or `validation`."""
+    test: float | None = None
+    """−ELBO on the test set, at the end; None where there is none."""
+
 
 CURVES = ("valid_loss", "train_loss", "valid_nll_per_token")
 """What a learning curve shows, the first that a run has."""
@@ -34,7 +46,7 @@ CURVES = ("valid_loss", "train_loss", "valid_nll_per_token")
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run's folder on disk; its layout is section 5 of the design."""
+    """A run's folder on disk."""
 
     path: Path
 
@@ -112,12 +124,14 @@ class RunFolder:
 
     @property
     def is_in_use(self) -> bool:
-        """Whether a process is training into it."""
+        """Whether a process holds its lock, to train into it."""
         try:
-            with self.locked(wait_s=0):
+            with locked(self._lock_file, wait_s=0):
                 return False
-        except RunFailed:
+        except Timeout:
             return True
+        except OSError:  # it cannot be written to
+            return False
 
     def update_record(self, **fields: object) -> None:
         """Merge fields into run.json, whole or not at all; None takes a field out."""
@@ -155,30 +169,31 @@ class RunFolder:
         except OSError:
             return 0
 
+    @property
+    def _lock_file(self) -> Path:
+        return self.path / ".lock"
+
     @contextlib.contextmanager
-    def locked(self, *, wait_s: float = 0.2) -> Iterator[None]:
+    def locked(self) -> Iterator[bool]:
         """Hold the folder against a second training.
 
-        Args:
-            wait_s: for one that only looks whether it is held.
+        Yields:
+            whether it is held; some file systems have no locks.
 
         Raises:
-            RunFailed: another process is training into it.
+            RunFailed: another process is training into it, or it cannot be written.
         """
-        lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=wait_s, poll_interval=0.02)
-        except Timeout:
-            raise RunFailed(
-                f"Another process is training into {self.path}.",
-                hint="Wait for it, or choose another folder with --out.",
-            ) from None
-        except OSError as error:
-            raise _unwritable(self.path, error) from None
-        try:
-            yield
-        finally:
-            lock.release()
+        with contextlib.ExitStack() as stack:
+            try:
+                held = stack.enter_context(locked(self._lock_file, wait_s=0.2))
+            except Timeout:
+                raise RunFailed(
+                    f"Another process is training into {self.path}.",
+                    hint="Wait for it, or choose another folder with --out.",
+                ) from None
+            except OSError as error:
+                raise _unwritable(self.path, error) from None
+            yield held
 
 
 def find_run(text: str | None, *, kind: str | None = None) -> RunFolder:
@@ -216,10 +231,24 @@ def find_run(text: str | None, *, kind: str | None = None) -> RunFolder:
     )
 
 
+def unfinished_beside(path: Path, *, kind: str) -> RunFolder | None:
+    """Return the newest trained run that could go on, where the one at `path` has a result."""
+    if RunFolder(path).status != "done":
+        return None
+    others = [run for run in list_runs(kind=kind) if run.is_trained and run.path != path]
+    left = [run for run in others if run.status not in ("done", "running")]
+    return left[-1] if left else None
+
+
 def using(run: RunFolder, *, checkpoint: str) -> str:
-    """Say which weights a command takes, and whether a training still changes them."""
-    going_on = ", of a training that is still running" if run.status == "running" else ""
-    return f"Using {run.path}, checkpoint {checkpoint}{going_on}."
+    """Say which weights a command takes, and of which training where that is not finished."""
+    unfinished = {
+        "running": ", of a training that is still running",
+        "interrupted": ", of a training that was interrupted",
+        "killed": ", of a training that was killed",
+        "failed": ", of a training that failed",
+    }
+    return f"Using {run.path}, checkpoint {checkpoint}{unfinished.get(run.status, '')}."
 
 
 def _packaged(name: str) -> RunFolder:
@@ -252,18 +281,24 @@ def _of_kind(run: RunFolder, text: str, *, kind: str | None) -> RunFolder:
     found = run.record().get("kind")
     if kind is not None and found not in (kind, None):
         raise UsageFault(
-            f"{text} is a {found} run, and this command needs a {kind} run.",
+            f"{text} is a run of kind {found}, and this command needs one of kind {kind}.",
             hint=f"`dl runs list --kind {kind}` shows those there are.",
         )
     return run
 
 
 def list_runs(root: Path = RUNS, *, kind: str | None = None) -> list[RunFolder]:
-    """List the runs under a folder, and those a level deeper (seeds, grids), oldest first."""
+    """List the runs under a folder, and those a level deeper (seeds, grids), oldest first.
+
+    A run that links lead to as well is listed once, by its own name where it has one here.
+    """
     if not root.is_dir():
         return []
     configs = [*root.glob("*/config.yaml"), *root.glob("*/*/config.yaml")]
-    found = [RunFolder(config.parent.absolute()) for config in configs]
+    folders = [config.parent for config in configs]
+    folders.sort(key=lambda folder: folder.is_symlink() or folder.parent.is_symlink(), reverse=True)
+    once = {folder.resolve(): folder for folder in folders}  # the last is no link, if one is none
+    found = [RunFolder(folder.absolute()) for folder in once.values()]
     wanted = [run for run in found if kind is None or run.record().get("kind") == kind]
     return sorted(wanted, key=lambda run: (run.touched_ns, run.path.name))
 
@@ -282,8 +317,9 @@ def create_run(title: str, *, out: Path | None, force: bool) -> RunFolder:
     """
     path = out.absolute() if out is not None else claim_folder(title)
     try:
-        if path.exists() and not is_blank(path):
-            _clear(path, force=force)
+        check_free(path, force=force)
+        if path.exists():
+            _clear(path)
         for folder in (path, path / "checkpoints", path / "figures"):
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -291,19 +327,19 @@ def create_run(title: str, *, out: Path | None, force: bool) -> RunFolder:
     return RunFolder(path)
 
 
-def is_blank(path: Path) -> bool:
-    """Say whether a folder holds nothing, or what a run left that never got to its settings."""
-    if not path.is_dir():
-        return False
-    remains = {".lock", "checkpoints", "figures"}
-    return all(
-        (child.name in remains or child.match(".config.yaml.*.tmp"))
-        and not (child.is_dir() and any(child.iterdir()))
-        for child in path.iterdir()
-    )
+def check_free(path: Path, *, force: bool) -> None:
+    """Refuse a folder that a new run may not take.
 
-
-def _clear(path: Path, *, force: bool) -> None:
+    Raises:
+        UsageFault: it holds something else than what a run left that never saved anything; with
+            `force`, something else than a run.
+        RunFailed: there cannot be a folder of that name.
+    """
+    parent = next(folder for folder in path.parents if folder.exists())
+    if not parent.is_dir():
+        raise _unwritable(path, NotADirectoryError(20, "Not a directory"))
+    if not path.exists() or is_blank(path):
+        return
     is_run = path.is_dir() and (path / "config.yaml").is_file()
     if not force:
         hint = "Add --resume to go on with it, --force to replace it, or choose another --out."
@@ -313,6 +349,25 @@ def _clear(path: Path, *, force: bool) -> None:
             f"{path} exists and is not a run folder, so --force does not replace it.",
             hint="Choose another folder with --out.",
         )
+
+
+def is_blank(path: Path) -> bool:
+    """Say whether a folder holds nothing, or what a run left that never saved anything.
+
+    A file of settings alone may be someone's own.
+    """
+    if not path.is_dir():
+        return False
+    remains = {".lock", "checkpoints", "figures", "run.json"}
+    remains |= {"config.yaml"} if (path / "run.json").is_file() else set()
+    return all(
+        (child.name in remains or child.match(".*.tmp") or child.match("tokenizer.*"))
+        and not (child.is_dir() and any(child.iterdir()))
+        for child in path.iterdir()
+    )
+
+
+def _clear(path: Path) -> None:
     with RunFolder(path).locked():
         for child in path.iterdir():
             if child.is_dir() and not child.is_symlink():
@@ -427,21 +482,24 @@ def differences(runs: Sequence[RunFolder]) -> dict[str, list[Any]]:
     return {path: values for path, values in found.items() if any(v != values[0] for v in values)}
 
 
-def curves_of(runs: Sequence[RunFolder]) -> dict[str, Series]:
+def curves_of(runs: Sequence[RunFolder]) -> dict[str, Curve]:
     """Return each run's learning curve: name → (epochs, losses)."""
     return {summarise(run)["name"]: curve_of(run) for run in runs}
 
 
-def curve_of(run: RunFolder) -> Series:
-    """Return a run's learning curve (epochs, losses), of validation data where there are any."""
-    rows = run.metrics()
+def curve_of(run: RunFolder) -> Curve:
+    """Return a run's learning curve, of validation data where there are any."""
+    rows, elbo = run.metrics(), (run.record().get("metrics") or {}).get("elbo")
+    test = -elbo if isinstance(elbo, int | float) else None
     for name in CURVES:
         points = [
             (row["epoch"], row[name]) for row in rows if isinstance(row.get(name), int | float)
         ]
         if points:
-            return [float(x) for x, _ in points], [float(y) for _, y in points]
-    return [], []
+            epochs, losses = [float(x) for x, _ in points], [float(y) for _, y in points]
+            side = "validation" if name.startswith("valid_") else "training"
+            return Curve(epochs, losses, side, test)
+    return Curve([], [], "training")
 
 
 def signature_warning(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -517,25 +575,36 @@ def plan_pruning(
 def remove(removals: Sequence[Removal]) -> None:
     """Remove what `plan_pruning` listed, and folders of several runs that are empty then.
 
+    Of a link only the link goes. What cannot be removed does not keep the rest.
+
     Raises:
         RunFailed: something could not be removed, or is being trained by now.
     """
+    failures: list[RunFailed] = []
     for removal in removals:
         try:
-            if removal.path.is_dir():
-                with RunFolder(removal.path).locked():
-                    shutil.rmtree(removal.path)
-                with contextlib.suppress(OSError):  # it holds something else
-                    removal.path.parent.rmdir()
-            else:
-                removal.path.unlink(missing_ok=True)
+            _remove(removal.path)
+        except RunFailed as error:
+            failures.append(error)
         except OSError as error:
-            raise RunFailed(
-                f"{removal.path} could not be removed: {error.strerror or error}.",
-                hint="Check its permissions.",
-            ) from None
+            words = f"{removal.path} could not be removed: {error.strerror or error}."
+            failures.append(RunFailed(words, hint="Check its permissions."))
+    if failures:
+        more = f" {len(failures) - 1} more failed." if len(failures) > 1 else ""
+        raise RunFailed(failures[0].message + more, hint=failures[0].hint)
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    with RunFolder(path).locked():
+        shutil.rmtree(path)
+    with contextlib.suppress(OSError):  # it holds something else
+        path.parent.rmdir()
 
 
 def _whole(run: RunFolder, reason: str) -> Removal:
-    size = sum(path.lstat().st_size for path in run.path.rglob("*") if path.is_file())
+    inside = [run.path] if run.path.is_symlink() else run.path.rglob("*")
+    size = sum(path.lstat().st_size for path in inside if path.is_file() or path.is_symlink())
     return Removal(path=run.path, reason=reason, size=size)

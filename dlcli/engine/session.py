@@ -22,7 +22,13 @@ from typing import Any
 
 from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dlcli.engine.config import DataclassType, dump_yaml, load_yaml, to_dict
-from dlcli.engine.device import Compute, describe_machine, prepare
+from dlcli.engine.device import (
+    Compute,
+    bf16_is_native,
+    choose_device,
+    describe_machine,
+    prepare,
+)
 from dlcli.engine.distributed import PeerLost, World, join_processes, launched_world
 from dlcli.engine.events import CheckpointDue, Evaluated, Event, RunStarted, Saved
 from dlcli.engine.files import write_whole
@@ -69,6 +75,8 @@ class Session:
     stop: StopFlag
     state: dict[str, Any] | None
     """The checkpoint to resume from."""
+    locked: bool
+    """Whether a second training is kept out of the folder."""
 
     def events(
         self,
@@ -99,6 +107,7 @@ class Session:
         yield RunStarted(
             run=self.folder.path,
             title=self.title,
+            data=str(config.data.name),
             epochs=config.loop.epochs,
             steps_per_epoch=training.updates_per_epoch,
             step=training.position.step,
@@ -111,6 +120,11 @@ class Session:
             config=to_dict(config),
             stop=self.stop,
         )
+
+    @property
+    def precision(self) -> str:
+        """In which the run was trained, `bf16+fp32` where it was resumed in another."""
+        return str(self.folder.record().get("precision", self.compute.precision))
 
     def finish(self, *, status: str, **fields: object) -> None:
         """Write the outcome into run.json (main process only)."""
@@ -141,13 +155,14 @@ def open_session(
             stack.enter_context(stop.deferring())
         join_processes(world, device=compute.device)
 
-        def open_here() -> tuple[RunFolder, bool]:
-            folder = _open_folder(
+        def open_here() -> tuple[RunFolder, bool, bool]:
+            folder, locked = _open_folder(
                 title, config=config, location=location, compute=compute, stack=stack
             )
-            return folder, location.resume is not None and folder.checkpoint().exists()
+            begun = location.resume is not None and folder.checkpoint().exists()
+            return folder, locked, begun
 
-        folder, begun = world.from_main(open_here)
+        folder, locked, begun = world.from_main(open_here)
         state = resume_state(folder, kind=kind) if begun else None
         seed_everything(config.compute.seed)
         session = Session(
@@ -159,6 +174,7 @@ def open_session(
             compute=compute,
             stop=stop,
             state=state,
+            locked=locked,
         )
         if world.is_main:
             _record_start(session)
@@ -176,19 +192,21 @@ def open_session(
 
 def _open_folder(
     title: str, *, config: RunConfig, location: RunLocation, compute: Compute, stack: ExitStack
-) -> RunFolder:
+) -> tuple[RunFolder, bool]:
+    """Make or open the run folder, hold its lock if it can be held, and save the settings."""
     if location.resume is None:
         folder = create_run(title, out=location.out, force=location.force)
-        stack.enter_context(folder.locked())
+        locked = stack.enter_context(folder.locked())
+        folder.update_record(status="running")
     else:
         folder = open_unfinished(location.resume)
-        stack.enter_context(folder.locked())
+        locked = stack.enter_context(folder.locked())
         check_unchanged(config, folder)
-        check_precision(compute, folder)
+        check_precision(config, compute, folder)
         folder.sweep()
     write_whole(folder.config_file, dump_yaml(config).encode())
     folder.mark_newest()
-    return folder
+    return folder, locked
 
 
 def check_unchanged(config: DataclassType, folder: RunFolder) -> None:
@@ -202,22 +220,38 @@ def check_unchanged(config: DataclassType, folder: RunFolder) -> None:
         old = saved.get(path, new)
         if path in MAY_CHANGE or old == new:
             continue
-        if path == "compute.precision" and new == folder.record().get("precision"):
-            continue  # what "auto" meant
+        if path == "compute.precision" and _may_continue_in(str(new), folder, config):
+            continue
         raise ConfigError(
             f"The run {folder.path} was trained with {path} = {old}, not {new}.",
             hint="Resume it without changing that, or start another run with --init-from.",
         )
 
 
-def check_precision(compute: Compute, folder: RunFolder) -> None:
+def _may_continue_in(precision: str, folder: RunFolder, config: Any) -> bool:
+    """Say whether that is what `auto` meant, or fp32 where bf16 cannot be had any more."""
+    last = last_precision(folder)
+    native = bf16_is_native(choose_device(config.compute.device))
+    return precision == last or (last == "bf16" and precision == "fp32" and not native)
+
+
+def last_precision(folder: RunFolder) -> str | None:
+    """Return in which precision a run was last trained; `bf16+fp32` was begun in another."""
+    found = folder.record().get("precision")
+    return found.rpartition("+")[2] if isinstance(found, str) else None
+
+
+def check_precision(config: RunConfig, compute: Compute, folder: RunFolder) -> None:
     """Refuse to resume in another precision because "auto" means another one on this machine."""
-    before = folder.record().get("precision", compute.precision)
-    if before != compute.precision:
+    before = last_precision(folder)
+    if config.compute.precision == "auto" and before not in (None, compute.precision):
+        possible = bf16_is_native(compute.device) or before == "fp32"
         raise ConfigError(
             f"The run {folder.path} was trained in {before}, and compute.precision = auto means "
             f"{compute.precision} here.",
-            hint=f"Add --precision {before}.",
+            hint=f"Add --precision {before}."
+            if possible
+            else "Add --precision fp32 to go on in fp32: bf16 is slow on this machine.",
         )
 
 
@@ -254,14 +288,17 @@ def _record_start(session: Session) -> None:
         "machine": describe_machine(),
         "git": git_commit(),
     }
-    before = session.folder.record()
+    before, precision = session.folder.record(), session.compute.precision
+    if last_precision(session.folder) not in (None, precision):
+        start["precision"] = f"{before['precision']}+{precision}"
+    elif "precision" not in before:
+        start["precision"] = precision
     if "started" in before:
         again = {name: start.pop(name) for name in ("started", "command")}
         start["resumed"] = [*before.get("resumed", []), again]
     session.folder.update_record(
         **start,
         device=str(session.compute.device),
-        precision=session.compute.precision,
         threads=session.compute.threads,
         processes=session.world.size,
         error=None,

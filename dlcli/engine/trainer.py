@@ -10,10 +10,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
-import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -23,12 +21,12 @@ from torch import nn
 from dlcli.engine.checkpoint import load_model, load_weights_into
 from dlcli.engine.config import flags_of_difference, load_yaml
 from dlcli.engine.distributed import PeerLost, launched_world
-from dlcli.engine.events import Event, Finished, Notice, NoticeCallback, RunStarted
+from dlcli.engine.events import Event, Finished, Measured, Notice, NoticeCallback, RunStarted
 from dlcli.engine.loop import Criterion, Learner
+from dlcli.engine.results import Result
 from dlcli.engine.runs import RunFolder, claim_folder, find_run, fresh_path, open_unfinished
 from dlcli.engine.session import RunLocation, Session, check_unchanged, open_session
 from dlcli.engine.settings import RunConfig
-from dlcli.engine.statistics import mean_std
 from dlcli.errors import CheckpointError, ConfigError, Interrupted, RunFailed
 
 OUT_OF_MEMORY = (
@@ -49,28 +47,15 @@ class Data(Protocol):
     def name(self) -> str:
         """Return the data set's true name, also where the settings say `auto`."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Result(ABC):
-    """What a training came to; it goes into run.json."""
-
-    run: str
-    """Absolute path of the run folder."""
-    data: str
-    epochs: int
-    """Whole epochs trained."""
-    train_s: float
-    """Seconds of training alone, over all sessions of the run."""
-    reason: str
-    """Why it ended: `done`, `early-stop` or `max-minutes`."""
-    signature: str
-
     @property
-    @abstractmethod
-    def metrics(self) -> Mapping[str, object]:
-        """Return the key numbers, for tables of runs."""
+    def sets(self) -> Mapping[str, str]:
+        """Return what `training`, `validation` and `test` are of, each in a few words."""
 
 
+UNLOCKED = (
+    "This file system has no locks: nothing keeps a second training out of the run folder, so "
+    "start none there."
+)
 C = TypeVar("C", bound=RunConfig)
 D = TypeVar("D", bound=Data)
 L = TypeVar("L", bound=Learner)
@@ -165,6 +150,10 @@ class Task(ABC, Generic[C, D, L, R]):
         """Return the epochs after which a checkpoint is kept under its own name."""
         return ()
 
+    def test_losses(self, config: C, result: R) -> Mapping[str, float]:  # noqa: ARG002
+        """Return the losses on a test set that may stand beside those of training."""
+        return {}
+
     def watch(self, config: C, learner: L, events: Iterable[Event]) -> Iterator[Event]:  # noqa: ARG002
         """Pass the training loop's events on, and add the task's own."""
         yield from events
@@ -208,6 +197,8 @@ def train(
     if resumed is not None:
         config = task.resumed_config(config, resumed)
         if done := _recorded_result(task, config, resumed):
+            more = "A larger --epochs goes on from there."
+            yield Notice(message=f"{resumed.path} is finished, {done.epochs} epochs. {more}")
             return dataclasses.replace(done, run=str(resumed.path))  # the folder may have moved
     origin = None if source is None else find_run(source, kind=task.kind)
     notes: list[str] = []
@@ -229,12 +220,14 @@ def train(
                 session.folder.update_record(init_from=str(starts_from.path))
             task.record_start(session, data)
             yield from (Notice(message=note) for note in notes)
+            if not session.locked:
+                yield Notice(message=UNLOCKED, level="warning")
         learner = task.build_learner(
             config, data, device=session.compute.device, processes=session.world.size
         )
         if starts_from is not None:
             load_origin(task, config, learner.network, starts_from)
-        end = yield from _follow(task, config, session, learner)
+        end = yield from _follow(task, config, session, learner, sets=data.sets)
         if end.reason == "interrupted":
             session.finish(status="interrupted")
             raise Interrupted(
@@ -250,6 +243,7 @@ def train(
             signature=result.signature,
             metrics=result.metrics,
         )
+        yield Measured(test=task.test_losses(config, result))
         return result
 
 
@@ -312,7 +306,7 @@ def items_per_s(session: Session, learner: Learner, *, items: int, end: Finished
 
 
 def _follow(
-    task: Task[C, D, L, R], config: C, session: Session, learner: L
+    task: Task[C, D, L, R], config: C, session: Session, learner: L, *, sets: Mapping[str, str]
 ) -> Generator[Event, None, Finished]:
     """Pass on what happens in the training loop; an exhausted memory becomes a sentence."""
     events = session.events(
@@ -320,6 +314,8 @@ def _follow(
     )
     try:
         for event in task.watch(config, learner, events):
+            if isinstance(event, RunStarted):
+                event = dataclasses.replace(event, sets=sets)
             yield event
             if isinstance(event, Finished):
                 return event
@@ -370,8 +366,11 @@ def train_once(
                     result: R | None = end.value
                     return result
                 run = event.run if isinstance(event, RunStarted) else run
-                for listener in listeners:
-                    listener(event)
+                try:
+                    for listener in listeners:
+                        listener(event)
+                except Exception as error:  # recorded with the run, whose failure it is
+                    events.throw(error)
         except KeyboardInterrupt:
             if run is None:
                 raise Interrupted(
@@ -464,40 +463,3 @@ def _cell_location(folder: Path, location: RunLocation) -> RunLocation:
     if location.resume is not None and (folder / "config.yaml").is_file():
         return RunLocation(resume=folder)
     return RunLocation(out=folder, force=location.force)
-
-
-def summarise_seeds(
-    results: Mapping[str, R],
-    *,
-    shared: Sequence[str],
-    rate: str,
-    measured: str,
-    names: Sequence[str],
-) -> dict[str, object]:
-    """Return what `--json` says of several seeds: means, standard deviations, and every run.
-
-    Args:
-        results: `seed-N` → result, at least one.
-        shared: fields of a result that all seeds have in common.
-        rate: the field of the speed.
-        measured: the field of the measurement, such as `test`; it may be None in all results.
-        names: the numbers in it.
-    """
-    first = next(iter(results.values()))
-    found = [getattr(result, measured) for result in results.values()]
-    found = [measurement for measurement in found if measurement is not None]
-    over_seeds = {
-        name: mean_std([float(getattr(measurement, name)) for measurement in found])
-        for name in (names if found else ())
-    }
-    seeds = ",".join(label.removeprefix("seed-") for label in results)
-    return {
-        "run": str(Path(first.run).parent),
-        **{name: getattr(first, name) for name in shared},
-        rate: statistics.fmean(getattr(result, rate) for result in results.values()),
-        measured: {name: each.mean for name, each in over_seeds.items()} or None,
-        f"{measured}_std": {name: each.std for name, each in over_seeds.items()} or None,
-        "seeds": len(results),
-        "signature": re.sub(r"\|seed:\d+", f"|seed:{seeds}", first.signature),
-        "runs": [dataclasses.asdict(result) for result in results.values()],
-    }

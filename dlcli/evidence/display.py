@@ -103,7 +103,7 @@ def kl_words(found: KlResult) -> Iterator[RenderableType]:
     equal, apart = found.examples["mu_p=0"], found.examples["mu_p=10"]
     yield (
         "Question 3, unit variances, mu_q = 0: "
-        f"{equal:g} for mu_p = 0 (equal laws), {apart:g} for mu_p = 10 (mu_p²/2)"
+        f"{equal:g} for mu_p = 0 (equal distributions), {apart:g} for mu_p = 10 (mu_p²/2)"
     )
 
 

@@ -1,7 +1,7 @@
 """KL divergences between Gaussians: in closed form, by sampling, and their gradient checked.
 
-The assignment's Questions 3 and 7: KL(q ‖ p) is 0 for equal laws, and μ_p²/2 for unit variances
-and μ_q = 0.
+The assignment's Questions 3 and 7: KL(q ‖ p) is 0 for equal distributions, and μ_p²/2 for unit
+variances and μ_q = 0.
 
 Shapes: `D` dimensions, all independent of each other; a scalar is D = 1.
 """
@@ -79,8 +79,8 @@ class KlResult:
 def gaussian_kl(mu_q: Tensor, sigma_q: Tensor, *, mu_p: Tensor, sigma_p: Tensor) -> Tensor:
     """Return KL(N(μ_q, σ_q²) ‖ N(μ_p, σ_p²)) in nats, summed over the last dimension.
 
-    Σ log(σ_p/σ_q) + (σ_q² + (μ_q − μ_p)²)/(2 σ_p²) − ½, written so that nearly equal laws keep
-    their digits: with r = σ_q/σ_p it is ½(r² − 1) − log r ≥ 0 and a square.
+    Σ log(σ_p/σ_q) + (σ_q² + (μ_q − μ_p)²)/(2 σ_p²) − ½, written so that it keeps its digits near 0:
+    with r = σ_q/σ_p it is ½(r² − 1) − log r ≥ 0 and a square.
     """
     ratio = sigma_q / sigma_p
     off = ratio - 1
@@ -187,7 +187,7 @@ def run_kl(config: KlConfig) -> KlResult:
 
 
 def assignment_examples() -> dict[str, float]:
-    """Compute Question 3's two examples: equal laws, and μ_p = 10 with unit variances (10²/2)."""
+    """Compute Question 3's two examples, with unit variances: μ_p = 0, and μ_p = 10 (10²/2)."""
     zero, one, ten = (torch.tensor([value], dtype=torch.float64) for value in (0.0, 1.0, 10.0))
     return {
         "mu_p=0": float(gaussian_kl(zero, one, mu_p=zero, sigma_p=one)),

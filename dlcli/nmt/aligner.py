@@ -149,7 +149,7 @@ def check_directions(trained: Trained, backward: Trained | None) -> None:
         raise UsageFault(
             f"--symmetrize needs a model of the other direction, and {backward.run.path} "
             f"translates {backward.config.data.direction} like the first.",
-            hint=f"Train one with --direction {'-'.join(trained.direction[::-1])}.",
+            hint=f"Train one: `dl nmt train --direction {'-'.join(trained.direction[::-1])}`.",
         )
 
 
@@ -270,7 +270,7 @@ def forced_attention(
     if not model.has_attention:
         raise UsageFault(
             "This model was trained with --attention none, so it has no attention to look at.",
-            hint="Choose a run that was trained with --attention additive.",
+            hint="Choose a run that was trained with additive attention.",
         )
     stream = iter(pairs)
     while chunk := list(itertools.islice(stream, PAIRS_PER_WINDOW)):

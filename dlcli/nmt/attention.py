@@ -172,7 +172,7 @@ def attention_map(
         precision: of that search; what is forced is computed in the weights' own.
     """
     whole = joined(parts)
-    rows, nats = _forced_parts(trained, parts)
+    rows, nll = _forced_parts(trained, parts)
     axis = piece_axis if subwords else word_axis
     columns = axis(whole.text, whole.source, ended=True)
     lines = axis(whole.translation, whole.target, ended=whole.finished)
@@ -185,7 +185,7 @@ def attention_map(
         matrix=merge(rows[: len(lines.shares)], source=columns, target=lines).numpy(),
         unknown_source=columns.unknown,
         unknown_target=lines.unknown,
-        nll_per_token=nats / sum(len(one.target) + 1 for one in parts),
+        nll_per_token=nll,
         forced=how is None,
         finished=all(one.finished for one in parts),
         parts=len(parts),
@@ -230,7 +230,7 @@ def _one_after_another(sides: Sequence[tuple[str, Sequence[Piece]]]) -> tuple[st
 
 
 def _forced_parts(trained: Trained, parts: Sequence[Reading]) -> tuple[Tensor, float]:
-    """Return the attention of all parts (T + 1, S + 1), and the nats of their translations.
+    """Return the attention of all parts (T + 1, S + 1), and the nats per token.
 
     What a part gives to its own `</s>` goes to that of the line; of the rows that produced `</s>`
     the last part's stands.
@@ -243,7 +243,9 @@ def _forced_parts(trained: Trained, parts: Sequence[Reading]) -> tuple[Tensor, f
     rows = torch.cat([rows, to_end[:, None]], dim=1)
     last = matrices[-1][-1]
     ended = F.pad(last, (rows.size(1) - len(last), 0))
-    return torch.cat([rows, ended[None]]), sum(nats for _, nats in found)
+    lengths = [len(one.target) + 1 for one in parts]
+    nats = sum(nll * length for (_, nll), length in zip(found, lengths, strict=True))
+    return torch.cat([rows, ended[None]]), nats / sum(lengths)
 
 
 def pieces_of(ids: Sequence[int], *, tokenizer: Tokenizer) -> tuple[str, list[Piece]]:
@@ -272,7 +274,7 @@ def _common(one: str, other: str) -> int:
 def _forced(
     trained: Trained, *, source: Sequence[Piece], target: Sequence[Piece]
 ) -> tuple[Tensor, float]:
-    """Return the attention (T + 1, S + 1) on the CPU, and the nats of the target with `</s>`."""
+    """Return the attention (T + 1, S + 1) on the CPU, and the nats per token of the target."""
     model = trained.model
     device = model.device
     ids = [piece.id for piece in target]
@@ -281,7 +283,7 @@ def _forced(
     forced = model.force(read, torch.ones_like(read, dtype=torch.bool), target_in)
     log_probs = model.logits(forced.features)[0].float().log_softmax(dim=1)
     wanted = torch.tensor([[*ids, EOS]], device=device)
-    nll = -log_probs.gather(1, wanted.T).sum()
+    nll = -log_probs.gather(1, wanted.T).mean()
     return forced.attention[0].float().cpu(), float(nll)
 
 

@@ -55,6 +55,12 @@ class NmtData:
     def __len__(self) -> int:
         return len(self.source)
 
+    @property
+    def sets(self) -> dict[str, str]:
+        """What each split is of, in a few words."""
+        found = {"training": f"{len(self):,} pairs"}
+        return found | ({"validation": f"{len(self.valid):,} pairs"} if len(self.valid) else {})
+
     def bitext(self, device: torch.device) -> Bitext:
         """Return the training pairs on a device."""
         return Bitext(self.source, self.target, device=device)

@@ -13,15 +13,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlcli.nmt.batching import SentenceBatch
 from dlcli.nmt.config import NmtObjectiveConfig
 from dlcli.nmt.tokenizer import PAD
+
+if TYPE_CHECKING:
+    from dlcli.nmt.batching import SentenceBatch
 
 
 class State(Protocol):

@@ -163,7 +163,7 @@ def read_gold(path: Path, *, pairs: int, index: int) -> list[str]:
         number, source, target = (int(match[group]) for group in (1, 2, 3))
         if not 1 <= number <= pairs:
             raise DataError(
-                f"The gold file has a link of pair {number:,}, and there are {pairs:,} pairs.",
+                f"The gold file has a link of pair {number:,}, of {pairs:,} in all.",
                 hint="Its first column numbers the pairs from 1.",
             )
         if source and target:

@@ -9,8 +9,8 @@ from typing import Any
 from dlcli.engine.checkpoint import build_from, load_model
 from dlcli.engine.config import resolve, settings_signature
 from dlcli.engine.events import NoticeCallback
+from dlcli.engine.results import Result, summarise_seeds
 from dlcli.engine.runs import RunFolder, find_run, using
-from dlcli.engine.trainer import Result, summarise_seeds
 from dlcli.nmt.config import NmtTrainConfig
 from dlcli.nmt.model import NmtNetwork, TranslationModel
 from dlcli.nmt.networks import build_model

@@ -69,7 +69,7 @@ def train(
     Returns:
         The result, measured on the validation pairs; None on processes other than the main one.
     """
-    return trainer.train(NmtTask(), config, location=location, init_from=init_from)
+    return trainer.train(TASK, config, location=location, init_from=init_from)
 
 
 class NmtTask(Task[NmtTrainConfig, NmtData, "NmtLearner", NmtResult]):
@@ -179,10 +179,13 @@ class NmtTask(Task[NmtTrainConfig, NmtData, "NmtLearner", NmtResult]):
                 train_pairs=len(data),
                 updates=end.step,
                 vocabulary=data.tokenizer.size,
-                precision=session.compute.precision,
+                precision=session.precision,
                 init=folder.origin,
             ),
         )
+
+
+TASK = NmtTask()
 
 
 class NmtLearner:

@@ -77,6 +77,31 @@ def trained_table(results: Mapping[str, TrainResult], *, what: str) -> ResultTab
     return ResultTable(columns, rows, signatures=signatures)
 
 
+def winner_words(results: Mapping[str, TrainResult]) -> tuple[str, list[str]]:
+    """Name the setting with the highest test ELBO, and those that may be as good.
+
+    Returns:
+        a sentence, and the settings that chance alone may have put behind the best: their interval
+        of two standard errors and its interval overlap.
+    """
+    best = max(results, key=lambda label: results[label].test.elbo)
+    test = results[best].test
+    error = test.std_error or 0.0
+    close = [
+        label
+        for label, result in results.items()
+        if label != best
+        and test.elbo - result.test.elbo < 2 * (error + (result.test.std_error or 0.0))
+    ]
+    if not close:
+        return f"highest test ELBO: {best}", []
+    return (
+        f"no clear winner: the intervals of {best} and {', '.join(close)} overlap (two standard "
+        "errors over test images); several seeds of each would show more",
+        close,
+    )
+
+
 def evaluation_words(found: VaeEvaluation) -> list[RenderableType]:
     """Show everything that an evaluation found."""
     words: list[RenderableType] = [_main(found)]

@@ -50,6 +50,14 @@ class Splits:
     """May be empty."""
     test: Tensor
 
+    @property
+    def sets(self) -> dict[str, str]:
+        """What each split is of, in a few words."""
+        found = {"training": f"{len(self.train):,} images"}
+        if len(self.validation):
+            found["validation"] = f"{len(self.validation):,} images"
+        return {**found, "test": f"{len(self.test):,} images"}
+
 
 def load_splits(config: VaeDataConfig, *, notice: NoticeCallback) -> Splits:
     """Load a data set and cut it.

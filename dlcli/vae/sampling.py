@@ -257,6 +257,6 @@ def _numbers(path: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 def _text(path: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
-    lines = path.read_text(encoding="utf-8").replace(",", " ").splitlines()
+    lines = path.read_text(encoding="utf-8-sig").replace(",", " ").splitlines()
     with warnings.catch_warnings(action="ignore"):  # an empty file is refused by its shape
         return np.loadtxt(lines, dtype=np.float64, ndmin=2)

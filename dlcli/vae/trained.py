@@ -14,9 +14,9 @@ from dlcli.data.images import load_images
 from dlcli.engine.checkpoint import build_from, load_model
 from dlcli.engine.config import resolve, settings_signature
 from dlcli.engine.events import NoticeCallback
+from dlcli.engine.results import Result, summarise_seeds
 from dlcli.engine.runs import RunFolder, find_run, using
 from dlcli.engine.seed import generator
-from dlcli.engine.trainer import Result, summarise_seeds
 from dlcli.errors import DataError, UsageFault
 from dlcli.vae.config import DEFAULT_IMAGES, VaeTrainConfig
 from dlcli.vae.images import DESCRIPTIONS, binarize, flat, grey, load_test_images, threshold_draws

@@ -39,7 +39,7 @@ from dlcli.engine.session import RunLocation, Session
 from dlcli.engine.step import Batch, BatchRanges, rows_of_process
 from dlcli.engine.trainer import Task, items_per_s
 from dlcli.errors import ConfigError
-from dlcli.vae.config import VaeTrainConfig, check
+from dlcli.vae.config import VaeObjectiveConfig, VaeTrainConfig, check
 from dlcli.vae.elbo import LatentUse, collapse_sentence, evaluate, latent_use
 from dlcli.vae.generation import SNAPSHOT_IMAGES, take_snapshot
 from dlcli.vae.images import Splits, binarize, flat, grey, load_splits, threshold_draws
@@ -71,7 +71,7 @@ def train(
     Returns:
         The result, with the test set read once; None on processes other than the main one.
     """
-    return trainer.train(VaeTask(), config, location=location, init_from=init_from)
+    return trainer.train(TASK, config, location=location, init_from=init_from)
 
 
 class VaeTask(Task[VaeTrainConfig, Splits, "VaeLearner", TrainResult]):
@@ -168,6 +168,14 @@ class VaeTask(Task[VaeTrainConfig, Splits, "VaeLearner", TrainResult]):
                 if warned:
                     yield Notice(message=sentence, level="warning")
 
+    def test_losses(self, config: VaeTrainConfig, result: TrainResult) -> Mapping[str, float]:
+        """Return the halves of the ELBO, and their sum where training minimises just that."""
+        test, objective = result.test, config.objective
+        losses = {"reconstruction": test.reconstruction, "kl": test.kl}
+        if objective == VaeObjectiveConfig(likelihood=objective.likelihood):
+            losses["loss"] = -test.elbo
+        return losses
+
     def read_result(self, fields: Mapping[str, Any]) -> TrainResult:
         """Rebuild a result from run.json."""
         return read_result(fields)
@@ -220,10 +228,13 @@ class VaeTask(Task[VaeTrainConfig, Splits, "VaeLearner", TrainResult]):
                 samples=found.noise_samples,
                 train_images=learner.images,
                 epochs=end.epoch,
-                precision=session.compute.precision,
+                precision=session.precision,
                 init=folder.origin,
             ),
         )
+
+
+TASK = VaeTask()
 
 
 def _shares_statistics(config: VaeTrainConfig) -> bool:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 import torch
 
 from dlcli.engine.device import bf16_is_native
+
+LAST_LINES = 30
 
 
 def compare(
@@ -38,6 +43,23 @@ def compare(
             + ("" if unit.endswith("/s") else " (lower is better)"),
             flush=True,
         )
+
+
+def run_program(
+    command: Sequence[str], *, env: Mapping[str, str], cwd: Path | None = None, hint: str = ""
+) -> None:
+    """Run a program without showing what it says, unless it fails: then its last lines are shown.
+
+    Raises:
+        SystemExit: it failed.
+    """
+    done = subprocess.run(
+        command, check=False, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    if done.returncode:
+        lines = done.stdout.decode(errors="replace").splitlines()[-LAST_LINES:]
+        ended = f"{' '.join(command)} ended with {done.returncode}"
+        sys.exit("\n".join([f"{ended}; it said:", *lines, *filter(None, [hint])]))
 
 
 def precisions() -> tuple[Literal["fp32", "bf16"], ...]:

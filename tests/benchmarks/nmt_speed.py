@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -50,7 +49,7 @@ from dlcli.nmt.tokenizer import Subwords
 from dlcli.nmt.trained import Trained
 from dlcli.nmt.training import NmtLearner
 from dlcli.nmt.translator import Translator
-from tests.benchmarks.alternating import compare, precisions
+from tests.benchmarks.alternating import compare, precisions, run_program
 
 BATCH, BEAM, WARM_UP = 64, 5, 3
 PEER = Path(__file__).with_name("joeynmt_peer.py")
@@ -296,13 +295,11 @@ class JoeyNmt:
     def _call(self, task: str) -> dict[str, Any]:
         config, result = self.folder / "config.yaml", self.folder / "result.json"
         config.write_text(yaml.safe_dump(self.settings), encoding="utf-8")
-        subprocess.run(
+        run_program(
             [self.python, str(PEER), task, str(config), str(result)],
-            check=True,
             cwd=self.folder,
             env={"OMP_NUM_THREADS": str(self.threads), "PATH": "/usr/bin:/bin"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            hint="tests/README.md says how to make an environment for JoeyNMT.",
         )
         found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
         return found

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
 import time
 from functools import partial
 
-from tests.benchmarks.alternating import compare
+from tests.benchmarks.alternating import compare, run_program
 
 BARE = """
 import typer
@@ -44,7 +43,7 @@ def seconds(words: list[str]) -> float:
     """Run Python to its end and return how long that took."""
     began = time.perf_counter()
     environment = {**os.environ, "TERM": "dumb"}
-    subprocess.run([sys.executable, *words], check=True, capture_output=True, env=environment)
+    run_program([sys.executable, *words], env=environment)
     return time.perf_counter() - began
 
 

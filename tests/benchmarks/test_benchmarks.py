@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 
 from dlcli.vae.config import VaeModelConfig
 from dlcli.vae.networks import build_model
 from dlcli.vae.objective import bernoulli_nll_sum, kl_standard_normal
-from tests.benchmarks.alternating import compare
+from tests.benchmarks.alternating import compare, run_program
 from tests.benchmarks.vae_speed import ExamplesVae, MemoryBatches, PlainConv, train_epoch
 
 
@@ -25,6 +27,12 @@ def test_sides_take_turns_and_the_ratio_is_that_of_medians_without_the_first_rou
     compare(sides, runs=3, unit="images/s", against="slow")
     assert calls == ["slow", "fast"] * 4
     assert "2.00 x slow" in capsys.readouterr().out.splitlines()[1]
+
+
+def test_another_program_that_fails_says_why() -> None:
+    words = [sys.executable, "-c", "import sys; sys.exit('no module')"]
+    with pytest.raises(SystemExit, match=r"(?s)ended with 1.*no module.*see there"):
+        run_program(words, env={}, hint="see there")
 
 
 @pytest.mark.parametrize("train", [True, False])

@@ -6,8 +6,10 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated
 
@@ -30,8 +32,8 @@ from dlcli.errors import (
     UsageFault,
 )
 from dlcli.nmt.fast.compiling import available_forms, find_library
-from tests.cli.tiny import COMMANDS, dl, dl_json, error_of
-from tests.processes import PATIENCE_S, ROOT
+from tests.cli.tiny import COMMANDS, TRAIN, dl, dl_json, error_of
+from tests.processes import PATIENCE_S, ROOT, two_ranks
 
 DL = [sys.executable, "-m", "dlcli"]
 
@@ -73,7 +75,8 @@ def test_a_failure_is_two_sentences_and_its_exit_code(
     error = kind("The file é.pt is broken.", hint="Mend it.")
     result = _go(error)
     assert (result.exit_code, result.stdout) == (code, "")
-    assert result.stderr == "error: The file é.pt is broken.\nMend it.\n"
+    start = "" if kind is Interrupted else "error: "
+    assert result.stderr == f"{start}The file é.pt is broken.\nMend it.\n"
     result = _go(error, "--json")
     assert result.exit_code == code
     fields = {"kind": name, "message": "The file é.pt is broken.", "hint": "Mend it."}
@@ -129,7 +132,8 @@ def test_a_command_may_end_with_a_code_of_its_own(code: int) -> None:
 
 
 def test_of_many_processes_one_writes_the_object(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RANK", "1")
+    for name, value in two_ranks()[1].items():
+        monkeypatch.setenv(name, value)
     result = _go(RunFailed("x"), "--json")
     assert (result.exit_code, result.stdout) == (1, "")
 
@@ -145,7 +149,8 @@ def test_a_failed_process_does_not_wait_for_the_others(
     )
     _go(RuntimeError("x"), *words)
     assert done == []
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in two_ranks()[0].items():
+        monkeypatch.setenv(name, value)
     _go(RuntimeError("x"), *words)
     assert done == ["ignore", "abandon"]
 
@@ -154,7 +159,9 @@ def test_a_failed_process_does_not_wait_for_the_others(
     ("words", "message", "path"),
     [
         ("vae train --latnet-dim 3", "--latent-dim", "dl vae train"),
-        ("vae train --epochs x", "'--epochs'", "dl vae train"),
+        ("vae train --epochs x", "'--epochs': it must be a whole number", "dl vae train"),
+        ("vae generate --n 0", "'--n': it must be at least 1", "dl vae generate"),
+        ("vae generate --run", "'--run' requires an argument", "dl vae generate"),
         ("vae train --arch con", "'mlp', 'conv'", "dl vae train"),
         ("vae train stray", "stray", "dl vae train"),
         ("vae train --hidden", "--hidden needs at least one value", "dl vae train"),
@@ -163,6 +170,8 @@ def test_a_failed_process_does_not_wait_for_the_others(
         ("vae trian", "There is no command 'trian'; did you mean 'train'?", "dl vae"),
         ("rns", "There is no command 'rns'; did you mean 'runs'?", "dl"),
         ("zzzz", "There is no command 'zzzz'.", "dl"),
+        ("translate", "There is no command 'translate'; did you mean `dl nmt translate`?", "dl"),
+        ("train", "did you mean `dl vae train` or `dl nmt train`?", "dl"),
         ("été", "There is no command 'été'.", "dl"),
     ],
 )
@@ -202,6 +211,59 @@ def test_the_module_is_the_program_also_on_an_ascii_stream() -> None:
     error = json.loads(done.stdout)["error"]
     assert "été±" in error["message"]
     assert error["hint"] == "See `dl vae --help`."
+
+
+HOSTILE = {
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    "PYTHONWARNINGS": "error",
+    "WORLD_SIZE": "",
+    "COLUMNS": "0",
+    "LANG": "C",
+    "HOME": "",
+    "XDG_CACHE_HOME": "",
+}
+"""What a notebook, a developer's shell, a scheduler and a container may hand on."""
+WORK = {
+    "figure": ["kl", "--mu-p", "3", "--plot", "a.png"],
+    "training": [*TRAIN, "--epochs", "1"],
+    "failure": ["kl", "--sigma-q", "-1"],
+}
+
+
+@pytest.mark.parametrize("work", WORK)
+@pytest.mark.parametrize(
+    "environment",
+    [
+        HOSTILE,
+        *(pytest.param({name: HOSTILE[name]}, marks=pytest.mark.slow) for name in HOSTILE),
+        pytest.param({"WORLD_SIZE": "2", "RANK": "0"}, marks=pytest.mark.slow),
+    ],
+    ids=lambda environment: " ".join(environment) if len(environment) < 3 else "all",
+)
+def test_an_inherited_environment_ends_nothing(
+    environment: dict[str, str], work: str, tmp_path: Path
+) -> None:
+    done = _run(*DL, *WORK[work], **environment)
+    assert done.returncode == (2 if work == "failure" else 0), done.stderr
+    assert "Traceback" not in done.stderr
+    assert ("error: " in done.stderr) is (work == "failure")
+    assert not (tmp_path / "~").exists()
+
+
+def test_a_signal_ends_a_command_that_waits_for_its_input() -> None:
+    process = subprocess.Popen(
+        [*DL, "nmt", "translate"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert process.stderr is not None
+    process.stderr.readline()  # it has begun
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(PATIENCE_S) == 130
+    _, said = process.communicate()
+    assert "Traceback" not in said
 
 
 TALKATIVE = """
@@ -306,14 +368,14 @@ def test_every_command_is_there_and_every_flag_says_what_it_does(path: tuple[str
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
 def test_every_command_shows_examples_that_can_be_typed(path: tuple[str, ...]) -> None:
-    command = load(path[-1], COMMANDS[path])
     shown = dl(*path, "--help").output.partition("Examples:")[2].strip().splitlines()
     assert shown
     for example in map(str.strip, shown):
         assert len(example) <= 76, "it fits a terminal of 80 columns"
         words = shlex.split(example.rpartition("| ")[2])
-        assert tuple(words[: len(path) + 1]) == ("dl", *path)
-        command.make_context(path[-1], words[len(path) + 1 :])
+        used = next(words[1 : n + 1] for n in (2, 1) if tuple(words[1 : n + 1]) in COMMANDS)
+        command = load(used[-1], COMMANDS[tuple(used)])
+        command.make_context(used[-1], words[len(used) + 1 :])
 
 
 def test_the_help_lists_every_command_with_its_line() -> None:

@@ -164,7 +164,7 @@ def test_a_trained_run_is_estimated_under_its_own_signature(tiny_run: Path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"run.json": '{"kind": "nmt"}', "config.yaml": "{}"}, "is a nmt run"),
+        ({"run.json": '{"kind": "nmt"}', "config.yaml": "{}"}, "is a run of kind nmt"),
         ({"run.json": '{"kind": "vae"}', "config.yaml": "{}"}, "checkpoint"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -79,6 +80,11 @@ def test_a_file_a_pipe_and_the_same_lines_typed_agree(runs: Path, tmp_path: Path
     assert answers("\n".join(LINES), runs=runs) == found
     typed = [answers("--", line, runs=runs) for line in LINES]
     assert [line for lines in typed for line in lines] == found
+    content = gzip.compress(file.read_bytes())
+    file.write_bytes(content)  # packed, whatever its name
+    assert answers("--input", str(file), runs=runs) == found
+    done = translate(runs=runs, given=content)
+    assert (done.exit_code, "standard input is packed" in done.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("text", ["- I agree.", "-5", "--Oui.", "-Hello", "--beam me up", "-\tx"])
@@ -154,11 +160,13 @@ def test_mistakes_in_translating_are_named(runs: Path) -> None:
         (["a", "--input", __file__], "TEXT and --input are two inputs", 2),
         (["--input", "nowhere.txt"], "nowhere.txt", 2),
         (["a", "--run", "nowhere"], "no run 'nowhere'", 2),
-        (["a", "--run", "vae"], "is a vae run, and this command needs a nmt run", 2),
+        (["good", "morning"], "unexpected extra argument", 2),
+        (["a", "--run", "vae"], "of kind vae, and this command needs one of kind nmt", 2),
         (["a", "--batch-size", "0"], "batch", 2),
     ]
     more = ["--run", str(runs / "forward"), *QUICK]
     check_mistakes(cases, "nmt", "translate", more=more)
+    assert "Put text that has spaces into quotes" in translate("good", "day", runs=runs).stderr
 
 
 def test_a_closed_pipe_is_quiet(runs: Path, tmp_path: Path) -> None:
@@ -339,7 +347,7 @@ def test_mistakes_in_evaluating_are_named(runs: Path) -> None:
         ([*run, "--bins", "9", "3"], "--bins 9 3", 2),
         ([*run, "--beam", "0"], "beam", 2),
         ([*run, "--against", str(runs / "backward")], "translates fr-en", 2),
-        (["--run", "vae"], "is a vae run", 2),
+        (["--run", "vae"], "is a run of kind vae", 2),
         (["--run", "nowhere"], "no run 'nowhere'", 2),
         (["a", "--run", "b"], "two runs", 2),
         ([*run, "--plot", "a.txt"], "picture format", 2),
@@ -429,7 +437,7 @@ def test_mistakes_in_aligning_are_named(align: list[str], runs: Path) -> None:
         ([*files, *run, "--shift", "--links-from", "posterior"], "--shift has no meaning", 2),
         (["--data", "grammar", *run, "--gold", "short"], "--data has its own", 2),
         ([*files, "--run", str(runs / "none")], "--attention none", 2),
-        ([*files, "--run", "vae"], "is a vae run", 2),
+        ([*files, "--run", "vae"], "is a run of kind vae", 2),
     ]
     check_mistakes(cases, "nmt", "align", more=[])
 

@@ -53,8 +53,31 @@ def test_show_prints_the_pictures_but_not_into_json(
     tiny_run: Path, tmp_path: Path, name: str
 ) -> None:
     words = [*COMMANDS[name], "--run", str(tiny_run), "--out", str(tmp_path), "--show"]
-    assert len(dl(*words).stdout.splitlines()) > 14
+    assert len(dl(*words).stdout.splitlines()) > 7
     assert dl_json(*words)["count"] > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said", "whole"),
+    [
+        ("vae generate --n 20", "the first 6 of 20", 20),
+        ("vae traverse --steps 3", "the first 2 rows", 9),
+        ("vae reconstruct --n 8", "the first 1 rows", 8),
+        ("sample --n 6 --draws 2", "the first 2 rows", 6),
+    ],
+)
+def test_a_picture_of_too_many_shows_the_first_and_an_npz_has_all(
+    words: str, said: str, whole: int, tiny_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dlcli.cli.vae.MOST_DRAWN", 6)
+    base = [*words.split(), "--run", str(tiny_run), "--out", "."]
+    done = dl(*base)
+    assert f"The picture shows {said}; --format npz writes all." in done.stderr
+    done = dl(*base, "--format", "png", "npz")
+    assert f"{said}; the npz has all." in done.stderr
+    with np.load(done.stdout.splitlines()[-1]) as held:
+        assert len(held["z"]) == whole
+    assert "shows" not in dl(*base, "--format", "npz").stderr
 
 
 def test_seeds_and_checkpoints_can_be_named(tiny_run: Path, tmp_path: Path) -> None:

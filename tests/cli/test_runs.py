@@ -29,7 +29,10 @@ def test_models_that_ship_have_a_purpose_a_size_and_a_score() -> None:
         assert row["size_bytes"] > 100_000
         assert {"elbo", "bleu"} & set(row["metrics"])
         assert row["signature"]
-    assert "-89.0 ± 0.2 nats (ELBO)" in dl("models").stdout
+    shown = dl("models").stdout
+    assert "-89.0 ± 0.2 nats (ELBO)" in shown
+    assert "signature vae" not in shown
+    assert "`dl runs show NAME` has the signature" in shown
 
 
 def test_list_names_runs_with_their_metrics_and_signatures(
@@ -119,14 +122,16 @@ def test_prune_says_what_would_go_and_removes_it_with_yes(
 ) -> None:
     RunFolder(trained).update_record(status="failed")
     before = contents(trained.parent)
-    found = dl_json("runs", "prune", "--unfinished", "--epochs")
+    found = dl_json("runs", "prune", "--unfinished", "--epoch-checkpoints")
     assert found["removed"] is False
     assert found["bytes"] > 0
     snapshot = trained_conv / "checkpoints/epoch-0000.pt"
     assert found["paths"] == [str(trained), str(snapshot)]
     assert "--yes" in dl("runs", "prune", "--unfinished").stderr
     assert contents(trained.parent) == before
-    assert dl_json("runs", "prune", "--unfinished", "--epochs", "--yes")["removed"] is True
+    assert (
+        dl_json("runs", "prune", "--unfinished", "--epoch-checkpoints", "--yes")["removed"] is True
+    )
     assert not trained.exists()
     assert not snapshot.exists()
     assert (trained_conv / "checkpoints/last.pt").exists()

@@ -51,7 +51,7 @@ OUTPUTS = [
     "runs show mlp --all",
     "runs compare mlp conv",
     "runs export mlp --out handed-on",
-    "runs prune --epochs",
+    "runs prune --epoch-checkpoints",
 ]
 
 
@@ -101,13 +101,13 @@ def _printed(
 def check_fits(lines: list[str], whole: list[str], *, columns: int) -> None:
     """Check that no line is too long, no word broken and no number hidden.
 
-    Paths and lines with tabs stay whole.
+    Long words, such as paths, and lines with tabs stay whole.
     """
     known = _words(whole) | _words(["no room for: (--json has all)"])
     for line in lines:
         longest = max(line.split(" "), key=cell_len)
-        over = "/" not in longest and "\t" not in line and cell_len(line) > columns
-        assert not over, line
+        whole_one = "\t" in line or cell_len(longest) > 40
+        assert whole_one or cell_len(line) <= columns, line
         assert "…" not in line
         if not re.fullmatch(r"[─▀ ]+", line):
             assert _words([line]) <= known, line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,10 +23,11 @@ from dlcli.cli.training import (
     training_listeners,
 )
 from dlcli.display.console import Consoles
+from dlcli.engine.runs import RunFolder
 from dlcli.engine.session import RunLocation
 from dlcli.errors import Interrupted, UsageFault
-from tests.cli.tiny import TRAIN
-from tests.processes import PATIENCE_S, ROOT
+from tests.cli.tiny import TRAIN, dl
+from tests.processes import PATIENCE_S, ROOT, two_ranks
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ def _run(path: Path, *, seed: int = 0) -> Path:
 
 
 def _location(**given: Any) -> RunLocation:
-    return run_location(Consoles(), **{"out": None, "resume": None, "force": False, **given})
+    usual = {"out": None, "resume": None, "force": False}
+    return run_location(Consoles(), kind="vae", **{**usual, **given})
 
 
 def test_without_resume_a_run_goes_to_out(tmp_path: Path) -> None:
@@ -119,21 +122,62 @@ def test_a_folder_of_several_runs_is_resumed_as_such(tmp_path: Path) -> None:
         _location(resume="s")
     assert "--seeds" in failure.value.hint
     assert _location(resume="s", several=True).resume == Path("s")
-    assert saved_config({"resume": "s", "out": None}) == {"compute": {"seed": 9}}
+    assert saved_config({"resume": "s", "out": None}, kind="vae") == {"compute": {"seed": 9}}
+
+
+def test_the_latest_run_is_of_the_kind_and_another_that_is_not_finished_is_named(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = trained.parent / "other"
+    shutil.copytree(trained, other)
+    RunFolder(other).update_record(kind="nmt")
+    assert _location(resume="latest") == RunLocation(resume=trained)
+    assert capsys.readouterr().err == ""
+    RunFolder(other).update_record(kind="vae", status="interrupted")
+    os.utime(other / "config.yaml", (100, 100))
+    assert _location(resume="latest") == RunLocation(resume=trained)
+    assert f"--resume {other}" in capsys.readouterr().err
+
+
+def test_what_a_data_set_recommends_is_applied_to_the_one_that_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heard: list[Any] = []
+    for chapter in ("vae", "nmt"):
+        monkeypatch.setattr(
+            f"dlcli.cli.{chapter}.run_trainings",
+            lambda _, cells, **_k: heard.extend(cells.values()),
+        )
+    assert "Taking 'glyphs'" in dl("vae", "train", "--offline").stderr
+    assert "Taking 'grammar'" in dl("nmt", "train", "--offline").stderr
+    assert "Taking 'grammar'" in dl("nmt", "train", "--offline", "--embedding", "7").stderr
+    assert [config.data.name for config in heard] == ["glyphs", "grammar", "grammar"]
+    assert [config.model.embedding for config in heard[1:]] == [160, 7]
+
+
+def test_a_folder_that_is_not_free_is_refused_before_data_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dlcli.data.download.fetch", lambda *_a, **_k: pytest.fail("too late"))
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "a.tex").write_text("x")
+    for out, words in (("thesis", "exists already"), ("thesis/a.tex/run", "Not a directory")):
+        assert words in dl("vae", "train", "--out", out).stderr
 
 
 def test_the_saved_settings_are_those_of_the_run(tmp_path: Path) -> None:
     run = _run(tmp_path / "run", seed=4)
-    assert saved_config({"resume": "", "out": run}) == {"compute": {"seed": 4}}
-    assert saved_config({"resume": None, "out": run}) is None
+    assert saved_config({"resume": "", "out": run}, kind="vae") == {"compute": {"seed": 4}}
+    assert saved_config({"resume": None, "out": run}, kind="vae") is None
     (tmp_path / "empty").mkdir()
-    assert saved_config({"resume": "", "out": tmp_path / "empty"}) is None
+    assert saved_config({"resume": "", "out": tmp_path / "empty"}, kind="vae") is None
 
 
 def test_on_other_processes_nobody_listens(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("RANK", "1")
+    for name, value in two_ranks()[1].items():
+        monkeypatch.setenv(name, value)
     heard: list[object] = []
 
     def train() -> None:

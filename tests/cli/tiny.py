@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
 from typer.testing import CliRunner, Result
 
-from dlcli.cli.app import GROUPS, TOP, Entry, app
+from dlcli.cli.app import GROUPS, TOP, Entry, app, load
 from dlcli.engine.checkpoint import load_checkpoint
 from dlcli.engine.runs import RunFolder
 from tests.nmt.toy import write_tsv
@@ -35,8 +36,20 @@ COMMANDS: dict[tuple[str, ...], Entry] = {(name,): entry for name, entry in TOP.
 
 
 def dl(*words: str) -> Result:
-    """Run a command line."""
-    return CliRunner().invoke(app, list(words))
+    """Run a command line; what it advises where it fails must be possible."""
+    done = CliRunner().invoke(app, list(words))
+    path = next((words[:n] for n in (2, 1) if words[:n] in COMMANDS), None)
+    if path is not None:
+        _, _, advice = done.stderr.partition("error: ")[2].partition("\n")  # below the message
+        named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", re.sub(r"`[^`]*`", "", advice)))
+        named -= set(re.findall(r"--[a-z-]*", " ".join(words)))
+        flags = {
+            flag
+            for parameter in load(path[-1], COMMANDS[path]).params
+            for flag in (*parameter.opts, *parameter.secondary_opts)
+        }
+        assert named <= flags, f"{' '.join(path)} has no {named - flags}: {advice}"
+    return done
 
 
 def dl_json(*words: str) -> dict[str, Any]:

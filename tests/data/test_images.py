@@ -13,7 +13,9 @@ import torch
 from dlcli.data import catalogue, images, vision
 from dlcli.data.images import load_images
 from dlcli.errors import ConfigError, DataError
-from tests.data.conftest import FILES, Tiny, checks_of, lay_out, mnist_files
+from tests.data.conftest import FILES, Tiny, checks_of, lay_out, mnist_files, packed
+
+RAW = "MNIST/raw/"
 
 
 def test_mnist_comes_from_the_users_folder(tiny: Tiny, own: Path) -> None:
@@ -56,6 +58,26 @@ def test_auto_takes_glyphs_with_a_notice_where_mnist_cannot_be_had(
     assert "Taking 'glyphs' in its place." in said[-1]
     with pytest.raises(DataError, match="--offline"):
         load_images("mnist", offline=True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("-idx", "-idx"), ("-idx", ".idx")], ids=["packed", "packed, with a dot"]
+)
+def test_mnist_may_be_packed_and_named_as_other_programs_do(
+    old: str, new: str, tiny: Tiny, own: Path
+) -> None:
+    plain = lay_out(own / "plain", FILES["mnist"])
+    files = {f"{n.replace(old, new)}.gz": packed(data) for n, data in FILES["mnist"].items()}
+    lay_out(own, files)
+    data = load_images("mnist", offline=True)
+    assert data.test_labels.tolist() == [0, 1, 2]
+    assert data.train.numpy().tobytes() == FILES["mnist"][f"{RAW}train-images-idx3-ubyte"][16:]
+    (own / next(iter(files))).write_bytes(packed(b"other"))
+    with pytest.raises(DataError, match=r"images.idx3-ubyte\.gz is not the file"):
+        load_images("mnist", offline=True)
+    for name in FILES["mnist"]:  # with a dot, not packed; what is packed is not looked at
+        (plain / name).rename(own / name.replace("-idx", ".idx"))
+    assert load_images("mnist", offline=True).test_labels.tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("name", ["mnist", "auto"])

@@ -158,8 +158,8 @@ RIGHT = zip_of({"inner/text": "hello"})
         (zip_of({"other": "hello"}), "no zip archive with inner/text"),
         (zip_of({"inner/text": "hell"}), "4 bytes"),
         (zip_of({"inner/text": "jello"}), "md5 7aa699"),
-        (RIGHT[:42] + bytes([RIGHT[42] ^ 0xFF]) + RIGHT[43:], "a damaged zip archive"),
-        (RIGHT[:-9], "a damaged zip archive"),
+        (RIGHT[:42] + bytes([RIGHT[42] ^ 0xFF]) + RIGHT[43:], "a damaged archive"),
+        (RIGHT[:-9], "a damaged archive"),
     ],
 )
 def test_an_archive_of_something_else_or_damaged_is_wrong(

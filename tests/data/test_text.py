@@ -47,6 +47,20 @@ def test_a_file_is_read_however_it_is_packed(name: str, tmp_path: Path) -> None:
     assert read_sentences(_write(tmp_path, name, TEXT.encode())) == ["Ça va ?", "", "Where"]
 
 
+@pytest.mark.parametrize("name", ["x.txt.gz", "x.zip"])
+def test_a_packed_file_is_known_by_its_first_bytes(name: str, tmp_path: Path) -> None:
+    plain = _write(tmp_path, name, TEXT.encode()).rename(tmp_path / "x.txt")
+    assert read_sentences(plain) == ["Ça va ?", "", "Where"]
+    with pytest.raises(DataError, match="a file is packed") as caught:
+        _read(plain.read_bytes())
+    assert "gunzip" in caught.value.hint
+
+
+def test_a_separator_of_lines_elsewhere_is_a_space_of_a_sentence(tmp_path: Path) -> None:
+    path = _write(tmp_path, "x.txt", "a\u2028b\nc\x85d\x0ce\n\u2029\n".encode())
+    assert read_sentences(path) == ["a b", "c d e", " "]
+
+
 def test_standard_input_is_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
     assert read_sentences(STDIN) == ["Ça va ?", "", "Where"]

@@ -178,22 +178,33 @@ def test_a_stream_without_the_block_gets_the_ramp(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(
     ("columns", "width", "pictures"),
-    [(300, 28, 10), (100, 14, 6), (80, 14, 5), (20, 14, 1), (5, 14, 1)],
+    [(300, 28, 6), (100, 14, 6), (80, 14, 5), (20, 14, 1), (5, 14, 1)],
 )
 def test_a_row_holds_as_many_pictures_as_fit(
     monkeypatch: pytest.MonkeyPatch, columns: int, width: int, pictures: int
 ) -> None:
-    text = ESCAPES.sub("", drawn(PictureRows(np.ones((12, 28, 28))), monkeypatch, columns=columns))
+    text = ESCAPES.sub("", drawn(PictureRows(np.ones((6, 28, 28))), monkeypatch, columns=columns))
     assert text.splitlines()[0] == " ".join([HALF_BLOCK * width] * pictures)
-    rows = -(-12 // pictures)
+    rows = -(-6 // pictures)
     assert len(text.splitlines()) == rows * (width // 2) + rows - 1
 
 
-def test_given_rows_and_columns_are_kept_and_odd_sizes_filled(
+def test_as_many_pictures_are_shown_as_are_legible_and_a_line_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    text = ESCAPES.sub("", drawn(PictureRows(np.ones((2, 9, 28, 28))), monkeypatch, columns=70))
-    assert len(text.splitlines()[0].split()) == 9
+    text = ESCAPES.sub("", drawn(PictureRows(np.ones((64, 28, 28))), monkeypatch, columns=80))
+    lines = text.splitlines()
+    assert (len(lines), lines[-1]) == (6 * 8, "(30 of 64 pictures shown)")
+    digits = np.arange(9.0)[None, :, None, None] / 8 * np.ones((2, 9, 28, 28))
+    text = drawn(PictureRows(digits), monkeypatch, columns=70, no_color=True)
+    first, *_, last = text.splitlines()
+    assert first.split(" ")[-1] == RAMP[-1] * 14, "the last column is there"
+    assert last == "(4 of 9 columns shown)"
+    wide = drawn(PictureRows(np.ones((2, 9, 28, 28))), monkeypatch, columns=300)
+    assert "shown" not in wide
+
+
+def test_only_some_rows_are_drawn_and_odd_sizes_filled(monkeypatch: pytest.MonkeyPatch) -> None:
     only = drawn(PictureRows(np.ones((12, 28, 28)), max_rows=1), monkeypatch, columns=80)
     assert len(only.splitlines()) == 7
     odd = ESCAPES.sub("", drawn(PictureRows(np.ones((1, 5, 3))), monkeypatch))

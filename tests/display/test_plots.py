@@ -11,6 +11,7 @@ import matplotlib
 import numpy as np
 import pytest
 
+from dlcli.display import plots
 from dlcli.display.plots import (
     Level,
     Line,
@@ -90,6 +91,17 @@ def test_the_same_figure_has_the_same_bytes_in_every_format(suffix: str) -> None
         lines(path, [PRE], x_label="x", y_label="汉字 $x$", log_x=True)
     assert one.read_bytes() == two.read_bytes()
     assert one.stat().st_size > 500
+
+
+def test_a_character_that_no_font_has_is_remarked_on_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(plots, "_remarked", False)
+    for name in ("a.png", "b.svg"):
+        lines(Path(name), [PRE], x_label="x", y_label="\U00013000\U00013001")
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith("warning: No font here has '\U00013000': figures show a box for it.")
+    assert "Noto Sans CJK" in said
 
 
 def test_the_users_settings_change_nothing_and_are_not_changed() -> None:

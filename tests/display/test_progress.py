@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.cells import cell_len
 
 from dlcli.display.console import Consoles
 from dlcli.display.progress import (
@@ -185,7 +186,13 @@ def progress(step: int, *, epoch: int = 1) -> TrainingStep:
 def started(step: int = 0) -> RunStarted:
     run = Path("/runs/é [x]")
     return RunStarted(
-        run=run, title="conv", epochs=2, steps_per_epoch=100, step=step, unit="images"
+        run=run,
+        title="conv",
+        data="glyphs",
+        epochs=2,
+        steps_per_epoch=100,
+        step=step,
+        unit="images",
     )
 
 
@@ -213,7 +220,7 @@ def test_without_a_terminal_each_epoch_is_one_line(monkeypatch: pytest.MonkeyPat
     consoles, out, err = on_pipes(monkeypatch)
     show_run(consoles)
     lines = err.getvalue().splitlines()
-    assert lines[0] == "conv: 2 epochs of 100 updates, in /runs/é [x]"
+    assert lines[0] == "conv on glyphs: 2 epochs of 100 updates, in /runs/é [x]"
     assert lines[1:5] == [
         "      ----- train (nats) ---- ----- valid (nats) ----",
         "epoch    loss   recon      kl    loss   recon      kl    bleu  active images/s       left",
@@ -294,6 +301,25 @@ def test_a_second_run_starts_with_a_clean_bar(monkeypatch: pytest.MonkeyPatch) -
     assert "going on from update 100" in rest
     assert "after 2" not in rest
     assert rest.endswith(SHOW)
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_no_line_of_progress_is_wider_than_the_terminal(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    consoles, _, err = on_terminal(monkeypatch, columns=columns, no_color=True)
+    clock = Clock()
+    show_run(consoles)
+    with FractionProgress(consoles, label="D = 200: importance", clock=clock) as fraction:
+        clock.call(fraction, DONE)
+    with DownloadProgress(consoles, label="europarl-dev500k", clock=clock) as download:
+        clock.call(download, [(second, second * 8_000_000, 203_000_000) for second in range(5)])
+    text = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]", "", err.getvalue())
+    lines = re.split("[\r\n]+", text)
+    assert max(map(cell_len, lines)) <= columns
+    assert "…" not in text
+    for words in ("18   37,012", "25 s left", "8.0 MB/s", "epoch 2/2"):
+        assert words in text
 
 
 def test_an_ascii_stream_gets_ascii_lines(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,8 +18,8 @@ from dlcli.display.runs import (
     removals_table,
     runs_table,
 )
-from dlcli.engine.events import Event, Finished, Pictures, RunStarted
-from dlcli.engine.runs import Removal
+from dlcli.engine.events import Event, Finished, Measured, Pictures, RunStarted
+from dlcli.engine.runs import Curve, Removal
 from tests.display.terminals import on_pipes
 
 ROWS = [
@@ -44,6 +44,29 @@ def test_each_part_of_the_loss_has_a_panel() -> None:
     assert high < 125, "the first epochs do not flatten the rest"
 
 
+def test_curves_say_what_they_are_of_and_the_test_set_is_a_point_at_the_end() -> None:
+    sets = {"training": "1,600 images", "test": "400 images"}
+    rows = [{"epoch": epoch, "train_kl": 25.0 + epoch} for epoch in (1, 2)]
+    (axes,) = loss_curves(Path("c.png"), rows, sets=sets, test={"kl": 22.0, "loss": 99.0}).axes
+    training, test = axes.get_lines()
+    assert training.get_label() == "training: 1,600 images"
+    assert test.get_label() == "test: 400 images"
+    assert (list(test.get_xdata()), list(test.get_ydata())) == ([2.0], [22.0])
+    assert axes.get_ylim()[0] < 22
+
+
+def test_compared_curves_say_which_side_they_are_and_where_the_test_set_ends() -> None:
+    curves = {
+        "a": Curve([1.0, 2.0], [100.0, 99.0], "training", 98.0),
+        "b": Curve([1.0, 2.0], [101.0, 99.5], "validation"),
+    }
+    (axes,) = compare_curves(Path("compare.png"), curves).axes
+    assert [line.get_label() for line in axes.get_lines()][::2] == ["a, training", "b, validation"]
+    assert axes.get_lines()[-1].get_label() == "−ELBO, test set"
+    (axes,) = compare_curves(Path("compare.png"), {"b": curves["b"]}).axes
+    assert axes.get_ylabel() == "validation loss (nats)"
+
+
 def test_several_evaluations_an_epoch_are_counted_in_updates() -> None:
     rows = [{"epoch": 1, "step": step, "valid_bleu": 20.0 + step} for step in (10, 20, 30)]
     axes = loss_curves(Path("curves.png"), rows).axes[0]
@@ -57,7 +80,7 @@ def test_a_run_without_numbers_still_has_a_figure() -> None:
 
 
 def test_runs_are_compared_in_one_frame_by_name() -> None:
-    curves = {f"run {i}": ([1.0, 2.0], [100.0 + i, 99.0 + i]) for i in range(10)}
+    curves = {f"run {i}": Curve([1.0, 2.0], [100.0 + i, 99.0 + i], "training") for i in range(10)}
     (axes,) = compare_curves(Path("compare.svg"), curves).axes
     looks = {(line.get_color(), line.get_linestyle()) for line in axes.get_lines()}
     assert len(looks) == 10
@@ -65,10 +88,10 @@ def test_runs_are_compared_in_one_frame_by_name() -> None:
 
 def test_a_run_that_diverged_is_named_and_does_not_flatten_the_others() -> None:
     curves = {
-        "good": ([1.0, 2.0], [150.0, 100.0]),
-        "bad": ([1.0, 2.0], [1e6, 9e4]),
-        "worse": ([1.0], [math.nan]),
-        "none": ([], []),
+        "good": Curve([1.0, 2.0], [150.0, 100.0], "training"),
+        "bad": Curve([1.0, 2.0], [1e6, 9e4], "training", 9e4),
+        "worse": Curve([1.0], [math.nan], "training"),
+        "none": Curve([], [], "training"),
     }
     (axes,) = compare_curves(Path("compare.png"), curves).axes
     assert axes.get_ylim()[1] < 200
@@ -80,19 +103,22 @@ def test_a_run_that_diverged_is_named_and_does_not_flatten_the_others() -> None:
 
 
 def test_one_point_is_visible() -> None:
-    (axes,) = compare_curves(Path("compare.png"), {"a": ([1.0], [100.0])}).axes
+    (axes,) = compare_curves(Path("compare.png"), {"a": Curve([1.0], [100.0], "training")}).axes
     assert axes.get_lines()[0].get_marker() == "o"
     assert np.ptp(axes.get_ylim()) > 0
 
 
 def events_of(run: Path, *epochs: int) -> list[Event]:
     """Return the events of a run that draws pictures after these epochs."""
-    started = RunStarted(run=run, title="conv", epochs=2, steps_per_epoch=3, step=0, unit="images")
+    started = RunStarted(
+        run=run, title="conv", data="d", epochs=2, steps_per_epoch=3, step=0, unit="images"
+    )
     drawn = (
         Pictures(epoch=epoch, images=np.full((5, 28, 28), epoch / 10), caption="means")
         for epoch in epochs
     )
-    return [started, *drawn, Finished(reason="done", epoch=2, step=6, train_s=1.0, rate=1.0)]
+    finished = Finished(reason="done", epoch=2, step=6, train_s=1.0, rate=1.0)
+    return [started, *drawn, finished, Measured(test={})]
 
 
 @pytest.fixture

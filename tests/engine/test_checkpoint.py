@@ -109,7 +109,7 @@ def test_with_something_added_it_is_refused(saved: Path) -> None:
 
 
 def test_of_another_kind_it_is_refused(saved: Path) -> None:
-    with pytest.raises(CheckpointError, match="is of a vae run, not of a nmt run"):
+    with pytest.raises(CheckpointError, match="is of a run of kind vae, not nmt"):
         load_checkpoint(saved, kind="nmt")
 
 

@@ -93,24 +93,24 @@ def test_an_integer_is_a_float_but_not_the_other_way_round() -> None:
         ({"inner": {None: 2}}, "There is no setting 'inner.null'.", ""),
         ({"inner": 3}, "The setting 'inner' is a group, not a value.", "like inner.lr"),
         ({"inner": None}, "The setting 'inner' is a group, not a value.", "like inner.lr"),
-        ({"epochs": -1}, "'epochs' (--epochs) cannot be -1.", "greater than or equal to 0."),
-        ({"epochs": True}, "'epochs' (--epochs) cannot be True.", "valid integer"),
-        ({"epochs": None}, "'epochs' (--epochs) cannot be None.", "valid integer"),
-        ({"epochs": "3"}, "'epochs' (--epochs) cannot be '3'.", "YAML wants a number"),
-        ({"inner": {"lr": "1e-3"}}, "'inner.lr' (--lr) cannot be '1e-3'.", "such as 1.0e-3"),
+        ({"epochs": -1}, "'epochs' (--epochs) cannot be -1.", "must be at least 0."),
+        ({"epochs": True}, "'epochs' (--epochs) cannot be True.", "a whole number"),
+        ({"epochs": None}, "'epochs' (--epochs) cannot be None.", "a whole number"),
+        ({"epochs": "3"}, "'epochs' (--epochs) cannot be '3'.", "write a number"),
+        ({"inner": {"lr": "fast"}}, "'inner.lr' (--lr) cannot be 'fast'.", "such as 0.001"),
         ({"inner": {"lr": float("nan")}}, "'inner.lr' (--lr) cannot be nan.", "finite"),
         ({"inner": {"lr": float("inf")}}, "'inner.lr' (--lr) cannot be inf.", "finite"),
-        ({"epochs": float("nan")}, "'epochs' (--epochs) cannot be nan.", "integer"),
+        ({"epochs": float("nan")}, "'epochs' (--epochs) cannot be nan.", "whole number"),
         ({"inner": {"limit": 1}}, "'inner.limit' cannot be 1.", "less than 1."),
-        ({"inner": {"dims": [3, 0]}}, "'inner.dims' (--dims) cannot be 0.", "or equal to 1."),
+        ({"inner": {"dims": [3, 0]}}, "'inner.dims' (--dims) cannot be 0.", "at least 1."),
         ({"inner": {"dims": 5}}, "'inner.dims' (--dims) cannot be 5.", "a list"),
         ({"inner": {"dims": "2,3"}}, "'inner.dims' (--dims) cannot be '2,3'.", "a list"),
         ({"inner": {"arch": "con"}}, "'inner.arch' cannot be 'con'.", "mlp, conv, none; did you"),
         ({"inner": {"arch": False}}, "'inner.arch' cannot be False.", "YAML reads no, off"),
         ({"name": False}, "'name' cannot be False.", "quote the word"),
-        ({"name": 5}, "'name' cannot be 5.", "valid string"),
-        ({"skip": "yes"}, "'skip' cannot be 'yes'.", "valid boolean"),
-        ({"skip": 1}, "'skip' cannot be 1.", "valid boolean"),
+        ({"name": 5}, "'name' cannot be 5.", "text"),
+        ({"skip": "yes"}, "'skip' cannot be 'yes'.", "true or false"),
+        ({"skip": 1}, "'skip' cannot be 1.", "true or false"),
     ],
 )
 def test_what_is_wrong_is_named_with_a_way_out(
@@ -230,6 +230,7 @@ def test_reads_yaml(tmp_path: Path) -> None:
     assert _load(tmp_path, "inner:\n  lr: 1.0e-3\n  dims: [1, 2]\n") == {
         "inner": {"lr": 1e-3, "dims": [1, 2]}
     }
+    assert _load(tmp_path, "a: [1e-3, -2E+5, 1.e3]") == {"a": [0.001, -2e5, 1000.0]}
     assert _load(tmp_path, "") == _load(tmp_path, "# nothing\n") == {}
     assert _load(tmp_path, b"\xef\xbb\xbfepochs: 1\r\n") == {"epochs": 1}, "as Windows writes it"
 
@@ -254,6 +255,8 @@ def test_reads_yaml(tmp_path: Path) -> None:
         (b"\xff\xfe\x00", "cannot be read: it is not UTF-8 text"),
         ("a: \x00", "is not valid YAML"),
         ("a: b\n--- \nc: d", "is not valid YAML at line 2"),
+        ("epochs: 010", "is not what it looks like: YAML reads it as 8."),
+        ("inner: {dims: [1, 1:30]}", "is not what it looks like: YAML reads it as 90."),
     ],
 )
 def test_a_file_that_is_not_settings_is_refused(

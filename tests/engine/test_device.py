@@ -108,8 +108,13 @@ def test_auto_precision_is_bf16_only_where_it_is_native_and_pays(
     assert found == ("bf16" if native and pays else "fp32")
 
 
-def test_a_precision_asked_for_is_taken_or_refused() -> None:
+def test_a_precision_asked_for_is_taken_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    _cpuinfo(monkeypatch, "flags : amx_bf16")
     assert choose_precision("bf16", device=CPU, bf16_pays=False) == "bf16"
+    _cpuinfo(monkeypatch, "flags : avx2")
+    with pytest.raises(UsageFault, match="10 to 30 times slower") as failure:
+        choose_precision("bf16", device=CPU, bf16_pays=True)
+    assert "--precision fp32" in failure.value.hint
     assert choose_precision("fp32", device=CPU, bf16_pays=True) == "fp32"
     with pytest.raises(UsageFault, match="bf16 is not available on mps"):
         choose_precision("bf16", device=torch.device("mps"), bf16_pays=True)

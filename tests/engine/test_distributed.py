@@ -21,6 +21,7 @@ from tests.processes import FORKED, PATIENCE_S, two_ranks
 pytestmark = pytest.mark.timeout(2 * PATIENCE_S)
 
 CPU = torch.device("cpu")
+MEETING = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
 
 
 def test_alone_a_process_agrees_with_itself() -> None:
@@ -44,14 +45,20 @@ def test_alone_a_process_agrees_with_itself() -> None:
         ({}, World()),
         ({"WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0"}, World()),
         ({"WORLD_SIZE": "4"}, World()),
-        ({"WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1"}, World(rank=3, size=4, local_rank=1)),
-        ({"WORLD_SIZE": "2", "RANK": "1"}, World(rank=1, size=2)),
+        ({"WORLD_SIZE": "", "RANK": ""}, World()),
+        ({"WORLD_SIZE": "2", "RANK": "1"}, World()),
+        ({**MEETING, "WORLD_SIZE": "2", "RANK": ""}, World()),
+        ({**MEETING, "WORLD_SIZE": "2", "RANK": "1"}, World(rank=1, size=2)),
+        (
+            {**MEETING, "WORLD_SIZE": "4", "RANK": "3", "LOCAL_RANK": "1"},
+            World(rank=3, size=4, local_rank=1),
+        ),
     ],
 )
 def test_a_process_learns_its_place_from_the_launcher(
     environment: dict[str, str], expected: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", *MEETING):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import subprocess
@@ -14,6 +16,7 @@ import pytest
 from dlcli.engine import runs as runs_of_runs
 from dlcli.engine.runs import (
     RUNS,
+    Curve,
     RunFolder,
     create_run,
     curve_of,
@@ -159,6 +162,37 @@ def test_what_was_planned_is_removed_and_nothing_else(runs: list[RunFolder]) -> 
     remove(plan_pruning(runs, keep=1, unfinished=True, epochs=True))
     assert [run.path.exists() for run in runs] == [False, False, False, False, True]
     assert [path.name for path in runs[4].checkpoints.iterdir()] == ["last.pt"]
+
+
+def test_of_a_linked_run_the_link_goes_and_what_fails_does_not_keep_the_rest(
+    runs: list[RunFolder], tmp_path: Path
+) -> None:
+    elsewhere = _run(tmp_path / "far" / "away" / "run")
+    (tmp_path / "a-too").symlink_to(tmp_path / "a")
+    (tmp_path / "linked").symlink_to(elsewhere.path)
+    found = list_runs(tmp_path)
+    assert sorted(run.path.name for run in found) == ["a", "b", "c", "d", "e", "linked"]
+    planned = plan_pruning(found, keep=0, unfinished=True, epochs=False)
+    with runs[0].locked(), pytest.raises(RunFailed, match="Another process is training"):
+        remove(planned)
+    assert [run.path.name for run in list_runs(tmp_path)] == ["a"]
+    assert not (tmp_path / "linked").is_symlink()
+    assert elsewhere.checkpoint().exists()
+
+
+def test_without_locks_on_a_file_system_nothing_is_in_use(
+    runs: list[RunFolder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_file: object, _operation: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    with runs[0].locked() as held:
+        assert held
+        assert runs[0].is_in_use
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with runs[0].locked() as held:
+        assert not held
+        assert not runs[0].is_in_use
 
 
 def test_a_run_that_is_being_trained_stays(runs: list[RunFolder]) -> None:
@@ -335,9 +369,10 @@ def test_a_curve_is_of_validation_data_where_there_are_any(tmp_path: Path) -> No
         {"epoch": 3, "train_loss": 6, "valid_loss": 7.5},
     )
     _measure(other, {"epoch": 1, "train_loss": 4.0})
-    assert curve_of(run) == ([1.0, 3.0], [8.5, 7.5])
-    assert curves_of([run, other]) == {"a": ([1.0, 3.0], [8.5, 7.5]), "b": ([1.0], [4.0])}
-    assert curve_of(_run(tmp_path / "c")) == ([], [])
+    other.update_record(metrics={"elbo": -3.5})
+    assert curve_of(run) == Curve([1.0, 3.0], [8.5, 7.5], "validation")
+    assert curves_of([run, other])["b"] == Curve([1.0], [4.0], "training", 3.5)
+    assert not curve_of(_run(tmp_path / "c")).losses
 
 
 @pytest.mark.parametrize(

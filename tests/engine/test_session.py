@@ -22,7 +22,6 @@ from dlcli.engine.session import (
     MAY_CHANGE,
     RunLocation,
     Session,
-    check_precision,
     check_unchanged,
     cut_metrics,
     git_commit,
@@ -32,7 +31,7 @@ from dlcli.engine.session import (
 )
 from dlcli.engine.stopping import StopFlag
 from dlcli.errors import CheckpointError, ConfigError, DlError, RunFailed, UsageFault
-from tests.engine.toy import CPU, Toy, ToyConfig, differences, follow, make_run, outcome
+from tests.engine.toy import Toy, ToyConfig, differences, follow, make_run, outcome
 
 END = Finished(reason="done", epoch=1, step=4, train_s=1.0, rate=2.0)
 
@@ -206,19 +205,35 @@ def test_a_setting_that_an_older_version_did_not_have_takes_its_default(
 
 def test_auto_may_be_spelt_out_as_what_it_was(resuming_run: RunFolder) -> None:
     resuming_run.config_file.write_text(dump_yaml(_changed("compute", precision="auto")))
-    resuming_run.update_record(precision="bf16")
-    check_unchanged(_changed("compute", precision="bf16"), resuming_run)
-    with pytest.raises(ConfigError, match=r"compute\.precision = auto, not fp32"):
-        check_unchanged(_changed("compute", precision="fp32"), resuming_run)
+    resuming_run.update_record(precision="fp32")
+    check_unchanged(_changed("compute", precision="fp32"), resuming_run)
+    with pytest.raises(ConfigError, match=r"compute\.precision = auto, not bf16"):
+        check_unchanged(_changed("compute", precision="bf16"), resuming_run)
 
 
-def test_auto_that_means_another_precision_here_is_refused(resuming_run: RunFolder) -> None:
-    check_precision(CPU, resuming_run)
-    resuming_run.update_record(precision="bf16")
-    check_precision(replace(CPU, precision="bf16"), resuming_run)
-    with pytest.raises(ConfigError, match="was trained in bf16") as failure:
-        check_precision(CPU, resuming_run)
-    assert "--precision bf16" in failure.value.hint
+@pytest.mark.parametrize("native", [True, False])
+def test_a_run_in_bf16_is_resumed_in_fp32_only_by_word_and_where_bf16_is_slow(
+    native: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dlcli.engine.device.cpu_flags", lambda: {"amx_bf16"} if native else set())
+    auto, fp32 = _changed("compute", precision="auto"), _changed("compute", precision="fp32")
+    run = RunFolder(tmp_path / "run")
+    _train(RunLocation(out=run.path), auto, on_batch=_kill_self_at(2))
+    run.update_record(precision="bf16")
+    with (
+        pytest.raises(ConfigError, match="was trained in bf16") as failure,
+        _open(RunLocation(resume=run.path), auto),
+    ):
+        pass
+    assert f"Add --precision {'bf16' if native else 'fp32'}" in failure.value.hint
+    if native:
+        with pytest.raises(ConfigError, match="auto, not fp32"):
+            _train(RunLocation(resume=run.path), fp32)
+        return
+    _train(RunLocation(resume=run.path), fp32, on_batch=_kill_self_at(6))
+    assert run.record()["precision"] == "bf16+fp32"
+    _train(RunLocation(resume=run.path), fp32)
+    assert (run.record()["status"], run.record()["precision"]) == ("done", "bf16+fp32")
 
 
 CONFIG = ToyConfig()
@@ -333,21 +348,6 @@ def test_places_that_hold_no_run_are_refused(tmp_path: Path) -> None:
         with pytest.raises(kind), _open(location):
             pass
     assert os.listdir(tmp_path / "thesis") == ["a.tex"]
-
-
-def test_a_listener_that_fails_ends_the_run_with_its_own_error(tmp_path: Path) -> None:
-    def listener(event: Event) -> None:
-        if isinstance(event, Saved):
-            raise BrokenPipeError
-
-    def train() -> None:
-        session: Session
-        with _open(RunLocation(out=tmp_path / "run")) as session:
-            follow(session.events(Toy()), listener)
-
-    with pytest.raises(BrokenPipeError):
-        train()
-    assert RunFolder(tmp_path / "run").record()["status"] == "failed"
 
 
 def test_in_a_checkout_the_commit_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:

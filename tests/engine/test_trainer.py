@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import math
-from collections.abc import Callable, Generator, Iterator
+import os
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,8 @@ import torch
 from dlcli.engine.checkpoint import load_model, save_checkpoint
 from dlcli.engine.config import merge, resolve, to_dict
 from dlcli.engine.distributed import PeerLost
-from dlcli.engine.events import Event, Notice, RunStarted
+from dlcli.engine.events import Event, Notice, RunStarted, Saved
+from dlcli.engine.results import summarise_seeds
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.session import RunLocation
 from dlcli.engine.settings import seeds_of
@@ -22,7 +26,6 @@ from dlcli.engine.trainer import (
     Listener,
     folder_name,
     is_out_of_memory,
-    summarise_seeds,
     train,
     train_all,
     train_once,
@@ -72,7 +75,7 @@ def test_a_training_leaves_its_result_in_the_record(tmp_path: Path) -> None:
 def test_auto_is_saved_as_the_data_set_it_was_and_means_it_when_resumed(tmp_path: Path) -> None:
     result, _ = _train(RunLocation(out=tmp_path / "a"))
     assert load_model(RunFolder(tmp_path / "a"), kind="toy").config["data"] == {"name": "blots"}
-    assert _train(RunLocation(resume=tmp_path / "a")) == (result, [])
+    assert _train(RunLocation(resume=tmp_path / "a"))[0] == result
     with pytest.raises(ConfigError, match=r"trained with data\.name = blots, not other"):
         _train(RunLocation(resume=tmp_path / "a"), data={"name": "other"})
 
@@ -81,7 +84,11 @@ def test_a_finished_run_gives_its_result_again_and_a_longer_one_is_resumed(tmp_p
     first, _ = _train(RunLocation(out=tmp_path / "run"))
     (tmp_path / "run").rename(tmp_path / "moved")
     moved = RunLocation(resume=tmp_path / "moved")
-    assert _train(moved) == (replace(first, run=str(tmp_path / "moved")), [])
+    again, heard = _train(moved)
+    assert again == replace(first, run=str(tmp_path / "moved"))
+    (notice,) = heard
+    assert isinstance(notice, Notice)
+    assert f"moved is finished, {first.epochs} epochs" in notice.message
     longer, heard = _train(moved, loop={"epochs": 4})
     assert longer.epochs == 4
     assert next(event.step for event in heard if isinstance(event, RunStarted)) == 12
@@ -94,7 +101,9 @@ def test_one_that_stopped_early_is_finished_unless_its_patience_changes(tmp_path
     first, _ = _train(RunLocation(out=tmp_path / "run"), loop={"epochs": 9, "patience": 1}, **given)
     assert (first.reason, first.epochs) == ("early-stop", 2)
     resumed = RunLocation(resume=tmp_path / "run")
-    assert _train(resumed, loop={"epochs": 9, "patience": 1}, **given) == (first, [])
+    again, heard = _train(resumed, loop={"epochs": 9, "patience": 1}, **given)
+    assert again == first
+    assert not any(isinstance(event, RunStarted) for event in heard)
     more, _ = _train(resumed, loop={"epochs": 9, "patience": 2}, **given)
     assert more.epochs == 3
 
@@ -114,6 +123,35 @@ def test_a_stopped_training_says_how_to_resume_it(tmp_path: Path) -> None:
     assert not list(run.path.rglob("*.tmp"))
     whole, _ = _train(RunLocation(out=tmp_path / "whole"))
     assert result.loss == whole.loss
+
+
+def test_a_listener_that_fails_ends_the_run_which_says_so(tmp_path: Path) -> None:
+    def fail(event: Event) -> None:
+        if isinstance(event, Saved):
+            raise ValueError("a listener's own fault")
+
+    with pytest.raises(ValueError, match="own fault"):
+        train_once(
+            ToyConfig(),
+            train=lambda config, **rest: train(ToyTask(), config, **rest),
+            location=RunLocation(out=tmp_path / "run"),
+            listeners=[fail],
+        )
+    run = RunFolder(tmp_path / "run")
+    assert (run.status, run.record()["error"]) == ("failed", "a listener's own fault")
+    assert not run.is_in_use
+
+
+def test_a_file_system_without_locks_is_trained_on_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_file: object, _operation: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    _, heard = _train(RunLocation(out=tmp_path / "run"))
+    warnings = [event for event in heard if isinstance(event, Notice) and event.level == "warning"]
+    assert "has no locks" in warnings[0].message
 
 
 def test_a_training_that_ran_out_of_time_has_a_result(tmp_path: Path) -> None:
@@ -152,7 +190,7 @@ def test_weights_that_do_not_fit_are_refused_before_a_folder_is_made(tmp_path: P
         _train(into, init_from=str(tmp_path / "a"))
     assert damaged.value.hint == ToyTask.weights_hint
     run.update_record(kind="vae")
-    with pytest.raises(UsageFault, match="is a vae run"):
+    with pytest.raises(UsageFault, match="is a run of kind vae"):
         _train(into, init_from=str(tmp_path / "a"))
     assert not (tmp_path / "b").exists()
 
@@ -216,7 +254,9 @@ class Scripted:
         assert run is not None
         run.mkdir(parents=True, exist_ok=True)
         (run / "config.yaml").write_text("x: 1\n")
-        yield RunStarted(run=run, title="t", epochs=1, steps_per_epoch=1, step=0, unit="images")
+        yield RunStarted(
+            run=run, title="t", data="d", epochs=1, steps_per_epoch=1, step=0, unit="images"
+        )
         self.script(config, location)
         return _result(run, seed=config.compute.seed)
 
@@ -269,24 +309,6 @@ def test_an_interrupt_anywhere_says_how_to_go_on(tmp_path: Path) -> None:
         with pytest.raises(Interrupted) as stopped:
             train_once(ToyConfig(), train=trained, location=location, listeners=listeners)
         assert hint in stopped.value.hint
-
-
-def test_a_listener_that_fails_closes_the_run_at_once(tmp_path: Path) -> None:
-    closed: list[bool] = []
-
-    def trained(*_args: object, **_given: object) -> Iterator[Event]:
-        try:
-            yield Notice(message="x")
-        finally:
-            closed.append(True)
-
-    def fail(_event: Event) -> None:
-        raise BrokenPipeError
-
-    location, script = RunLocation(out=tmp_path), trained
-    with pytest.raises(BrokenPipeError):
-        train_once(ToyConfig(), train=script, location=location, listeners=[fail])  # type: ignore[arg-type, type-var]
-    assert closed == [True]
 
 
 def test_each_cell_gets_a_folder_and_goes_on_where_it_has_begun(tmp_path: Path) -> None:

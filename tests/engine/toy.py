@@ -12,27 +12,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
 from dlcli.engine.checkpoint import FORMAT_VERSION, MAGIC, load_checkpoint
 from dlcli.engine.config import STRICT, setting
-from dlcli.engine.device import Compute
+from dlcli.engine.device import Compute, bf16_is_native
 from dlcli.engine.distributed import World
 from dlcli.engine.events import Event, Finished, NoticeCallback
 from dlcli.engine.loop import Plan, Training
+from dlcli.engine.results import Result
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator
 from dlcli.engine.session import Session, cut_metrics, record, resume_state
 from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig
 from dlcli.engine.step import Batch
 from dlcli.engine.stopping import StopFlag
-from dlcli.engine.trainer import Result, Task, items_per_s
+from dlcli.engine.trainer import Task, items_per_s
 from dlcli.errors import ConfigError
 
 ITEMS, FEATURES, HIDDEN = 23, 3, 5
 CPU = Compute(device=torch.device("cpu"), precision="fp32", threads=1)
 TIMINGS = ("rate", "train_s")
+needs_bf16 = pytest.mark.skipif(
+    not bf16_is_native(CPU.device), reason="this processor does not multiply bfloat16"
+)
 
 OnBatch = Callable[[int], None]
 
@@ -142,6 +147,10 @@ class ToyData:
     """Nothing but a name."""
 
     name: str
+
+    @property
+    def sets(self) -> dict[str, str]:
+        return {"training": f"{ITEMS} items"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,7 +61,7 @@ def test_links_may_come_one_a_line_with_the_number_of_their_pair(
 ) -> None:
     path = written(tmp_path, NUMBERED.encode())
     assert read_gold(path, pairs=3, index=index) == [first, "", third]
-    with pytest.raises(DataError, match="a link of pair 3, and there are 2"):
+    with pytest.raises(DataError, match="a link of pair 3, of 2 in all"):
         read_gold(path, pairs=2, index=index)
 
 

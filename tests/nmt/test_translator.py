@@ -20,6 +20,7 @@ from dlcli.nmt.search import Hypothesis, search
 from dlcli.nmt.text import one_line
 from dlcli.nmt.tokenizer import EOS
 from dlcli.nmt.translator import WIDTH, Translator, batches_of, run_in_threads, width_of
+from tests.engine.toy import needs_bf16
 from tests.nmt.toy import pairs, tiny_trained
 
 Between = Callable[[], None]
@@ -113,7 +114,7 @@ def test_says_what_search_found_each_text_once(translator: Translator) -> None:
     assert one.score == one.candidates[0].score
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=needs_bf16)])
 def test_answers_do_not_depend_on_threads(tmp_path: Path, precision: Precision) -> None:
     trained, lines = tiny_trained(tmp_path / "run"), LINES * 3
     found = []

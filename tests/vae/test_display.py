@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from dlcli.vae.display import trained_facts, trained_table
+from dlcli.vae.display import trained_facts, trained_table, winner_words
 from dlcli.vae.trained import TestResult, TrainResult
 
 RESULT = TrainResult(
@@ -41,3 +41,17 @@ def test_several_trainings_are_a_line_each() -> None:
     assert len(lines) == 3
     assert lines[2].endswith("/tmp/runs/two")
     assert table.signatures == {"seed-0": RESULT.signature, "seed-1": RESULT.signature}
+
+
+def test_a_winner_is_named_only_where_intervals_are_apart() -> None:
+    def trained(elbo: float, error: float | None) -> TrainResult:
+        test = dataclasses.replace(RESULT.test, elbo=elbo, std_error=error)
+        return dataclasses.replace(RESULT, test=test)
+
+    results = {"a": trained(-211.0, 3.0), "b": trained(-207.0, 3.0), "c": trained(-300.0, 3.0)}
+    words, close = winner_words(results)
+    assert close == ["a"]
+    assert words.startswith("no clear winner: the intervals of b and a overlap")
+    apart = {"a": trained(-230.0, 3.0), "b": trained(-207.0, 3.0)}
+    assert winner_words(apart) == ("highest test ELBO: b", [])
+    assert winner_words({"a": trained(-9.0, None), "b": trained(-8.0, None)})[1] == []

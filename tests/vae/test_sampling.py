@@ -109,6 +109,7 @@ def test_every_form_gives_the_same_latents(tmp_path: Path) -> None:
     np.save(tmp_path / "c.npy", Z)
     (tmp_path / "d.txt").write_text("# D = 3\n0.5 -1.25 3\n0 2 1e-3\n")
     (tmp_path / "e.csv").write_text("0.5,-1.25, 3\n0,2,1e-3\n")
+    (tmp_path / "f.csv").write_text("0.5,-1.25,3\n0,2,1e-3\n", encoding="utf-8-sig")
     for path in tmp_path.iterdir():
         assert torch.equal(read_latents(path), torch.from_numpy(Z)), path.name
 

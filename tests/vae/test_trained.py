@@ -118,6 +118,11 @@ def test_the_run_that_was_taken_is_notices(run: RunFolder) -> None:
     found = find_trained(str(run.path), notice=notices.append)
     assert found.run.path == run.path
     assert notices == [f"Using {run.path}, checkpoint last."]
+    run.update_record(status="interrupted")
+    find_trained(str(run.path), notice=notices.append)
+    assert notices[1:] == [
+        f"Using {run.path}, checkpoint last, of a training that was interrupted."
+    ]
     with pytest.raises(UsageFault):
         find_trained("nowhere", notice=notices.append)
 

@@ -30,6 +30,7 @@ from dlcli.vae.training import (
     plan_epoch,
     train,
 )
+from tests.engine.toy import needs_bf16
 from tests.vae.conftest import make_vae
 
 CPU = torch.device("cpu")
@@ -334,7 +335,7 @@ def test_the_result_of_a_validated_run_is_its_best(tmp_path: Path) -> None:
         {"loop": {"batch_size": 1000}},
         {"model": CONV | {"skip": True}},
         {"model": CONV | {"norm": "none"}},
-        {"compute": {"precision": "bf16"}},
+        pytest.param({"compute": {"precision": "bf16"}}, marks=needs_bf16),
     ],
     ids=lambda given: next(iter(next(iter(given.values())).items()))[1],
 )

@@ -24,10 +24,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import platformdirs
 import torch
 from torch import Tensor
 
+from dlcli.engine.files import cache_folder
 from dlcli.errors import UsageFault
 
 FOLDER = Path(__file__).parent
@@ -181,7 +181,7 @@ def compiled(form: str, compiler: str, *, anew: bool = False) -> Path:
     flags, place = [*FLAGS, *target_flags(form)], Path(compiler).resolve()
     made_of = "\n".join([*texts, *flags, str(place), str(place.stat().st_mtime_ns)])
     digest = hashlib.sha256(made_of.encode()).hexdigest()[:16]
-    folder = Path(platformdirs.user_cache_dir("dl", appauthor=False)) / "compiled"
+    folder = cache_folder() / "compiled"
     for found in folder.glob(f"{form}-{digest}-*.so"):
         if found.stem.endswith(_digest_of(found)) and not anew:
             return found

@@ -33,7 +33,7 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     (tmp_path / "two.h").write_text("#define TWO 2\n")
     monkeypatch.setattr(module, "FOLDER", tmp_path)
     monkeypatch.setattr(module, "FUNCTIONS", {"dl_one": ""})
-    monkeypatch.setattr(module.platformdirs, "user_cache_dir", lambda *_, **__: tmp_path / "cache")
+    monkeypatch.setattr(module, "cache_folder", lambda: tmp_path / "cache")
     if find_library()[0] is None:
         pytest.skip("this machine has no C++ compiler")
     find_library.cache_clear()
