@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from dlcli.cli.options import OfflineFlag, plain
+from dlcli.cli.options import OfflineFlag, complete_data, plain
 from dlcli.display.console import Consoles
 from dlcli.display.images import PictureRows
 from dlcli.display.progress import DownloadProgress
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from dlcli.data.storage import FileState, Listing, SetState
 
 NameArgument = Annotated[
-    str, typer.Argument(metavar="NAME", help="A data set, as in `dl data list`.")
+    str,
+    typer.Argument(
+        metavar="NAME", help="A data set, as in `dl data list`.", autocompletion=complete_data
+    ),
 ]
 
 
@@ -49,7 +52,10 @@ def list_(consoles: Consoles) -> None:
 def fetch(
     consoles: Consoles,
     *,
-    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Which data sets.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME", help="Which data sets.", autocompletion=complete_data),
+    ],
     offline: OfflineFlag = False,
 ) -> None:
     """Fetch data sets into the cache, checked; what is here already stays as it is.
@@ -76,7 +82,11 @@ def verify(
     *,
     names: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME", help="Which data sets. (default: all that are here)"),
+        typer.Argument(
+            metavar="NAME",
+            help="Which data sets. (default: all that are here)",
+            autocompletion=complete_data,
+        ),
     ] = None,
 ) -> None:
     """Read every file of the data sets that are here and check it; exit code 3 if one is wrong.
@@ -120,6 +130,7 @@ def show_(
     name: Annotated[
         str,
         typer.Argument(
+            autocompletion=complete_data,
             metavar="NAME",
             help="A data set, as in `dl data list`, several corpora (europarl+tatoeba), a TSV or "
             "two files (a.en,b.fr).",

@@ -50,21 +50,45 @@ UsageError: Any = typer.BadParameter.__base__
 Assignment = NewType("Assignment", str)
 """An item of `--set`: `key.path=value`."""
 
+
+def complete_run(incomplete: str) -> list[str]:
+    """Offer a shell the runs under runs/ and the packaged models."""
+    from dlcli import pretrained
+    from dlcli.engine.runs import RUNS, list_runs
+
+    runs = [run.path.relative_to(RUNS.absolute()).as_posix() for run in list_runs()]
+    return [name for name in ("latest", *runs, *pretrained.names()) if name.startswith(incomplete)]
+
+
+def complete_data(incomplete: str) -> list[str]:
+    """Offer a shell the data sets that have names."""
+    from dlcli.data.catalogue import DATA_SETS
+
+    return [one.name for one in DATA_SETS if one.name.startswith(incomplete)]
+
+
 RunFlag = Annotated[
     str | None,
     typer.Option(
         "--run",
+        autocompletion=complete_run,
         help="A run folder, a name in runs/, `latest`, or pretrained:NAME of `dl models`. "
         "(default: the newest)",
     ),
 ]
-RunArgument = Annotated[str | None, typer.Argument(metavar="RUN", help="The same as --run.")]
+RunArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="RUN", help="The same as --run.", autocompletion=complete_run),
+]
 CheckpointFlag = Annotated[
     str | None,
     typer.Option("--checkpoint", help="best, last or epoch-0010. (default: the run's result)"),
 ]
 OutFlag = Annotated[Path | None, typer.Option("--out", "-o", help="Where to write.")]
 SeedFlag = Annotated[int, typer.Option("--seed", min=0, help="One number for every random choice.")]
+ThreadsFlag = Annotated[
+    int, typer.Option("--threads", min=0, help="CPU threads; 0 leaves torch's own choice.")
+]
 OfflineFlag = Annotated[bool, typer.Option("--offline", help="Never ask the network for data.")]
 
 _ConfigFlag = Annotated[Path | None, typer.Option("--config", help="A YAML file of settings.")]
@@ -303,6 +327,7 @@ def _parameter(name: str, key: Key) -> inspect.Parameter:
         str(key.flag),
         help=f"{key.help} (default: {_default_text(key.default)})",
         rich_help_panel=group.capitalize() if dot else "Options",
+        autocompletion=complete_data if key.flag == "--data" else None,
     )
     return _keyword(name, Annotated[bare(key.type) | None, option], None)
 

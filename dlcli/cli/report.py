@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dlcli import __version__
-from dlcli.cli.options import OfflineFlag, SeedFlag, plain
+from dlcli.cli.options import OfflineFlag, SeedFlag, ThreadsFlag, plain
 from dlcli.display.console import Consoles
 from dlcli.engine.stopping import StopFlag
 from dlcli.errors import RunFailed, UsageFault
@@ -55,9 +55,6 @@ FreshFlag = Annotated[
     typer.Option(
         "--fresh", help="Answer anew what an earlier report has answered; trainings stay."
     ),
-]
-ThreadsFlag = Annotated[
-    int, typer.Option("--threads", min=0, help="CPU threads; 0 leaves torch's own choice.")
 ]
 DeviceFlag = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.")]
 

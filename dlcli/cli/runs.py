@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dlcli.cli.options import CheckpointFlag, plain
+from dlcli.cli.options import CheckpointFlag, complete_run, plain
 from dlcli.display.console import Consoles
 from dlcli.display.tables import size
 from dlcli.errors import UsageFault
@@ -16,7 +16,10 @@ KindFlag = Annotated[
     str | None, typer.Option("--kind", help="Only runs of this kind, such as vae.")
 ]
 NameArgument = Annotated[
-    str | None, typer.Argument(help="A run folder, a name under runs/, or latest.")
+    str | None,
+    typer.Argument(
+        help="A run folder, a name under runs/, or latest.", autocompletion=complete_run
+    ),
 ]
 
 
@@ -82,7 +85,9 @@ def _defaults(kind: str | None) -> dict[str, Any]:
 def compare(
     consoles: Consoles,
     *,
-    runs: Annotated[list[str], typer.Argument(help="Two runs or more.")],
+    runs: Annotated[
+        list[str], typer.Argument(help="Two runs or more.", autocompletion=complete_run)
+    ],
     plot: Annotated[
         Path, typer.Option("--plot", help="Where to draw the learning curves (PNG, SVG or PDF).")
     ] = Path("runs/compare.png"),

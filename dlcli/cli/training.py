@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar
 
 import typer
 
+from dlcli.cli.options import complete_run
 from dlcli.engine.config import load_yaml
 from dlcli.engine.launcher import rank, restarts
 from dlcli.engine.stopping import StopFlag
@@ -34,6 +35,7 @@ ResumeFlag = Annotated[
     str | None,
     typer.Option(
         "--resume",
+        autocompletion=complete_run,
         metavar="[RUN]",
         help="Go on with a run: --resume RUN, or --resume --out RUN.",
     ),
@@ -41,7 +43,12 @@ ResumeFlag = Annotated[
 ForceFlag = Annotated[bool, typer.Option("--force", help="Replace an existing run folder.")]
 InitFlag = Annotated[
     str | None,
-    typer.Option("--init-from", metavar="RUN", help="Start from a run's weights only."),
+    typer.Option(
+        "--init-from",
+        metavar="RUN",
+        help="Start from a run's weights only.",
+        autocompletion=complete_run,
+    ),
 ]
 SeedsFlag = Annotated[
     int, typer.Option("--seeds", min=1, help="Train this many seeds and report mean ± std.")

@@ -93,8 +93,7 @@ def standard_console(name: str) -> Console:
 
 def say(console: Console, message: str, *, style: str = "") -> None:
     """Print a message without markup: one line, or on a terminal as many as it takes."""
-    width = width_of(console)
-    lines = wrapped(message, width) if width and "\t" not in message else [message]
+    lines = wrapped(message, 0 if "\t" in message else width_of(console))
     shown = console.get_style(style) if style and console.color_system else None
     for line in lines:  # as segments: a text would lose its tabs
         console.print(Segments([Segment(line, shown), Segment.line()]), soft_wrap=True, end="")
@@ -111,8 +110,10 @@ def width_of(console: Console) -> int:
 def wrapped(text: str, width: int) -> list[str]:
     """Break a line behind spaces, or behind the bars of a signature; a long word stays whole.
 
-    What follows the first line is indented like it.
+    What follows the first line is indented like it. A width of 0 leaves the line whole.
     """
+    if not width:
+        return [text]
     words = text.lstrip(" ")
     indent = text[: len(text) - len(words)]
     lines = [""]

@@ -154,19 +154,13 @@ class ResultTable:
         notes = signature_lines(self.signatures)
         if shown.header and (left_out := [c for c in self.spare if c not in shown.columns]):
             notes.insert(0, f"no room for: {', '.join(left_out)} (--json has all)")
-        if not width:
-            yield from _segments([self.title] if self.title else [], bold)
-            yield from _segments(itertools.chain(*blocks), None)
-            yield from _segments(notes, dim)
-            return
         yield from _segments(wrapped(self.title, width) if self.title else [], bold)
-        if shown.header:
-            yield from _segments(blocks[0], bold)
+        if width and shown.header:
             longest = max(cell_len(line) for block in blocks for line in block)
+            yield from _segments(blocks.pop(0), bold)
             yield from _segments(["─" * longest], dim)
-        yield from _segments(itertools.chain(*blocks[shown.header :]), None)
-        for note in notes:
-            yield from _segments(wrapped(note, width), dim)
+        yield from _segments(itertools.chain(*blocks), None)
+        yield from _segments(itertools.chain(*(wrapped(note, width) for note in notes)), dim)
 
     def lines(self) -> list[str]:
         """Return the table as plain lines, columns two spaces apart, nothing cut."""
@@ -206,10 +200,10 @@ class ResultTable:
         # A word longer than half the terminal sticks out: it makes no room for others.
         least = [min(most, max(width // 2, 1)) for most in self._least()]
         while over > 0:
-            spare = [have if have > need else 0 for have, need in zip(widths, least, strict=True)]
-            if not any(spare):
+            slack = [have if have > need else 0 for have, need in zip(widths, least, strict=True)]
+            if not any(slack):
                 break
-            widths[spare.index(max(spare))] -= 1
+            widths[slack.index(max(slack))] -= 1
             over -= 1
         right = [self._is_numeric(index) for index in range(len(self.columns))]
         blocks = []

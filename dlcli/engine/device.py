@@ -125,10 +125,15 @@ def prepare(
         device = torch.device("cuda", local_rank % torch.cuda.device_count())
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    use_threads(config.threads)
     precision = choose_precision(config.precision, device=device, bf16_pays=bf16_pays)
     return Compute(device=device, precision=precision, threads=torch.get_num_threads())
+
+
+def use_threads(count: int) -> None:
+    """Set torch's number of CPU threads; 0 leaves its own choice."""
+    if count:
+        torch.set_num_threads(count)
 
 
 def describe_machine() -> dict[str, object]:

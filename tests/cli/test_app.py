@@ -321,9 +321,16 @@ def test_colours_are_for_terminals_that_want_them() -> None:
         ("dl vae train --latent", {"--latent-dim"}),
         ("dl vae train --arch ", {"mlp", "conv"}),
         ("dl vae train --hidden ", set()),
+        ("dl vae train --data m", {"mnist", "multi30k"}),
+        ("dl data path gl", {"glyphs"}),
+        ("dl runs show ", {"latest", "mlp", "seeds/seed-1", "vae-best"}),
+        ("dl vae generate --run ml", {"mlp"}),
     ],
 )
-def test_shells_complete_commands_flags_and_choices(words: str, expected: set[str]) -> None:
+def test_shells_complete_commands_flags_choices_and_names(words: str, expected: set[str]) -> None:
+    for name in ("mlp", "seeds/seed-1"):
+        (Path("runs") / name).mkdir(parents=True)
+        (Path("runs") / name / "config.yaml").write_text("{}")
     environment = {
         "_DL_COMPLETE": "complete_bash",
         "COMP_WORDS": words,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,14 @@ def test_every_output_can_be_printed_and_fits(
     done = CliRunner(charset="ascii").invoke(app, words)
     assert done.exit_code == 0, done.output
     monkeypatch.undo()
+    for charset in ENCODINGS[1:]:
+        with monkeypatch.context() as patch:
+            for stream in ("stdout", "stderr"):
+                text = io.TextIOWrapper(io.BytesIO(), encoding=charset)
+                patch.setattr(f"sys.{stream}", text)
+            consoles = Consoles()
+            for name, values in shown:
+                getattr(consoles, name)(*values)
     whole = _printed(shown, monkeypatch, columns=0)
     for columns in (60, 80, 200):
         check_fits(_printed(shown, monkeypatch, columns=columns), whole, columns=columns)

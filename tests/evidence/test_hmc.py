@@ -162,17 +162,6 @@ def test_interpolation_goes_through_the_knots():
     assert found.tolist() == [3.0, 3.0, 4.0, 5.0, 2.0, -1.0, -1.0]
 
 
-def test_temperatures_rise_from_prior_to_posterior():
-    model, x, _ = linear_case(0, dim=3, pixels=50)
-    found = choose_schedule(model, x, generator=generator(1), temperatures=57)
-    assert found.temperatures == 57
-    assert (found.betas[0], found.betas[-1]) == (0.0, 1.0)
-    assert bool((found.betas.diff() > 0).all())
-    assert found.angles.shape == (58, 1, 1)
-    assert bool((found.angles > 0).all())
-    assert found.describe()["temperatures"] == 57
-
-
 def test_the_predicted_spread_is_what_the_chains_show():
     model, x, _ = linear_case(0, dim=10)
     schedule = choose_schedule(model, x, generator=generator(1), temperatures=400)
