@@ -107,7 +107,7 @@ def test_a_name_never_leads_out_of_the_package(shelf: Path, name: str) -> None:
 
 
 def test_its_pictures_go_to_the_working_folder(shelf: Path) -> None:
-    assert find_run("pretrained:vae-conv").gallery == Path()
+    assert find_run("pretrained:vae-conv").gallery == Path("runs/pictures")
     (shelf / "toy-one" / "checkpoints").mkdir()
     assert find_run("pretrained:toy-one").gallery == shelf / "toy-one" / "figures"
 
@@ -132,7 +132,7 @@ def test_attend_shows_the_sentence_of_the_paper_against_the_diagonal() -> None:
     result = _attend()
     assert "conomique européen" in result["translation"]
     assert set(result["alignment"].split()) >= BACKWARDS
-    assert [Path(file).parent for file in result["files"]] == [Path.cwd()]
+    assert [Path(file).parent for file in result["files"]] == [Path.cwd() / "runs/pictures"]
 
 
 @pytest.mark.parametrize("run", ["nmt-en-fr", "nmt-grammar"])
@@ -162,7 +162,8 @@ def test_translate_warns_of_words_it_has_never_seen() -> None:
 def test_generate_and_sample_draw_digits(command: list[str]) -> None:
     files = [Path(file) for file in dl_json(*command)["files"]]
     assert files
-    assert all(file.parent == Path.cwd() and file.stat().st_size for file in files)
+    assert {file.parent for file in files} == {Path.cwd() / "runs/pictures"}
+    assert all(file.stat().st_size for file in files)
 
 
 def test_models_are_loaded_without_what_takes_seconds_to_import() -> None:

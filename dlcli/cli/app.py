@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import typer
@@ -179,7 +180,7 @@ class Root(LazyGroup):
         except KeyboardInterrupt:  # Typer would leave without a word
             raise Interrupted("Interrupted.", hint="Nothing was left half-written.") from None
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_output()
             return None
         return result
 
@@ -195,6 +196,7 @@ class Root(LazyGroup):
         if not standalone:
             return run()
         try:
+            _require_folder()
             code = run()
         except Exception as error:
             _leave_the_other_processes()
@@ -204,6 +206,25 @@ class Root(LazyGroup):
         sys.exit(code if isinstance(code, int) else 0)
 
 
+def _require_folder() -> None:
+    """Refuse to start where the working folder is gone; libraries would abort.
+
+    Raises:
+        RunFailed: it is.
+    """
+    try:
+        Path.cwd()
+    except OSError:
+        raise RunFailed(
+            "The working folder no longer exists.", hint="Change to another with `cd`."
+        ) from None
+
+
+def _drop_output() -> None:
+    """Let what stdout still holds go nowhere, so that no error follows at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def report_failure(error: Exception, *, as_json: bool) -> int:
     """Say what went wrong, on stderr and for `--json` on stdout too; return the exit code."""
     known = as_known(error)
@@ -211,8 +232,12 @@ def report_failure(error: Exception, *, as_json: bool) -> int:
         return known.exit_code
     from dlcli.display.console import Consoles
 
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(OSError):
         Consoles(json=as_json and _is_last_to_write()).failure(known)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _drop_output()
     return known.exit_code
 
 

@@ -399,7 +399,7 @@ def _sentences(text: str | None, consoles: Consoles) -> Iterator[str]:
 
 
 def _attention_file(found: AttentionMap, *, translator: Translator, target: str | None) -> Path:
-    """Return where a figure goes: into the run, or here, with its name, if the run came packaged.
+    """Return where a figure goes: into the run, or with its name into runs/pictures.
 
     The name of a figure along a given translation has a digest of that, so that it does not
     replace the figure of the model's own.

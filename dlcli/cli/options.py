@@ -87,7 +87,8 @@ CheckpointFlag = Annotated[
 OutFlag = Annotated[Path | None, typer.Option("--out", "-o", help="Where to write.")]
 SeedFlag = Annotated[int, typer.Option("--seed", min=0, help="One number for every random choice.")]
 ThreadsFlag = Annotated[
-    int, typer.Option("--threads", min=0, help="CPU threads; 0 leaves torch's own choice.")
+    int,
+    typer.Option("--threads", min=0, max=1024, help="CPU threads; 0 leaves torch's own choice."),
 ]
 OfflineFlag = Annotated[bool, typer.Option("--offline", help="Never ask the network for data.")]
 
@@ -154,6 +155,21 @@ def plain(function: Callable[..., None]) -> Command:
         function(Consoles(json=json, quiet=quiet), **rest)
 
     return _command(call, like=function, own=own, common=_SHOWING)
+
+
+def computing(function: Callable[..., None]) -> Command:
+    """Make a command as `plain` does, with `--threads` too, which it need not look at."""
+    own = _parameters_of(function)[1:]
+
+    def call(*, threads: int, json: bool, quiet: bool, debug: bool, **rest: Any) -> None:  # noqa: ARG001
+        if threads:
+            from dlcli.engine.device import use_threads
+
+            use_threads(threads)
+        function(Consoles(json=json, quiet=quiet), **rest)
+
+    common = [_keyword("threads", ThreadsFlag, 0), *_SHOWING]
+    return _command(call, like=function, own=own, common=common)
 
 
 Advice = Callable[[dict[str, Any]], Mapping[str, Any]]

@@ -19,9 +19,9 @@ from dlcli.cli.options import (
     RunArgument,
     RunFlag,
     SeedFlag,
+    computing,
     configured,
     one_run,
-    plain,
 )
 from dlcli.cli.training import (
     ForceFlag,
@@ -271,7 +271,7 @@ PicturesFlag = Annotated[
         "--out",
         "-o",
         help="A file or a folder. (default: the run's figures folder; of an exported or packaged "
-        "model, and with --untrained: here)",
+        "model, and with --untrained: runs/pictures)",
     ),
 ]
 
@@ -301,7 +301,7 @@ def _numbers_of(image: Sequence[int] | None, images: Sequence[int] | None) -> Se
     return images
 
 
-@plain
+@computing
 def generate(
     consoles: Consoles,
     *,
@@ -340,7 +340,7 @@ def generate(
     _deliver(sheet, trained, files, consoles, seed=seed, printed=show_pictures)
 
 
-@plain
+@computing
 def reconstruct(
     consoles: Consoles,
     *,
@@ -392,7 +392,7 @@ def reconstruct(
     _deliver(sheet, trained, files, consoles, seed=seed, printed=show_pictures)
 
 
-@plain
+@computing
 def interpolate(
     consoles: Consoles,
     *,
@@ -444,7 +444,7 @@ def interpolate(
     _deliver(sheet, trained, files, consoles, seed=seed, printed=show_pictures)
 
 
-@plain
+@computing
 def traverse(
     consoles: Consoles,
     *,
@@ -512,7 +512,7 @@ LATENTS = 8
 """How many latents `dl sample` draws by default."""
 
 
-@plain
+@computing
 def sample(
     consoles: Consoles,
     *,
@@ -742,11 +742,13 @@ def _usual_path(stem: str, *, run: RunFolder | None) -> Path:
     Pictures of an exported model do not go into it, and have its name.
     """
     if run is None:
-        return Path(stem)
+        from dlcli.engine.runs import PICTURES
+
+        return PICTURES / stem
     return run.gallery / "-".join(filter(None, [stem, run.mark]))
 
 
-@plain
+@computing
 def gradients(
     consoles: Consoles,
     *,

@@ -61,7 +61,7 @@ def _way_out(error: OSError) -> str:
 
 def replace_unencodable(stream: object) -> None:
     """Let a text stream write `?` for a character that its encoding lacks, and not fail."""
-    if isinstance(stream, io.TextIOWrapper):
+    if isinstance(stream, io.TextIOWrapper) and stream.errors != "replace":  # it flushes, too
         stream.reconfigure(errors="replace")
 
 

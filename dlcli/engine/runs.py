@@ -24,6 +24,8 @@ from dlcli.engine.files import locked, write_whole
 from dlcli.errors import DlError, RunFailed, UsageFault, nearest
 
 RUNS = Path("runs")
+PICTURES = RUNS / "pictures"
+"""Of models that are no run here: packaged, exported or untrained."""
 WITH_RESULT = ("done", "stopped")
 """How runs end that have a result; `stopped` is at the time limit."""
 
@@ -72,8 +74,8 @@ class RunFolder:
 
     @property
     def gallery(self) -> Path:
-        """Where pictures of it go: its figures; of an exported run, which stays as it is, here."""
-        return self.figures if self.checkpoints.is_dir() else Path()
+        """Where pictures of it go: its figures, unless it was exported and stays as it is."""
+        return self.figures if self.checkpoints.is_dir() else PICTURES
 
     @property
     def mark(self) -> str:

@@ -132,6 +132,7 @@ def test_a_command_may_end_with_a_code_of_its_own(code: int) -> None:
 
 
 def test_of_many_processes_one_writes_the_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dlcli.cli.app.ignore_signals", lambda: None)
     for name, value in two_ranks()[1].items():
         monkeypatch.setenv(name, value)
     result = _go(RunFailed("x"), "--json")
@@ -220,7 +221,7 @@ HOSTILE = {
     "COLUMNS": "0",
     "LANG": "C",
     "HOME": "",
-    "XDG_CACHE_HOME": "",
+    "XDG_CACHE_HOME": "/proc/nowhere",
 }
 """What a notebook, a developer's shell, a scheduler and a container may hand on."""
 WORK = {
@@ -247,19 +248,43 @@ def test_an_inherited_environment_ends_nothing(
     assert done.returncode == (2 if work == "failure" else 0), done.stderr
     assert "Traceback" not in done.stderr
     assert ("error: " in done.stderr) is (work == "failure")
+    assert "atplotlib" not in done.stderr
     assert not (tmp_path / "~").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+@pytest.mark.parametrize("words", [["models"], ["models", "--json"], ["--help"]])
+def test_a_full_disk_behind_the_output_is_said_in_a_sentence(words: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*DL, *words], stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_working_folder_that_is_gone_is_said_in_a_sentence(tmp_path: Path) -> None:
+    script = 'mkdir gone && cd gone && rmdir ../gone && exec "$@"'
+    done = _run("bash", "-c", script, "bash", *DL, "kl", "--mu-p", "1")
+    assert done.returncode == 1
+    assert "working folder no longer exists" in done.stderr
 
 
 def test_a_signal_ends_a_command_that_waits_for_its_input() -> None:
     process = subprocess.Popen(
         [*DL, "nmt", "translate"],
         stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
-    assert process.stderr is not None
-    process.stderr.readline()  # it has begun
+    assert process.stdin is not None
+    assert process.stdout is not None
+    print("Good morning.", file=process.stdin, flush=True)
+    assert process.stdout.readline(), "it has answered, and waits for more"
     process.send_signal(signal.SIGTERM)
     assert process.wait(PATIENCE_S) == 130
     _, said = process.communicate()
@@ -367,6 +392,7 @@ def test_every_command_is_there_and_every_flag_says_what_it_does(path: tuple[str
     result = dl(*path, "--help")
     assert result.exit_code == 0, result.output
     assert "--json" in result.output
+    assert ("--threads" in result.output) is (path[0] not in ("data", "runs", "env", "models"))
     for parameter in command.params:
         said = getattr(parameter, "help", None)
         assert said, f"{' '.join(path)} {parameter.name}"
@@ -383,6 +409,16 @@ def test_every_command_shows_examples_that_can_be_typed(path: tuple[str, ...]) -
         used = next(words[1 : n + 1] for n in (2, 1) if tuple(words[1 : n + 1]) in COMMANDS)
         command = load(used[-1], COMMANDS[tuple(used)])
         command.make_context(used[-1], words[len(used) + 1 :])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in COMMANDS if path[0] not in ("runs", "data", "env", "models")],
+    ids=" ".join,
+)
+def test_every_command_that_computes_takes_a_number_of_threads(path: tuple[str, ...]) -> None:
+    command = load(path[-1], COMMANDS[path])
+    assert any("--threads" in parameter.opts for parameter in command.params)
 
 
 def test_the_help_lists_every_command_with_its_line() -> None:

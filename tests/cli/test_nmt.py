@@ -224,7 +224,7 @@ def test_figures_do_not_replace_one_another(runs: Path) -> None:
     assert len(names) == 4
     assert "attend-" + "-".join(["the", "agreement"] * 4 + ["the"]) + ".png" in names
     shipped = dl_json("nmt", "attend", "The law", "--run", "pretrained:nmt-grammar")
-    assert shipped["files"] == [str(Path.cwd() / "attend-nmt-grammar-the-law.png")]
+    assert shipped["files"] == [str(Path.cwd() / "runs/pictures/attend-nmt-grammar-the-law.png")]
 
 
 def test_attend_json_has_the_names_that_scripts_rely_on(runs: Path, tmp_path: Path) -> None:

@@ -128,7 +128,9 @@ def test_a_sample_has_means_beside_draws(tiny_run: Path) -> None:
 def test_a_fresh_decoder_needs_no_run_and_writes_here(tmp_path: Path) -> None:
     done = dl("sample", "--untrained", "--arch", "conv", "--latent-dim", "2", "--n", "2")
     assert done.exit_code == 0, done.output
-    assert done.stdout.splitlines()[1] == str(tmp_path / "sample-untrained-conv-seed0.png")
+    assert done.stdout.splitlines()[1] == str(
+        tmp_path / "runs/pictures/sample-untrained-conv-seed0.png"
+    )
     assert not done.stderr
 
 
@@ -202,5 +204,7 @@ def test_paths_follow_out_and_format(
 
 def test_pictures_of_an_exported_model_have_its_name() -> None:
     exported = RunFolder(Path("models/best.v2"))
-    assert PictureFiles("n", formats=["npz"]).paths(run=exported) == [Path("n-best.v2.npz")]
-    assert PictureFiles("n").paths(run=None) == [Path("n.png")]
+    assert PictureFiles("n", formats=["npz"]).paths(run=exported) == [
+        Path("runs/pictures/n-best.v2.npz")
+    ]
+    assert PictureFiles("n").paths(run=None) == [Path("runs/pictures/n.png")]

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from dlcli.nmt.attention import AttentionMap, merge, piece_axis, pieces_of, word_axis
+from dlcli.nmt.attention import (
+    AttentionMap,
+    attention_map,
+    given_reading,
+    merge,
+    piece_axis,
+    pieces_of,
+    word_axis,
+)
 from dlcli.nmt.config import SearchConfig
 from dlcli.nmt.tokenizer import BOS, EOS, UNK, Piece, Words
 from dlcli.nmt.trained import Trained
@@ -82,33 +90,38 @@ def test_its_own_translation_is_the_best_one(translator: Translator) -> None:
     assert "beam:2" in found.signature
 
 
-@pytest.mark.parametrize("subwords", [False, True])
-def test_a_line_that_is_translated_in_parts_has_one_map(
-    translator: Translator, *, subwords: bool
-) -> None:
+def test_a_line_that_is_translated_in_parts_has_one_map(translator: Translator) -> None:
     line = "The king hears the bird here.\u00a0 The cat sees the dog. " * 9
     (best,) = translator.translate([line], config=SHORT)
-    found = translator.attend(line, config=SHORT, subwords=subwords)
+    found = translator.attend(line, config=SHORT)
     assert found.translation == best.translation
     assert (found.parts, found.finished) == (best.parts, best.candidates[0].finished)
     assert (best.parts, found.signature.count("|parts:18|")) == (18, 1)
     assert found.matrix.shape == (len(found.target), len(found.source))
     assert np.allclose(found.matrix.sum(axis=1), 1)
-    first, last = (
-        translator.attend(part, config=SHORT, subwords=subwords)
-        for part in ("The king hears the bird here.", "The cat sees the dog.")
+
+
+@pytest.mark.parametrize("subwords", [False, True])
+def test_each_part_looks_at_its_own_words(translator: Translator, *, subwords: bool) -> None:
+    texts = [("The king hears the bird.", "Le roi entend."), (SOURCE, TARGET)]
+    first, last = (translator.attend(*text, subwords=subwords) for text in texts)
+    found = attention_map(
+        translator.trained,
+        [given_reading(*text, tokenizer=translator.tokenizer) for text in texts],
+        subwords=subwords,
+        how=None,
+        precision="fp32",
     )
-    t, s = (len(side) - (side[-1] == "</s>") for side in (first.target, first.source))
-    assert (found.target[:t], found.source[:s]) == (first.target[:t], first.source[:s])
-    assert np.allclose(found.matrix[:t, :s], first.matrix[:t, :s])
-    assert np.allclose(found.matrix[:t, -1], first.matrix[:t, -1])
-    T, S = last.matrix.shape
-    assert np.allclose(found.matrix[-T:, -S:], last.matrix)
-    assert found.source[-S:] == last.source
-    nats = [one.nll_per_token * len(one.target) for one in (first, last)]
-    if subwords and first.finished and last.finished:
-        tokens = len(first.target) + len(last.target)
-        assert found.nll_per_token == pytest.approx(sum(nats) / tokens, rel=1e-4)
+    assert found.source == first.source[:-1] + last.source
+    assert found.target == first.target[:-1] + last.target
+    t, s = (len(side) - 1 for side in (first.target, first.source))
+    assert np.allclose(found.matrix[:t, :s], first.matrix[:-1, :-1])
+    assert np.allclose(found.matrix[:t, -1], first.matrix[:-1, -1])
+    assert np.allclose(found.matrix[t:, s:], last.matrix)
+    assert np.allclose(found.matrix.sum(axis=1), 1)
+    tokens = [len(translator.tokenizer.encode(target)) + 1 for _, target in texts]
+    nats = first.nll_per_token * tokens[0] + last.nll_per_token * tokens[1]
+    assert found.nll_per_token == pytest.approx(nats / sum(tokens))
 
 
 @pytest.mark.parametrize("text", ["🙂", "שלום עולם", "\x00The\x00cat", "\u200b"])
