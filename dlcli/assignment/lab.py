@@ -205,7 +205,7 @@ class Lab:
             "threads": self.threads,
             "device": self.device,
             "gpu": torch.cuda.is_available(),
-            "compile": os.environ.get("DL_COMPILE", ""),
+            "compile": os.environ.get("DL_COMPILE", "") or os.environ.get("DL_SIMD", ""),
             "torch": torch.__version__,
             "matplotlib": version("matplotlib"),
         }

@@ -16,10 +16,10 @@ def env(consoles: Consoles) -> None:
         dl env --json
     """
     from dlcli.engine.device import describe_machine
-    from dlcli.nmt.fast.decoding import compiled_kinds
+    from dlcli.nmt.fast.decoding import describe_library
 
     found = describe_machine()
-    found["compiled_search"], found["compiled_search_problem"] = compiled_kinds()
+    found |= describe_library()
     consoles.result(found, facts({name: _text(value) for name, value in found.items()}))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import logging
 import math
 import re
 import warnings
@@ -97,6 +98,7 @@ def house_style() -> Iterator[None]:
 
     Characters that no font here has are drawn as boxes, and once remarked on.
     """
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it remarks on a missing cache folder
     import matplotlib
     from matplotlib.font_manager import fontManager
 

@@ -296,12 +296,7 @@ class SearchConfig:
         64, flag="--batch-size", help="sentences translated at a time"
     )
     device: str = setting_like(ComputeConfig, "device")
-    precision: Literal[Precision, "int8"] = setting_like(
-        ComputeConfig,
-        "precision",
-        help="fp32, bf16 (autocast), int8 (the decoder's products, on a CPU with VNNI), or auto: "
-        "fp32 or bf16, whichever was measured to pay",
-    )
+    precision: Precision = setting_like(ComputeConfig, "precision")
     threads: Annotated[int, Ge(0), Le(1024)] = setting_like(ComputeConfig, "threads")
 
 

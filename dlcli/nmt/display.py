@@ -338,9 +338,9 @@ def attention_words(found: AttentionMap) -> list[RenderableType]:
         found.translation,
         HeatMap(found.matrix, rows, columns),
         f"links (source-target): {found.alignment}",
-        f"{back} of {steps} steps run against the diagonal; a word looks at "
-        f"{math.exp(found.entropy_nats):.2f} {found.unit} (exp of {found.entropy_nats:.3f} nats); "
-        f"{found.nll_per_token:.3f} nats per token",
+        f"{back} of {steps} steps run against the diagonal; attention is spread over "
+        f"{math.exp(found.entropy_nats):.1f} {found.unit} a step, as its entropy of "
+        f"{found.entropy_nats:.3f} nats says; {found.nll_per_token:.3f} nats per token",
         found.signature,
     ]
 

@@ -63,9 +63,6 @@ class Beam:
 class FastSearch(Protocol):
     """A faster form of `beam_search` for one model; `dlcli.nmt.fast.paths` makes them."""
 
-    one_thread: bool
-    """Whether it works on one thread, so that several batches are best searched at a time."""
-
     def __call__(
         self,
         memory: Any,

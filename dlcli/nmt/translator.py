@@ -2,8 +2,8 @@
 
 Lines are put into batches by length and answered in order. What a line becomes does not depend on
 its neighbours: each is padded to a width of its own, and products never have so few rows that they
-would be summed in another order. Where the search is compiled as a whole, each thread works on
-batches of its own, so that none waits for another at every step.
+would be summed in another order. On a CPU each thread works on batches of its own, so that none
+waits for another at every step.
 
 Legend: B sentences, S source length.
 """
@@ -24,7 +24,7 @@ from torch import Tensor
 from dlcli.engine.device import Compute, prepare
 from dlcli.engine.events import NoticeCallback
 from dlcli.engine.settings import ComputeConfig
-from dlcli.errors import RunFailed, UsageFault
+from dlcli.errors import RunFailed
 from dlcli.nmt.attention import (
     AttentionMap,
     attention_map,
@@ -97,32 +97,16 @@ class LineTranslator:
         tokenizer: of the same run.
         longest: tokens of the longest sentence that it was trained on; longer lines are cut.
         compute: where the model is, and how precisely to compute.
-        int8: take the decoder's products of 8-bit integers.
-
-    Raises:
-        UsageFault: `int8` is not to be had here.
     """
 
     def __init__(
-        self,
-        model: TranslationModel,
-        tokenizer: Tokenizer,
-        *,
-        longest: int,
-        compute: Compute,
-        int8: bool = False,
+        self, model: TranslationModel, tokenizer: Tokenizer, *, longest: int, compute: Compute
     ) -> None:
         self.model, self.tokenizer, self.compute = model, tokenizer, compute
         self._longest = longest
         paths = fast_paths(model)
-        self._fast = None
-        if paths is not None:
-            self._fast = paths.search(kind="int8" if int8 else compute.precision)
-        if int8 and self._fast is None:
-            raise UsageFault(
-                "Translating in int8 takes a CPU with VNNI instructions and a C++ compiler.",
-                hint="Use --precision auto or fp32; where there is a GPU, --device cpu.",
-            )
+        with compute.autocast():
+            self._fast = None if paths is None else paths.search()
 
     def translate(
         self, lines: Sequence[str], *, config: SearchConfig | None = None, n_best: int = 1
@@ -173,8 +157,8 @@ class LineTranslator:
         A part has no hypothesis only where the model's probabilities are no numbers.
         """
         sentences = self.tokenizer.encode_all(parts)
-        # What is compiled as a whole takes one thread a batch; else torch shares out each product.
-        threads = self.compute.threads if self._fast and self._fast.one_thread else 1
+        # On a CPU each thread works on batches of its own, so that none waits at every product.
+        threads = self.compute.threads if self.compute.device.type == "cpu" else 1
         size = min(config.batch_size, max(1, MOST_HYPOTHESES // config.beam_size))
         if threads > 1:
             size = max(LEAST_ROWS, min(size, -(-len(sentences) // (BATCHES_A_THREAD * threads))))
@@ -263,26 +247,18 @@ class Translator(LineTranslator):
     Args:
         trained: see `dlcli.nmt.trained.load_trained`; its weights are not to change from here on.
         compute: where and how precisely to compute; the CPU and float32 if left out.
-        int8: take the decoder's products of 8-bit integers.
-
-    Raises:
-        UsageFault: `int8` is not to be had here.
     """
 
-    def __init__(
-        self, trained: Trained, *, compute: Compute | None = None, int8: bool = False
-    ) -> None:
+    def __init__(self, trained: Trained, *, compute: Compute | None = None) -> None:
         compute = compute or prepare(ComputeConfig(device="cpu", precision="fp32"))
         super().__init__(
             trained.model.to(compute.device).eval(),
             trained.tokenizer,
             longest=trained.config.data.max_length,
             compute=compute,
-            int8=int8,
         )
         self.trained = trained
-        self.precision = f"int8+{compute.precision}" if int8 else compute.precision
-        """What the decoder multiplies in, and then what the encoder does where it is another."""
+        self.precision = compute.precision
 
     @classmethod
     def load(
@@ -306,13 +282,12 @@ class Translator(LineTranslator):
             CheckpointError: its files are damaged.
         """
         config = config or SearchConfig()
-        device, precision, int8 = config.device, config.precision, False
-        if precision == "int8":
-            device, precision, int8 = "cpu" if device == "auto" else device, "auto", True
-        place = ComputeConfig(device=device, precision=precision, threads=config.threads)
+        place = ComputeConfig(
+            device=config.device, precision=config.precision, threads=config.threads
+        )
         name = None if run is None else str(run)
         trained = find_trained(name, checkpoint=checkpoint, notice=notice)
-        return cls(trained, compute=prepare(place, bf16_pays=BF16_PAYS), int8=int8)
+        return cls(trained, compute=prepare(place, bf16_pays=BF16_PAYS))
 
     def knows_words_of(self, line: str) -> bool:
         """Whether every word of a line is in the vocabulary (subwords can spell any)."""

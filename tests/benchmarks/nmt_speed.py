@@ -11,15 +11,15 @@ full softmax.
 nobody's time, and `plain` is our network in PyTorch's own operations. With --loss-updates N every
 side then trains N updates, and the loss per token on the validation sentences is compared.
 `translate` prints sentences a second, beam 5, from lines of text to lines of text, without starting
-and loading; both sides are trained first, or taken from --folder if that was done, and BLEU says
-whether they do the same work.
+and loading: in each form that this processor can run, and in PyTorch alone (`none`). Both sides are
+trained first, or taken from --folder if that was done, and BLEU says whether they do the same work.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -40,9 +40,9 @@ from dlcli.engine.events import Finished
 from dlcli.engine.loop import Plan, Training
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.settings import ComputeConfig
-from dlcli.errors import UsageFault
 from dlcli.nmt.batching import Bitext
 from dlcli.nmt.config import NmtTrainConfig, SearchConfig
+from dlcli.nmt.fast.compiling import available_forms, find_library
 from dlcli.nmt.model import NmtNetwork
 from dlcli.nmt.networks import AttentionGru
 from dlcli.nmt.tokenizer import Subwords
@@ -161,11 +161,12 @@ def compare_translating(
     test = sentences.corpus.split("test_2016_flickr").first(args.sentences)
     made: dict[str, list[str]] = {}
 
-    def translate(translator: Translator) -> float:
+    def translate(name: str, translator: Translator, form: str) -> float:
+        use_form(form)
         began = time.perf_counter()
         lines = translator.translate(list(test.source), config=SearchConfig(beam_size=BEAM))
         spent = time.perf_counter() - began
-        made[f"dl {translator.precision}"] = [line.translation for line in lines]
+        made[name] = [line.translation for line in lines]
         return len(test) / spent
 
     def translate_peer() -> float:
@@ -173,8 +174,10 @@ def compare_translating(
         return len(test) / spent
 
     sides: dict[str, Callable[[], float]] = {"JoeyNMT": translate_peer}
-    for translator in ours.translators(folder, threads=args.threads):
-        sides[f"dl {translator.precision}"] = partial(translate, translator)
+    for form in [*available_forms(), "none"]:
+        for translator in ours.translators(folder, threads=args.threads, form=form):
+            name = f"dl {translator.precision} {form}"
+            sides[name] = partial(translate, name, translator, form)
     compare(sides, runs=args.runs, unit="sentences/s", against="JoeyNMT")
     for name, lines in made.items():
         bleu = sacrebleu.corpus_bleu(lines, [list(test.target)])
@@ -221,8 +224,8 @@ class Ours:
                 tokens += batch.tokens
         return total / tokens
 
-    def translators(self, folder: Path, *, threads: int) -> Iterator[Translator]:
-        """Yield a translator in every precision of this processor, int8 among them."""
+    def translators(self, folder: Path, *, threads: int, form: str) -> Iterator[Translator]:
+        """Yield a translator in each precision that this form of the compiled code has."""
         trained = Trained(
             model=self.network.model.eval(),
             tokenizer=self.sentences.vocabulary,
@@ -230,11 +233,16 @@ class Ours:
             run=RunFolder(folder),
             checkpoint="last",
         )
-        for precision in precisions():
+        use_form(form)
+        for precision in precisions() if form.endswith("bf16") else ["fp32"]:
             place = ComputeConfig(device="cpu", precision=precision, threads=threads)
             yield Translator(trained, compute=prepare(place))
-        with contextlib.suppress(UsageFault):  # a processor without the instructions
-            yield Translator(trained, compute=prepare(place), int8=True)
+
+
+def use_form(form: str) -> None:
+    """Choose the form of the compiled code, or PyTorch alone (`none`)."""
+    os.environ["DL_SIMD"] = form
+    find_library.cache_clear()
 
 
 class JoeyNmt:

@@ -14,9 +14,8 @@ import torch
 
 from dlcli.engine.device import prepare
 from dlcli.engine.settings import ComputeConfig, Precision
-from dlcli.errors import RunFailed, UsageFault
+from dlcli.errors import RunFailed
 from dlcli.nmt.config import SearchConfig
-from dlcli.nmt.fast.paths import fast_paths
 from dlcli.nmt.search import Hypothesis, search
 from dlcli.nmt.text import one_line
 from dlcli.nmt.tokenizer import EOS
@@ -181,29 +180,3 @@ def test_a_model_that_diverged_is_refused(tmp_path: Path, beam: int) -> None:
     translator = Translator(trained)
     with pytest.raises(RunFailed, match="are no numbers"):
         translator.translate(["The cat"], config=replace(SHORT, beam_size=beam))
-
-
-def test_eight_bits_translate_a_line_alone_as_among_others(tmp_path: Path) -> None:
-    model = tiny_trained(tmp_path / "one").model
-    paths = fast_paths(model)
-    if paths is None or paths.search(kind="int8") is None:
-        pytest.skip("this machine has no C++ compiler or no VNNI instructions")
-    config = SearchConfig(precision="int8")
-    translator = Translator.load(tmp_path / "one", config=config)
-    assert translator.precision in ("int8+fp32", "int8+bf16")
-    whole = translator.translate(LINES, config=config, n_best=2)
-    for line, among in zip(LINES, whole, strict=True):
-        (alone,) = translator.translate([line], config=config, n_best=2)
-        assert [c.translation for c in alone.candidates] == [
-            c.translation for c in among.candidates
-        ]
-        assert alone.score == pytest.approx(among.score, abs=1e-5)
-
-
-def test_eight_bits_need_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tiny_trained(tmp_path / "one")
-    for module in ("stepping", "decoding"):
-        monkeypatch.setattr(f"dlcli.nmt.fast.{module}.load_library", lambda *_: None)
-    with pytest.raises(UsageFault, match="takes a CPU with VNNI") as caught:
-        Translator.load(tmp_path / "one", config=SearchConfig(precision="int8"))
-    assert "--precision auto" in caught.value.hint

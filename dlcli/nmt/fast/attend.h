@@ -1,4 +1,4 @@
-// Additive attention of one query, as steps of a training and of a search take it.
+// Where a query looks, as steps of a training and of a search take it.
 
 #pragma once
 
@@ -15,39 +15,25 @@ inline float twice_exp(float x) {
     return exp_(2 * x);
 }
 
-// One sentence, as attention looks at it: bent keys (S, A), values (S, C), and what is no padding.
-struct Source {
-    long S, A, C;
-    const float *keys, *v, *values;
-    const uint8_t* mask;
-};
-
-// Fill weights w (S) and context c (C) of a bent query q (A).
-inline void attend_row(const Source& source, const float* q, float* __restrict__ w,
-                       float* __restrict__ c) {
-    long S = source.S, A = source.A, C = source.C;
-    float largest = -INFINITY;
+// Fill the weights w (S) of a query q (A), as e^2q, over the keys of one sentence (S, A), as e^2k;
+// the mask (S) says what is no padding.
+inline void attention_weights(long S, long A, const float* keys, const float* v,
+                              const uint8_t* mask, const float* q, float* __restrict__ w) {
+    float largest = -INFINITY, sum = 0;
     for (long s = 0; s < S; ++s) {
         w[s] = 0;
-        if (!source.mask[s]) continue;
-        const float *k = source.keys + s * A, *v = source.v;
+        if (!mask[s]) continue;
+        const float* k = keys + s * A;
         float score = 0;
         for (long a = 0; a < A; ++a) score += v[a] * (1 - 2 / (q[a] * k[a] + 1));
         w[s] = score;
         largest = score > largest ? score : largest;
     }
-    float sum = 0;
     for (long s = 0; s < S; ++s) {
-        w[s] = source.mask[s] ? exp_(w[s] - largest) : 0.0f;
+        w[s] = mask[s] ? exp_(w[s] - largest) : 0.0f;
         sum += w[s];
     }
-    for (long i = 0; i < C; ++i) c[i] = 0;
-    for (long s = 0; s < S; ++s) {
-        w[s] /= sum;
-        if (!source.mask[s]) continue;
-        const float* x = source.values + s * C;
-        for (long i = 0; i < C; ++i) c[i] += w[s] * x[i];
-    }
+    for (long s = 0; s < S; ++s) w[s] /= sum;
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
-// The bookkeeping of a beam search: which hypotheses live, how they grow, what has ended. It is that
-// of `dlcli.nmt.search`, which says why; here nothing is a tensor, and prefixes are chains of nodes.
+// The bookkeeping of a beam search: which hypotheses live, how they grow, what has ended. It is
+// that of `dlcli.nmt.search`, which says why; here nothing is a tensor, and prefixes are chains of
+// nodes.
 
 #pragma once
 

@@ -1,16 +1,16 @@
-// A whole beam search of one batch, on one thread of a CPU with AVX-512: the decoder's steps and
-// the bookkeeping between them. `dlcli.nmt.fast.decoding` says what the functions take.
+// A whole beam search of one batch, on one thread of a CPU: the decoder's steps and the bookkeeping
+// between them. `dlcli.nmt.fast.decoding` says what the functions take.
 //
 // Every sum stays within a row and in one order: what a sentence becomes does not depend on others.
-// Words have their part in the decoder's products computed once, when they first occur.
+// Words have their part in the decoder's products computed once, when they first occur. So do the
+// encoder's states, before the search begins: a context is an average of states, and its products
+// are that average of theirs.
 //
-// Legend: B sentences, S source length, E embedding, N hidden, C context, A attention size,
-// R readout, V vocabulary, K extensions of a hypothesis.
+// Legend: B sentences, S source length, N hidden, A attention size, R readout, units of it (2R with
+// maxout), X = 3N + units what words and contexts add to, V vocabulary, K extensions.
 
 #include <atomic>
 #include <memory>
-
-#if defined(__AVX512F__) && defined(__AVX512BW__)
 
 #include "attend.h"
 #include "beam.h"
@@ -19,17 +19,17 @@
 
 namespace {
 
-// What does not change from batch to batch; see `Network` of decoding.py, which has the same fields.
+// What does not change from batch to batch; see `Network` of decoding.py, which has the same
+// fields.
 struct Network {
-    long V, E, N, C, A, R, maxout, updated;
-    Panels word;     // E → 3N gates and the readout's units, with the biases of both
+    long V, N, A, R, maxout, updated;
+    Panels word;     // embedding → X, gates and readout, with the biases of both
+    Panels context;  // encoder's state → X
     Panels state;    // N → 3N gates
-    Panels context;  // C → 3N gates, and the readout's units where the query is `previous`
     Panels query;    // N → A and the readout's units
-    Panels seen;     // C → the readout's units
     Panels output;   // R → V
     const float *bias_n, *v, *embeddings;
-    float* table;    // (V, 3N + units) of the words that `known` marks
+    float* table;    // (V, X) of the words that `known` marks
     uint8_t* known;  // (V,)
     const int64_t* never;
     long nevers;
@@ -50,35 +50,30 @@ struct Search {
     std::unique_ptr<Beam> beam;
 };
 
-// Rows of floats stored for products, in memory that is kept from step to step.
-template <class Kind>
-class Stored {
+// Rows of floats, in memory that is kept from step to step.
+class Rows {
   public:
-    explicit Stored(long inputs) : inputs(inputs), bytes(row_bytes<Kind>(inputs)) {}
-
+    explicit Rows(long length) : length(length) {}
+    Rows(long length, const float* from, long count)
+        : length(length), at(from, from + count * length) {}
     void resize(long count) {
-        if (long(scales.size()) >= count) return;
-        at.resize(count * bytes);
-        scales.resize(count);
+        if (long(at.size()) < count * length) at.resize(count * length);
     }
-    void put(long row, const float* values) {
-        scales[row] = Kind::put(values, inputs, at.data() + row * bytes);
-    }
-    void copy(long row, const Stored& other, long from) {
-        std::memcpy(at.data() + row * bytes, other.at.data() + from * bytes, bytes);
-        scales[row] = other.scales[from];
-    }
-    Rows rows() { return {at.data(), scales.data(), bytes}; }
+    float* operator()(long row) { return at.data() + row * length; }
+    void swap(Rows& other) { at.swap(other.at); }
 
   private:
-    long inputs, bytes;
-    std::vector<char> at;
-    std::vector<float> scales;
+    long length;
+    std::vector<float> at;
 };
 
-inline float* room(std::vector<float>& buffer, long size) {
-    if (long(buffer.size()) < size) buffer.resize(size);
-    return buffer.data();
+// Multiply rows of floats, see `multiply`.
+template <class Kind, class Take>
+void multiply_rows(const Panels& panels, long count, const float* from, Take take) {
+    Rows rows(places<Kind>(panels.inputs));
+    rows.resize(count);
+    for (long n = 0; n < count; ++n) Kind::put(from + n * panels.inputs, panels.inputs, rows(n));
+    multiply<Kind>(panels, count, rows, take);
 }
 
 // Loops over one row, apart so that the compiler sees that nothing overlaps.
@@ -103,7 +98,7 @@ inline void put_maxout(long R, const float* x, const float* y, const float* c,
                        float* __restrict__ to) {
     for (long i = 0; i < R; ++i) {
         float one = x[i] + y[i] + c[i], other = x[R + i] + y[R + i] + c[R + i];
-        to[i] = (one > other) | (one != one) ? one : other;
+        to[i] = ((one > other) | (one != one)) ? one : other;
     }
 }
 
@@ -115,17 +110,17 @@ inline void put_tanh(long R, const float* x, const float* y, const float* c,
 template <class Kind>
 class Decoder : public Search {
   public:
-    Decoder(const Network& net, const Batch& batch)
-        : net(net), batch(batch), units(net.maxout ? 2 * net.R : net.R), words(net.E),
-          states(net.N), contexts(net.C), parent_states(net.N), parent_contexts(net.C),
-          features(net.R), hidden(batch.hidden, batch.hidden + batch.B * net.N) {
+    Decoder(const Network& net, const Batch& batch) : net(net), batch(batch) {
         beam = std::make_unique<Beam>(batch.rules, batch.limit, batch.B);
         states.resize(batch.B);
+        row.resize(1);
+        for (long b = 0; b < batch.B; ++b) Kind::put(hidden(b), net.N, states(b));
         contexts.resize(batch.B);
-        for (long b = 0; b < batch.B; ++b) {
-            states.put(b, batch.hidden + b * net.N);
-            contexts.put(b, batch.contexts + b * net.C);
-        }
+        multiply_rows<Kind>(net.context, batch.B, batch.contexts,
+                            [&](long b, long column, const float* values) {
+                                copy(values, X - column, contexts(b) + column);
+                            });
+        if (batch.keys) multiply_values();
     }
 
     void step() override {
@@ -135,11 +130,12 @@ class Decoder : public Search {
         advance();
         look();
         read_out();
+        contexts.swap(next_contexts);
         long K = std::min(beam->most_room(), net.V - net.nevers);
         best.begin(beam->live.size(), K);
-        multiply<Kind>(net.output, beam->live.size(), features.rows(),
-                       [&](long row, long column, float* values) {
-                           best.take(row, column, values, net.never, net.nevers);
+        multiply<Kind>(net.output, beam->live.size(), features,
+                       [&](long n, long column, float* values) {
+                           best.take(n, column, values, net.never, net.nevers);
                        });
         best.end();
         beam->grow(K, best.values.data(), best.tokens.data());
@@ -148,33 +144,47 @@ class Decoder : public Search {
   private:
     const Network net;
     const Batch batch;
-    const long units;
-    Stored<Kind> words, states, contexts, parent_states, parent_contexts, features;
-    std::vector<float> hidden, next_hidden, from_states, from_contexts, queries, seen, row;
-    std::vector<int32_t> place;
+    const long gates = 3 * net.N, X = net.word.outputs, wide = (X + WIDTH - 1) / WIDTH * WIDTH;
+    // As Kind stores them:
+    Rows words{places<Kind>(net.word.inputs)};
+    Rows states{places<Kind>(net.N)}, features{places<Kind>(net.R)};
+    // In floats:
+    Rows hidden{net.N, batch.hidden, batch.B}, next_hidden{net.N}, from_states{gates};
+    Rows contexts{X}, next_contexts{X}, queries{net.query.outputs}, weights{batch.S};
+    Rows row{std::max(net.A, net.R)};
+    std::vector<float> values;  // the products of each sentence's states (S, wide), in panels
+    std::vector<int32_t> place, parents;
     BestTokens best;
 
-    // Hypotheses often share a parent: the products of its state and context are taken once.
+    void multiply_values() {
+        long S = batch.S, C = net.context.inputs;
+        values.resize(batch.B * S * wide);
+        for (long b = 0; b < batch.B; ++b)
+            multiply_rows<Kind>(net.context, S, batch.values + b * S * C,
+                                [&](long s, long column, const float* products) {
+                                    float* to = values.data() + (b * wide + column) * S + s * PANEL;
+                                    for (long part = 0; part < WIDTH; part += PANEL)
+                                        copy(products + part, PANEL, to + part * S);
+                                });
+    }
+
+    // Hypotheses often share a parent: the products of its state are taken once.
     void multiply_parents() {
-        const std::vector<Live>& live = beam->live;
-        long N = long(live.size()), count = 0;
-        place.resize(N);
-        parent_states.resize(N);
-        parent_contexts.resize(N);
-        std::vector<int32_t> seat(hidden.size() / net.N, -1);
-        for (long n = 0; n < N; ++n) {
-            int32_t& own = seat[live[n].parent];
+        place.clear();
+        parents.clear();
+        std::vector<int32_t> seat;
+        for (const Live& one : beam->live) {
+            if (long(seat.size()) <= one.parent) seat.resize(one.parent + 1, -1);
+            int32_t& own = seat[one.parent];
             if (own < 0) {
-                parent_states.copy(count, states, live[n].parent);
-                parent_contexts.copy(count, contexts, live[n].parent);
-                own = int32_t(count++);
+                own = int32_t(parents.size());
+                parents.push_back(one.parent);
             }
-            place[n] = own;
+            place.push_back(own);
         }
-        multiply_into<Kind>(net.state, count, parent_states.rows(),
-                            room(from_states, count * net.state.outputs));
-        multiply_into<Kind>(net.context, count, parent_contexts.rows(),
-                            room(from_contexts, count * net.context.outputs));
+        from_states.resize(parents.size());
+        multiply_into<Kind>(
+            net.state, parents.size(), [&](long i) { return states(parents[i]); }, from_states(0));
     }
 
     // Other threads may do the same at the same time: they write the same numbers.
@@ -185,14 +195,13 @@ class Decoder : public Search {
             if (!known[one.token].load(std::memory_order_acquire)) fresh.push_back(one.token);
         std::sort(fresh.begin(), fresh.end());
         fresh.erase(std::unique(fresh.begin(), fresh.end()), fresh.end());
-        words.resize(long(fresh.size()));
+        words.resize(fresh.size());
+        long E = net.word.inputs;
         for (long i = 0; i < long(fresh.size()); ++i)
-            words.put(i, net.embeddings + fresh[i] * net.E);
-        multiply<Kind>(net.word, fresh.size(), words.rows(),
+            Kind::put(net.embeddings + fresh[i] * E, E, words(i));
+        multiply<Kind>(net.word, fresh.size(), words,
                        [&](long i, long column, const float* values) {
-                           long left = std::min(net.word.outputs - column, WIDTH);
-                           float* to = net.table + fresh[i] * net.word.outputs + column;
-                           std::memcpy(to, values, left * sizeof(float));
+                           copy(values, X - column, net.table + fresh[i] * X + column);
                        });
         for (int32_t token : fresh) known[token].store(1, std::memory_order_release);
     }
@@ -200,111 +209,86 @@ class Decoder : public Search {
     // Take a step of the GRU, from the parents' states to the hypotheses' own.
     void advance() {
         const std::vector<Live>& live = beam->live;
-        long count = long(live.size()), N = net.N;
-        room(next_hidden, count * N);
-        states.resize(count);
-        for (long n = 0; n < count; ++n) {
-            const float* x = net.table + live[n].token * net.word.outputs;
-            const float* c = from_contexts.data() + place[n] * net.context.outputs;
-            const float* y = from_states.data() + place[n] * net.state.outputs;
-            const float* h = hidden.data() + live[n].parent * N;
-            float* to = next_hidden.data() + n * N;
-            pass_gates(N, x, c, y, net.bias_n, h, to);
-            states.put(n, to);
+        next_hidden.resize(live.size());
+        states.resize(live.size());
+        queries.resize(live.size());
+        for (long n = 0; n < long(live.size()); ++n) {
+            long parent = live[n].parent;
+            pass_gates(net.N, net.table + live[n].token * X, contexts(parent),
+                       from_states(place[n]), net.bias_n, hidden(parent), next_hidden(n));
+            Kind::put(next_hidden(n), net.N, states(n));
         }
         hidden.swap(next_hidden);
-        multiply_into<Kind>(net.query, count, states.rows(),
-                            room(queries, count * net.query.outputs));
+        multiply_into<Kind>(net.query, live.size(), states, queries(0));
     }
 
-    // Attend to the source from each state.
+    // Attend to the source from each state, sentence by sentence; without keys a context stays.
     void look() {
         const std::vector<Live>& live = beam->live;
-        long S = batch.S, A = net.A, C = net.C;
-        contexts.resize(long(live.size()));
-        float *q = room(row, A + S + C), *weights = q + A, *context = weights + S;
-        for (long n = 0; n < long(live.size()); ++n) {
-            long b = live[n].sentence;
-            Source source{S, A, C, batch.keys + b * S * A, net.v, batch.values + b * S * C,
-                          batch.mask + b * S};
-            const float* query = queries.data() + n * net.query.outputs;
-            exp_query(A, query, q);
-            attend_row(source, q, weights, context);
-            contexts.put(n, context);
+        long S = batch.S, A = net.A;
+        next_contexts.resize(live.size());
+        for (long n = 0; n < long(live.size()) && !batch.keys; ++n)
+            std::copy_n(contexts(live[n].parent), X, next_contexts(n));
+        if (!batch.keys) return;
+        weights.resize(live.size());
+        for (long from = 0, to = 0; from < long(live.size()); from = to) {
+            long b = live[from].sentence;
+            for (; to < long(live.size()) && live[to].sentence == b; ++to) {
+                exp_query(A, queries(to), row(0));
+                attention_weights(S, A, batch.keys + b * S * A, net.v, batch.mask + b * S, row(0),
+                                  weights(to));
+            }
+            Panels states{X, S, values.data() + b * S * wide, nullptr};
+            multiply_into<Floats>(
+                states, to - from, [&](long i) { return weights(from + i); }, next_contexts(from));
         }
     }
 
     // Compute the deep output of state, last word and context.
     void read_out() {
         const std::vector<Live>& live = beam->live;
-        long count = long(live.size()), gates = 3 * net.N;
-        features.resize(count);
-        if (net.updated)
-            multiply_into<Kind>(net.seen, count, contexts.rows(), room(seen, count * units));
-        float* t = room(row, units);
-        for (long n = 0; n < count; ++n) {
-            const float* x = net.table + live[n].token * net.word.outputs + gates;
-            const float* y = queries.data() + n * net.query.outputs + net.A;
-            const float* c = net.updated
-                                 ? seen.data() + n * units
-                                 : from_contexts.data() + place[n] * net.context.outputs + gates;
-            if (net.maxout)
-                put_maxout(net.R, x, y, c, t);
-            else
-                put_tanh(net.R, x, y, c, t);
-            features.put(n, t);
+        features.resize(live.size());
+        for (long n = 0; n < long(live.size()); ++n) {
+            const float* x = net.table + live[n].token * X + gates;
+            const float* y = queries(n) + net.A;
+            const float* c = (net.updated ? next_contexts(n) : contexts(live[n].parent)) + gates;
+            (net.maxout ? put_maxout : put_tanh)(net.R, x, y, c, row(0));
+            Kind::put(row(0), net.R, features(n));
         }
     }
 };
 
-Search* begin(int kind, const Network& net, const Batch& batch) {
-    switch (kind) {
-        case 0: return new Decoder<Floats>(net, batch);
-#ifdef __AVX512BF16__
-        case 1: return new Decoder<BFloats>(net, batch);
-#endif
-#ifdef __AVX512VNNI__
-        case 2: return new Decoder<Integers>(net, batch);
-#endif
-        default: return nullptr;
-    }
-}
-
-template <class Kind>
-void multiply_rows(const Panels& panels, long count, const float* rows, float* out) {
-    Stored<Kind> stored(panels.inputs);
-    stored.resize(count);
-    for (long n = 0; n < count; ++n) stored.put(n, rows + n * panels.inputs);
-    multiply_into<Kind>(panels, count, stored.rows(), out);
-}
-
 }  // namespace
+
+// Functions with C names; `low` says whether products are of bfloat16.
 
 extern "C" {
 
-// Say whether there are instructions for a kind: 0 floats, 1 bfloat16, 2 8-bit integers.
-void dl_has(int kind, int, int64_t* found) {
-    *found = kind == 0;
+// Say how many outputs a panel has, and whether there are products of bfloat16.
+void dl_describe(int, int, int64_t* panel, int64_t* bfloats) {
+    *panel = PANEL;
 #ifdef __AVX512BF16__
-    *found |= kind == 1;
-#endif
-#ifdef __AVX512VNNI__
-    *found |= kind == 2;
+    *bfloats = 1;
+#else
+    *bfloats = 0;
 #endif
 }
 
-void dl_multiply(int kind, int, const Panels* panels, long count, const float* rows, float* out) {
-    if (kind == 0) multiply_rows<Floats>(*panels, count, rows, out);
+void dl_multiply(int low, int, const Panels* panels, long count, const float* rows, float* out) {
+    auto take = [=](long n, long column, const float* values) {
+        copy(values, panels->outputs - column, out + n * panels->outputs + column);
+    };
 #ifdef __AVX512BF16__
-    if (kind == 1) multiply_rows<BFloats>(*panels, count, rows, out);
+    if (low) return multiply_rows<BFloats>(*panels, count, rows, take);
 #endif
-#ifdef __AVX512VNNI__
-    if (kind == 2) multiply_rows<Integers>(*panels, count, rows, out);
-#endif
+    multiply_rows<Floats>(*panels, count, rows, take);
 }
 
-void dl_search_begin(int kind, int, const Network* net, const Batch* batch, Search** search) {
-    *search = begin(kind, *net, *batch);
+void dl_search_begin(int low, int, const Network* net, const Batch* batch, Search** search) {
+#ifdef __AVX512BF16__
+    if (low) return void(*search = new Decoder<BFloats>(*net, *batch));
+#endif
+    *search = new Decoder<Floats>(*net, *batch);
 }
 
 // Take some steps; say how many hypotheses live on.
@@ -345,5 +329,3 @@ void dl_search_result(int, int, const Search* search, long sentences, float* log
 
 void dl_search_end(int, int, Search* search) { delete search; }
 }
-
-#endif

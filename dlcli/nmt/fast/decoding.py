@@ -1,11 +1,13 @@
-"""A whole beam search of a batch in compiled code, on a CPU with AVX-512.
+"""A whole beam search of a batch in compiled code, on a CPU.
 
 `dlcli.nmt.search` is the form for every device, and what this is held against. Here a step is one
 call on one thread, so that several batches can be translated at the same time; products of words
-are kept in a table, and hypotheses that go on from the same one share its products.
+are kept in a table, those of the encoder's states are taken once a sentence, and hypotheses that go
+on from the same one share its products.
 
 Legend: B sentences, S source length, E embedding, N hidden, C context, A attention size, R
-readout, V vocabulary; of a product M outputs, K inputs, P panels of 64 outputs.
+readout, X what words and contexts add to: the 3N gates and the readout's units; V vocabulary; of a
+product M outputs, K inputs, P panels.
 """
 
 from __future__ import annotations
@@ -13,69 +15,65 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dlcli.nmt.fast.compiling import Library, load_library, reason
+from dlcli.nmt.fast.compiling import Library, find_library
 from dlcli.nmt.fast.kernels import CompiledElementwise, fold_biases, native
-from dlcli.nmt.fast.stepping import quantise_weight
 from dlcli.nmt.search import NEVER, Beam, Hypothesis
 from dlcli.nmt.tokenizer import BOS, EOS
 
 if TYPE_CHECKING:
-    from dlcli.nmt.networks import AdditiveAttention, AttentionGru, DecoderState, Memory
+    from dlcli.nmt.networks import AttentionGru, DecoderState, Memory
 
-Kind = Literal["fp32", "bf16", "int8"]
-"""What is multiplied; sums are float32, or exact for 8-bit integers."""
-KINDS: tuple[Kind, ...] = ("fp32", "bf16", "int8")
-"""In the order of their numbers."""
-SHARED = {"fp32": 1, "bf16": 2, "int8": 4}
-"""How many inputs share 32 bits."""
 WIDTH = 64
-"""Outputs of a panel."""
-PRODUCTS = ("word", "state", "context", "query", "seen", "output")
+"""Outputs of a product come in multiples of it."""
+PRODUCTS = ("word", "context", "state", "query", "output")
 """Of the decoder, see `Network` of `decoding.cpp`."""
 LARGEST_TABLE = 2**28
 """Most numbers that the table of words may have; only those of words that occur take memory."""
 
 
-def compiled_kinds() -> tuple[dict[str, bool], str]:
-    """Say for which products the search is compiled on this machine, and else why not."""
-    found: dict[str, bool] = {kind: decoding_library(kind) is not None for kind in KINDS}
-    if any(found.values()):
-        return found, ""
-    return found, reason("decoding") or "This processor lacks AVX-512."
+def describe_library() -> dict[str, object]:
+    """Say what is compiled on this machine, for `dl env`: in which form, or why not."""
+    library, problem = find_library()
+    kinds = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    return {
+        "compiled_form": "none" if library is None else library.form,
+        "compiled_search": {
+            name: library is not None and panel_width(library, low=low) > 0
+            for name, low in kinds.items()
+        },
+        "compiled_search_problem": problem,
+    }
 
 
-def decoding_library(kind: Kind) -> Library | None:
-    """Return `decoding.cpp`, compiled, where this processor has the instructions; else None."""
-    library = load_library("decoding")
-    if library is None:
-        return None
-    found = ctypes.c_int64()
-    library.call("dl_has", KINDS.index(kind), 1, ctypes.byref(found))
-    return library if found.value else None
+def panel_width(library: Library, *, low: torch.dtype) -> int:
+    """Return how many outputs a panel has; 0 where there are no products in this precision."""
+    panel, bfloats = ctypes.c_int64(), ctypes.c_int64()
+    library.call("dl_describe", 0, 1, ctypes.byref(panel), ctypes.byref(bfloats))
+    known = low == torch.float32 or (low == torch.bfloat16 and bfloats.value)
+    return panel.value if known else 0
 
 
-def compile_decoder(model: AttentionGru, *, kind: Kind) -> CompiledDecoder | None:
+def compile_decoder(model: AttentionGru, *, low: torch.dtype) -> CompiledDecoder | None:
     """Arrange a model's weights; None where there is no compiled form for them.
 
     Args:
         model: as it will stay.
-        kind: what the decoder multiplies.
+        low: what the decoder multiplies in; sums are float32.
     """
-    attention = model.decoder.attention
-    operations = native(model.output_bias, low=torch.float32)
-    if operations is None or attention is None:
-        return None
-    library, V = decoding_library(kind), model.vocabulary
+    library, _ = find_library()
+    operations, V = native(model.output_bias, low=low), model.vocabulary
     width = 3 * model.decoder.cell.hidden_size + model.readout.linear.out_features
-    if library is None or len(NEVER) >= V or V * width > LARGEST_TABLE:
+    if library is None or operations is None or not panel_width(library, low=low):
         return None
-    return CompiledDecoder(model, attention, operations=operations, library=library, kind=kind)
+    if len(NEVER) >= V or V * width > LARGEST_TABLE:
+        return None
+    return CompiledDecoder(model, operations=operations, library=library, low=low)
 
 
 class CompiledDecoder:
@@ -83,41 +81,40 @@ class CompiledDecoder:
 
     Args:
         model: as it will stay.
-        attention: the model's.
         operations: that prepare the keys.
-        library: `decoding.cpp`.
-        kind: what the decoder multiplies.
+        library: see `decoding.cpp`.
+        low: what the decoder multiplies in.
     """
-
-    one_thread = True
 
     def __init__(
         self,
         model: AttentionGru,
-        attention: AdditiveAttention,
         *,
         operations: CompiledElementwise,
         library: Library,
-        kind: Kind,
+        low: torch.dtype,
     ) -> None:
-        self._operations, self._library, self._kind = operations, library, KINDS.index(kind)
-        self._products = arrange_products(model, attention, kind=kind)
-        cell, V = model.decoder.cell, model.vocabulary
-        width = self._products["word"].shape[0]
+        self._operations, self._library, self._low = operations, library, low
+        panel = panel_width(library, low=low)
+        weights = arrange_weights(model)
+        self._products = {
+            name: Panels(weight, bias, low=low, width=panel)
+            for name, (weight, bias) in weights.items()
+        }
+        cell, attention, V = model.decoder.cell, model.decoder.attention, model.vocabulary
+        v = model.output_bias.new_zeros(0) if attention is None else attention.v
         self._tensors = {
             "bias_n": fold_biases(cell.bias_ih, cell.bias_hh)[1].detach().contiguous(),
-            "v": attention.v.detach().contiguous(),
+            "v": v.detach().contiguous(),
             "embeddings": model.target_table.weight.detach().contiguous(),
-            "table": model.output_bias.detach().new_empty(V, width),
+            "table": model.output_bias.detach().new_empty(V, self._products["word"].shape[0]),
             "known": torch.zeros(V, dtype=torch.uint8),
             "never": torch.tensor(NEVER),
         }
         self._network = Network(
             V=V,
-            E=model.target_table.embedding_dim,
             N=cell.hidden_size,
-            C=attention.key.in_features,
-            A=len(attention.v),
+            A=len(v),
             R=self._products["output"].shape[1],
             maxout=int(model.readout.maxout),
             updated=int(model.decoder.attention_query == "updated"),
@@ -136,15 +133,16 @@ class CompiledDecoder:
         between: Callable[[], object],
     ) -> list[list[Hypothesis]]:
         """Search, see `FastSearch`."""
+        B, S = memory.mask.shape
         tensors = {
-            "keys": self._operations.prepare_keys(memory.keys.float()),
             "values": memory.values.float().contiguous(),
             "hidden": state.hidden.float().contiguous(),
             "contexts": state.context.float().contiguous(),
             "mask": memory.mask.contiguous(),
             "limit": limit.to(torch.int64).contiguous(),
         }
-        B, S = memory.mask.shape
+        if self._network.A:
+            tensors["keys"] = self._operations.prepare_keys(memory.keys.float())
         batch = Batch(
             B=B,
             S=S,
@@ -157,7 +155,7 @@ class CompiledDecoder:
         )
         walk, live, call = ctypes.c_void_p(), ctypes.c_int64(1), self._library.call
         pointers = map(ctypes.byref, (self._network, batch, walk))
-        call("dl_search_begin", self._kind, 1, *pointers)
+        call("dl_search_begin", int(self._low == torch.bfloat16), 1, *pointers)
         try:
             call("dl_search_step", 0, 1, walk, 1, ctypes.byref(live))
             while live.value:
@@ -190,33 +188,20 @@ class CompiledDecoder:
         return [[next(made) for _ in range(count)] for count in counts.tolist()]
 
 
-def arrange_products(
-    model: AttentionGru, attention: AdditiveAttention, *, kind: Kind
-) -> dict[str, Panels]:
-    """Return the weights by what they are multiplied with; see `Network` of `decoding.cpp`."""
-    cell, readout = model.decoder.cell, model.readout.linear
+def arrange_weights(model: AttentionGru) -> dict[str, tuple[Tensor, Tensor | None]]:
+    """Return weights and biases by what they multiply; see `Network` of `decoding.cpp`."""
+    cell, readout, attention = model.decoder.cell, model.readout.linear, model.decoder.attention
     E, N = model.target_table.embedding_dim, cell.hidden_size
-    gates_word, gates_context = cell.weight_ih[:, :E], cell.weight_ih[:, E:]
-    from_state, from_word = readout.weight[:, :N], readout.weight[:, N : N + E]
-    from_context = readout.weight[:, N + E :]
-    gates_bias, _ = fold_biases(cell.bias_ih, cell.bias_hh)
-    updated = model.decoder.attention_query == "updated"
-    weights: dict[str, tuple[list[Tensor], list[Tensor]]] = {
-        "word": ([gates_word, from_word], [gates_bias, readout.bias]),
-        "state": ([cell.weight_hh], []),
-        "context": ([gates_context] if updated else [gates_context, from_context], []),
-        "query": ([attention.query.weight, from_state], []),
-        "seen": ([from_context], []),
-        "output": ([model.output_weight], [model.output_bias]),
-    }
+    of_word, of_context = cell.weight_ih.tensor_split([E], dim=1)
+    from_state, from_word, from_context = readout.weight.tensor_split([N, N + E], dim=1)
+    bias, _ = fold_biases(cell.bias_ih, cell.bias_hh)
+    queries = [] if attention is None else [attention.query.weight]
     return {
-        name: Panels(
-            torch.cat(many),
-            torch.cat(biases) if biases else None,
-            kind=kind,
-            beyond=-math.inf if name == "output" else 0.0,  # no tokens
-        )
-        for name, (many, biases) in weights.items()
+        "word": (torch.cat([of_word, from_word]), torch.cat([bias, readout.bias])),
+        "context": (torch.cat([of_context, from_context]), None),
+        "state": (cell.weight_hh, None),
+        "query": (torch.cat([*queries, from_state]), None),
+        "output": (model.output_weight, model.output_bias),
     }
 
 
@@ -226,41 +211,27 @@ class Panels:
     Args:
         weight: (M, K) float32.
         bias: (M,) or None.
-        kind: what to multiply.
-        beyond: the bias of outputs beyond M, up to the last panel's end.
+        low: the precision to multiply in; two bfloat16 inputs share the place of a float.
+        width: outputs of a panel.
     """
 
     def __init__(
-        self, weight: Tensor, bias: Tensor | None, *, kind: Kind, beyond: float = 0.0
+        self, weight: Tensor, bias: Tensor | None, *, low: torch.dtype, width: int
     ) -> None:
-        weight = weight.detach().float()
-        self.shape = weight.shape
-        M, K = weight.shape
-        columns = weight.new_ones(M)
-        if kind == "int8":
-            values, columns = quantise_weight(weight)
-        else:
-            values = weight.to(torch.bfloat16 if kind == "bf16" else torch.float32)
-        bias = weight.new_zeros(M) if bias is None else bias.detach().float()
-        self._bias = F.pad(bias, (0, -M % WIDTH), value=beyond)
-        self._scales = F.pad(columns, (0, -M % WIDTH))
-        # Rows of integers come with 128 added, as they may have no sign.
-        starts = F.pad(-128 * values.sum(1, dtype=torch.int32), (0, -M % WIDTH))
-        self._starts = starts if kind == "int8" else None
-        shared = SHARED[kind]
-        whole = F.pad(values, (0, -K % shared, 0, -M % WIDTH))
-        panels = whole.view(-1, WIDTH, whole.shape[1] // shared, shared)  # (P, 64, K / s, s)
-        self._weights = panels.transpose(1, 2).contiguous()
+        self.shape = M, K = weight.shape
+        shared = 4 // low.itemsize
+        whole = F.pad(weight.detach().to(low), (0, -K % shared, 0, -M % WIDTH)).view(torch.float32)
+        self._weights = (
+            whole.view(-1, width, whole.size(1)).transpose(1, 2).contiguous()
+        )  # (P, K, width)
+        # Outputs beyond the last have no probability, where they are tokens.
+        beyond = (0, -M % WIDTH)
+        self._bias = None if bias is None else F.pad(bias.detach(), beyond, value=-math.inf)
 
     def pointers(self) -> PanelsPointers:
         """Return where they lie; they stay there as long as this object lives."""
-        return PanelsPointers(
-            *self.shape,
-            self._weights.data_ptr(),
-            self._bias.data_ptr(),
-            self._scales.data_ptr(),
-            0 if self._starts is None else self._starts.data_ptr(),
-        )
+        bias = 0 if self._bias is None else self._bias.data_ptr()
+        return PanelsPointers(*self.shape, self._weights.data_ptr(), bias)
 
 
 def _fields(sizes: str, pointers: str) -> list[tuple[str, type]]:
@@ -271,18 +242,15 @@ def _fields(sizes: str, pointers: str) -> list[tuple[str, type]]:
 class PanelsPointers(ctypes.Structure):
     """`Panels` of `panels.h`."""
 
-    _fields_ = _fields("outputs inputs", "weights bias scales starts")
+    _fields_ = _fields("outputs inputs", "weights bias")
 
 
 class Network(ctypes.Structure):
     """`Network` of `decoding.cpp`: a decoder, as it stays from batch to batch."""
 
     _fields_ = [
-        *_fields("V E N C A R maxout updated", ""),
-        *(
-            (name, PanelsPointers)
-            for name in ["word", "state", "context", "query", "seen", "output"]
-        ),
+        *_fields("V N A R maxout updated", ""),
+        *((name, PanelsPointers) for name in PRODUCTS),
         *_fields("", "bias_n v embeddings table known never"),
         ("nevers", ctypes.c_long),
     ]

@@ -1,8 +1,8 @@
 // What lies between the products of the translator's recurrences and softmax, for a CPU.
 //
-// `dlcli.nmt.fast.kernels` and `dlcli.nmt.fast.recurrence` say what each function computes; this is the
-// same in one pass over memory. Rows are shared out among OpenMP threads and every sum stays within
-// a row, or runs through rows in order: results do not depend on the number of threads.
+// `dlcli.nmt.fast.kernels` and `dlcli.nmt.fast.recurrence` say what each function computes; this is
+// the same in one pass over memory. Rows are shared out among OpenMP threads and every sum stays
+// within a row, or runs through rows in order: results do not depend on the number of threads.
 // There is no torch in it; `dlcli.nmt.fast.kernels` says what the functions take.
 //
 // A `long` after a pointer is the distance between its rows. Low is float or bfloat16.
@@ -22,17 +22,19 @@ void exp_keys(int threads, long count, float* keys) {
 template <typename Low>
 void attend(int threads, long B, long S, long A, long C, const Low* query, long query_row,
             const float* keys, const float* v, const float* values, const uint8_t* mask,
-            const int64_t* owner, float* weights, float* context, Low* context_low,
-            long context_low_row) {
+            float* weights, float* context, Low* context_low, long context_low_row) {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (long b = 0; b < B; ++b) {
-        long sentence = owner ? owner[b] : b;
-        Source source{S, A, C, keys + sentence * S * A, v, values + sentence * S * C,
-                      mask + sentence * S};
         std::vector<float> q(A);
         for (long a = 0; a < A; ++a) q[a] = twice_exp(load(query[b * query_row + a]));
-        float* c = context + b * C;
-        attend_row(source, q.data(), weights + b * S, c);
+        float *w = weights + b * S, *__restrict__ c = context + b * C;
+        attention_weights(S, A, keys + b * S * A, v, mask + b * S, q.data(), w);
+        for (long i = 0; i < C; ++i) c[i] = 0;
+        for (long s = 0; s < S; ++s) {
+            if (!mask[b * S + s]) continue;
+            const float* x = values + (b * S + s) * C;
+            for (long i = 0; i < C; ++i) c[i] += w[s] * x[i];
+        }
         if (context_low)
             for (long i = 0; i < C; ++i) store(context_low[b * context_low_row + i], c[i]);
     }
@@ -183,6 +185,12 @@ void add_columns(int threads, long M, long V, const Low* rows, float* sums) {
     }
 }
 
+// Call with an element of Low, float or bfloat16.
+template <class Call>
+void with(int low, Call call) {
+    low ? call(BFloat16()) : call(float());
+}
+
 }  // namespace
 
 // Functions with C names; `low` says whether Low is bfloat16.
@@ -193,66 +201,54 @@ void dl_exp_keys(int, int threads, long count, float* keys) { exp_keys(threads, 
 
 void dl_attend(int low, int threads, long B, long S, long A, long C, const void* query,
                long query_row, const float* keys, const float* v, const float* values,
-               const uint8_t* mask, const int64_t* owner, float* weights, float* context,
-               void* context_low, long context_low_row) {
-    if (low)
-        attend(threads, B, S, A, C, (const BFloat16*)query, query_row, keys, v, values, mask,
-               owner, weights, context, (BFloat16*)context_low, context_low_row);
-    else
-        attend(threads, B, S, A, C, (const float*)query, query_row, keys, v, values, mask, owner,
-               weights, context, (float*)context_low, context_low_row);
+               const uint8_t* mask, float* weights, float* context, void* context_low,
+               long context_low_row) {
+    with(low, [=](auto kind) {
+        using Low = decltype(kind);
+        attend(threads, B, S, A, C, (const Low*)query, query_row, keys, v, values, mask, weights,
+               context, (Low*)context_low, context_low_row);
+    });
 }
 
 void dl_attend_backward(int low, int threads, long B, long S, long A, long C, const void* query,
                         long query_row, const float* keys, const float* v, const float* values,
                         const float* weights, const float* context_grad, void* query_grad,
                         long query_grad_row, float* keys_sum, float* v_rows) {
-    if (low)
-        attend_backward(threads, B, S, A, C, (const BFloat16*)query, query_row, keys, v, values,
-                        weights, context_grad, (BFloat16*)query_grad, query_grad_row, keys_sum,
-                        v_rows);
-    else
-        attend_backward(threads, B, S, A, C, (const float*)query, query_row, keys, v, values,
-                        weights, context_grad, (float*)query_grad, query_grad_row, keys_sum,
-                        v_rows);
+    with(low, [=](auto kind) {
+        using Low = decltype(kind);
+        attend_backward(threads, B, S, A, C, (const Low*)query, query_row, keys, v, values, weights,
+                        context_grad, (Low*)query_grad, query_grad_row, keys_sum, v_rows);
+    });
 }
 
 void dl_gates(int low, int threads, long B, long N, long groups, const void* inputs,
               long inputs_row, const void* contexts, const void* state, long state_row,
               const float* bias_n, const float* hidden, const uint8_t* mask, float* kept,
               float* out, void* out_low) {
-    if (low)
-        gates(threads, B, N, groups, (const BFloat16*)inputs, inputs_row,
-              (const BFloat16*)contexts, (const BFloat16*)state, state_row, bias_n, hidden, mask,
-              kept, out, (BFloat16*)out_low);
-    else
-        gates(threads, B, N, groups, (const float*)inputs, inputs_row, (const float*)contexts,
-              (const float*)state, state_row, bias_n, hidden, mask, kept, out, (float*)out_low);
+    with(low, [=](auto kind) {
+        using Low = decltype(kind);
+        gates(threads, B, N, groups, (const Low*)inputs, inputs_row, (const Low*)contexts,
+              (const Low*)state, state_row, bias_n, hidden, mask, kept, out, (Low*)out_low);
+    });
 }
 
 void dl_gates_backward(int low, int threads, long B, long N, float* grad, const float* kept,
                        const float* hidden, const uint8_t* mask, void* gates_grad,
                        long gates_grad_row) {
-    if (low)
-        gates_backward(threads, B, N, grad, kept, hidden, mask, (BFloat16*)gates_grad,
-                       gates_grad_row);
-    else
-        gates_backward(threads, B, N, grad, kept, hidden, mask, (float*)gates_grad,
-                       gates_grad_row);
+    with(low, [=](auto kind) {
+        using Low = decltype(kind);
+        gates_backward(threads, B, N, grad, kept, hidden, mask, (Low*)gates_grad, gates_grad_row);
+    });
 }
 
 void dl_softmax_grads(int low, int threads, long M, long V, float smoothing, void* logits,
                       const int64_t* targets, float* losses, float* nlls) {
-    if (low)
-        softmax_grads(threads, M, V, smoothing, (BFloat16*)logits, targets, losses, nlls);
-    else
-        softmax_grads(threads, M, V, smoothing, (float*)logits, targets, losses, nlls);
+    with(low, [=](auto kind) {
+        softmax_grads(threads, M, V, smoothing, (decltype(kind)*)logits, targets, losses, nlls);
+    });
 }
 
 void dl_add_columns(int low, int threads, long M, long V, const void* rows, float* sums) {
-    if (low)
-        add_columns(threads, M, V, (const BFloat16*)rows, sums);
-    else
-        add_columns(threads, M, V, (const float*)rows, sums);
+    with(low, [=](auto kind) { add_columns(threads, M, V, (const decltype(kind)*)rows, sums); });
 }
 }

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dlcli.nmt.fast.compiling import Library, load_library
+from dlcli.nmt.fast.compiling import Library, find_library
 
 ROWS = 64
 """Rows whose softmax is computed at once in full precision. Callers fill up to a multiple of it:
@@ -49,7 +49,7 @@ def native(like: Tensor, *, low: torch.dtype) -> CompiledElementwise | None:
     fits = like.device.type == "cpu" and like.dtype == torch.float32
     if not fits or low not in (torch.float32, torch.bfloat16):
         return None
-    library = load_library("elementwise")
+    library, _ = find_library()
     return None if library is None else CompiledElementwise(library, low=low)
 
 
@@ -203,7 +203,7 @@ class CompiledElementwise(Elementwise):
     """The operations compiled, on float32 with float32 or bfloat16.
 
     Args:
-        library: `elementwise.cpp`.
+        library: see `elementwise.cpp`.
         low: the precision of products.
     """
 
@@ -227,14 +227,12 @@ class CompiledElementwise(Elementwise):
         weights: Tensor,
         context: Tensor,
         context_low: Tensor | None,
-        owner: Tensor | None = None,
     ) -> None:
-        """See `Elementwise`; `owner` (N,) int64 says whose sentence each of N queries looks at."""
-        _, S, A = source.keys.size()
+        """See `Elementwise`."""
         self._call(
             "dl_attend",
-            *(len(query), S, A, source.values.size(2)),
-            *(query, query.stride(0), source.keys, source.v, source.values, source.mask, owner),
+            *(*source.keys.size(), source.values.size(2)),
+            *(query, query.stride(0), source.keys, source.v, source.values, source.mask),
             *(weights, context, context_low, 0 if context_low is None else context_low.stride(0)),
         )
 

@@ -1,167 +1,133 @@
-// Products of rows with weights that lie in panels, with the instructions of AVX-512.
+// Products of rows with weights that lie in panels, written once in the vector extensions of GCC
+// and Clang: they become the instructions of AVX2, AVX-512 or NEON, whichever is compiled for.
 //
-// A panel is 64 outputs wide; within it, the inputs that share 32 bits (one float, two bfloat16,
-// four 8-bit integers) of one output after the other. A tile of 6 rows by 64 outputs stays in
-// registers over all inputs, so each sum is in the order of the inputs, whatever rows there are.
-// `dlcli.nmt.fast.decoding` arranges the weights.
+// A panel is some outputs wide; within it, the inputs of these outputs stand one after the other. A
+// tile of 6 rows by one panel stays in registers over all inputs, so each sum is in the order of
+// the inputs, whatever rows there are. `dlcli.nmt.fast.decoding` arranges the weights.
 
 #pragma once
 
-#include <immintrin.h>
-
+#include <algorithm>
 #include <cstring>
 
 #include "floats.h"
 
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
+
 namespace {
 
-constexpr long WIDTH = 64, LANES = 16, PARTS = WIDTH / LANES;
-constexpr int HEIGHT = 6;
+#if defined(__AVX512F__)
+constexpr long LANES = 16, PARTS = 4;  // 24 of 32 registers hold sums
+#elif defined(__AVX2__)
+constexpr long LANES = 8, PARTS = 2;  // 12 of 16
+#else
+constexpr long LANES = 4, PARTS = 4;  // 24 of NEON's 32
+#endif
+constexpr long PANEL = LANES * PARTS, HEIGHT = 6;
+constexpr long WIDTH = 64;  // outputs, of one panel or several, that are handed on at a time
 constexpr long BLOCK = 96;  // rows that stay in the cache while all panels pass by
 
-// Weights (outputs, inputs) as `dlcli.nmt.fast.decoding.Panels` has them; what is beyond `outputs` in the
-// last panel has weights of zero.
+typedef float Vector __attribute__((vector_size(LANES * 4)));
+typedef float Unaligned __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+
+// Weights (outputs, inputs) as `dlcli.nmt.fast.decoding.Panels` has them, up to a multiple of
+// WIDTH.
 struct Panels {
     long outputs, inputs;
-    const char* weights;
-    const float *bias, *scales;
-    const int32_t* starts;
+    const float *weights, *bias;  // no bias is one of zeros
 };
 
-// Each kind says how many inputs share 32 bits, how a row is stored and how sums are made. Rows
-// take whole units of 32 bits; a scale is what a row's integers are worth.
+// What is multiplied: how many inputs share the place of a float, how a row of them is stored, and
+// how a sum grows by the products of one such place with a vector of weights.
 struct Floats {
     static constexpr long SHARED = 1;
-    using Sum = __m512;
-    static Sum start(const Panels& p, long column) { return _mm512_loadu_ps(p.bias + column); }
-    static Sum add(Sum sum, __m512i row, __m512i weights) {
-        return _mm512_fmadd_ps(_mm512_castsi512_ps(row), _mm512_castsi512_ps(weights), sum);
-    }
-    static __m512 finish(Sum sum, const Panels&, long, float) { return sum; }
-    static float put(const float* row, long count, char* __restrict__ out) {
+    static Vector add(Vector sum, float row, Vector weights) { return sum + row * weights; }
+    static void put(const float* row, long count, float* __restrict__ out) {
         std::memcpy(out, row, count * sizeof(float));
-        return 1;
     }
 };
 
 #ifdef __AVX512BF16__
-struct BFloats : Floats {
+struct BFloats {
     static constexpr long SHARED = 2;
-    static Sum add(Sum sum, __m512i row, __m512i weights) {
-        return _mm512_dpbf16_ps(sum, __m512bh(row), __m512bh(weights));
+    static Vector add(Vector sum, float row, Vector weights) {
+        return _mm512_dpbf16_ps(sum, __m512bh(_mm512_set1_ps(row)), __m512bh(weights));
     }
-    static float put(const float* row, long count, char* __restrict__ out) {
+    static void put(const float* row, long count, float* __restrict__ out) {
         for (long i = 0; i < count; ++i) store(((BFloat16*)out)[i], row[i]);
         if (count % 2) ((BFloat16*)out)[count].bits = 0;
-        return 1;
     }
 };
 #endif
 
-#ifdef __AVX512VNNI__
-// The instruction takes rows without a sign: 128 is added to them, and what that adds to a sum is
-// taken off where the sum starts. A row with no number has a scale that is none.
-struct Integers {
-    static constexpr long SHARED = 4;
-    using Sum = __m512i;
-    static Sum start(const Panels& p, long column) { return _mm512_loadu_si512(p.starts + column); }
-    static Sum add(Sum sum, __m512i row, __m512i weights) {
-        // Through the intrinsic, GCC 12 moves and spills the sums: half the speed.
-        asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(row), "v"(weights));
-        return sum;
-    }
-    static __m512 finish(Sum sum, const Panels& p, long column, float scale) {
-        __m512 scales = _mm512_mul_ps(_mm512_loadu_ps(p.scales + column), _mm512_set1_ps(scale));
-        return _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scales, _mm512_loadu_ps(p.bias + column));
-    }
-    static float put(const float* row, long count, char* __restrict__ out) {
-        float largest = 0, sum = 0;
-        for (long i = 0; i < count; ++i) {
-            float size = std::fabs(row[i]);
-            largest = size > largest ? size : largest;
-            sum += size;
-        }
-        float steps = largest > 0 ? 127 / largest : 0.0f;
-        for (long i = 0; i < count; ++i)
-            ((uint8_t*)out)[i] = uint8_t(int32_t(__builtin_rintf(row[i] * steps)) + 128);
-        for (long i = count; i % SHARED; ++i) out[i] = 0;
-        return largest / 127 + 0 * sum;
-    }
-};
-#endif
-
-// How many bytes a row of a kind takes.
+// How many places of floats a row takes.
 template <class Kind>
-constexpr long row_bytes(long inputs) {
-    return (inputs + Kind::SHARED - 1) / Kind::SHARED * 4;
+constexpr long places(long inputs) {
+    return (inputs + Kind::SHARED - 1) / Kind::SHARED;
 }
 
-// Rows stored for products, and what each one's integers are worth.
-struct Rows {
-    char* at;
-    float* scales;
-    long bytes;
-};
-
 template <class Kind, int COUNT>
-void multiply_tile(const Panels& panels, long column, Rows rows, float (*out)[WIDTH]) {
-    typename Kind::Sum sums[COUNT][PARTS];
+void multiply_tile(const Panels& panels, long column, long count, const float* const* rows,
+                   float (*out)[WIDTH]) {
+    if constexpr (COUNT > 1)
+        if (count < COUNT) return multiply_tile<Kind, COUNT - 1>(panels, column, count, rows, out);
+    const long length = places<Kind>(panels.inputs);
+    const float* weights = panels.weights + column * length;
+    Vector sums[COUNT][PARTS];
 #pragma GCC unroll 8
     for (int r = 0; r < COUNT; ++r)
 #pragma GCC unroll 8
-        for (int c = 0; c < PARTS; ++c) sums[r][c] = Kind::start(panels, column + c * LANES);
-    const char* weights = panels.weights + column * rows.bytes;
-    for (long u = 0; u < rows.bytes; u += 4, weights += 4 * WIDTH) {
-        __m512i parts[PARTS];
+        for (int c = 0; c < PARTS; ++c)
+            sums[r][c] =
+                panels.bias ? *(const Unaligned*)(panels.bias + column + c * LANES) : Vector{};
+#pragma GCC unroll 4
+    for (long i = 0; i < length; ++i, weights += PANEL) {
+        Vector parts[PARTS];
 #pragma GCC unroll 8
-        for (int c = 0; c < PARTS; ++c) parts[c] = _mm512_loadu_si512(weights + 64 * c);
+        for (int c = 0; c < PARTS; ++c) parts[c] = *(const Unaligned*)(weights + c * LANES);
 #pragma GCC unroll 8
-        for (int r = 0; r < COUNT; ++r) {
-            int32_t shared;
-            std::memcpy(&shared, rows.at + r * rows.bytes + u, 4);
-            __m512i row = _mm512_set1_epi32(shared);
+        for (int r = 0; r < COUNT; ++r)
 #pragma GCC unroll 8
-            for (int c = 0; c < PARTS; ++c) sums[r][c] = Kind::add(sums[r][c], row, parts[c]);
-        }
+            for (int c = 0; c < PARTS; ++c)
+                sums[r][c] = Kind::add(sums[r][c], rows[r][i], parts[c]);
     }
 #pragma GCC unroll 8
     for (int r = 0; r < COUNT; ++r)
 #pragma GCC unroll 8
         for (int c = 0; c < PARTS; ++c)
-            _mm512_storeu_ps(out[r] + c * LANES, Kind::finish(sums[r][c], panels, column + c * LANES,
-                                                              rows.scales[r]));
+            *(Unaligned*)(out[r] + column % WIDTH + c * LANES) = sums[r][c];
 }
 
-// Multiply `count` rows; `take(row, column, values)` is given 64 outputs of a row at a time, each
-// row's from the first column to the last.
-template <class Kind, class Take>
-void multiply(const Panels& panels, long count, Rows rows, Take take) {
-    float out[HEIGHT][WIDTH];
+// Multiply `count` rows, the i-th at `row(i)`; `take(i, column, values)` is given 64 outputs of a
+// row at a time, each row's from the first column to the last.
+template <class Kind, class Row, class Take>
+void multiply(const Panels& panels, long count, Row row, Take take) {
+    float out[BLOCK][WIDTH];
+    const float* rows[BLOCK];
     for (long block = 0; block < count; block += BLOCK) {
-        long end = block + BLOCK < count ? block + BLOCK : count;
-        for (long column = 0; column < panels.outputs; column += WIDTH)
-            for (long row = block; row < end; row += HEIGHT) {
-                Rows here{rows.at + row * rows.bytes, rows.scales + row, rows.bytes};
-                long height = end - row < HEIGHT ? end - row : HEIGHT;
-                switch (height) {
-                    case 1: multiply_tile<Kind, 1>(panels, column, here, out); break;
-                    case 2: multiply_tile<Kind, 2>(panels, column, here, out); break;
-                    case 3: multiply_tile<Kind, 3>(panels, column, here, out); break;
-                    case 4: multiply_tile<Kind, 4>(panels, column, here, out); break;
-                    case 5: multiply_tile<Kind, 5>(panels, column, here, out); break;
-                    default: multiply_tile<Kind, HEIGHT>(panels, column, here, out);
-                }
-                for (long r = 0; r < height; ++r) take(row + r, column, out[r]);
-            }
+        long height = std::min(count - block, BLOCK);
+        for (long r = 0; r < height; ++r) rows[r] = row(block + r);
+        for (long column = 0; column < panels.outputs; column += WIDTH) {
+            for (long part = column; part < column + WIDTH; part += PANEL)
+                for (long r = 0; r < height; r += HEIGHT)
+                    multiply_tile<Kind, HEIGHT>(panels, part, height - r, rows + r, out + r);
+            for (long r = 0; r < height; ++r) take(block + r, column, out[r]);
+        }
     }
 }
 
+// Copy up to 64 outputs, of which so many are left.
+inline void copy(const float* values, long left, float* to) {
+    std::memcpy(to, values, std::min(left, WIDTH) * sizeof(float));
+}
+
 // Write products (count, outputs) to `out`.
-template <class Kind>
-void multiply_into(const Panels& panels, long count, Rows rows, float* out) {
-    multiply<Kind>(panels, count, rows, [&](long row, long column, const float* values) {
-        long left = panels.outputs - column < WIDTH ? panels.outputs - column : WIDTH;
-        std::memcpy(out + row * panels.outputs + column, values, left * sizeof(float));
+template <class Kind, class Row>
+void multiply_into(const Panels& panels, long count, Row row, float* out) {
+    multiply<Kind>(panels, count, row, [&](long i, long column, const float* values) {
+        copy(values, panels.outputs - column, out + i * panels.outputs + column);
     });
 }
 

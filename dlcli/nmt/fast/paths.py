@@ -16,11 +16,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlcli.nmt.fast.decoding import Kind, compile_decoder
+from dlcli.nmt.fast.decoding import compile_decoder
 from dlcli.nmt.fast.kernels import NO_WORD, ROWS, AttentionMemory, product_dtype
 from dlcli.nmt.fast.recurrence import attentive_gru, run_directions
 from dlcli.nmt.fast.softmax import softmax_loss
-from dlcli.nmt.fast.stepping import compile_steps
 from dlcli.nmt.model import TranslationModel
 from dlcli.nmt.search import FastSearch
 
@@ -144,17 +143,9 @@ class FastPaths:
         )
 
     @torch.no_grad()
-    def search(self, *, kind: Kind | None = None, whole: bool = True) -> FastSearch | None:
+    def search(self) -> FastSearch | None:
         """Return a search with the network's weights as they will stay; None where there is none.
 
-        Args:
-            kind: what the decoder multiplies; None is what autocast says here.
-            whole: whether the search may be compiled as a whole, and not step by step.
+        It multiplies in the precision that autocast says here.
         """
-        if kind is None:
-            low = product_dtype(self.model.output_bias)
-            kind = "bf16" if low == torch.bfloat16 else "fp32"
-        else:
-            low = torch.bfloat16 if kind == "bf16" else torch.float32
-        compiled = compile_decoder(self.model, kind=kind) if whole else None
-        return compiled or compile_steps(self.model, low=low, int8=kind == "int8")
+        return compile_decoder(self.model, low=product_dtype(self.model.output_bias))
