@@ -21,7 +21,7 @@ import typer
 
 from dlcli.cli.options import complete_run
 from dlcli.engine.config import load_yaml
-from dlcli.engine.launcher import rank, restarts
+from dlcli.engine.launcher import process_count, rank, restarts
 from dlcli.engine.stopping import StopFlag
 from dlcli.errors import Interrupted, UsageFault
 
@@ -210,7 +210,8 @@ def settle(
         task.check(config, untrained=source is None)
     if source is not None:
         find_run(source, kind=kind)
-    if own["out"] is not None and own.get("seeds") == 1 and is_main_process():
+    alone = process_count() == 1  # several processes refuse together, once they have met
+    if own["out"] is not None and own.get("seeds") == 1 and alone:
         check_free(own["out"].absolute(), force=own["force"])
     notice = consoles.notice if is_main_process() else lambda _sentence: None
     data: Literal["images", "pairs"] = "images" if kind == "vae" else "pairs"

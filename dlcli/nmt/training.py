@@ -130,8 +130,8 @@ class NmtTask(Task[NmtTrainConfig, NmtData, "NmtLearner", NmtResult]):
         """Save the vocabulary, and which kernels decide the last bits of a result."""
         data.tokenizer.save(session.folder.path)
         like = torch.empty(0, device=session.compute.device)
-        plain = native(like, low=like.dtype) is None
-        session.folder.update_record(kernels="plain" if plain else "compiled")
+        kernels = native(like, low=like.dtype)
+        session.folder.update_record(kernels=kernels.form if kernels else "plain")
 
     def criterion(self, config: NmtTrainConfig) -> Criterion:
         """Choose the best checkpoint by BLEU or loss on the validation pairs."""

@@ -209,6 +209,7 @@ class CompiledElementwise(Elementwise):
 
     def __init__(self, library: Library, *, low: torch.dtype) -> None:
         self._library, self._low = library, int(low == torch.bfloat16)
+        self.form = library.form
 
     def _call(self, name: str, *arguments: object) -> None:
         self._library.call(name, self._low, torch.get_num_threads(), *arguments)
