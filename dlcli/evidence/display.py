@@ -37,7 +37,9 @@ def evidence_words(found: McEstimate) -> Iterator[RenderableType]:
         yield ""
         yield from _dim_words(result, std_error=found.std_error_of_interest)
     yield ""
-    yield "Every estimate but bdmc's is low on average: E[log p̂] ≤ log p (Jensen)."
+    names = {each.estimate.name for result in found.results for each in result.estimators}
+    every = "Every estimate but bdmc's" if "bdmc" in names else "Every estimate"
+    yield f"{every} is low on average: E[log p̂] ≤ log p (Jensen)."
 
 
 def _row(result: DimResult, each: EstimatorResult) -> list[object]:
