@@ -84,7 +84,7 @@ def compare_forcing(
         bins: edges of the bins of sentence length, in words of the source.
         beam_size: of the search on the test set.
         listeners: told every event.
-        notice: told one sentence at a time.
+        notice: takes one sentence at a time.
 
     Returns:
         a row a cell; none on processes other than the main one.

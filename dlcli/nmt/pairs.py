@@ -47,7 +47,7 @@ def of_corpus(
         count: how many pairs, from the first; 0 takes all.
         direction: of the model.
         offline: never ask the network.
-        notice: told one sentence at a time.
+        notice: takes one sentence at a time.
 
     Raises:
         ConfigError: there is no such corpus or split.

@@ -275,7 +275,7 @@ class Translator(LineTranslator):
             run: a folder, a name under runs/, or `latest`; None is the newest translator.
             checkpoint: `best`, `last` or `epoch-0010`; None is the run's result.
             config: device, precision and threads are taken from it.
-            notice: told which run it is.
+            notice: takes the name of the run.
 
         Raises:
             UsageFault: there is no such run, or it is none of a translator.

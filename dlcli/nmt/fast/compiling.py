@@ -71,7 +71,7 @@ class NoLibrary(Exception):
 
 
 class Library:
-    """The compiled functions, which are told what they take.
+    """The compiled functions, with the types of what they take.
 
     Args:
         path: of the library.
