@@ -10,9 +10,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from dlcli.data.languages import Languages
 from dlcli.errors import ConfigError, DataError
-
-DIRECTIONS = ("en-fr", "fr-en")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +71,7 @@ class Corpus:
     """
 
     name: str
-    languages: tuple[str, str]
+    languages: Languages
     train: Pairs
     valid: Pairs
     tests: Mapping[str, Pairs]
@@ -128,7 +127,7 @@ def split_corpus(
     name: str,
     held_out: int,
     dropped: Mapping[str, int],
-    languages: tuple[str, str] | None = None,
+    languages: Languages = ("en", "fr"),
 ) -> Corpus:
     """Make a corpus of pairs that come without splits, dealt out by `split_connected`.
 
@@ -137,7 +136,7 @@ def split_corpus(
         name: what the corpus is called.
         held_out: how many different source sentences are for validation, and for the test as well.
         dropped: reason → how many lines were left out for it.
-        languages: of source and target, English and French where nothing is said.
+        languages: of source and target.
 
     Raises:
         DataError: too few sentences differ for a training, a validation and a test set.
@@ -153,7 +152,7 @@ def split_corpus(
     splits = {s: Pairs.of(pairs[place] for place in places) for s, places in dealt.items()}
     return Corpus(
         name=name,
-        languages=languages or ("en", "fr"),
+        languages=languages,
         train=splits[TRAIN],
         valid=splits[VALID],
         tests={"test": splits[TEST]},

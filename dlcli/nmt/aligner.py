@@ -148,7 +148,7 @@ def check_directions(trained: Trained, backward: Trained | None) -> None:
     if backward is not None and backward.direction != trained.direction[::-1]:
         raise UsageFault(
             f"--symmetrize needs a model of the other direction, and {backward.run.path} "
-            f"translates {backward.config.data.direction} like the first.",
+            f"translates {'-'.join(backward.direction)}, the first {'-'.join(trained.direction)}.",
             hint=f"Train one: `dl nmt train --direction {'-'.join(trained.direction[::-1])}`.",
         )
 

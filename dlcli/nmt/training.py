@@ -79,7 +79,7 @@ class NmtTask(Task[NmtTrainConfig, NmtData, "NmtLearner", NmtResult]):
     weights_hint = "Use the sizes, --attention and --vocabulary that it was trained with."
 
     def title(self, config: NmtTrainConfig) -> str:
-        """Return `nmt-en-fr` or `nmt-fr-en`."""
+        """Return `nmt-en-fr`, or what the direction is."""
         return f"nmt-{config.data.direction}"
 
     def check(self, config: NmtTrainConfig, *, untrained: bool) -> None:  # noqa: ARG002
