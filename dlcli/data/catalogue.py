@@ -383,7 +383,7 @@ DATA_SETS: tuple[DataSet, ...] = (
     GRAMMAR,
 )
 UNPUBLISHED: tuple[DataSet, ...] = (EUROPARL_DEV,)
-"""Sets that nobody else can get: found by name, for the runs that were trained on them."""
+"""Sets that cannot be fetched: found by name, for the runs that were trained on them."""
 OF_LANGUAGES = {"tatoeba": _tatoeba_of, "multi30k": _multi30k_of}
 """Corpora of many pairs of languages: name → what follows it after a colon, as a data set."""
 
