@@ -21,12 +21,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlcli.data.images import ImageData, load_images
+from dlcli.data.images import load_images
+from dlcli.data.pixels import ImageData
 from dlcli.data.storage import cache
 from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dlcli.engine.events import NoticeCallback
 from dlcli.engine.seed import generator
-from dlcli.errors import CheckpointError, RunFailed
+from dlcli.errors import CheckpointError, RunFailed, UsageFault
 from dlcli.vae.networks import VAE
 from dlcli.vae.objective import pixel_values
 
@@ -236,10 +237,14 @@ def train_judge(data: ImageData, *, epochs: int = EPOCHS, seed: int = SEED) -> J
         raise RunFailed(
             f"{data.name} has too few digits to train a judge.", hint="Use a larger data set."
         )
+    if data.train_labels is None or data.test_labels is None:
+        raise UsageFault(
+            f"{data.name} has no labels to train a judge on.", hint="Leave out --judge."
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = JudgeNetwork()
-    _fit(network, data, epochs=epochs, seed=seed)
+    _fit(network, data.train, data.train_labels, epochs=epochs, seed=seed)
     network.eval()
     ink = data.train.flatten(1).sum(1, dtype=torch.float64) / 255
     least_ink = float(ink.quantile(0.005))
@@ -266,9 +271,9 @@ def _block(inputs: int, outputs: int) -> list[nn.Module]:
     ]
 
 
-def _fit(network: nn.Module, data: ImageData, *, epochs: int, seed: int) -> None:
+def _fit(network: nn.Module, images: Tensor, labels: Tensor, *, epochs: int, seed: int) -> None:
     """Run one cycle of learning rates (Smith & Topin 2019), every batch shifted as a whole."""
-    N = len(data.train)
+    N = len(images)
     per_epoch = max(1, N // BATCH)
     epochs = max(epochs, -(-UPDATES_OF_SMALL_SETS // per_epoch))
     optimizer = torch.optim.Adam(network.parameters())
@@ -282,8 +287,8 @@ def _fit(network: nn.Module, data: ImageData, *, epochs: int, seed: int) -> None
         shifts = torch.randint(-SHIFT, SHIFT + 1, (per_epoch, 2), generator=stream).tolist()
         for step, shift in enumerate(shifts):
             rows = order[step * BATCH : (step + 1) * BATCH]
-            x = torch.roll(data.train[rows], shift, dims=(1, 2))[:, None].float() / 255
-            loss = F.cross_entropy(network(x), data.train_labels[rows])
+            x = torch.roll(images[rows], shift, dims=(1, 2))[:, None].float() / 255
+            loss = F.cross_entropy(network(x), labels[rows])
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             optimizer.step()

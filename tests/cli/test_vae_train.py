@@ -456,7 +456,7 @@ def test_the_config_of_a_resumed_run_is_its_own(trained: Path) -> None:
 def test_auto_means_the_same_data_when_the_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dlcli.data.images.GLYPHS_TRAIN", 42)
+    monkeypatch.setattr("dlcli.data.images.DRAWN_TRAIN", 42)
     monkeypatch.setenv("DL_DATA_DIR", str(tmp_path / "nothing"))
     words = ["--data", "auto", "--offline", *SIZES, "--batch-size", "16", "--epochs", "1"]
     done = dl("vae", "train", *words, "--out", "a", "--json")
