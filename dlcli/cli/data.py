@@ -175,7 +175,7 @@ def show_(
     """
     from dlcli.data.catalogue import holds_pairs
     from dlcli.data.images import load_images
-    from dlcli.data.pixels import read_size
+    from dlcli.data.sizes import read_size
 
     if holds_pairs(name):
         _show_pairs(consoles, name, n=n, split=split, direction=direction, offline=offline)

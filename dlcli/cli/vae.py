@@ -36,7 +36,7 @@ from dlcli.cli.training import (
     settle,
 )
 from dlcli.display.console import Consoles, to_plain
-from dlcli.display.images import PictureRows, image_grid, save_npz
+from dlcli.display.images import PictureRows, image_grid, is_colour, save_npz
 from dlcli.display.progress import FractionProgress
 from dlcli.engine.settings import seeds_of
 from dlcli.errors import UsageFault, nearest
@@ -572,9 +572,7 @@ def sample(
     else:
         source = fresh(arch=arch or "mlp", latent_dim=latent_dim or 20, seed=seed)
     latents = chosen_latents(source.model, file=z, count=n, default=LATENTS, seed=seed)
-    made = ancestral_sample(
-        source.model, latents, draws=draws, seed=seed, likelihood=source.likelihood
-    )
+    made = ancestral_sample(source.model, latents, draws=draws, seed=seed)
     more = {
         "z": made.z.tolist(),
         "draws": made.draws.shape[1],
@@ -595,11 +593,12 @@ def _sample_sheet(made: AncestralSample, *, what: str) -> Sheet:
     S = made.draws.shape[1]
     across = max(1, round(math.sqrt(made.count / (S + 1))))
     rows = -(-made.count // across)
-    cells = np.full((rows * across, S + 1, 28, 28), np.nan, dtype=np.float32)
+    shape = made.means.shape[1:]
+    cells = np.full((rows * across, S + 1, *shape), np.nan, dtype=np.float32)
     cells[: made.count, 0], cells[: made.count, 1:] = made.means, made.draws
     kind = "draw" if S == 1 else "draws"
     return Sheet(
-        images=cells.reshape(rows, across * (S + 1), 28, 28),
+        images=cells.reshape(rows, across * (S + 1), *shape),
         title=f"{what}: mean of p(x|z), then {S} {made.label.replace('draw', kind)}, for each z",
         count=made.count,
         columns=across * (S + 1),
@@ -613,7 +612,7 @@ class Sheet:
     """Pictures laid out, with words around them."""
 
     images: Array
-    """(N, 28, 28), or (R, C, 28, 28)."""
+    """(N, H, W) or (R, C, H, W), in colour with 3 at the end."""
     title: str
     count: int
     columns: int = 0
@@ -626,9 +625,10 @@ class Sheet:
 
     def start(self) -> tuple[Sheet, str]:
         """Return what a picture file shows, and a few words where that is not all of it."""
-        columns = self.images.shape[1] if self.images.ndim == 4 else self.columns
+        in_rows = self.images.ndim - is_colour(self.images) == 4
+        columns = self.images.shape[1] if in_rows else self.columns
         rows = max(1, MOST_DRAWN // columns) if columns else MOST_DRAWN
-        shown = self.images[: rows if self.images.ndim == 4 or not columns else rows * columns]
+        shown = self.images[: rows if in_rows or not columns else rows * columns]
         if len(shown) == len(self.images):
             return self, ""
         what = f"the first {rows:,} rows" if columns else f"the first {rows:,} of {self.count:,}"

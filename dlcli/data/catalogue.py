@@ -63,6 +63,7 @@ class DataSet:
         languages: of pairs: from which into which they translate where nothing else is said.
         npm: package and version that has the files too, for where the URLs cannot be reached.
         download_bytes: how much a fetch transfers.
+        shape: of one image, (H, W) or (H, W, 3).
         advice: task → nested configuration that this set recommends for it.
     """
 
@@ -76,6 +77,7 @@ class DataSet:
     languages: Languages | None = None
     npm: str = ""
     download_bytes: int = 0
+    shape: tuple[int, ...] = (28, 28)
     advice: dict[str, dict[str, object]] = field(default_factory=dict)
 
     @property
@@ -248,6 +250,7 @@ SHAPES = DataSet(
     kind="images",
     reader="shapes",
     licence="the package's own",
+    shape=(32, 32, 3),
 )
 
 EN_FR: Languages = ("en", "fr")
@@ -515,6 +518,12 @@ def recommended(name: str, task: str = "vae") -> dict[str, object]:
     """
     entry = _entry(name)
     return dict(entry.advice.get(task, {})) if entry else {}
+
+
+def image_shape(name: str) -> tuple[int, ...] | None:
+    """Return the shape of a set's images, (H, W) or (H, W, 3); None where it is not known here."""
+    entry = None if is_image_path(name) else _entry(name)
+    return (28, 28) if name == "auto" else entry.shape if entry else None
 
 
 def describe(name: str) -> str:

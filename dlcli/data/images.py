@@ -16,9 +16,10 @@ import torch
 from dlcli.data.catalogue import DataSet, FileCheck, is_image_path, is_path, named, names_of
 from dlcli.data.download import fetch, true_name
 from dlcli.data.glyphs import SIDE, draw_glyphs
-from dlcli.data.pixels import ImageData, Size, refitted
+from dlcli.data.pixels import ImageData, refitted
 from dlcli.data.shapes import SIDE as SHAPES_SIDE
 from dlcli.data.shapes import draw_factors, render
+from dlcli.data.sizes import Size
 from dlcli.data.storage import find, open_file, place_of, to_stderr
 from dlcli.data.user_images import load_user_images, no_progress
 from dlcli.data.vision import torchvision_module

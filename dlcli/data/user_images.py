@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dlcli.data.catalogue import ARRAY_SUFFIXES, PATH_DIGEST, PICTURE_SUFFIXES
-from dlcli.data.pixels import ImageData, Size, check_size, fitted, held_out
+from dlcli.data.pixels import ImageData, fitted, held_out
+from dlcli.data.sizes import Size, check_size
 from dlcli.engine.events import NoticeCallback, ProgressCallback
 from dlcli.engine.files import cache_folder, locked
 from dlcli.errors import ConfigError, DataError
@@ -428,8 +429,7 @@ class _Broken:
     def add(self, name: str, error: Exception) -> None:
         self.count += 1
         if len(self.examples) < NAMED:
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            self.examples.append(f"{name} ({reason[0][:80]})")
+            self.examples.append(f"{name} ({_reason(error)[:80]})")
 
     def refuse_if_many(self) -> None:
         if self.count > MOST_BROKEN * self.total:
@@ -486,6 +486,31 @@ def read_picture(content: bytes, *, size: Size | None, colour: bool | None) -> B
         if size is not None and image.size != size[::-1]:
             image = ImageOps.fit(image, size[::-1], Image.Resampling.BILINEAR)
         return np.asarray(image)
+
+
+def read_pictures(paths: Sequence[Path], *, size: Size, colour: bool) -> Tensor:
+    """Read picture files at one size: (N, H, W), or (N, H, W, 3) in colour, uint8.
+
+    Raises:
+        DataError: one cannot be read.
+    """
+    found = []
+    for path in paths:
+        try:
+            found.append(read_picture(path.read_bytes(), size=size, colour=colour))
+        except Exception as error:  # what readers of damaged pictures raise has no end
+            raise DataError(
+                f"The picture {path} cannot be read: {_reason(error)}.",
+                hint="Name a PNG or JPEG file.",
+            ) from None
+    return torch.from_numpy(np.stack(found))
+
+
+def _reason(error: Exception) -> str:
+    """Say in one short line what went wrong."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    lines = text.strip().splitlines() or [type(error).__name__]
+    return lines[0][:200]
 
 
 def _has_colour(pixels: Bytes) -> bool:
@@ -580,8 +605,7 @@ class _Arrays:
             held = self._arrays()
         except Exception as error:  # what readers of damaged files raise has no end
             raise DataError(
-                f"{self.path} cannot be read as {self.path.suffix[1:]}: "
-                f"{(str(error).splitlines() or [type(error).__name__])[0][:200]}.",
+                f"{self.path} cannot be read as {self.path.suffix[1:]}: {_reason(error)}.",
                 hint="Save it again with numpy or torch; Python objects are not read.",
             ) from None
         if "x_train" in held or "x_test" in held:

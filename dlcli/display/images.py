@@ -62,7 +62,7 @@ def as_images(images: object) -> Floats:
     return np.clip(np.nan_to_num(scaled, nan=0.0), 0.0, 1.0)
 
 
-def is_colour(images: Floats) -> bool:
+def is_colour(images: NDArray[Any]) -> bool:
     """Tell images of colour from grey ones, which may be three pixels wide where they are few."""
     return images.ndim == 5 or (images.ndim == 4 and images.shape[-1] == 3)
 

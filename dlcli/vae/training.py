@@ -4,7 +4,7 @@
 loop batches of pixels and noise, and an evaluation. Everything random is drawn for the global batch
 from generators named by (seed, epoch, batch), and each process takes its rows: how many processes
 there are, and where a run was stopped, changes nothing. The images live on the device as one uint8
-tensor (MNIST: 47 MB); a batch is one gather.
+tensor (MNIST: 47 MB), a user's own mapped into memory; a batch is one gather.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from dlcli.engine.session import RunLocation, Session
 from dlcli.engine.step import Batch, BatchRanges, rows_of_process
 from dlcli.engine.trainer import Task, items_per_s
 from dlcli.errors import ConfigError
-from dlcli.vae.config import VaeObjectiveConfig, VaeTrainConfig, check
+from dlcli.vae.config import VaeObjectiveConfig, VaeTrainConfig, check, with_images
 from dlcli.vae.elbo import LatentUse, collapse_sentence, evaluate, latent_use
 from dlcli.vae.generation import SNAPSHOT_IMAGES, take_snapshot
 from dlcli.vae.images import Splits, binarize, flat, grey, load_splits, threshold_draws
@@ -116,6 +116,12 @@ class VaeTask(Task[VaeTrainConfig, Splits, "VaeLearner", TrainResult]):
         splits = load_splits(config.data, notice=notice)
         plan_epoch(config, images=len(splits.train), processes=launched_world().size)
         return splits
+
+    def with_data(self, config: VaeTrainConfig, data: Splits) -> VaeTrainConfig:
+        """Fill in the data's name, and what follows from its images."""
+        found = with_images(super().with_data(config, data), data.shape)
+        check(found)
+        return found
 
     def build_network(self, config: VaeTrainConfig, data: Splits) -> nn.Module:  # noqa: ARG002
         """Build encoder, decoder and prior."""
@@ -198,7 +204,6 @@ class VaeTask(Task[VaeTrainConfig, Splits, "VaeLearner", TrainResult]):
             generator=generator(TEST_SEED, "test"),
             noise_samples=TEST_NOISE_SAMPLES,
             binarize=config.data.binarize,
-            likelihood=config.objective.likelihood,
         )
         return TrainResult(
             run=str(folder.path),
@@ -218,6 +223,8 @@ class VaeTask(Task[VaeTrainConfig, Splits, "VaeLearner", TrainResult]):
             active_units=found.latents.active_units,
             kl_per_dim=found.latents.kl_per_dim,
             latent_dim=config.model.latent_dim,
+            likelihood=learner.vae.likelihood.name,
+            shape=learner.vae.shape,
             reason=end.reason,
             signature=describe(
                 config,
@@ -273,7 +280,6 @@ class _Screen:
             self._learner.vae,
             seed=self._config.compute.seed,
             epoch=epochs,
-            likelihood=self._config.objective.likelihood,
             count=SNAPSHOT_IMAGES if snapshot else PREVIEW_IMAGES,
         ).gallery
         when = f"after epoch {epochs}" if epochs else "before training"
@@ -308,8 +314,8 @@ class VaeLearner:
 
     Args:
         network: on `device`.
-        train: (N, 28, 28) uint8; for `fixed`, already drawn.
-        validation: (M, 28, 28) uint8, M may be 0.
+        train: (N, H, W) or (N, H, W, 3) uint8; for `fixed`, already drawn.
+        validation: the same, perhaps of no image.
         config: all settings.
         device: where to put the training images.
         processes: how many share each batch.
@@ -385,7 +391,6 @@ class VaeLearner:
             generator=stream,
             noise_samples=objective.k,
             binarize=way,
-            likelihood=objective.likelihood,
         )
         bound = found.iwae if objective.objective == "iwae" else found.elbo
         return {
@@ -412,7 +417,8 @@ class VaeLearner:
     def _pixels(self, rows: Tensor, mine: slice, count: int, stream: torch.Generator) -> Tensor:
         if self.config.data.binarize != "dynamic":
             return grey(rows)
-        return binarize(rows, draws=threshold_draws(count, generator=stream)[mine])
+        draws = threshold_draws(count, pixels=rows.shape[1], generator=stream)
+        return binarize(rows, draws=draws[mine])
 
 
 def _latent_metrics(found: LatentUse) -> dict[str, object]:

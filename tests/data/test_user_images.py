@@ -16,7 +16,8 @@ from PIL import Image
 
 from dlcli.data import pixels
 from dlcli.data.images import load_images
-from dlcli.data.pixels import ImageData, fitted, held_out, read_size
+from dlcli.data.pixels import ImageData, fitted, held_out
+from dlcli.data.sizes import read_size
 from dlcli.errors import ConfigError, DataError
 
 RED, GREY = (200, 30, 40), (90, 90, 90)
