@@ -423,7 +423,7 @@ class NmtAlignConfig:
         "tokens",
         flag="--text",
         help="what the lines are: tokens between spaces, put together before they are read "
-        "(elisions and contractions done), or running text as it is",
+        "(in French elided and contracted), or running text as it is",
     )
     gold_index: Annotated[int, Ge(0), Le(1)] = setting(
         0, flag="--gold-index", help="the number of the first word in the gold file: 0 or 1"
