@@ -115,8 +115,9 @@ class NmtDataConfig:
     name: str = setting(
         "auto",
         flag="--data",
-        help="tatoeba, multi30k, europarl, grammar, other languages (tatoeba:deu-eng), several "
-        "(europarl+tatoeba), a TSV, two files a.de,b.en, or auto (tatoeba where it can be had)",
+        help="tatoeba, multi30k, europarl, grammar, agglutinative, other languages "
+        "(tatoeba:deu-eng), several (europarl+tatoeba), a TSV, two files a.de,b.en, or auto "
+        "(tatoeba where it can be had)",
         signature=None,
     )
     direction: str = setting(
