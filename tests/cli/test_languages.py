@@ -105,7 +105,5 @@ def test_the_invented_languages_are_trained_on_with_settings_of_their_own() -> N
     found = dl_json("nmt", "train", *words, *NMT_SIZES, *NMT_WHERE, "--out", "run")
     assert "direction:qaa-qab|tokenizer:sentencepiece" in found["signature"]
     source = load_agglutinative(train=1, valid=0, test=0).train.source[0]
-    seen = json.loads(
-        dl("nmt", "attend", source, "--run", "run", "--json", "--max-length", "9").stdout
-    )
+    seen = dl_json("nmt", "attend", source, "--run", "run", "--max-length", "9")
     assert seen["source"] == [*source, "</s>"]
