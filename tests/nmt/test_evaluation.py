@@ -305,6 +305,7 @@ def test_bins_part_the_sentences() -> None:
     assert [(one.name, one.rows) for one in above] == [("> 5", (2, 4, 5)), ("> 10", (4,))]
     assert length_bins([" two  words. "], edges=[1, 2, 5])[0][0].name == "2-2"
     assert length_bins(["我爱北京。"], edges=[3, 5], language="zh")[0][0].name == "4-5"
+    assert length_bins(["kana"], edges=[3, 5], language="qaa")[0][0].name == "4-5"
 
 
 @pytest.mark.parametrize("edges", [[5, 5], [10, 5], [0, 5]])
