@@ -52,8 +52,6 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ("attention", "(rows.size(1) - len(last), 0)", "(0, rows.size(1) - len(last))"),
     ("attention", "sum(nll * length for", "sum(nll for"),
     ("attention", "end=len(whole) + one.end", "end=one.end"),
-    ("scoring", 'if base in ("zh", "yue"):', 'if base == "yue":'),
-    ("scoring", "count_words(sentence, language)", "count_words(sentence)"),
     ("text", 'opened = "closes", ""', 'opened = "closes", token'),
     ("translator", "texts.setdefault(", "texts.__setitem__("),
     ("translator", "n_best=1 if n_best == 1 else config.beam_size", "n_best=n_best"),
