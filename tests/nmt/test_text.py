@@ -131,6 +131,7 @@ OTHERS = {
     ("de", "„ Ja “ , sagte sie ( 7 % ) ."): "„Ja“, sagte sie (7 %).",
     ("de", "de le Haus is n't"): "De le Haus is n't",
     ("cs", 'To je " dům " .'): 'To je "dům".',
+    ("nl", '" Ja " of " nee " ?'): '"Ja" of "nee"?',
     ("ru", "« Да » , сказал он ."): "«Да», сказал он.",
     ("da", "» Ja « ."): "»Ja«.",
     ("es", "¿ Qué ? ¡ Sí !"): "¿Qué? ¡Sí!",
