@@ -120,7 +120,7 @@ def _no_direction(wanted: Languages, *, name: str, languages: Languages) -> Conf
     name, has = PATH_DIGEST.sub("", name), ("-".join(languages), "-".join(languages[::-1]))
     return ConfigError(
         f"The corpus '{name}' has no direction '{'-'.join(wanted)}'.",
-        hint=f"Use --direction {has[0]} or {has[1]}, or a corpus of these languages: files of your "
+        hint=f"It has {has[0]} and {has[1]}. Name one of them, or another corpus: files of your "
         "own, or tatoeba:deu-eng and the like.",
     )
 
@@ -148,7 +148,7 @@ def _named(
     name = true_name(name, kind="pairs", offline=offline, notice=notice)
     data_set, earlier = named(name), PATH_DIGEST.search(name)
     if data_set.embedded:
-        return _grammar(seed, most)
+        return _grammar(seed, most) if data_set.reader == "grammar" else _agglutinative(seed, most)
     data_set, folder = _here(data_set, notice=notice)
     if folder is None:
         folder = fetch(data_set, offline=offline, notice=notice)
@@ -199,6 +199,13 @@ def _grammar(seed: int, most: int | None) -> Corpus:
 
     train = TRAIN_PAIRS if most is None else min(most, TRAIN_PAIRS)
     return replace(load_grammar(seed=seed, train=train), whole=TRAIN_PAIRS)
+
+
+def _agglutinative(seed: int, most: int | None) -> Corpus:
+    from dlcli.data.agglutinative import TRAIN_PAIRS, load_agglutinative
+
+    train = TRAIN_PAIRS if most is None else min(most, TRAIN_PAIRS)
+    return replace(load_agglutinative(seed=seed, train=train), whole=TRAIN_PAIRS)
 
 
 HELD_OUT_ELSEWHERE = "held out by another corpus"
