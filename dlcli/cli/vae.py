@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -29,6 +30,7 @@ from dlcli.cli.training import (
     ResumeFlag,
     SeedsFlag,
     advice,
+    is_main_process,
     leave_if_partial,
     measured,
     run_trainings,
@@ -51,8 +53,22 @@ if TYPE_CHECKING:
 
 
 _advice = partial(advice, kind="vae")
-_settle = partial(settle, kind="vae")
 _saved = partial(saved_config, kind="vae")
+
+
+def _settle(
+    configs: Mapping[str, VaeTrainConfig], own: Mapping[str, Any], consoles: Consoles
+) -> Mapping[str, Mapping[str, Any]]:
+    """Settle the data sets, and read a user's own images into the cache with progress."""
+    from dlcli.data.catalogue import is_image_path
+    from dlcli.vae.images import images_of
+
+    settled = settle(configs, own, consoles, kind="vae")
+    if is_main_process():
+        for data in {config.data for config in configs.values() if is_image_path(config.data.name)}:
+            with FractionProgress(consoles, label="reading images") as progress:
+                images_of(data, notice=consoles.notice, progress=progress)
+    return settled
 
 
 @configured(VaeTrainConfig, advice=_advice, settle=_settle, base=_saved)
@@ -283,14 +299,23 @@ OldImagesFlag = Annotated[
 """What 0.1.0 called `--image`; everywhere else `--images` is a number of images."""
 
 
-def _numbers_of(image: Sequence[int] | None, images: Sequence[int] | None) -> Sequence[int] | None:
-    """Return the test images that `--image`, or `--images` of 0.1.0, names.
+def _numbers_of(
+    image: Sequence[str] | None, images: Sequence[int] | None
+) -> Sequence[int] | Sequence[Path] | None:
+    """Return the test images or picture files that `--image`, or `--images` of 0.1.0, names.
 
     Raises:
-        UsageFault: both, or `--images` with one number, which may be a number of images.
+        UsageFault: both, numbers beside files, or `--images` with one number, which may be a
+            number of images.
     """
     if images is None:
-        return image
+        numbers = [int(word) for word in image or () if re.fullmatch(r"-?[0-9]{1,18}", word)]
+        if len(numbers) not in (0, len(image or ())):
+            raise UsageFault(
+                "--image names test images by number and picture files.",
+                hint="Name one kind at a time; a file named 3 is ./3.",
+            )
+        return numbers or [Path(word) for word in image or ()] or None
     if image is not None:
         raise UsageFault("--images is the old name of --image.", hint="Give --image alone.")
     if len(images) == 1:
@@ -347,7 +372,12 @@ def reconstruct(
     run: RunFlag = None,
     n: Annotated[int, typer.Option("--n", min=1, help="The first N test images.")] = 10,
     image: Annotated[
-        tuple[int, ...] | None, typer.Option("--image", help="Test images by number, from 0.")
+        tuple[str, ...] | None,
+        typer.Option(
+            "--image",
+            metavar="<int|FILE>…",
+            help="Test images by number, from 0, or picture files, cropped and resized.",
+        ),
     ] = None,
     images: OldImagesFlag = None,
     sample: Annotated[
@@ -361,7 +391,7 @@ def reconstruct(
     formats: FormatFlag = None,
     show_pictures: ShowFlag = False,
 ) -> None:
-    """Encode test images and decode them again: inputs above, reconstructions below.
+    """Encode images and decode them again: inputs above, reconstructions below.
 
     Examples:
         dl vae reconstruct --image 3 7 --show

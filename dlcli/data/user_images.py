@@ -33,7 +33,7 @@ from dlcli.data.pixels import ImageData, fitted, held_out
 from dlcli.data.sizes import Size, check_size
 from dlcli.engine.events import NoticeCallback, ProgressCallback
 from dlcli.engine.files import cache_folder, locked
-from dlcli.errors import ConfigError, DataError
+from dlcli.errors import ConfigError, DataError, UsageFault
 
 VERSION = 1
 """Of how images are read: raised where that changes, so that no old file is taken for a new."""
@@ -492,14 +492,14 @@ def read_pictures(paths: Sequence[Path], *, size: Size, colour: bool) -> Tensor:
     """Read picture files at one size: (N, H, W), or (N, H, W, 3) in colour, uint8.
 
     Raises:
-        DataError: one cannot be read.
+        UsageFault: one cannot be read.
     """
     found = []
     for path in paths:
         try:
             found.append(read_picture(path.read_bytes(), size=size, colour=colour))
         except Exception as error:  # what readers of damaged pictures raise has no end
-            raise DataError(
+            raise UsageFault(
                 f"The picture {path} cannot be read: {_reason(error)}.",
                 hint="Name a PNG or JPEG file.",
             ) from None

@@ -163,8 +163,9 @@ def cross_entropy(logits: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """
     on = torch.sigmoid(logits)
     largest = (on - 0.5).abs_().add_(0.5)  # max(σ, 1 − σ) ≥ ½
-    group = GROUP if largest.shape[1] % GROUP == 0 else 1
-    logs = largest.view(len(largest), group, -1).prod(1).log_().sum()
+    B, M = largest.shape
+    group = GROUP if M % GROUP == 0 else 1
+    logs = largest.view(B, group, M // group).prod(1).log_().sum()
     value = logits.clamp_min(0).sum() - logs - torch.dot(logits.flatten(), pixels.flatten())
     return value, on.sub_(pixels)
 

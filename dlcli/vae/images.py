@@ -25,7 +25,8 @@ from torch import Tensor
 from dlcli.data.images import load_images
 from dlcli.data.pixels import ImageData
 from dlcli.data.sizes import read_size
-from dlcli.engine.events import NoticeCallback
+from dlcli.data.user_images import no_progress
+from dlcli.engine.events import NoticeCallback, ProgressCallback
 from dlcli.engine.seed import generator as named_generator
 from dlcli.errors import ConfigError, UsageFault
 from dlcli.vae.config import VaeDataConfig
@@ -66,7 +67,9 @@ class Splits:
         return {**found, "test": f"{len(self.test):,} images"}
 
 
-def images_of(config: VaeDataConfig, *, notice: NoticeCallback) -> ImageData:
+def images_of(
+    config: VaeDataConfig, *, notice: NoticeCallback, progress: ProgressCallback = no_progress
+) -> ImageData:
     """Load the data set that a run's settings name, at their size and in their colours.
 
     Raises:
@@ -78,6 +81,7 @@ def images_of(config: VaeDataConfig, *, notice: NoticeCallback) -> ImageData:
         colour=config.colour,
         offline=config.offline,
         notice=notice,
+        progress=progress,
     )
 
 

@@ -149,17 +149,19 @@ def summarize_reading(log_probs: Tensor, *, ink: Tensor, least_ink: float) -> Re
 class Judge:
     """A trained judge."""
 
-    network: JudgeNetwork
+    network: nn.Module
     data: str
     accuracy: float
     """On the data set's test digits, 0 to 1."""
     least_ink: float
-    """The 0.5th percentile of ink (sum of the pixels) among training digits."""
+    """The 0.5th percentile of ink (sum of the pixels) among training images."""
+    shape: tuple[int, ...] = (28, 28)
+    """Of an image, (H, W) or (H, W, 3)."""
 
     @torch.inference_mode()
     def read(self, pixels: Tensor) -> Tensor:
         """Return log class probabilities (N, K) of pixels (N, M) in [0, 1]."""
-        parts = torch.split(pixels.reshape(-1, *self.network.shape), READING_BATCH)
+        parts = torch.split(pixels.reshape(-1, *self.shape), READING_BATCH)
         return torch.cat([F.log_softmax(self.network(maps_of(part)), dim=1) for part in parts])
 
 
@@ -200,7 +202,8 @@ def require_labels(data: ImageData) -> None:
 def _read(path: Path, *, name: str, shape: tuple[int, ...]) -> Judge:
     state = load_checkpoint(path, kind=KIND)
     try:
-        network = JudgeNetwork(shape, classes=int(state.get("classes", DIGITS)))
+        *_, bias = state["model"].values()
+        network = JudgeNetwork(shape, classes=len(bias))
         network.load_state_dict(state["model"])
         accuracy, least_ink = float(state["accuracy"]), float(state["least_ink"])
         known = state["data"] == name
@@ -208,14 +211,15 @@ def _read(path: Path, *, name: str, shape: tuple[int, ...]) -> Judge:
         known = False
     if not known:
         raise CheckpointError(f"{path} is no judge of {name}.", hint="It will be trained again.")
-    return Judge(network=network.eval(), data=name, accuracy=accuracy, least_ink=least_ink)
+    return Judge(
+        network=network.eval(), data=name, accuracy=accuracy, least_ink=least_ink, shape=shape
+    )
 
 
 def _keep(judge: Judge, path: Path, *, notice: NoticeCallback) -> None:
     state = {
         "model": judge.network.state_dict(),
         "data": judge.data,
-        "classes": judge.network.classes,
         "accuracy": judge.accuracy,
         "least_ink": judge.least_ink,
     }
@@ -260,7 +264,9 @@ def train_judge(data: ImageData, *, epochs: int = EPOCHS, seed: int = SEED) -> J
     network.eval()
     ink = data.train.flatten(1).sum(1, dtype=torch.float64) / 255
     least_ink = float(ink.quantile(0.005))
-    judge = Judge(network=network, data=data.name, accuracy=0.0, least_ink=least_ink)
+    judge = Judge(
+        network=network, data=data.name, accuracy=0.0, least_ink=least_ink, shape=data.shape
+    )
     found = judge.read(data.test.flatten(1).float() / 255).argmax(1)
     accuracy = float((found == data.test_labels).double().mean())
     return dataclasses.replace(judge, accuracy=accuracy)
@@ -278,7 +284,6 @@ class JudgeNetwork(nn.Sequential):
         channels = 3 if len(shape) == 3 else 1
         super().__init__(*_block(channels, 16), *_block(16, 32), *_block(32, 64), nn.Flatten())
         self.append(nn.Linear(64 * (shape[0] // 8) * (shape[1] // 8), classes))
-        self.shape, self.classes = shape, classes
 
 
 def maps_of(images: Tensor) -> Tensor:

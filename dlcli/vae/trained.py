@@ -24,18 +24,8 @@ from dlcli.vae.networks import VAE, build_model
 from dlcli.vae.objective import VaeNetwork
 
 SIGNATURE_ORDER = (
-    *(
-        "size",
-        "colour",
-        "pixels",
-        "likelihood",
-        "arch",
-        "latent_dim",
-        "hidden",
-        "channels",
-        "dense",
-        "norm",
-    ),
+    *("size", "colour", "pixels", "likelihood", "arch", "latent_dim", "hidden"),
+    *("channels", "dense", "norm"),
     *("prior", "skip", "objective", "backward", "beta", "beta_warmup", "free_bits", "batch"),
     *("optimizer", "seed"),
 )
@@ -273,7 +263,7 @@ def describe(config: VaeTrainConfig, **measured: object) -> str:
     shape = image_shape(config.data)
     composed = {
         "size": None if shape[:2] == (28, 28) else "x".join(map(str, shape[:2])),
-        "colour": "yes" if len(shape) == 3 else None,
+        "colour": "yes" if len(shape) == 3 and config.data.binarize != "none" else None,
         "pixels": pixels_of(config),
         "likelihood": likelihood_of(config),
         "hidden": None if conv else model.hidden,

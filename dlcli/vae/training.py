@@ -9,6 +9,7 @@ tensor (MNIST: 47 MB), a user's own mapped into memory; a batch is one gather.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from dlcli.engine import trainer
 from dlcli.engine.checkpoint import load_checkpoint_into, snapshot_epoch
+from dlcli.engine.config import load_yaml
 from dlcli.engine.device import choose_device
 from dlcli.engine.distributed import launched_world
 from dlcli.engine.events import (
@@ -39,7 +41,13 @@ from dlcli.engine.session import RunLocation, Session
 from dlcli.engine.step import Batch, BatchRanges, rows_of_process
 from dlcli.engine.trainer import Task, items_per_s
 from dlcli.errors import ConfigError
-from dlcli.vae.config import VaeObjectiveConfig, VaeTrainConfig, check, with_images
+from dlcli.vae.config import (
+    VaeObjectiveConfig,
+    VaeTrainConfig,
+    check,
+    image_shape,
+    with_images,
+)
 from dlcli.vae.elbo import LatentUse, collapse_sentence, evaluate, latent_use
 from dlcli.vae.generation import SNAPSHOT_IMAGES, take_snapshot
 from dlcli.vae.images import Splits, binarize, flat, grey, load_splits, threshold_draws
@@ -116,6 +124,16 @@ class VaeTask(Task[VaeTrainConfig, Splits, "VaeLearner", TrainResult]):
         splits = load_splits(config.data, notice=notice)
         plan_epoch(config, images=len(splits.train), processes=launched_world().size)
         return splits
+
+    def resumed_config(self, config: VaeTrainConfig, run: RunFolder) -> VaeTrainConfig:
+        """Let what the settings leave to the images mean what it was when the run was started."""
+        config = super().resumed_config(config, run)
+        saved, data = load_yaml(run.config_file).get("data"), config.data
+        if isinstance(saved, dict):
+            size = data.image_size if data.image_size != "auto" else saved.get("image_size", "auto")
+            colour = saved.get("colour") if data.colour is None else data.colour
+            data = dataclasses.replace(data, image_size=str(size), colour=bool(colour))
+        return with_images(dataclasses.replace(config, data=data), image_shape(data))
 
     def with_data(self, config: VaeTrainConfig, data: Splits) -> VaeTrainConfig:
         """Fill in the data's name, and what follows from its images."""

@@ -12,6 +12,7 @@ from dlcli.engine.config import resolve
 from dlcli.engine.seed import generator
 from dlcli.errors import ConfigError
 from dlcli.vae.config import VaeModelConfig, check_model
+from dlcli.vae.likelihood import bernoulli_nll_sum
 from dlcli.vae.networks import (
     LOGVAR_RANGE,
     MOST_LOG_SCALE,
@@ -22,7 +23,6 @@ from dlcli.vae.networks import (
     MlpDecoder,
     build_model,
 )
-from dlcli.vae.objective import bernoulli_nll_sum
 
 
 def test_the_encoder_pools_from_28_pixels_to_1() -> None:
