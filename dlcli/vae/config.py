@@ -58,7 +58,7 @@ class VaeModelConfig:
         (128, 64, 32),
         flag="--decoder-channels",
         help="conv: decoder feature maps at 4, 7 and 14 pixels",
-        signature="channels",
+        signature="decoder_channels",
     )
     prior: Literal["normal", "flow"] = setting(
         "normal",
