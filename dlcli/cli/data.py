@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -132,8 +132,8 @@ def show_(
         typer.Argument(
             autocompletion=complete_data,
             metavar="NAME",
-            help="A data set, as in `dl data list`, several corpora (europarl+tatoeba), a TSV or "
-            "two files (a.en,b.fr).",
+            help="A data set, as in `dl data list`, other languages (tatoeba:deu-eng), several "
+            "corpora (europarl+tatoeba), a TSV or two files (a.de,b.en).",
         ),
     ] = "auto",
     n: Annotated[
@@ -143,8 +143,12 @@ def show_(
         str, typer.Option("--split", help="Which part: train, test, of pairs also valid.")
     ] = "train",
     direction: Annotated[
-        Literal["en-fr", "fr-en"], typer.Option("--direction", help="Of pairs: what comes first.")
-    ] = "en-fr",
+        str | None,
+        typer.Option(
+            "--direction",
+            help="Of pairs: what comes first, such as fr-en. (default: the corpus's own)",
+        ),
+    ] = None,
     offline: OfflineFlag = False,
 ) -> None:
     """Show the first images of a data set with their labels, or its first pairs of sentences.
@@ -175,7 +179,7 @@ def _show_images(consoles: Consoles, name: str, *, n: int, split: str, offline: 
 
 
 def _show_pairs(
-    consoles: Consoles, name: str, *, n: int, split: str, direction: str, offline: bool
+    consoles: Consoles, name: str, *, n: int, split: str, direction: str | None, offline: bool
 ) -> None:
     from dlcli.data.corpora import load_corpus
 
@@ -207,6 +211,7 @@ def _listed(row: Listing) -> dict[str, Any]:
         "name": row.data_set.name,
         "what": row.data_set.what,
         "kind": row.data_set.kind,
+        "languages": row.data_set.languages,
         "where": row.where or None,
         "path": row.folder,
         "size_bytes": row.data_set.size,

@@ -62,16 +62,72 @@ if TYPE_CHECKING:
     from dlcli.nmt.translator import Translated, Translator
 
 
-_advice = partial(advice, kind="nmt")
-_settle = partial(settle, kind="nmt")
 _saved = partial(saved_config, kind="nmt")
 
+SourceLanguageFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--source-lang",
+        help="Language of the first column, or of the first file, such as de. With --target-lang "
+        "the long form of --direction. (default: what --data says)",
+    ),
+]
+TargetLanguageFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--target-lang", help="Language to translate into, any name. (default: what --data says)"
+    ),
+]
 
-@configured(NmtTrainConfig, advice=_advice, settle=_settle, base=_saved)
+
+def _advice(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what the chosen data set recommends, and the direction that its name tells."""
+    from dlcli.data.catalogue import direction_of
+
+    direction = direction_of(str(given.get("data", {}).get("name", "auto")))
+    said = {} if direction is None else {"data": {"direction": direction}}
+    return merge(said, advice(given, kind="nmt"))
+
+
+def _named_languages(own: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the direction that --source-lang and --target-lang name together."""
+    source, target = own["source_lang"], own["target_lang"]
+    if source is None and target is None:
+        return {}
+    if source is None or target is None:
+        raise UsageFault(
+            "--source-lang and --target-lang go together.",
+            hint="Name both, such as --source-lang de --target-lang en.",
+        )
+    from dlcli.data.languages import language
+
+    return {"data": {"direction": f"{language(source)}-{language(target)}"}}
+
+
+def _settle(
+    configs: Mapping[str, NmtTrainConfig], own: Mapping[str, Any], consoles: Consoles
+) -> Mapping[str, Mapping[str, Any]]:
+    """Settle the data set; columns without languages are those that were named, in their order."""
+    from dlcli.data.catalogue import is_path, split_path
+
+    found = settle(configs, own, consoles, kind="nmt")
+    if own["source_lang"] is None:
+        return found
+    said = {
+        label: {"data": {"name": f"{name}:{configs[label].data.direction}"}}
+        for label, settled in found.items()
+        if is_path(name := settled["data"]["name"]) and split_path(name)[1] is None
+    }
+    return merge(found, said)
+
+
+@configured(NmtTrainConfig, advice=_advice, settle=_settle, base=_saved, shorthand=_named_languages)
 def train(
     config: NmtTrainConfig,
     consoles: Consoles,
     *,
+    source_lang: SourceLanguageFlag = None,  # noqa: ARG001
+    target_lang: TargetLanguageFlag = None,  # noqa: ARG001
     out: OutFlag = None,
     resume: ResumeFlag = None,
     force: ForceFlag = False,
@@ -82,7 +138,8 @@ def train(
 
     Examples:
         dl nmt train --data grammar
-        dl nmt train --data pairs.tsv --epochs 10 --out runs/mine
+        dl nmt train --data a.de,b.en --epochs 10 --out runs/mine
+        dl nmt train --data pairs.tsv --source-lang de --target-lang cs
     """
     results = run_trainings(
         consoles,
@@ -153,11 +210,19 @@ def settle_cells(
     return _settle(configs, own, consoles)
 
 
-@configured(NmtTrainConfig, advice=_advice, settle=settle_cells, base=saved_cells)
+@configured(
+    NmtTrainConfig,
+    advice=_advice,
+    settle=settle_cells,
+    base=saved_cells,
+    shorthand=_named_languages,
+)
 def compare_forcing(
     config: NmtTrainConfig,
     consoles: Consoles,
     *,
+    source_lang: SourceLanguageFlag = None,  # noqa: ARG001
+    target_lang: TargetLanguageFlag = None,  # noqa: ARG001
     ratios: RatiosFlag = (1.0, 0.5, 0.0),
     bins: BinsFlag = (5, 10, 15, 20),
     beam: BeamFlag = 1,

@@ -173,6 +173,8 @@ def computing(function: Callable[..., None]) -> Command:
 
 
 Advice = Callable[[dict[str, Any]], Mapping[str, Any]]
+Shorthand = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""From the command's own parameters to the settings that they stand for."""
 Settle = Callable[[Mapping[str, Any], Mapping[str, Any], Consoles], Mapping[str, Mapping[str, Any]]]
 """From configs by their labels, and the command's own parameters, to settings by label."""
 
@@ -183,6 +185,7 @@ def configured(
     advice: Advice | None = None,
     settle: Settle | None = None,
     base: Callable[[dict[str, Any]], Mapping[str, Any] | None] | None = None,
+    shorthand: Shorthand | None = None,
     grid: bool = False,
     alone_is_help: bool = False,
 ) -> Callable[[Callable[..., None]], Command]:
@@ -196,6 +199,7 @@ def configured(
             (which data set can be had, say); not where there is a saved configuration.
         base: a saved configuration that replaces the defaults and the advice (a run to resume),
             from the command's own parameters.
+        shorthand: settings that the command's own parameters stand for; as strong as flags.
         grid: let `--set key=a,b,c` mean every value in turn; the function then gets a dictionary
             of label → config, one for each combination.
         alone_is_help: let the command without any word show its help.
@@ -211,7 +215,8 @@ def configured(
             consoles = Consoles(json=given["json"], quiet=given["quiet"])
             flags = merge(
                 *(nest(key.path, given[name]) for name, key in flagged.items()
-                  if given[name] is not None)
+                  if given[name] is not None),
+                shorthand(rest) if shorthand is not None else {},
             )  # fmt: skip
             saved = base(rest) if base is not None else None
             cells = grid_of(given["set"]) if grid else {"": parse_assignments(given["set"])}

@@ -1,7 +1,8 @@
 """The catalogue: every data set by name, with its source, its licence, its checks and its reader.
 
 A new data set is a new entry of `DATA_SETS`. Its `reader` is a name in `dlcli.data.images.READERS`
-or `dlcli.data.corpora.READERS`; nothing else needs to know of it.
+or `dlcli.data.corpora.READERS`; nothing else needs to know of it. Some corpora have many pairs of
+languages: `tatoeba:deu-eng` is made from its name (`OF_LANGUAGES`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from dlcli.data.languages import (
+    CODES,
+    Languages,
+    language_of_suffix,
+    languages_of,
+    languages_of_stem,
+)
 from dlcli.errors import ConfigError, nearest
 
 
@@ -20,8 +28,9 @@ class FileCheck:
 
     Attributes:
         name: path under a data folder, with `/` between folders.
-        digest: algorithm and hex digest, such as "md5:6bbc…" (the form pooch uses).
-        size: length in bytes; 0 where only the digest is known.
+        digest: algorithm and hex digest, such as "md5:6bbc…" (the form pooch uses); empty where the
+            source publishes new versions under one address.
+        size: length in bytes; 0 where it is not known.
         member: what size and digest are of, where the file is a zip archive: it may be packed in
             more than one way.
         urls: where it is fetched from, one URL a mirror. What comes from an address that ends in
@@ -50,6 +59,7 @@ class DataSet:
         sources: where it is fetched from, in words; empty for an embedded set.
         files: the files it consists of once it is in place, with their checks; none for an
             embedded set, which the package makes itself.
+        languages: of pairs: from which into which they translate where nothing else is said.
         npm: package and version that has the files too, for where the URLs cannot be reached.
         download_bytes: how much a fetch transfers.
         advice: task → nested configuration that this set recommends for it.
@@ -62,6 +72,7 @@ class DataSet:
     licence: str
     sources: tuple[str, ...] = ()
     files: tuple[FileCheck, ...] = ()
+    languages: Languages | None = None
     npm: str = ""
     download_bytes: int = 0
     advice: dict[str, dict[str, object]] = field(default_factory=dict)
@@ -75,6 +86,16 @@ class DataSet:
     def size(self) -> int:
         """The bytes it takes on disk."""
         return sum(file.size for file in self.files)
+
+    @property
+    def file_name(self) -> str:
+        """Its name where that is part of a file's, which no colon may be."""
+        return self.name.replace(":", "-")
+
+    @property
+    def versioned(self) -> bool:
+        """Whether its source changes, so that its name must say which version was read."""
+        return any(not file.digest for file in self.files)
 
 
 _MNIST_MIRRORS = (
@@ -137,9 +158,12 @@ GLYPHS = DataSet(
     licence="the package's own",
 )
 
+EN_FR: Languages = ("en", "fr")
+
 TATOEBA = DataSet(
     name="tatoeba",
-    what="167,130 short English–French pairs; valid and test of 2,000 English sentences each",
+    what="167,130 short English–French pairs; valid and test of 2,000 English sentences each; "
+    "tatoeba:deu-eng and the like are other languages",
     kind="pairs",
     reader="tsv",
     licence="CC BY 2.0 FR (tatoeba.org and manythings.org/anki)",
@@ -154,15 +178,56 @@ TATOEBA = DataSet(
             fetched="sha1:94646ad1522d915e7b0f9296181140edcf86a4f5",
         ),
     ),
+    languages=EN_FR,
     download_bytes=3_400_000,
 )
 
+_ANKI_URL = "https://www.manythings.org/anki/"
+
+
+def _tatoeba_of(words: tuple[str, str]) -> DataSet | None:
+    """Return Tatoeba's pairs of English and another language: `deu-eng`, `eng-deu`, `de-en`.
+
+    The source packs new sentences into the same file from time to time, so there is no checksum.
+    """
+    three = {short: long for long, short in reversed(CODES.items())}
+    codes = [word if word in CODES else three.get(word, word) for word in words]
+    other = next((code for code in codes if code != "eng"), "")
+    if "eng" not in codes or not re.fullmatch("[a-z]{3}", other):
+        return None
+    source, target = languages_of("-".join(codes))
+    archive = f"{_ANKI_URL}{other}-eng.zip"
+    return DataSet(
+        name=f"tatoeba:{'-'.join(words)}",
+        what=f"short {source}-{target} pairs in the newest version of the source; valid and test "
+        "of 2,000 English sentences each",
+        kind="pairs",
+        reader="tsv",
+        licence=TATOEBA.licence,
+        sources=(archive,),
+        files=(
+            FileCheck(
+                name=f"tatoeba/{other}-eng.zip",
+                member=f"{other}.txt",
+                digest="",
+                urls=(archive,),
+            ),
+        ),
+        languages=(source, target),
+    )
+
+
 _MULTI30K_URL = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw/"
+_MULTI30K_SPLITS = ("train", "val", "test_2016_flickr", "test_2017_flickr")
 _MULTI30K_FILES = {
     "train.en": (568_929, "d79cfa999dd4c51d2cb42499b6796d5a882c3a8a961923c25a898c90f8bbd56f"),
     "train.fr": (604_242, "622e75069e9f4c577425c4f277116ce66e63a2401c0a2312d90073cb12379a3c"),
+    "train.de": (637_044, "726e39b2fa9eb9ffb6dc763fb35a179f80fae06ffc5d28b6ace5faa883de28a6"),
+    "train.cs": (593_827, "a65adb8b32e3bc664f21ecba7a6e7f6950fd1f405e135f7c312faabdb6255077"),
     "val.en": (21_650, "14f7d25ddd868909a9213e361768460edcacdd6ab9d1e77b92560dc10c10dc28"),
     "val.fr": (23_001, "ca3106f1a72390591d25f6c45cb4cd39dec4cd3f123e099748a3ce5256c160e9"),
+    "val.de": (24_681, "f0cba2f995189cf5770f29a8a9a537a3ad3f51657ad873405082ff6863a5e75a"),
+    "val.cs": (22_096, "b63226e05c4bd5dd6a42897d74b86a1b9d2c31498252c572b1ea7f7996927fcc"),
     "test_2016_flickr.en": (
         21_077,
         "611d361c6334bc7246101d48097c13cf5c4413c5befc793cc629934359d532d9",
@@ -170,6 +235,14 @@ _MULTI30K_FILES = {
     "test_2016_flickr.fr": (
         22_310,
         "6d326e188d259fb1d04ac19eae3af956559b3a0b93d7635e56c90987c40c8b90",
+    ),
+    "test_2016_flickr.de": (
+        22_890,
+        "9204244e408ccb38d2a55cfcd344df15005fc42a07a6e55ca6c52b6ababb8cc8",
+    ),
+    "test_2016_flickr.cs": (
+        22_572,
+        "200a4a74cc9560f051924abb9803be008d1908d77f747e9141aeb86dfd2797f1",
     ),
     "test_2017_flickr.en": (
         19_138,
@@ -179,26 +252,59 @@ _MULTI30K_FILES = {
         20_434,
         "3ba671ceb2299f3304ffafefea7a833d08632fbaf0ba18546f8a2ec2391af496",
     ),
-}
-
-MULTI30K = DataSet(
-    name="multi30k",
-    what="29,000 + 1,014 English–French image captions; test_2016_flickr, test_2017_flickr",
-    kind="pairs",
-    reader="splits",
-    licence="research and teaching only, for its images' terms (Elliott et al. 2016, 2017)",
-    sources=(_MULTI30K_URL,),
-    files=tuple(
-        FileCheck(
-            name=f"multi30k/{name}.gz",
-            size=size,
-            digest=f"sha256:{digest}",
-            urls=(f"{_MULTI30K_URL}{name}.gz",),
-        )
-        for name, (size, digest) in _MULTI30K_FILES.items()
+    "test_2017_flickr.de": (
+        21_471,
+        "a2c89666db00c495cd8513b9d708d5a3acc205d7de312ef2bf5fb7ebc1540aee",
     ),
-    download_bytes=sum(size for size, _ in _MULTI30K_FILES.values()),
+}
+"""Split and language → bytes and SHA-256. There is no Czech of 2017."""
+
+
+def _multi30k(name: str, what: str, languages: Languages) -> DataSet:
+    """Return Multi30k in two of its languages, in the splits that have both."""
+    splits = [
+        [f"{split}.{language}" for language in languages]
+        for split in _MULTI30K_SPLITS
+        if all(f"{split}.{language}" in _MULTI30K_FILES for language in languages)
+    ]
+    files = {file: _MULTI30K_FILES[file] for split in splits for file in split}
+    return DataSet(
+        name=name,
+        what=what,
+        kind="pairs",
+        reader="splits",
+        licence="research and teaching only, for its images' terms (Elliott et al. 2016, 2017)",
+        sources=(_MULTI30K_URL,),
+        files=tuple(
+            FileCheck(
+                name=f"multi30k/{file}.gz",
+                size=size,
+                digest=f"sha256:{digest}",
+                urls=(f"{_MULTI30K_URL}{file}.gz",),
+            )
+            for file, (size, digest) in files.items()
+        ),
+        languages=languages,
+        download_bytes=sum(size for size, _ in files.values()),
+    )
+
+
+MULTI30K = _multi30k(
+    "multi30k",
+    "29,000 + 1,014 English–French image captions; test_2016_flickr, test_2017_flickr; "
+    "multi30k:de-en and the like are of English, French, German and Czech",
+    EN_FR,
 )
+
+
+def _multi30k_of(words: tuple[str, str]) -> DataSet | None:
+    """Return Multi30k in two of English, French, German and Czech: `de-en`, `cs-de`."""
+    name = "-".join(words)
+    languages = languages_of(name)
+    if len({*languages} & {"en", "fr", "de", "cs"}) < 2:
+        return None
+    return _multi30k(f"multi30k:{name}", f"29,000 + 1,014 {name} image captions", languages)
+
 
 EUROPARL = DataSet(
     name="europarl",
@@ -214,6 +320,7 @@ EUROPARL = DataSet(
             urls=("https://www.statmt.org/europarl/v7/fr-en.tgz",),
         ),
     ),
+    languages=EN_FR,
     download_bytes=203_000_000,
 )
 
@@ -228,15 +335,17 @@ _EUROPARL_DEV_FILES = {
 
 EUROPARL_DEV = DataSet(
     name="europarl-dev500k",
-    what="another cut of Europarl for development: 500,000 + 2,000 + 2,000 pairs; not published",
+    what="500,000 + 2,000 + 2,000 pairs drawn at random from Europarl v7, at most 50 words a side; "
+    "not published: `--data europarl` cuts the same archive by a rule, and trains as well",
     kind="pairs",
     reader="splits",
-    licence="as europarl",
+    licence=EUROPARL.licence,
     sources=("a cut made by hand, put into $DL_DATA_DIR/europarl",),
     files=tuple(
         FileCheck(name=f"europarl/{name}.gz", size=size, digest=f"sha256:{digest}")
         for name, (size, digest) in _EUROPARL_DEV_FILES.items()
     ),
+    languages=EN_FR,
 )
 
 GRAMMAR = DataSet(
@@ -245,6 +354,7 @@ GRAMMAR = DataSet(
     kind="pairs",
     reader="grammar",
     licence="the package's own",
+    languages=EN_FR,
     advice={
         "nmt": {  # 1.5 million parameters, three minutes on two cores
             "data": {"tokenizer": "word", "vocabulary": 3000},
@@ -264,15 +374,45 @@ GRAMMAR = DataSet(
     },
 )
 
+AGGLUTINATIVE = DataSet(
+    name="agglutinative",
+    what="two invented languages without spaces, made by rule: translated exactly in a minute",
+    kind="pairs",
+    reader="agglutinative",
+    licence="the package's own",
+    languages=("qaa", "qab"),
+    advice={
+        "nmt": {
+            "data": {"vocabulary": 400},
+            "model": {
+                "embedding": 64,
+                "encoder_hidden": 64,
+                "hidden": 128,
+                "attention_size": 64,
+                "dropout_embedding": 0.0,
+                "dropout_context": 0.0,
+                "dropout_readout": 0.0,
+            },
+            "objective": {"label_smoothing": 0.0},
+            "optim": {"lr": 5e-3, "warmup_steps": 50},
+            "loop": {"epochs": 2, "batch_size": 64, "batch_unit": "sentences"},
+        }
+    },
+)
+
 DATA_SETS: tuple[DataSet, ...] = (
     MNIST,
     GLYPHS,
     TATOEBA,
     MULTI30K,
     EUROPARL,
-    EUROPARL_DEV,
     GRAMMAR,
+    AGGLUTINATIVE,
 )
+UNPUBLISHED: tuple[DataSet, ...] = (EUROPARL_DEV,)
+"""Sets that cannot be fetched: found by name, for the runs that were trained on them."""
+OF_LANGUAGES = {"tatoeba": _tatoeba_of, "multi30k": _multi30k_of}
+"""Corpora of many pairs of languages: name → what follows it after a colon, as a data set."""
 
 
 def named(name: str) -> DataSet:
@@ -311,15 +451,18 @@ def describe(name: str) -> str:
     """Say what a data set holds and under which licence, for a model card."""
     words = []
     for part in parts_of(name):
-        entry = _entry(part.split("-")[0])  # a cut, such as europarl-dev500k, is of the whole
+        entry = _entry(part)
         about = f"{entry.what}; licence: {entry.licence}" if entry else "see its source"
         words.append(f"{part}: {about}")
     return "; and ".join(words)
 
 
 def _entry(name: str) -> DataSet | None:
-    stem = name.split(":", 1)[0]
-    return next((data_set for data_set in DATA_SETS if data_set.name == stem), None)
+    stem, _, rest = PATH_DIGEST.sub("", name).partition(":")
+    match = LANGUAGES.fullmatch(rest)
+    made = OF_LANGUAGES[stem]((match[1], match[2])) if match and stem in OF_LANGUAGES else None
+    known = (data_set for data_set in (*DATA_SETS, *UNPUBLISHED) if data_set.name == stem)
+    return made or next(known, None)
 
 
 def holds_pairs(name: str) -> bool:
@@ -334,7 +477,10 @@ def holds_pairs(name: str) -> bool:
 
 
 PATH_DIGEST = re.compile(r"#([0-9a-f]{8})$")
-"""What follows the path in the name of a user's corpus: the digest of its files."""
+"""What follows the name of a corpus whose files may change: their digest."""
+LANGUAGES = re.compile(r"([^\W\d_]\w*)-([^\W\d_]\w*)")
+"""Two languages in a name."""
+_PATH_LANGUAGES = re.compile(f":{LANGUAGES.pattern}$")
 JOINT = "+"
 """What stands between the names of corpora that are joined."""
 _SUFFIXES = {".tsv", ".txt", ".gz", ".zip"}
@@ -342,8 +488,34 @@ _SUFFIXES = {".tsv", ".txt", ".gz", ".zip"}
 
 def is_path(name: str) -> bool:
     """Tell a path, or two with a comma between, from the name of a data set."""
-    plain = PATH_DIGEST.sub("", name)
+    plain, _ = split_path(name)
     return any(mark in plain for mark in ",/\\~") or Path(plain).suffix.lower() in _SUFFIXES
+
+
+def split_path(name: str) -> tuple[str, Languages | None]:
+    """Take `pairs.tsv:de-en`, with a digest or without, apart: the path or paths, the languages.
+
+    The languages are those of the columns, or of the two files. Where they are not said, they are
+    what the names of the files say: `a.de,b.en`, `pairs.de-en.tsv`. Else they are None. Of a TSV
+    that was read before (with a digest) they are None unless they are said.
+    """
+    plain = PATH_DIGEST.sub("", name)
+    if said := _PATH_LANGUAGES.search(plain):
+        return plain[: said.start()], languages_of(f"{said[1]}-{said[2]}")
+    names = [re.sub(r"\.(gz|zip)$", "", Path(word).name) for word in plain.split(",")]
+    if len(names) == 1:
+        stem = re.sub(r"\.(tsv|txt)$", "", names[0])
+        return plain, languages_of_stem(stem) if plain == name else None
+    found = [language_of_suffix(Path(name).suffix[1:]) for name in names]
+    return plain, (found[0], found[1]) if len(found) == 2 and all(found) else None
+
+
+def direction_of(name: str) -> str | None:
+    """Return the direction that a corpus is translated in where none is said, if its name tells."""
+    first = parts_of(name)[0]
+    entry = None if is_path(first) else _entry(first)
+    languages = split_path(first)[1] if is_path(first) else entry and entry.languages
+    return "-".join(languages) if languages else None
 
 
 def parts_of(name: str) -> list[str]:

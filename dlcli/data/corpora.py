@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tarfile
+import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,10 +15,21 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from dlcli.data.catalogue import JOINT, PATH_DIGEST, DataSet, is_path, named, names_of, parts_of
+from dlcli.data.catalogue import (
+    EN_FR,
+    JOINT,
+    PATH_DIGEST,
+    DataSet,
+    is_path,
+    named,
+    names_of,
+    parts_of,
+    split_path,
+)
 from dlcli.data.download import fetch, true_name
-from dlcli.data.sentences import DIRECTIONS, Corpus, Pairs, sentence_key, split_corpus, stable_hash
-from dlcli.data.storage import DataFolder, file_digest, find, to_stderr
+from dlcli.data.languages import Languages, languages_of
+from dlcli.data.sentences import Corpus, Pairs, sentence_key, split_corpus, stable_hash
+from dlcli.data.storage import DataFolder, file_digest, find, open_file, to_stderr
 from dlcli.data.text import Fault, Tally, read_lines, read_pairs, refuse_if_many, side_by_side
 from dlcli.engine.events import NoticeCallback
 from dlcli.errors import ConfigError, DataError
@@ -29,7 +41,7 @@ HELD_OUT = 2_000
 def load_corpus(
     name: str = "auto",
     *,
-    direction: str = "en-fr",
+    direction: str | None = None,
     offline: bool = False,
     notice: NoticeCallback = to_stderr,
     seed: int = 0,
@@ -38,63 +50,134 @@ def load_corpus(
     """Load a parallel corpus by name.
 
     Args:
-        name: "tatoeba", "multi30k", "europarl", "europarl-dev500k", "grammar"; several of these
-            with `+` between ("europarl+tatoeba", see `join`); a path of tab-separated pairs
-            ("pairs.tsv") or two paths ("a.en,b.fr"); "auto" is tatoeba where it can be had, else
-            grammar with a notice.
-        direction: "en-fr", or "fr-en" with the sides changed.
+        name: "tatoeba", "tatoeba:deu-eng", "multi30k", "multi30k:de-cs", "europarl", "grammar";
+            several of these with `+` between ("europarl+tatoeba", see `join`); a path of
+            tab-separated pairs ("pairs.tsv") or two paths ("a.de,b.en"), see `read_users_files`;
+            "auto" is tatoeba where it can be had, else grammar with a notice.
+        direction: from which language into which, such as "en-fr"; by default the corpus's own.
         offline: never use the network.
         notice: called with one sentence where the user should know something.
         seed: which sentences `grammar` makes.
         train_pairs: where the corpus is made and not read, make at most so many training pairs.
 
     Raises:
-        ConfigError: there is no corpus of that name, or no such direction.
+        ConfigError: there is no corpus of that name, or it has no such direction.
         DataError: it cannot be had, or a file of it is wrong.
     """
-    if direction not in DIRECTIONS:
-        raise ConfigError(
-            f"There is no direction '{direction}'.", hint=f"Use {' or '.join(DIRECTIONS)}."
-        )
+    wanted = None if direction is None else languages_of(direction)
     parts = parts_of(name)
     if is_path(name):
-        corpus = read_users_files(name, notice=notice)
-    elif len(parts) > 1:
-        corpora = [_named(part, offline, notice, seed=seed) for part in parts]
-        if "auto" in parts or len({corpus.name for corpus in corpora}) < len(corpora):
-            raise ConfigError(
-                f"'{name}' does not name different corpora.",
-                hint="Name each of them once, such as europarl+tatoeba.",
-            )
-        corpus = join(corpora)
-        if count := corpus.dropped.get(HELD_OUT_ELSEWHERE):
-            notice(f"{corpus.name}: {count:,} training pairs left out: {HELD_OUT_ELSEWHERE}.")
-    else:
-        corpus = _named(name, offline, notice, seed=seed, most=train_pairs)
-    return corpus if direction == "en-fr" else corpus.swapped()
+        return turned(
+            read_users_files(name, wanted=wanted, notice=notice),
+            wanted,
+            saved=PATH_DIGEST.search(name) is not None,
+        )
+    languages = [_languages_of(part) for part in parts]
+    wanted = wanted or languages[0]
+    for part, own in zip(parts, languages, strict=True):
+        if set(own) != set(wanted):
+            raise _no_direction(wanted, name=part, languages=own)
+    most = train_pairs if len(parts) == 1 else None
+    corpora = [
+        turned(_named(part, offline=offline, notice=notice, seed=seed, most=most), wanted)
+        for part in parts
+    ]
+    if len(parts) == 1:
+        return corpora[0]
+    if "auto" in parts or len({corpus.name for corpus in corpora}) < len(corpora):
+        raise ConfigError(
+            f"'{name}' does not name different corpora.",
+            hint="Name each of them once, such as europarl+tatoeba.",
+        )
+    corpus = join(corpora)
+    if count := corpus.dropped.get(HELD_OUT_ELSEWHERE):
+        notice(f"{corpus.name}: {count:,} training pairs left out: {HELD_OUT_ELSEWHERE}.")
+    return corpus
+
+
+def turned(corpus: Corpus, wanted: Languages | None, *, saved: bool = False) -> Corpus:
+    """Return a corpus with its sides in the order of a direction.
+
+    Args:
+        corpus: as it was read.
+        wanted: languages of source and target; None leaves it as it is.
+        saved: whether a run names it. Version 0.1.0 called files of any languages `en-fr`, and
+            `fr-en` with their sides exchanged.
+
+    Raises:
+        ConfigError: it is of other languages.
+    """
+    if wanted is None or wanted == corpus.languages:
+        return corpus
+    if wanted == corpus.languages[::-1]:
+        return corpus.swapped()
+    if saved and set(wanted) == set(EN_FR):
+        return corpus if wanted == EN_FR else corpus.swapped()
+    raise _no_direction(wanted, name=corpus.name, languages=corpus.languages)
+
+
+def _no_direction(wanted: Languages, *, name: str, languages: Languages) -> ConfigError:
+    name, has = PATH_DIGEST.sub("", name), ("-".join(languages), "-".join(languages[::-1]))
+    return ConfigError(
+        f"The corpus '{name}' has no direction '{'-'.join(wanted)}'.",
+        hint=f"It has {has[0]} and {has[1]}. Name one of them, or another corpus: files of your "
+        "own, or tatoeba:deu-eng and the like.",
+    )
+
+
+def _languages_of(name: str) -> Languages:
+    """Return the languages of a corpus of the catalogue.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    data_set = named("tatoeba" if name == "auto" else name)
+    if data_set.kind != "pairs" or PATH_DIGEST.sub("", name) not in ("auto", data_set.name):
+        raise ConfigError(
+            f"The data set '{name}' is no parallel corpus.",
+            hint=f"Use {', '.join(names_of('pairs'))}, other languages (tatoeba:deu-eng, "
+            "multi30k:de-cs), several of these (europarl+tatoeba), a TSV or two files (a.en,b.fr).",
+        )
+    return data_set.languages or EN_FR
 
 
 def _named(
-    name: str, offline: bool, notice: NoticeCallback, *, seed: int, most: int | None = None
+    name: str, *, offline: bool, notice: NoticeCallback, seed: int, most: int | None
 ) -> Corpus:
+    """Load a corpus of the catalogue, its sides as they are read."""
     name = true_name(name, kind="pairs", offline=offline, notice=notice)
-    data_set = named(name)
-    if data_set.kind != "pairs" or name != data_set.name:
-        raise ConfigError(
-            f"The data set '{name}' is no parallel corpus.",
-            hint=f"Use {', '.join(names_of('pairs'))}, several of these (europarl+tatoeba), a TSV "
-            "or two files (a.en,b.fr).",
-        )
+    data_set, earlier = named(name), PATH_DIGEST.search(name)
     if data_set.embedded:
-        return _grammar(seed, most)
+        return _grammar(seed, most) if data_set.reader == "grammar" else _agglutinative(seed, most)
     data_set, folder = _here(data_set, notice=notice)
     if folder is None:
         folder = fetch(data_set, offline=offline, notice=notice)
     corpus = READERS[data_set.reader](data_set, folder.path)
+    if data_set.versioned:
+        digest = version_of(data_set, folder.path)
+        _check_unchanged(data_set.name, digest=digest, earlier=earlier and earlier[1])
+        corpus = replace(corpus, name=f"{data_set.name}#{digest}")
     if corpus.dropped:
         counts = ", ".join(f"{count:,} {reason}" for reason, count in corpus.dropped.items())
         notice(f"{corpus.name}: pairs left out: {counts}.")
     return corpus
+
+
+def version_of(data_set: DataSet, folder: Path) -> str:
+    """Return eight hexadecimal digits of what the files of a set hold."""
+    hashed = hashlib.sha256()
+    for check in data_set.files:
+        with open_file(folder / check.name, check) as (file, _):
+            hashed.update(bytes.fromhex(file_digest(file, "sha256")))
+    return hashed.hexdigest()[:8]
+
+
+def _check_unchanged(name: str, *, digest: str, earlier: str | None) -> None:
+    if earlier and earlier != digest:
+        raise DataError(
+            f"{name} has changed: its digest was {earlier} and is {digest}.",
+            hint="Put the old file back, or name it without the digest.",
+        )
 
 
 def _here(data_set: DataSet, *, notice: NoticeCallback) -> tuple[DataSet, DataFolder | None]:
@@ -116,6 +199,13 @@ def _grammar(seed: int, most: int | None) -> Corpus:
 
     train = TRAIN_PAIRS if most is None else min(most, TRAIN_PAIRS)
     return replace(load_grammar(seed=seed, train=train), whole=TRAIN_PAIRS)
+
+
+def _agglutinative(seed: int, most: int | None) -> Corpus:
+    from dlcli.data.agglutinative import TRAIN_PAIRS, load_agglutinative
+
+    train = TRAIN_PAIRS if most is None else min(most, TRAIN_PAIRS)
+    return replace(load_agglutinative(seed=seed, train=train), whole=TRAIN_PAIRS)
 
 
 HELD_OUT_ELSEWHERE = "held out by another corpus"
@@ -161,29 +251,36 @@ def _held_out(corpus: Corpus) -> set[str]:
 
 
 def read_tsv(data_set: DataSet, folder: Path) -> Corpus:
-    """Read one file of tab-separated pairs; they are dealt out to splits here."""
+    """Read one file of tab-separated pairs, English first; they are dealt out to splits here."""
     (check,) = data_set.files
     tally = Tally()
     pairs = read_pairs([folder / check.name], tally=tally, member=check.member)
-    return split_corpus(pairs, name=data_set.name, held_out=HELD_OUT, dropped=tally.dropped)
+    first, second = sorted(data_set.languages or EN_FR, key=lambda language: language != "en")
+    return split_corpus(
+        pairs,
+        name=data_set.name,
+        held_out=HELD_OUT,
+        dropped=tally.dropped,
+        languages=(first, second),
+    )
 
 
 def read_splits(data_set: DataSet, folder: Path) -> Corpus:
-    """Read two files a split, English and French, in the splits that the makers publish.
+    """Read two files a split, a language each, in the splits that the makers publish.
 
     The catalogue names those to learn from first, then those to choose by, then the tests. Text
     stays as it is; who compares with lower-cased figures lower-cases when scoring.
     """
     tally = Tally()
     splits: dict[str, Pairs] = {}
-    for english, french in zip(data_set.files[::2], data_set.files[1::2], strict=True):
-        paths = [folder / english.name, folder / french.name]
+    for one, other in zip(data_set.files[::2], data_set.files[1::2], strict=True):
+        paths = [folder / one.name, folder / other.name]
         split = paths[0].name.partition(".")[0]
         splits[split] = Pairs.of(read_pairs(paths, tally=tally))
     train, valid, *tests = splits
     return Corpus(
         name=data_set.name,
-        languages=("en", "fr"),
+        languages=data_set.languages or EN_FR,
         train=splits[train],
         valid=splits[valid],
         tests={test: splits[test] for test in tests},
@@ -240,7 +337,7 @@ def read_europarl(data_set: DataSet, folder: Path, *, held_out: int = HELD_OUT) 
     valid, test, train = splits
     return Corpus(
         name=data_set.name,
-        languages=("en", "fr"),
+        languages=EN_FR,
         train=train,
         valid=valid,
         tests={"test": test},
@@ -293,17 +390,20 @@ HELD_OUT_SHARE = 10
 """One different source sentence in so many is held out for validation, and one for the test."""
 
 
-def read_users_files(name: str, *, notice: NoticeCallback) -> Corpus:
-    """Read a user's corpus: "pairs.tsv", or "a.en,b.fr", each perhaps packed (".gz", ".zip").
+def read_users_files(name: str, *, wanted: Languages | None, notice: NoticeCallback) -> Corpus:
+    """Read a user's corpus: "pairs.tsv", or "a.de,b.en", each perhaps packed (".gz", ".zip").
 
-    A TSV has the source of "en-fr" in its first column; what follows its second is not looked at.
+    The languages of the two columns, or of the two files, are what the name says (`split_path`);
+    where it says nothing, those of the direction in its order. A TSV without languages that is
+    wanted as `fr-en` has English first, as in version 0.1.0.
     Characters that other programs may take for the end of a line, such as U+2028, are spaces.
-    Of two files the English one is the first, whatever their order, where their suffixes say so.
     The corpus's name carries a digest (`/home/me/pairs.tsv#1f2e3d4c`), so that a figure's signature
     says what it was measured on, and a file that has changed since is noticed.
 
     Args:
-        name: the path or paths, perhaps with the digest of an earlier reading.
+        name: the path or paths, perhaps with languages (`pairs.tsv:de-en`), perhaps with the digest
+            of an earlier reading.
+        wanted: languages of source and target.
         notice: called with one sentence where lines are left out.
 
     Raises:
@@ -311,15 +411,18 @@ def read_users_files(name: str, *, notice: NoticeCallback) -> Corpus:
         DataError: a file cannot be read or has changed, too many lines are no pairs, or too few
             pairs are there to be split.
     """
-    paths = _paths(PATH_DIGEST.sub("", name))
-    digest = _digest(paths)
-    earlier = PATH_DIGEST.search(name)
+    plain, languages = split_path(name)
+    paths, unsaid = _paths(plain), languages is None
+    if languages is None:
+        languages = wanted if wanted and set(wanted) != set(EN_FR) else EN_FR
+    said = f":{'-'.join(languages)}" if languages != EN_FR or not unsaid else ""
+    if len(paths) == 2 and not unsaid and not name[len(plain) :].startswith(":"):
+        said = ""  # their suffixes say it
+        if languages == EN_FR[::-1]:
+            paths, languages = paths[::-1], EN_FR  # the English file is the first in the name
     shown = ",".join(map(str, paths))
-    if earlier and earlier[1] != digest:
-        raise DataError(
-            f"{shown} has changed: its digest was {earlier[1]} and is {digest}.",
-            hint="Put the old file back, or name it without the digest.",
-        )
+    digest, earlier = _digest(paths), PATH_DIGEST.search(name)
+    _check_unchanged(shown, digest=digest, earlier=earlier and earlier[1])
     tally = Tally()
     pairs = read_pairs(paths, tally=tally, separator=b" ")
     refuse_if_many(tally, name=shown)
@@ -331,14 +434,28 @@ def read_users_files(name: str, *, notice: NoticeCallback) -> Corpus:
             f"{shown}: {count:,} sentences stand in double quotes, which are learnt with them. "
             "Export the table without quotes if they are no part of the text."
         )
+    if unsaid and languages == EN_FR and not _is_latin(pairs[:100]):
+        notice(
+            f"{shown} does not say its languages: they are taken as English and French. Name "
+            f"others with --source-lang and --target-lang, or {paths[0].name}:de-en."
+        )
     different = len({sentence_key(source) for source, _ in pairs})
-    languages = [_language(path) for path in paths]
     return split_corpus(
         pairs,
-        name=f"{shown}#{digest}",
+        name=f"{shown}{said}#{digest}",
         held_out=min(HELD_OUT, max(1, different // HELD_OUT_SHARE)),
         dropped=tally.dropped,
-        languages=(languages[0], languages[1]) if len(paths) == 2 and all(languages) else None,
+        languages=languages,
+    )
+
+
+def _is_latin(pairs: Sequence[tuple[str, str]]) -> bool:
+    """Say whether at least half of the letters on both sides are Latin ones."""
+    sides = ("".join(side) for side in zip(*pairs, strict=True))
+    letters = ([letter for letter in side if letter.isalpha()] for side in sides)
+    return all(
+        2 * sum(unicodedata.name(letter, "").startswith("LATIN") for letter in found) >= len(found)
+        for found in letters
     )
 
 
@@ -354,7 +471,7 @@ def _quoted(pairs: Sequence[tuple[str, str]]) -> int:
 
 
 def _paths(name: str) -> list[Path]:
-    """Return the one or two files that a name stands for, absolute, the English one first."""
+    """Return the one or two files that a name stands for, absolute."""
     words = [name] if Path(name).is_file() else name.split(",")
     if len(words) > 2 or not all(words):
         raise ConfigError(
@@ -369,15 +486,7 @@ def _paths(name: str) -> list[Path]:
                 f"{path} {what}.",
                 hint="Name a file of tab-separated pairs, two files (a.en,b.fr) or a data set.",
             )
-    if [_language(path) for path in paths] == ["fr", "en"]:
-        paths.reverse()
     return paths
-
-
-def _language(path: Path) -> str:
-    """Return the language that a file's suffix names: "fr" for `train.fr.gz`, else nothing."""
-    suffix = Path(re.sub(r"\.(gz|zip)$", "", path.name)).suffix[1:]
-    return suffix if re.fullmatch("[a-z]{2}", suffix) else ""
 
 
 def _digest(paths: list[Path]) -> str:

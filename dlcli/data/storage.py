@@ -190,7 +190,7 @@ def check_file(
     algorithm, _, digest = check.digest.partition(":")
     expected = f"{check.size:,} bytes, {algorithm} {digest}" if check.size else check.digest
     if check.member:
-        expected = f"an archive with {check.member} of {expected}"
+        expected = f"an archive with {check.member}{' of ' if expected else ''}{expected}"
 
     def wrong(found: str) -> FileState:
         return FileState(path=path, state="wrong", expected=expected, found=found)
@@ -203,7 +203,7 @@ def check_file(
             if check.size and size != check.size:
                 return wrong(f"{size:,} bytes")
             key = (str(path), status.st_size, status.st_mtime_ns, check.digest)
-            if read == "again" or (read == "once" and key not in _verified):
+            if digest and (read == "again" or (read == "once" and key not in _verified)):
                 actual = file_digest(file, algorithm)
                 if actual != digest:
                     return wrong(f"{algorithm} {actual}")

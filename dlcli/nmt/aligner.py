@@ -148,7 +148,7 @@ def check_directions(trained: Trained, backward: Trained | None) -> None:
     if backward is not None and backward.direction != trained.direction[::-1]:
         raise UsageFault(
             f"--symmetrize needs a model of the other direction, and {backward.run.path} "
-            f"translates {backward.config.data.direction} like the first.",
+            f"translates {'-'.join(backward.direction)}, the first {'-'.join(trained.direction)}.",
             hint=f"Train one: `dl nmt train --direction {'-'.join(trained.direction[::-1])}`.",
         )
 
@@ -169,7 +169,7 @@ def prepare_pairs(pairs: Pairs, *, text: str, languages: tuple[str, str]) -> lis
     def prepared(line: str, prepare: Callable[[str], str], language: str) -> Detokenized:
         if text == "running":
             line = prepare(line)
-            spans = tuple((word.start, word.end) for word in split_words(line))
+            spans = tuple((word.start, word.end) for word in split_words(line, language))
             return Detokenized(text=line, spans=spans)
         tokens = [prepare(token) or token for token in tokens_of(line)]
         return detokenize(tokens, language=language)

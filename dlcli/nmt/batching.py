@@ -10,7 +10,6 @@ Legend: P pairs, B sentences of a batch, S source length, T target length.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dlcli.data.catalogue import EUROPARL, EUROPARL_DEV, is_path, parts_of
+from dlcli.data.catalogue import (
+    EUROPARL,
+    EUROPARL_DEV,
+    PATH_DIGEST,
+    is_path,
+    parts_of,
+    split_path,
+)
 from dlcli.data.corpora import load_corpus
+from dlcli.data.languages import Languages, languages_of
 from dlcli.data.sentences import Pairs
 from dlcli.engine.config import load_yaml
 from dlcli.engine.events import NoticeCallback
@@ -129,7 +136,13 @@ def _tokenizer(
                 raise
     source, target = list(train.source), list(train.target)
     if config.tokenizer == "word":
-        return Words.learn(source, target, size=config.vocabulary, lowercase=config.lowercase)
+        return Words.learn(
+            source,
+            target,
+            size=config.vocabulary,
+            lowercase=config.lowercase,
+            languages=languages_of(config.direction),
+        )
     return Subwords.learn(
         [*source, *target], size=config.vocabulary, lowercase=config.lowercase, notice=notice
     )
@@ -166,19 +179,25 @@ def with_saved_data(config: NmtTrainConfig, run: RunFolder) -> NmtTrainConfig:
 
 def _may_mean(given: str, true: str) -> bool:
     if is_path(given):
-        return _paths(given) == _paths(true)
+        return is_path(true) and _same_files(split_path(given), split_path(true))
     asked, found = parts_of(given), parts_of(true)
     return given == "auto" or (len(asked) == len(found) and all(map(_same, asked, found)))
 
 
 def _same(given: str, true: str) -> bool:
-    return given == true or (given, true) == (EUROPARL.name, EUROPARL_DEV.name)
+    """Say whether a name means a corpus of the catalogue, of which it may say no version."""
+    named = given in (true, PATH_DIGEST.sub("", true))
+    return named or (given, true) == (EUROPARL.name, EUROPARL_DEV.name)
 
 
-def _paths(name: str) -> list[str]:
-    """Return the files in a corpus's name, without the digest of what was in them."""
-    words = re.sub(r"#[0-9a-f]{8}$", "", name).split(",")
-    return sorted(str(Path(word).expanduser().absolute()) for word in words)
+def _same_files(given: tuple[str, Languages | None], true: tuple[str, Languages | None]) -> bool:
+    """Compare two names of files, and the languages of a file's columns where both say them."""
+    paths = [
+        sorted(str(Path(word).expanduser().absolute()) for word in name.split(","))
+        for name, _ in (given, true)
+    ]
+    alike = len(paths[0]) > 1 or None in (given[1], true[1]) or given[1] == true[1]
+    return alike and paths[0] == paths[1]
 
 
 @dataclass(frozen=True, kw_only=True)

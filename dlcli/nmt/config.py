@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
+from dlcli.data.languages import languages_of
 from dlcli.engine.config import STRICT, setting, setting_like
 from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig, Precision, Schedule
 from dlcli.errors import ConfigError, UsageFault
@@ -114,12 +115,17 @@ class NmtDataConfig:
     name: str = setting(
         "auto",
         flag="--data",
-        help="tatoeba, multi30k, europarl, grammar, several (europarl+tatoeba), a TSV, two text "
-        "files a.en,b.fr, or auto (tatoeba where it can be had)",
+        help="tatoeba, multi30k, europarl, grammar, agglutinative, other languages "
+        "(tatoeba:deu-eng), several (europarl+tatoeba), a TSV, two files a.de,b.en, or auto "
+        "(tatoeba where it can be had)",
         signature=None,
     )
-    direction: Literal["en-fr", "fr-en"] = setting(
-        "en-fr", flag="--direction", help="from which language into which", signature="direction"
+    direction: str = setting(
+        "en-fr",
+        flag="--direction",
+        help="from which language into which, such as fr-en or de-en; what --data says of itself "
+        "goes before the default",
+        signature="direction",
     )
     tokenizer: Literal["sentencepiece", "word"] = setting(
         "sentencepiece",
@@ -253,8 +259,10 @@ def check(config: NmtTrainConfig) -> None:
     """Hold settings against one another.
 
     Raises:
-        ConfigError: two of them contradict each other, or one has no effect beside the other.
+        ConfigError: two of them contradict each other, one has no effect beside the other, or the
+            direction does not name two languages.
     """
+    languages_of(config.data.direction)
     model = config.model
     if model.tie_embeddings and model.readout_size not in (0, model.embedding):
         raise ConfigError(
@@ -416,7 +424,7 @@ class NmtAlignConfig:
         "tokens",
         flag="--text",
         help="what the lines are: tokens between spaces, put together before they are read "
-        "(elisions and contractions done), or running text as it is",
+        "(in French elided and contracted), or running text as it is",
     )
     gold_index: Annotated[int, Ge(0), Le(1)] = setting(
         0, flag="--gold-index", help="the number of the first word in the gold file: 0 or 1"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from dlcli.data.languages import Languages, languages_of
 from dlcli.engine.checkpoint import build_from, load_model
 from dlcli.engine.config import resolve, settings_signature
 from dlcli.engine.events import NoticeCallback
@@ -38,10 +39,9 @@ class Trained:
     """`last`, `best`, `average`, `epoch-0010`, or `exported`."""
 
     @property
-    def direction(self) -> tuple[str, str]:
-        """Return the languages: ("en", "fr")."""
-        source, _, target = self.config.data.direction.partition("-")
-        return source, target
+    def direction(self) -> Languages:
+        """Return the languages of source and target: ("en", "fr")."""
+        return languages_of(self.config.data.direction)
 
 
 def find_trained(

@@ -1,12 +1,11 @@
-"""Train or translate with JoeyNMT 2.3 and say how fast; run by `nmt_speed` with JoeyNMT's Python.
+"""Train or translate with JoeyNMT 2.3 and say how fast; run by `nmt` with JoeyNMT's Python.
 
     python joeynmt_peer.py train CONFIG.yaml RESULT.json
     python joeynmt_peer.py translate CONFIG.yaml RESULT.json
 
 Two calls that today's libraries no longer know are replaced. The result of a training holds, for
-each update, its target tokens without padding, its loss in nats, and the seconds from its beginning
-to the next one's; and the loss on the validation sentences at the end, `valid_nll_per_token`. That
-of a translation holds the `seconds` of the search, loading aside, and the `translations`.
+each update, its target tokens without padding and the seconds from its beginning to the next one's.
+That of a translation holds the `seconds` of the search, loading aside, and the `translations`.
 """
 
 from __future__ import annotations
@@ -26,13 +25,11 @@ WEIGHTS = "trained.ckpt"
 
 
 class Watch:
-    """Notes what each update did, and measures the model when its training ends."""
+    """Notes what each update did, and keeps the weights when the training ends."""
 
     def __init__(self) -> None:
         self.begun: list[float] = []
         self.tokens: list[int] = []
-        self.nll: list[float] = []
-        self.valid_nll_per_token = 0.0
 
     def attach(self) -> None:
         """Stand between JoeyNMT's training and its steps."""
@@ -41,38 +38,15 @@ class Watch:
 
         def watched_step(trainer: Any, batch: Any) -> Any:
             self.begun.append(time.perf_counter())
-            loss, correct = step(trainer, batch)
             self.tokens.append(int(batch.ntokens))
-            self.nll.append(loss * batch.nseqs)
-            return loss, correct
+            return step(trainer, batch)
 
         def watched_train(trainer: Any, train_data: Any, valid_data: Any) -> None:
             train(trainer, train_data, valid_data)
             self.begun.append(time.perf_counter())
-            self.valid_nll_per_token = measure(trainer, valid_data)
             torch.save({"model_state": trainer.model.state_dict()}, trainer.model_dir / WEIGHTS)
 
         manager._train_step, manager.train_and_validate = watched_step, watched_train
-
-
-def measure(trainer: Any, data: Any) -> float:
-    """Return the loss per target token, in nats, without dropout."""
-    trainer.model.eval()
-    batches = data.make_iter(
-        batch_size=64,
-        batch_type="sentence",
-        shuffle=False,
-        device=trainer.device,
-        eos_index=trainer.model.eos_index,
-        pad_index=trainer.model.pad_index,
-    )
-    total, tokens = 0.0, 0
-    with torch.no_grad():
-        for batch in batches:
-            batch.sort_by_src_length()
-            total += float(trainer.model(return_type="loss", **vars(batch))[0])
-            tokens += int(batch.ntokens)
-    return total / tokens
 
 
 def plateau(*arguments: Any, verbose: object = None, **named: Any) -> Any:
@@ -88,12 +62,7 @@ def train(settings: dict[str, Any]) -> dict[str, Any]:
     watch.attach()
     training.train(rank=0, world_size=0, cfg=settings, skip_test=True)
     seconds = [after - before for before, after in zip(watch.begun, watch.begun[1:], strict=False)]
-    return {
-        "tokens": watch.tokens,
-        "nll": watch.nll,
-        "seconds": seconds,
-        "valid_nll_per_token": watch.valid_nll_per_token,
-    }
+    return {"tokens": watch.tokens, "seconds": seconds}
 
 
 def translate(settings: dict[str, Any]) -> dict[str, Any]:

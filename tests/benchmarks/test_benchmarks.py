@@ -2,31 +2,81 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
+from dlcli.nmt.fast.compiling import available_forms
 from dlcli.vae.config import VaeModelConfig
 from dlcli.vae.networks import build_model
 from dlcli.vae.objective import bernoulli_nll_sum, kl_standard_normal
-from tests.benchmarks.alternating import compare, run_program
-from tests.benchmarks.vae_speed import ExamplesVae, MemoryBatches, PlainConv, train_epoch
+from tests.benchmarks.__main__ import main
+from tests.benchmarks.table import Comparison, Side, line, measure, run_program
+from tests.benchmarks.vae import ExamplesVae, MemoryBatches, PlainConv, train_epoch
 
 
-def test_sides_take_turns_and_the_ratio_is_that_of_medians_without_the_first_round(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_sides_take_turns_and_the_ratio_is_that_of_medians_without_the_first_round() -> None:
     calls: list[str] = []
 
-    def side(name: str, *rates: float) -> float:
-        calls.append(name)
-        return rates[calls.count(name) - 1]
+    def side(name: str, *rates: float) -> Side:
+        def run() -> float:
+            calls.append(name)
+            return rates[calls.count(name) - 1]
 
-    sides = {"slow": lambda: side("slow", 99, 1, 2, 9), "fast": lambda: side("fast", 99, 8, 4, 1)}
-    compare(sides, runs=3, unit="images/s", against="slow")
-    assert calls == ["slow", "fast"] * 4
-    assert "2.00 x slow" in capsys.readouterr().out.splitlines()[1]
+        return Side(name=name, run=run)
+
+    comparison = Comparison(
+        work="work",
+        unit="images/s",
+        peer=side("slow", 99, 1, 2, 9),
+        sides=[side("fast", 99, 8, 4, 1), side("same", 99, 2, 2, 2)],
+    )
+    fast, same = measure(comparison, runs=3)
+    assert calls == ["slow", "fast", "same"] * 4
+    assert (fast.ratio, same.ratio) == (2, 1)
+    assert line(fast.cells()).startswith(
+        "| work | `fast` | images/s | slow | 2 (1 to 9) | 4 (1 to 8) | **2.00** |"
+    )
+
+
+def test_all_run_without_real_data_and_say_what_is_missing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DL_SIMD", ["none", *available_forms()][-1])  # one form is enough here
+    kept = tmp_path / "found.json"
+    main(["vae", "nmt", "--quick", "--json", str(kept), "--joeynmt", "nowhere/python"])
+    printed, found = capsys.readouterr().out, json.loads(kept.read_text())
+    assert {row["work"] for row in found["rows"]} >= {"MLP VAE training", "translator training"}
+    assert all(f"`{row['command']}`" in printed for row in found["rows"])
+    for row in found["rows"]:
+        assert bool(row["peer"]) != row["work"].startswith("transl"), row
+        assert len(row["values"]) == 1
+    joeynmt, _, parliament = found["missing"]
+    assert "joeynmt==2.3.0" in joeynmt
+    assert "dl data fetch" in parliament
+
+
+def test_names_are_listed_and_a_wrong_one_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    main([])
+    assert "vae-conv" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match=r"no benchmark vea.*vae-mlp"):
+        main(["vea"])
+
+
+def test_a_form_keeps_every_program_to_its_instructions() -> None:
+    words = [sys.executable, "-m", "tests.benchmarks", "startup", "--quick", "--form", "avx2"]
+    if "avx2" not in available_forms():
+        pytest.skip("this processor has no AVX2")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+    first, *_, last = done.stdout.strip().splitlines()
+    assert first.endswith("with AVX2")
+    assert last.endswith("| avx2 |")
 
 
 def test_another_program_that_fails_says_why() -> None:

@@ -138,6 +138,47 @@ def test_flags_reach_the_settings_and_the_data_set_is_named(tmp_path: Path) -> N
         assert part in found["signature"]
 
 
+@pytest.mark.parametrize(
+    ("words", "direction", "source"),
+    [
+        (["--data", "a.en,b.fr"], "en-fr", "The"),
+        (["--data", "b.fr,a.en"], "fr-en", "Le"),
+        (["--data", "a.en,b.fr", "--direction", "fr-en"], "fr-en", "Le"),
+        (["--data", "toy.tsv", "--source-lang", "deu", "--target-lang", "cs"], "de-cs", "The"),
+        (["--data", "toy.tsv", "--source-lang", "fr", "--target-lang", "en"], "fr-en", "The"),
+        (["--data", "toy.tsv:de-cs", "--direction", "cs-de"], "cs-de", "Le"),
+    ],
+)
+def test_a_pair_of_languages_is_one_thing_in_settings_signature_and_folder(
+    words: list[str], direction: str, source: str, tmp_path: Path
+) -> None:
+    trained = nmt_train()
+    for column, name in enumerate(("a.en", "b.fr")):
+        rows = [line.split("\t")[column] for line in Path("toy.tsv").read_text().splitlines()]
+        Path(name).write_text("\n".join(rows))
+    found = dl_json(*trained, *words, "--epochs", "1")
+    run = Path(found["run"])
+    assert f"|direction:{direction}|" in found["signature"]
+    assert f"nmt-{direction}" in run.name
+    assert load_yaml(run / "config.yaml")["data"]["direction"] == direction
+    assert found["direction"] == direction
+    shown = dl_json("data", "show", found["data"], "--direction", direction, "--n", "1")
+    assert shown["pairs"][0]["source"].startswith(source)
+    assert dl_json("nmt", "eval", "--run", str(run), "--beam", "1")["direction"] == direction
+    again = dl_json("nmt", "train", "--resume", str(run), "--epochs", "2")
+    assert again["data"] == found["data"]
+
+
+def test_the_direction_of_a_data_set_is_shown_with_the_settings() -> None:
+    for words, direction in (
+        (["--data", "tatoeba:deu-eng"], "de-en"),
+        (["--data", "multi30k:cs-de", "--direction", "de-cs"], "de-cs"),
+        (["--source-lang", "pt-BR", "--target-lang", "en"], "pt_BR-en"),
+    ):
+        done = dl("nmt", "train", *words, "--print-config", "--json")
+        assert json.loads(done.stdout)["data"]["direction"] == direction
+
+
 REFUSED: list[tuple[list[str], int, str]] = [
     (["--vocabulary", "100"], 2, "--vocabulary 100 is too small"),
     (["--data", "nowhere.tsv"], 1, "nowhere.tsv"),
@@ -147,6 +188,10 @@ REFUSED: list[tuple[list[str], int, str]] = [
     (["--max-length", "1"], 1, "at most 1 tokens"),
     (["--lr", "1e6", "--optimizer", "sgd", "--clip-norm", "0", "--epochs", "30"], 1, "finite"),
     (["--init-from", "nothing"], 2, "nothing"),
+    (["--direction", "english"], 2, "no direction 'english'"),
+    (["--source-lang", "de"], 2, "--source-lang and --target-lang go together"),
+    (["--source-lang", "a b", "--target-lang", "en"], 2, "'a b' is no name of a language"),
+    (["--data", "grammar", "--direction", "de-en"], 2, "'grammar' has no direction 'de-en'"),
 ]
 
 

@@ -240,9 +240,11 @@ def tiny(site: Site, monkeypatch: pytest.MonkeyPatch) -> Tiny:
         each.name: dataclasses.replace(
             each, files=files.get(each.name, ()), download_bytes=4_000 if each.files else 0
         )
-        for each in catalogue.DATA_SETS
+        for each in (*catalogue.DATA_SETS, *catalogue.UNPUBLISHED)
     }
-    monkeypatch.setattr(catalogue, "DATA_SETS", tuple(small.values()))
+    for listed in ("DATA_SETS", "UNPUBLISHED"):
+        names = [each.name for each in getattr(catalogue, listed)]
+        monkeypatch.setattr(catalogue, listed, tuple(small[name] for name in names))
     monkeypatch.setattr(corpora, "HELD_OUT", 3)
     return small
 

@@ -10,13 +10,23 @@ from pathlib import Path
 
 import pytest
 
-from dlcli.data import corpora
+from dlcli.data import catalogue, corpora
 from dlcli.data.catalogue import EUROPARL
 from dlcli.data.corpora import HELD_OUT_ELSEWHERE, join, load_corpus, read_europarl
 from dlcli.data.grammar import load_grammar
 from dlcli.data.sentences import Corpus, Pairs, stable_hash
 from dlcli.errors import ConfigError, DataError
-from tests.data.conftest import FILES, ROWS, Site, Tiny, lay_out, tar_of, tatoeba_zip
+from tests.data.conftest import (
+    FILES,
+    ROWS,
+    Site,
+    Tiny,
+    digest_of,
+    lay_out,
+    tar_of,
+    tatoeba_zip,
+    zip_of,
+)
 
 
 @pytest.fixture
@@ -110,6 +120,8 @@ def test_offline_is_an_error_with_the_ways_out(tiny: Tiny) -> None:
         ("glyphs", "is no parallel corpus"),
         ("grammar:3", "is no parallel corpus"),
         ("tatoeba:5", "is no parallel corpus"),
+        ("tatoeba:deu-fra", "is no parallel corpus"),
+        ("multi30k:de-it", "is no parallel corpus"),
         ("tatoebe", "no data set named 'tatoebe'"),
         ("tatoeba+tatoeba", "does not name different corpora"),
         ("tatoeba+auto", "does not name different corpora"),
@@ -126,9 +138,24 @@ def test_what_names_no_corpora_is_refused(name: str, message: str, two_corpora: 
         load_corpus(name)
 
 
-def test_an_unknown_direction_is_refused() -> None:
-    with pytest.raises(ConfigError, match="no direction 'en-de'"):
-        load_corpus("tatoeba", direction="en-de")
+@pytest.mark.parametrize(
+    ("name", "direction", "message"),
+    [
+        ("tatoeba", "en-de", "'tatoeba' has no direction 'en-de'"),
+        ("multi30k:de-cs", "en-fr", "'multi30k:de-cs' has no direction 'en-fr'"),
+        ("multi30k:de-en+tatoeba", None, "'tatoeba' has no direction 'de-en'"),
+        ("tatoeba", "english", "no direction 'english'"),
+        ("tatoeba", "a-b-c", "no direction 'a-b-c'"),
+        ("tatoeba", "a|b-c", "no direction"),
+    ],
+)
+def test_a_direction_that_a_corpus_does_not_have_is_refused_before_it_is_fetched(
+    name: str, direction: str | None, message: str, tiny: Tiny, own: Path
+) -> None:
+    lay_out(own, FILES["multi30k"])
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_corpus(name, direction=direction)
+    assert caught.value.hint
 
 
 def test_auto_fetches_tatoeba(site: Site, tiny: Tiny) -> None:
@@ -338,12 +365,135 @@ def test_two_files_and_their_packed_forms_give_the_same(tmp_path: Path) -> None:
     assert plain.name == turned.name != packed.name
 
 
-def test_suffixes_name_other_languages(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("names", "direction", "languages", "first"),
+    [
+        ("a.de,a.en", None, ("de", "en"), "Satz"),
+        ("a.de,a.en", "de-en", ("de", "en"), "Satz"),
+        ("a.de,a.en", "en-de", ("en", "de"), "sentence"),
+        ("a.en,a.de", "de-en", ("de", "en"), "Satz"),
+        ("a.1,a.2", "de-pt_BR", ("de", "pt_BR"), "Satz"),
+        ("a.1,a.2:de-en", "en-de", ("en", "de"), "sentence"),
+        ("x.tsv", None, ("en", "fr"), "Satz"),
+        ("x.tsv", "fr-en", ("fr", "en"), "sentence"),  # 0.1.0: the first column is English
+        ("x.tsv", "de-en", ("de", "en"), "Satz"),
+        ("x.tsv:de-en", None, ("de", "en"), "Satz"),
+        ("x.tsv:de-en", "en-de", ("en", "de"), "sentence"),
+        ("x.tsv:fr-en", "fr-en", ("fr", "en"), "Satz"),
+        ("x.de-en.tsv", "en-de", ("en", "de"), "sentence"),
+        ("deu-eng.txt", None, ("de", "en"), "Satz"),
+    ],
+)
+def test_files_are_of_any_pair_of_languages(
+    names: str,
+    direction: str | None,
+    languages: tuple[str, str],
+    first: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [(f"Satz {n}", f"sentence {n}") for n in range(20)]
+    for column, endings in enumerate((("de", "1"), ("en", "2"))):
+        for ending in endings:
+            Path(f"a.{ending}").write_text("".join(f"{row[column]}\n" for row in rows))
+    for name in ("x.tsv", "x.de-en.tsv", "deu-eng.txt"):
+        Path(name).write_bytes(_tsv(rows))
+    corpus, said = _load(names, direction=direction)
+    assert corpus.languages == languages
+    assert corpus.train.source[0].startswith(first)
+    assert said == []
+    again, _ = _load(corpus.name, direction="-".join(languages))
+    assert again == corpus, "by the name in a run's settings"
+    turned, _ = _load(corpus.name, direction="-".join(languages[::-1]))
+    assert (turned.valid, turned.tests) == (corpus.swapped().valid, corpus.swapped().tests)
+
+
+@pytest.mark.parametrize("direction", ["en-fr", "fr-en"])
+def test_files_that_0_1_0_called_english_and_french_keep_their_sides(
+    direction: str, tmp_path: Path
+) -> None:
     for name, word in (("a.de", "Satz"), ("a.en", "sentence")):
         (tmp_path / name).write_text("".join(f"{word} {n}\n" for n in range(5)))
-    corpus, _ = _load(f"{tmp_path}/a.de,{tmp_path}/a.en")
-    assert corpus.languages == ("de", "en")
-    assert corpus.train.source[0].startswith("Satz")
+    name = f"{tmp_path}/a.de,{tmp_path}/a.en"
+    with pytest.raises(ConfigError, match=f"no direction '{direction}'"):
+        _load(name, direction=direction)
+    saved = _load(name)[0].name
+    corpus, _ = _load(saved, direction=direction)
+    assert corpus.train.source[0].startswith("Satz" if direction == "en-fr" else "sentence")
+
+
+def test_text_in_other_letters_whose_languages_are_not_said_is_remarked_on(tmp_path: Path) -> None:
+    (tmp_path / "x.tsv").write_text("".join(f"猫 {n}\tкот {n}\n" for n in range(9)))
+    assert "--source-lang" in _load(tmp_path / "x.tsv")[1][0]
+    assert _load(f"{tmp_path}/x.tsv:zh-ru")[1] == []
+
+
+def _anki_zip(text: str) -> bytes:
+    return zip_of({"deu.txt": text, "_about.txt": "other"})
+
+
+ANKI_TEXT = "".join(f"Sentence {n}.\tSatz {n}.\tCC-BY 2.0 (France) #{n}\n" for n in range(30))
+
+
+@pytest.mark.parametrize(
+    ("name", "languages"),
+    [
+        ("tatoeba:deu-eng", ("de", "en")),
+        ("tatoeba:de-en", ("de", "en")),
+        ("tatoeba:eng-deu", ("en", "de")),
+    ],
+)
+def test_tatoeba_has_other_languages_whose_version_is_in_the_name(
+    name: str, languages: tuple[str, str], tiny: Tiny, own: Path
+) -> None:
+    lay_out(own, {"tatoeba/deu-eng.zip": _anki_zip(ANKI_TEXT)})
+    corpus, said = _load(name, offline=True)
+    assert corpus.languages == languages
+    first = "Satz" if languages[0] == "de" else "Sentence"
+    assert all(sentence.startswith(first) for sentence in corpus.train.source)
+    assert [len(corpus.train), len(corpus.valid), len(corpus.tests["test"])] == [24, 3, 3]
+    assert said == []
+    assert _load(corpus.name, offline=True)[0] == corpus
+    turned = _load(corpus.name, direction="-".join(languages[::-1]), offline=True)[0]
+    assert turned == corpus.swapped()
+    lay_out(own, {"tatoeba/deu-eng.zip": _anki_zip(ANKI_TEXT + "New.\tNeu.\n")})
+    with pytest.raises(DataError, match=f"{corpus.name.partition('#')[0]} has changed"):
+        _load(corpus.name, offline=True)
+
+
+def test_other_languages_of_tatoeba_are_fetched(
+    site: Site, tiny: Tiny, cache_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.files["/deu-eng.zip"] = _anki_zip(ANKI_TEXT)
+    monkeypatch.setattr(catalogue, "_ANKI_URL", f"{site.url}/")
+    corpus, said = _load("tatoeba:deu-eng")
+    assert said == [f"Fetching tatoeba:deu-eng from {site.url}/deu-eng.zip."]
+    assert (cache_folder / "tatoeba/deu-eng.zip").is_file()
+    assert _load("tatoeba:deu-eng", offline=True)[0] == corpus
+
+
+def test_multi30k_has_german_and_czech_in_the_splits_that_have_both(
+    tiny: Tiny, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {
+        f"multi30k/{split}.{language}.gz": gzip.compress(f"{split} {language}\n".encode())
+        for split in ("train", "val", "test_2016_flickr")
+        for language in ("de", "cs")
+    }
+    lay_out(own, files)
+    checks = {
+        name.removeprefix("multi30k/").removesuffix(".gz"): (
+            len(data),
+            digest_of(data, "sha256").partition(":")[2],
+        )
+        for name, data in files.items()
+    }
+    monkeypatch.setattr(catalogue, "_MULTI30K_FILES", checks)
+    corpus, _ = _load("multi30k:de-cs", offline=True)
+    assert (corpus.name, corpus.languages) == ("multi30k:de-cs", ("de", "cs"))
+    assert corpus.train == Pairs(source=("train de",), target=("train cs",))
+    assert list(corpus.tests) == ["test_2016_flickr"]
 
 
 def test_the_name_tells_a_changed_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

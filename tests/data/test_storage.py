@@ -105,7 +105,7 @@ def test_the_first_folder_that_has_everything_is_taken_and_listed(
 ) -> None:
     def where() -> tuple[str, Path | None]:
         rows = {row.data_set.name: row for row in listing()}
-        assert list(rows) == list(tiny)
+        assert list(rows) == [name for name in tiny if name != "europarl-dev500k"]
         assert (rows["glyphs"].where, rows["glyphs"].folder) == ("embedded", None)
         found = find(tiny["mnist"])
         assert rows["mnist"].where == (found.kind if found else "")

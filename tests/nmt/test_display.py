@@ -75,6 +75,7 @@ def evaluation(**changed: object) -> NmtEvaluation:
     fields: dict[str, object] = {
         "run": "/runs/one", "checkpoint": "best", "data": "multi30k", "split": "test_2016_flickr",
         "direction": "en-fr", "sentences": 1000, "bleu": BLEU, "chrf": BLEU, "bleu_tokenized": None,
+        "exact": 0.125,
         "by_length": (at("0-5", 0, 5), at("> 5", 6, None)), "longer_than": (), "elapsed_s": 8.0,
         "sentences_per_s": 125.0, "device": "cpu", "precision": "fp32",
         "signature": "data:multi30k|attention:updated-384", "translations": ("Bonjour.",),
@@ -100,6 +101,7 @@ def test_every_number_has_its_interval_and_signature() -> None:
     for part in (
         "58.12, 95% in [56.79, 59.40]", "1,000 of multi30k, test_2016_flickr, en-fr", "0-5",
         "125 sentences/s", "signature data:multi30k", "signature BLEU nrefs:1", "Moses tokens",
+        "12.5 % of the translations",
     ):  # fmt: skip
         assert part in text, part
     assert "Moses" not in printed(evaluation_words(evaluation()))
