@@ -374,6 +374,32 @@ GRAMMAR = DataSet(
     },
 )
 
+AGGLUTINATIVE = DataSet(
+    name="agglutinative",
+    what="two invented languages without spaces, made by rule: translated exactly in a minute",
+    kind="pairs",
+    reader="agglutinative",
+    licence="the package's own",
+    languages=("qaa", "qab"),
+    advice={
+        "nmt": {
+            "data": {"vocabulary": 400},
+            "model": {
+                "embedding": 64,
+                "encoder_hidden": 64,
+                "hidden": 128,
+                "attention_size": 64,
+                "dropout_embedding": 0.0,
+                "dropout_context": 0.0,
+                "dropout_readout": 0.0,
+            },
+            "objective": {"label_smoothing": 0.0},
+            "optim": {"lr": 5e-3, "warmup_steps": 50},
+            "loop": {"epochs": 2, "batch_size": 64, "batch_unit": "sentences"},
+        }
+    },
+)
+
 DATA_SETS: tuple[DataSet, ...] = (
     MNIST,
     GLYPHS,
@@ -381,6 +407,7 @@ DATA_SETS: tuple[DataSet, ...] = (
     MULTI30K,
     EUROPARL,
     GRAMMAR,
+    AGGLUTINATIVE,
 )
 UNPUBLISHED: tuple[DataSet, ...] = (EUROPARL_DEV,)
 """Sets that cannot be fetched: found by name, for the runs that were trained on them."""

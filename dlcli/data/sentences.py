@@ -216,12 +216,14 @@ def _families(sources: Sequence[str], targets: Sequence[str]) -> Iterable[list[i
     return families.values()
 
 
-_KEY_WORDS = re.compile(r"\w+")
-
-
 def sentence_key(sentence: str) -> str:
     """Reduce a sentence to what makes it another one: its words, without case."""
-    return " ".join(_KEY_WORDS.findall(sentence.casefold())) or sentence
+    return " ".join(_key_words().findall(sentence.casefold())) or sentence
+
+
+@functools.cache
+def _key_words() -> re.Pattern[str]:
+    return re.compile(rf"\w[\w{_marks()}]*")  # vowel signs tell Hindi words apart
 
 
 def stable_hash(text: str) -> int:
@@ -245,21 +247,57 @@ class Word:
     end: int
 
 
-def split_words(text: str) -> list[Word]:
+def split_words(text: str, *languages: str) -> list[Word]:
     """Split a sentence into words; `text[word.start : word.end] == word.text` for each.
 
-    One rule for English and French, so that the language need not be named: whitespace parts words,
-    punctuation stands apart, and an elided French word keeps its apostrophe (`l'` `accord`), while
-    `don't`, `aujourd'hui`, `peut-être`, `2.8` and `U.S.` stay whole. `...` is one word. Only
-    whitespace and invisible characters lie between words.
-    """
-    return [Word(m.group(), m.start(), m.end()) for m in _pattern().finditer(text)]
+    Whitespace parts words, and punctuation stands apart; `don't`, `peut-être`, `2.8` and `U.S.`
+    stay whole, and `...` is one word. Where a script has no spaces between words (`UNSPACED`), each
+    letter is a word, with the marks on it. What depends on the language is elision: in French `l'`
+    is a word before `accord`, and `aujourd'hui` is one. Only whitespace and invisible characters
+    lie between words.
 
+    Args:
+        text: the sentence.
+        languages: those it may be in; English and French where none is given.
+    """
+    pattern = _pattern(*_rules(languages or ("en", "fr")))
+    return [Word(m.group(), m.start(), m.end()) for m in pattern.finditer(text)]
+
+
+def count_words(text: str, *languages: str) -> int:
+    """Count what stands between spaces, and of scripts without spaces every letter."""
+    letters, other = _letters_and_others(_rules(languages)[1])
+    return sum(
+        max(1, len(letters.findall(part)) + bool(other.search(part))) for part in text.split()
+    )
+
+
+def is_unspaced(text: str, *languages: str) -> bool:
+    """Say whether most letters of a text are of scripts without spaces."""
+    letters, _ = _letters_and_others(_rules(languages)[1])
+    return 2 * len(letters.findall(text)) > sum(map(str.isalpha, text))
+
+
+CJK = "\u3005-\u3007\u3041-\u30fa\u30fc-\u312f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff" \
+    "\uf900-\ufaff\uff66-\uff9d\U00020000-\U0003ffff"  # fmt: skip
+"""Chinese characters, kana and bopomofo, as ranges of a character class."""
+UNSPACED = CJK + "\u0e01-\u0e3a\u0e40-\u0e4e\u0e81-\u0ecd\u0edc-\u0edf\u1000-\u103f" \
+    "\u1050-\u109f\u1780-\u17d3\u1980-\u19c9\u1a20-\u1a5e\ua980-\ua9c0\uaa60-\uaa7b"  # fmt: skip
+"""Scripts without spaces between words: those of CJK, Thai, Lao, Burmese, Khmer, Javanese."""
+LETTERWISE = ("qaa", "qab")
+"""Languages whose letters do not show that they have no spaces: those of `agglutinative`."""
 
 _INVISIBLE = "\u00ad\u200c\u200d\u2060"  # soft hyphen and joiners, inside words only
+_FRENCH = "(?i:[ldjmtsnc]|(?:jus|lors|puis|quoi)?qu)['’]"  # l', jusqu'
+_ANY = "[^\\W\\d_]+['’](?=[^\\W\\d_])"  # dell'arte
+ELISION = {"fr": _FRENCH, "en": _FRENCH, "it": _ANY, "ca": _ANY, "ga": _ANY}
+"""Language → what is a word of its own before an apostrophe. English text has French names."""
+_NOTHING = "(?!)"
+_EVERY = r"^\W\d_"
 _PATTERN = r"""
-    (?:(?<!\w)[A-Za-zÀ-ÖØ-öø-ÿ]\.){2,}(?!\w)                            # U.S., e.g.
-  | (?i:[ldjmtsnc]|(?:jus|lors|puis|quoi)?qu)['’]                       # l', jusqu'
+    (?:(?<!EDGE)[A-Za-zÀ-ÖØ-öø-ÿ]\.){2,}(?!EDGE)                        # U.S., e.g.
+  | ELISION
+  | LETTER[JOIN]*
   | \d+(?:[.,:/]\d+)+(?:WORD)?(?:['’\-\u2010\u2011]WORD)*              # 2.8, 1,000, 10:30
   | WORD(?:['’\-\u2010\u2011]WORD)*                                     # don't, peut-être
   | ([.!?*=~_\-–—])\1+                                                  # ..., --
@@ -270,15 +308,36 @@ _PATTERN = r"""
 # cut and `va-t'en` is not.
 
 
+def _rules(languages: Sequence[str]) -> tuple[str, str]:
+    """Return what elides in any of some languages, and which letters are words by themselves."""
+    bases = [language.partition("_")[0] for language in languages]
+    elision = next((ELISION[base] for base in bases if base in ELISION), _NOTHING)
+    return elision, _EVERY if set(bases) & {*LETTERWISE} else UNSPACED
+
+
 @functools.cache
-def _pattern() -> re.Pattern[str]:
-    """Compile the rule; what combines with a letter is not `\\w` in Python, yet inside a word."""
+def _pattern(elision: str, letters: str) -> re.Pattern[str]:
+    r"""Compile the rule; what combines with a letter is not `\w` in Python, yet inside a word."""
     marks = re.escape(_marks()).replace(r"\-", "-")
-    word = rf"[^\W_]+(?:[{marks}{_INVISIBLE}]+[^\W_]*)*"
-    pattern = _PATTERN.replace("WORD", word).replace("JOIN", f"{marks}{_INVISIBLE}")
+    other = _other(letters)
+    word = rf"{other}+(?:[{marks}{_INVISIBLE}]+{other}*)*"
+    pattern = _PATTERN.replace("ELISION", elision).replace("LETTER", f"[{letters}]")
+    pattern = pattern.replace("EDGE", r"\w" if letters == _EVERY else rf"[^\W{letters}]")
+    pattern = pattern.replace("WORD", word).replace("JOIN", f"{marks}{_INVISIBLE}")
     return re.compile(pattern, re.VERBOSE)
 
 
+@functools.cache
+def _letters_and_others(letters: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    return re.compile(f"[{letters}][{_marks()}]*"), re.compile(_other(letters))
+
+
+def _other(letters: str) -> str:
+    """Return the class of letters and digits of which several make a word."""
+    return r"\d" if letters == _EVERY else rf"[^\W_{letters}]"
+
+
+@functools.cache
 def _marks() -> str:
     """Return the combining marks of Unicode's first plane as ranges of a character class."""
     codes = [c for c in range(0x300, 0x10000) if unicodedata.category(chr(c))[0] == "M"]

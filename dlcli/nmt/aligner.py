@@ -169,7 +169,7 @@ def prepare_pairs(pairs: Pairs, *, text: str, languages: tuple[str, str]) -> lis
     def prepared(line: str, prepare: Callable[[str], str], language: str) -> Detokenized:
         if text == "running":
             line = prepare(line)
-            spans = tuple((word.start, word.end) for word in split_words(line))
+            spans = tuple((word.start, word.end) for word in split_words(line, language))
             return Detokenized(text=line, spans=spans)
         tokens = [prepare(token) or token for token in tokens_of(line)]
         return detokenize(tokens, language=language)

@@ -25,7 +25,14 @@ from dlcli.errors import UsageFault
 from dlcli.nmt.config import SearchConfig
 from dlcli.nmt.links import Links, attention_links, format_pharaoh
 from dlcli.nmt.search import Hypothesis
-from dlcli.nmt.text import Span, one_line, prepare_source, prepare_target
+from dlcli.nmt.text import (
+    Span,
+    join_passage,
+    one_line,
+    prepare_source,
+    prepare_target,
+    space_between,
+)
 from dlcli.nmt.tokenizer import BOS, EOS, SPECIALS, UNK, Piece, Tokenizer
 from dlcli.nmt.trained import Trained
 
@@ -174,12 +181,13 @@ def attention_map(
     whole = joined(parts)
     rows, nll = _forced_parts(trained, parts)
     axis = piece_axis if subwords else word_axis
-    columns = axis(whole.text, whole.source, ended=True)
-    lines = axis(whole.translation, whole.target, ended=whole.finished)
+    source, target = trained.direction
+    columns = axis(whole.text, whole.source, ended=True, language=source)
+    lines = axis(whole.translation, whole.target, ended=whole.finished, language=target)
     config, unit = trained.config, "subwords" if subwords else "words"
     return AttentionMap(
         text=whole.text,
-        translation=" ".join(one_line(one.translation) for one in parts),
+        translation=join_passage([one_line(one.translation) for one in parts]),
         source=columns.labels,
         target=lines.labels,
         matrix=merge(rows[: len(lines.shares)], source=columns, target=lines).numpy(),
@@ -208,7 +216,7 @@ def attention_map(
 
 
 def joined(parts: Sequence[Reading]) -> Reading:
-    """Put the parts of a line together again, with a space between each two."""
+    """Put the parts of a line together again."""
     text, source = _one_after_another([(one.text, one.source) for one in parts])
     translation, target = _one_after_another([(one.translation, one.target) for one in parts])
     return Reading(
@@ -222,11 +230,14 @@ def joined(parts: Sequence[Reading]) -> Reading:
 
 def _one_after_another(sides: Sequence[tuple[str, Sequence[Piece]]]) -> tuple[str, list[Piece]]:
     found: list[Piece] = []
-    start = 0
-    for text, pieces in sides:
-        found += [replace(one, start=start + one.start, end=start + one.end) for one in pieces]
-        start += len(text) + 1
-    return " ".join(text for text, _ in sides), found
+    whole = ""
+    for number, (text, pieces) in enumerate(sides):
+        whole += space_between(whole, text) if number else ""
+        found += [
+            replace(one, start=len(whole) + one.start, end=len(whole) + one.end) for one in pieces
+        ]
+        whole += text
+    return whole, found
 
 
 def _forced_parts(trained: Trained, parts: Sequence[Reading]) -> tuple[Tensor, float]:
@@ -299,14 +310,17 @@ class Axis:
     """(P, W) float64: the part of each piece that is in each word; rows sum to one."""
 
 
-def word_axis(text: str, pieces: Sequence[Piece], *, ended: bool) -> Axis:
+def word_axis(text: str, pieces: Sequence[Piece], *, ended: bool, language: str = "") -> Axis:
     """Find the words of a text and share its pieces among them.
+
+    Where a script has no spaces between words, each letter is a word (`split_words`), so that the
+    links of two models can be compared; `piece_axis` shows the pieces of this one.
 
     Spaces belong to no word; a piece of nothing else belongs to the word after it, or to the last
     one. A text without words (zero-width spaces) is one word, and so is what one unknown piece
     stands for, such as `<unk>` itself.
     """
-    words = _words(text, pieces)
+    words = _words(text, pieces, language=language)
     shares = overlaps(pieces, [(word.start, word.end) for word in words])
     for row, piece in zip(shares, pieces, strict=True):
         if not row.any():
@@ -317,7 +331,13 @@ def word_axis(text: str, pieces: Sequence[Piece], *, ended: bool) -> Axis:
     return _axis([word.text for word in words], lost.tolist(), shares, ended=ended)
 
 
-def piece_axis(_text: str, pieces: Sequence[Piece], *, ended: bool) -> Axis:
+def piece_axis(
+    _text: str,
+    pieces: Sequence[Piece],
+    *,
+    ended: bool,
+    language: str = "",  # noqa: ARG001
+) -> Axis:
     """Leave every piece to itself."""
     unknown = [place for place, piece in enumerate(pieces) if piece.id == UNK]
     shares = torch.eye(len(pieces), dtype=torch.float64)
@@ -356,10 +376,10 @@ def _axis(labels: list[str], unknown: list[int], shares: Tensor, *, ended: bool)
     return Axis(labels=tuple(labels), unknown=tuple(unknown), shares=shares)
 
 
-def _words(text: str, pieces: Sequence[Piece]) -> list[Word]:
+def _words(text: str, pieces: Sequence[Piece], *, language: str) -> list[Word]:
     found: list[Word] = []
     unknown = [piece for piece in pieces if piece.id == UNK]
-    for word in split_words(text):
+    for word in split_words(text, *filter(None, [language])):
         last = found[-1] if found else None
         if last and any(one.start < last.end and word.start < one.end for one in unknown):
             found[-1] = Word(text[last.start : word.end], last.start, word.end)

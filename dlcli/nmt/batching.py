@@ -28,7 +28,7 @@ from dlcli.data.catalogue import (
     split_path,
 )
 from dlcli.data.corpora import load_corpus
-from dlcli.data.languages import Languages
+from dlcli.data.languages import Languages, languages_of
 from dlcli.data.sentences import Pairs
 from dlcli.engine.config import load_yaml
 from dlcli.engine.events import NoticeCallback
@@ -136,7 +136,13 @@ def _tokenizer(
                 raise
     source, target = list(train.source), list(train.target)
     if config.tokenizer == "word":
-        return Words.learn(source, target, size=config.vocabulary, lowercase=config.lowercase)
+        return Words.learn(
+            source,
+            target,
+            size=config.vocabulary,
+            lowercase=config.lowercase,
+            languages=languages_of(config.direction),
+        )
     return Subwords.learn(
         [*source, *target], size=config.vocabulary, lowercase=config.lowercase, notice=notice
     )

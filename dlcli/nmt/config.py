@@ -115,8 +115,9 @@ class NmtDataConfig:
     name: str = setting(
         "auto",
         flag="--data",
-        help="tatoeba, multi30k, europarl, grammar, other languages (tatoeba:deu-eng), several "
-        "(europarl+tatoeba), a TSV, two files a.de,b.en, or auto (tatoeba where it can be had)",
+        help="tatoeba, multi30k, europarl, grammar, agglutinative, other languages "
+        "(tatoeba:deu-eng), several (europarl+tatoeba), a TSV, two files a.de,b.en, or auto "
+        "(tatoeba where it can be had)",
         signature=None,
     )
     direction: str = setting(
@@ -423,7 +424,7 @@ class NmtAlignConfig:
         "tokens",
         flag="--text",
         help="what the lines are: tokens between spaces, put together before they are read "
-        "(elisions and contractions done), or running text as it is",
+        "(in French elided and contracted), or running text as it is",
     )
     gold_index: Annotated[int, Ge(0), Le(1)] = setting(
         0, flag="--gold-index", help="the number of the first word in the gold file: 0 or 1"

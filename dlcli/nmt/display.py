@@ -219,6 +219,7 @@ def evaluation_words(
         "run": f"{found.run} ({found.checkpoint})",
         "sentences": f"{found.sentences:,} of {found.data}, {found.split}, {found.direction}",
         **{name: _score(score) for name, score in scores.items()},
+        "exact": f"{100 * found.exact:.1f} % of the translations are their reference",
         "speed": f"{speed}, {found.device}, {found.precision}",
     }
     signatures = {"": found.signature, **{name: s.signature for name, s in scores.items()}}

@@ -6,11 +6,14 @@ sentences beside each other, over all and by length, with paired bootstrap inter
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dlcli.data.catalogue import parts_of
+from dlcli.data.languages import languages_of
+from dlcli.data.sentences import count_words
 from dlcli.engine.events import NoticeCallback, ProgressCallback
 from dlcli.errors import ConfigError, UsageFault
 from dlcli.nmt.config import NmtEvalConfig
@@ -21,11 +24,12 @@ from dlcli.nmt.scoring import (
     LengthBin,
     Metric,
     Score,
+    bleu_tokenizer,
     compare,
     length_bins,
     score_corpus,
 )
-from dlcli.nmt.text import moses_available, moses_tokenized, moses_version
+from dlcli.nmt.text import moses_available, moses_knows, moses_tokenized, moses_version
 from dlcli.nmt.trained import Trained, describe
 from dlcli.nmt.translator import Translator
 
@@ -57,10 +61,13 @@ class NmtEvaluation:
     direction: str
     sentences: int
     bleu: Score
-    """sacreBLEU, 13a tokens of detokenised text."""
+    """sacreBLEU of detokenised text; see `dlcli.nmt.scoring.bleu_tokenizer`."""
     chrf: Score
     bleu_tokenized: Score | None
-    """Of Moses's tokens, as older papers have it; None without sacremoses."""
+    """Of Moses's tokens, as older papers have it; None without sacremoses, and where it does not
+    know the language."""
+    exact: float
+    """The share of translations that are their reference, to the letter."""
     by_length: tuple[LengthScore, ...]
     longer_than: tuple[LengthScore, ...]
     """Of all sentences above each edge but the last, which is in `by_length`."""
@@ -146,7 +153,8 @@ def evaluate(
         RunFailed: the model's probabilities are no numbers.
     """
     source, references = sentences.pairs.source, sentences.pairs.target
-    bins, above = length_bins(source, edges=config.bins)
+    language = translator.trained.direction[0]
+    bins, above = length_bins(source, edges=config.bins, language=language)
     began = time.perf_counter()
     found = _translated(translator, source, config, progress=progress)
     elapsed = time.perf_counter() - began
@@ -161,7 +169,7 @@ def evaluate(
             low=one.low,
             high=one.high,
             sentences=len(one.rows),
-            mean_words=sum(len(source[row].split()) for row in one.rows) / len(one.rows),
+            mean_words=sum(count_words(source[row], language) for row in one.rows) / len(one.rows),
             bleu=score_corpus(counts[list(one.rows)], metric, resamples=resamples),
         )
 
@@ -177,6 +185,7 @@ def evaluate(
         bleu_tokenized=_tokenized(
             translator, found, references, metric=metric, resamples=resamples
         ),
+        exact=sum(map(operator.eq, found, references)) / len(found),
         by_length=tuple(map(at_length, bins)),
         longer_than=tuple(map(at_length, above)),
         elapsed_s=elapsed,
@@ -190,10 +199,13 @@ def evaluate(
 
 def metric_of(translator: Translator, config: NmtEvalConfig, *, sentences: Parallel) -> Metric:
     """Return BLEU with the case that the run and the settings ask for."""
-    return Metric(
-        lowercase=config.lowercase or translator.trained.config.data.lowercase,
-        normalized=sentences.normalized,
-    )
+    lowercase = config.lowercase or translator.trained.config.data.lowercase
+    return _bleu(translator.trained.direction[1], sentences, lowercase=lowercase)
+
+
+def _bleu(language: str, sentences: Parallel, *, lowercase: bool) -> Metric:
+    tokenize = bleu_tokenizer(language, sentences.pairs.target)
+    return Metric(lowercase=lowercase, tokenize=tokenize, normalized=sentences.normalized)
 
 
 def _translated(
@@ -224,10 +236,10 @@ def _tokenized(
     resamples: int,
 ) -> Score | None:
     """Score Moses's tokens, lower-cased before they are cut where case does not count."""
-    if not moses_available():
+    language = translator.trained.direction[1]
+    if not moses_available() or not moses_knows(language):
         return None
     metric = replace(metric, tokenize="none")
-    language = translator.trained.direction[1]
     sides = (
         moses_tokenized(lines, language=language, lowercase=metric.lowercase)
         for lines in (found, references)
@@ -289,7 +301,8 @@ def compare_evaluations(
         config: the settings of both.
         lowercase: whether case counts for nothing.
     """
-    metric = Metric(lowercase=lowercase, normalized=sentences.normalized)
+    source, target = languages_of(first.direction)
+    metric = _bleu(target, sentences, lowercase=lowercase)
 
     def counts(one: NmtEvaluation) -> Counts:
         return metric.count(one.translations, sentences.pairs.target)
@@ -308,7 +321,7 @@ def compare_evaluations(
             difference=compare(a, b, metric, resamples=config.resamples),
         )
 
-    bins, above = length_bins(sentences.pairs.source, edges=config.bins)
+    bins, above = length_bins(sentences.pairs.source, edges=config.bins, language=source)
     return NmtComparison(
         run=other.run,
         bleu=score_corpus(theirs, metric, resamples=config.resamples),

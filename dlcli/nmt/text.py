@@ -2,7 +2,7 @@
 
 In this order: sentences, prepared alike in training and in use, and cut where they are longer than
 what a model was trained on; the tokens of a line; Moses's tokens, which older papers score; and
-tokens put together into running text, with what French does where two words meet.
+tokens put together into running text, in French with what it does where two words meet.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import metadata, util
+
+from dlcli.data.sentences import CJK, UNSPACED
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]+")
 
@@ -41,8 +43,16 @@ def tokens_of(line: str) -> list[str]:
     return [token for token in re.split(r"[ \t\r\n]", line) if token]
 
 
-SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’»)\]]*\s+")
-PLACES = (re.compile(r"(?<=[;:])\s+"), re.compile(r"(?<=,)\s+"), re.compile(r"\s+"))
+_WIDE = (
+    "\u3001-\u3003\u3008-\u3011\u3014-\u301b\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
+)
+"""Punctuation of Chinese and Japanese, which has its space within it."""
+SENTENCE_END = re.compile(r"(?<=[.!?…؟۔।॥])[\"'”’»)\]]*\s+|[。！？｡]+[」』”’）》】]*\s*")
+PLACES = (
+    re.compile(r"(?<=[;:؛])\s+|(?<=[；：])\s*(?=\S)"),
+    re.compile(r"(?<=[,،])\s+|(?<=[，、])\s*(?=\S)"),
+    re.compile(r"\s+"),
+)
 """Where a sentence may be cut, the best kind of place first."""
 
 
@@ -54,8 +64,8 @@ def cut_passage(text: str, *, fits: Callable[[str], bool]) -> list[str]:
         fits: whether a part is short enough; a single character always is.
 
     Returns:
-        One text, if it fits as it is; joined by spaces, parts give the text back, except where a
-        word was too long.
+        One text, if it fits as it is; `join_passage` gives the text back, except where a word was
+        too long.
     """
     if fits(text):
         return [text]
@@ -86,9 +96,36 @@ def _halves(text: str, *, fits: Callable[[str], bool]) -> list[str]:
     return found
 
 
+_CJK_END, _CJK_START = re.compile(f"[{CJK}{_WIDE}]$"), re.compile(f"[{CJK}{_WIDE}]")
+
+
+def join_passage(parts: Sequence[str]) -> str:
+    """Put the parts of a text one behind the other; see `space_between`."""
+    found = parts[0] if parts else ""
+    for before, after in itertools.pairwise(parts):
+        found += space_between(before, after) + after
+    return found
+
+
+def space_between(before: str, after: str) -> str:
+    """Return what stands between two parts of a text: nothing where Chinese or Japanese meets."""
+    return "" if _CJK_END.search(before) or _CJK_START.match(after) else " "
+
+
 def moses_available() -> bool:
     """Say whether sacremoses is installed."""
     return util.find_spec("sacremoses") is not None
+
+
+def moses_knows(language: str) -> bool:
+    """Say whether sacremoses, once installed, knows how a language is cut into tokens.
+
+    Chinese, which it leaves in one piece, it does not know.
+    """
+    from sacremoses.corpus import NonbreakingPrefixes
+
+    base = language.partition("_")[0]
+    return base in NonbreakingPrefixes().available_langs.values() and base not in ("zh", "yue")
 
 
 def moses_tokenized(lines: Sequence[str], *, language: str, lowercase: bool = False) -> list[str]:
@@ -100,7 +137,7 @@ def moses_tokenized(lines: Sequence[str], *, language: str, lowercase: bool = Fa
 
     Args:
         lines: running text.
-        language: `en` or `fr`.
+        language: see `moses_knows`.
         lowercase: before it is cut, as usual.
 
     Raises:
@@ -108,6 +145,7 @@ def moses_tokenized(lines: Sequence[str], *, language: str, lowercase: bool = Fa
     """
     from sacremoses import MosesPunctNormalizer, MosesTokenizer
 
+    language = language.partition("_")[0]
     normalizer, tokenizer = MosesPunctNormalizer(lang=language), MosesTokenizer(lang=language)
     found = []
     for line in lines:
@@ -123,12 +161,17 @@ def moses_version() -> str:
 
 Span = tuple[int, int]
 
-CLOSING = frozenset(".,;:!?)]}…%°") | {"...", "..", "!!", "?!", "’s"}
+CLOSING = frozenset(".,;:!?)]}…%°،؛؟۔।॥。，、！？；：｡") | {"...", "..", "!!", "?!"}
 OPENING = frozenset("([{$£€#¿¡")
 HYPHENS = frozenset("-‐‑/")
 ENGLISH_ENDS = re.compile(r"['’](?:s|m|d|ll|re|ve)|n['’]t", re.IGNORECASE)
-SPACED_IN_FRENCH = frozenset("%$£€#°")
-"""Signs that stand apart from their number in French."""
+SPACED_SIGNS = frozenset("%$£€#°")
+"""Signs that stand apart from their number, except in English."""
+QUOTES = {'"': '"', "“": "”", "„": "“”", "«": "»", "»": "«"}
+"""A quotation mark → those that close what it opens. French has spaces inside; English corpora
+have marks whose spaces are not known."""
+_UNSPACED_END = re.compile(f"[{UNSPACED}{_WIDE}]$")
+_UNSPACED_START = re.compile(f"[{UNSPACED}{_WIDE}]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,19 +201,35 @@ def detokenize(tokens: Sequence[str], *, language: str, capitalize: bool = True)
 
     Args:
         tokens: words and punctuation marks, none empty, without whitespace.
-        language: `fr` contracts and elides; another only places the spaces.
+        language: `fr` contracts and elides, `en` has ends of its own ("is" "n't"); another only
+            places the spaces, none where its script has none.
         capitalize: begin with a capital, as sentences that translators learn from do.
     """
     if capitalize:
         tokens = _capitalized(tokens)
-    units = _french(tokens) if language == "fr" else [_Unit(text=token) for token in tokens]
+    base = language.partition("_")[0]
+    units = _french(tokens) if base == "fr" else [_Unit(text=token) for token in tokens]
+    quotes = _quotes(tokens) if base not in ("en", "fr") else {}
     text, spans = "", list[Span]()
     for index, unit in enumerate(units):
-        if index and not units[index - 1].clings and not _joined(units, index, language=language):
+        clings = index and units[index - 1].clings
+        quoted = quotes.get(index) == "closes" or quotes.get(index - 1) == "opens"
+        if index and not clings and not quoted and not _joined(units, index, language=base):
             text += " "
         spans += [(len(text), len(text) + len(unit.text))] * unit.tokens
         text += unit.text
     return Detokenized(text=text, spans=tuple(spans))
+
+
+def _quotes(tokens: Sequence[str]) -> dict[int, str]:
+    """Say of each quotation mark whether it opens or closes: each closes what is open, or opens."""
+    found, opened = dict[int, str](), ""
+    for index, token in enumerate(tokens):
+        if opened and token in QUOTES[opened]:
+            found[index], opened = "closes", ""
+        elif token in QUOTES:
+            found[index], opened = "opens", token
+    return found
 
 
 def _french(tokens: Sequence[str]) -> list[_Unit]:
@@ -195,11 +254,16 @@ def _french(tokens: Sequence[str]) -> list[_Unit]:
 def _joined(units: Sequence[_Unit], index: int, *, language: str) -> bool:
     """Say whether no space comes before a unit."""
     unit, before = units[index].text, units[index - 1].text
-    if language == "fr" and (unit in SPACED_IN_FRENCH or before in SPACED_IN_FRENCH):
+    spaced = frozenset[str]() if language == "en" else SPACED_SIGNS
+    if language == "fr" and (unit in spaced or before in spaced):
         return False
-    if unit in CLOSING or before in OPENING:
+    if unit in CLOSING - spaced or before in OPENING - spaced:
         return True
     if language == "en" and ENGLISH_ENDS.fullmatch(unit):
+        return True
+    if language == "fr" and unit == "’s":  # of an English name
+        return True
+    if _UNSPACED_END.search(before) and _UNSPACED_START.match(unit):
         return True
     after = units[index + 1].text if index + 1 < len(units) else ""
     if unit in HYPHENS:
@@ -213,7 +277,7 @@ def _capitalized(tokens: Sequence[str]) -> list[str]:
     found = list(tokens)
     for index, token in enumerate(found):
         if token[0].isalnum():
-            capital = token[0].upper()
+            capital = token[0].title()  # Georgian has capitals, and none at the start of a sentence
             found[index] = capital + token[1:] if len(capital) == 1 else token
             break
     return found

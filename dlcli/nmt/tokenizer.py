@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from dlcli.data.catalogue import EN_FR
 from dlcli.data.sentences import split_words
 from dlcli.engine.events import NoticeCallback
 from dlcli.engine.files import write_whole
@@ -273,10 +274,17 @@ class Words:
     Args:
         words: by id, the four special tokens first.
         lowercase: whether to see and write lower case only.
+        languages: of source and target, whose rules decide what is a word on either side.
     """
 
-    def __init__(self, words: Sequence[str], *, lowercase: bool = False) -> None:
-        self._words, self._lowercase = list(words), lowercase
+    def __init__(
+        self,
+        words: Sequence[str],
+        *,
+        lowercase: bool = False,
+        languages: Sequence[str] = EN_FR,
+    ) -> None:
+        self._words, self._lowercase, self._languages = list(words), lowercase, tuple(languages)
         self._ids = {word: i for i, word in enumerate(self._words)}
 
     @classmethod
@@ -289,16 +297,24 @@ class Words:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             words, lowercase = found["words"], found["lowercase"]
-            fits = tuple(words[:4]) == SPECIALS and all(isinstance(word, str) for word in words)
+            languages = found.get("languages", EN_FR)
+            texts = all(isinstance(word, str) for word in [*words, *languages])
+            fits = tuple(words[:4]) == SPECIALS and texts
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             fits = False
         if not fits:
             raise _not_a_vocabulary(path)
-        return cls(words, lowercase=bool(lowercase))
+        return cls(words, lowercase=bool(lowercase), languages=languages)
 
     @classmethod
     def learn(
-        cls, source: Sequence[str], target: Sequence[str], *, size: int, lowercase: bool = False
+        cls,
+        source: Sequence[str],
+        target: Sequence[str],
+        *,
+        size: int,
+        lowercase: bool = False,
+        languages: Sequence[str] = EN_FR,
     ) -> Words:
         """Take the most frequent words of each side, the same for the same sentences.
 
@@ -306,18 +322,20 @@ class Words:
             source, target: sentences of the two languages.
             size: words of each; a word of both has one id.
             lowercase: whether to see and write lower case only.
+            languages: of the two sides.
 
         Raises:
             DataError: there is no text.
         """
+        spelt = cls(SPECIALS, lowercase=lowercase, languages=languages)._spelt
         chosen: dict[str, None] = {}
         for texts in (source, target):
-            counts = Counter(word for text in texts for word in _spelt(text, lowercase=lowercase))
+            counts = Counter(word for text in texts for word in spelt(text))
             ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
             chosen |= dict.fromkeys(word for word, _ in ranked[:size])
         if not chosen:
             raise _no_text()
-        return cls([*SPECIALS, *chosen], lowercase=lowercase)
+        return cls([*SPECIALS, *chosen], lowercase=lowercase, languages=languages)
 
     @property
     def size(self) -> int:
@@ -326,7 +344,7 @@ class Words:
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text, without BOS and EOS."""
-        return [self._id(word) for word in _spelt(text, lowercase=self._lowercase)]
+        return [self._id(word) for word in self._spelt(text)]
 
     def encode_all(self, texts: Sequence[str]) -> list[list[int]]:
         """Return `encode` of each text."""
@@ -340,20 +358,32 @@ class Words:
 
     def pieces(self, text: str) -> list[Piece]:
         """Return the words of a text with the characters they stand for, as `encode` has them."""
-        spelt = _spelt(text, lowercase=self._lowercase)
+        places = split_words(text, *self._languages)
         return [
             Piece(id=self._id(word), text=word, start=place.start, end=place.end)
-            for word, place in zip(spelt, split_words(text), strict=True)
+            for word, place in zip(self._spelt(text), places, strict=True)
         ]
 
     def save(self, folder: Path) -> None:
         """Write the shortlist into a run's folder."""
         content = {"words": self._words, "lowercase": self._lowercase}
+        if set(self._languages) != set(EN_FR):
+            content["languages"] = list(self._languages)
         write_whole(folder / WORDS_FILE, json.dumps(content, ensure_ascii=False).encode())
 
     def _id(self, word: str) -> int:
         found = self._ids.get(word, UNK)
         return found if found >= len(SPECIALS) else UNK  # "<unk>" in a text is not a word of ours
+
+    def _spelt(self, text: str) -> list[str]:
+        """Write each word of a text with the space before it."""
+        found = split_words(text, *self._languages)
+        behind = [0, *(word.end for word in found)]
+        return [
+            (SPACE if i == 0 or word.start > before else "")
+            + (word.text.lower() if self._lowercase else word.text)
+            for i, (word, before) in enumerate(zip(found, behind, strict=False))
+        ]
 
 
 def _no_text() -> DataError:
@@ -367,14 +397,3 @@ def _not_a_vocabulary(path: Path | str) -> CheckpointError:
     return CheckpointError(
         f"{path} is not a vocabulary of this program.", hint="Choose another run, or train again."
     )
-
-
-def _spelt(text: str, *, lowercase: bool) -> list[str]:
-    """Write each word of a text with the space before it."""
-    found = split_words(text)
-    behind = [0, *(word.end for word in found)]
-    return [
-        (SPACE if i == 0 or word.start > before else "")
-        + (word.text.lower() if lowercase else word.text)
-        for i, (word, before) in enumerate(zip(found, behind, strict=False))
-    ]

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from dlcli.data.languages import languages_of
 from dlcli.engine import trainer
 from dlcli.engine.checkpoint import (
     AVERAGE,
@@ -123,6 +124,7 @@ class NmtTask(Task[NmtTrainConfig, NmtData, "NmtLearner", NmtResult]):
                 device=device,
                 longest=config.data.max_length,
                 lowercase=config.data.lowercase,
+                language=languages_of(config.data.direction)[1],
             )
         return NmtLearner(network, train=data.bitext(device), validation=validation, config=config)
 
@@ -156,6 +158,7 @@ class NmtTask(Task[NmtTrainConfig, NmtData, "NmtLearner", NmtResult]):
         """Choose the checkpoint that is the result; its measurement stands in the result."""
         config, folder = learner.config, session.folder
         name, valid = choose(config.loop, folder, learner)
+        tokenize = learner.validation.metric.tokenize if learner.validation else "13a"
         return NmtResult(
             run=str(folder.path),
             data=data.name,
@@ -175,6 +178,7 @@ class NmtTask(Task[NmtTrainConfig, NmtData, "NmtLearner", NmtResult]):
                 split="valid",
                 sentences=len(data.valid),
                 search="greedy",
+                tok=tokenize if tokenize != "13a" else None,
                 checkpoint=name,
                 train_pairs=len(data),
                 updates=end.step,

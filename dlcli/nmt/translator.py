@@ -37,7 +37,7 @@ from dlcli.nmt.config import SearchConfig, check_search
 from dlcli.nmt.fast.paths import fast_paths
 from dlcli.nmt.model import TranslationModel
 from dlcli.nmt.search import LEAST_ROWS, Hypothesis, search
-from dlcli.nmt.text import cut_passage, one_line, prepare_source
+from dlcli.nmt.text import cut_passage, join_passage, one_line, prepare_source
 from dlcli.nmt.tokenizer import EOS, PAD, UNK, Tokenizer
 from dlcli.nmt.trained import Trained, find_trained
 
@@ -234,7 +234,7 @@ def _candidate(parts: Sequence[tuple[str, Hypothesis]], *, config: SearchConfig)
     log_prob = sum(found.log_prob for _, found in parts)
     length = sum(len(found.ids) + found.finished for _, found in parts)
     return Candidate(
-        translation=" ".join(text for text, _ in parts),
+        translation=join_passage([text for text, _ in parts]),
         score=log_prob / length**config.length_penalty,
         log_prob=log_prob,
         finished=all(found.finished for _, found in parts),
@@ -282,9 +282,9 @@ class Translator(LineTranslator):
             CheckpointError: its files are damaged.
         """
         config = config or SearchConfig()
-        place = ComputeConfig(
-            device=config.device, precision=config.precision, threads=config.threads
-        )
+        # Its threads do not wait for one another: each is worth using beside other programs too.
+        threads = config.threads or torch.get_num_threads()
+        place = ComputeConfig(device=config.device, precision=config.precision, threads=threads)
         name = None if run is None else str(run)
         trained = find_trained(name, checkpoint=checkpoint, notice=notice)
         return cls(trained, compute=prepare(place, bf16_pays=BF16_PAYS))

@@ -7,6 +7,7 @@ greedy search.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -18,7 +19,7 @@ from dlcli.engine.device import Compute
 from dlcli.nmt.batching import Bitext
 from dlcli.nmt.config import SearchConfig
 from dlcli.nmt.model import TranslationModel, validation_sums
-from dlcli.nmt.scoring import Metric, MetricName
+from dlcli.nmt.scoring import Metric, MetricName, bleu_tokenizer
 from dlcli.nmt.tokenizer import Tokenizer
 from dlcli.nmt.trained import ValidResult
 from dlcli.nmt.translator import LineTranslator
@@ -37,6 +38,7 @@ class Validation:
         device: where the model is.
         longest: tokens of the longest sentence that is trained on.
         lowercase: whether BLEU and chrF are measured on lower case.
+        language: of the translations; see `dlcli.nmt.scoring.bleu_tokenizer`.
     """
 
     def __init__(
@@ -47,9 +49,10 @@ class Validation:
         device: torch.device,
         longest: int,
         lowercase: bool,
+        language: str = "",
     ) -> None:
         self.pairs, self.tokenizer, self.longest = pairs, tokenizer, longest
-        self.lowercase = lowercase
+        self.metric = Metric(lowercase=lowercase, tokenize=bleu_tokenizer(language, pairs.target))
         self.compute = Compute(device=device, precision="fp32", threads=torch.get_num_threads())
         self.bitext = Bitext(
             tokenizer.encode_all(pairs.source), tokenizer.encode_all(pairs.target), device=device
@@ -67,7 +70,7 @@ class Validation:
         translations = self.translate(model)
         model.train(was_training)
         bleu, chrf = (
-            Metric(name=name, lowercase=self.lowercase).of(translations, self.pairs.target)
+            replace(self.metric, name=name).of(translations, self.pairs.target)
             for name in get_args(MetricName)
         )
         tokens = int(self.bitext.target_lengths.sum())

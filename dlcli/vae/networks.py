@@ -4,7 +4,7 @@
 To add a network, write both halves below, name it in `VaeModelConfig.arch` and in `build_model`.
 
 - fully connected (Question 9): `MlpEncoder`, `MlpDecoder`;
-- convolutional (Question 11): `ConvEncoder`, `ConvDecoder`, of the quicker layers in `layers.py`;
+- convolutional (Question 11): `ConvEncoder`, `ConvDecoder`;
 - a learned prior (Question 1): `Flow`.
 
 Legend: B images, D latent dimensions, F features, 784 = 28·28 pixels in rows, C feature maps,
@@ -22,14 +22,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlcli.vae.config import VaeModelConfig, check_model
-from dlcli.vae.layers import (
-    FoldedTranspose,
-    FromOnePixel,
-    ProductConv2d,
-    ProductTranspose2d,
-    pooled_convolution,
-    takes_pooled_convolution,
-)
 
 PIXELS = 784
 SIDE = 28
@@ -277,6 +269,8 @@ class ConvEncoder(Encoder):
 class ConvDecoder(Decoder):
     """Transposed 4×4 convolutions from 1×1 pixel to 4×4, 7×7, 14×14 and 28×28.
 
+    Maps are channels-last from 4×4 pixels on, as oneDNN wants them.
+
     Args:
         latent_dim: D.
         channels: feature maps at 4, 7 and 14 pixels.
@@ -296,13 +290,13 @@ class ConvDecoder(Decoder):
         at4, at7, at14 = channels
         self.skipped = tuple(skipped)
         bias = norm == "none"
-        self.to4 = FromOnePixel(latent_dim, at4, 4, bias=bias)
+        self.to4 = nn.ConvTranspose2d(latent_dim, at4, 4, bias=bias)
         self.norm4 = normalisation(at4, norm=norm)
-        self.to7 = ProductTranspose2d(at4, at7, 4, bias=bias)
+        self.to7 = nn.ConvTranspose2d(at4, at7, 4, bias=bias)
         self.norm7 = normalisation(at7, norm=norm)
-        self.to14 = ProductTranspose2d(at7 + skipped[1], at14, 4, stride=2, padding=1, bias=bias)
+        self.to14 = nn.ConvTranspose2d(at7 + skipped[1], at14, 4, stride=2, padding=1, bias=bias)
         self.norm14 = normalisation(at14, norm=norm)
-        self.to28 = FoldedTranspose(at14 + skipped[0], 1)
+        self.to28 = nn.ConvTranspose2d(at14 + skipped[0], 1, 4, stride=2, padding=1)
 
     def forward(self, z: Tensor, skips: Sequence[Tensor] = ()) -> Tensor:
         """Map latents (B, D) to logits (B, 784).
@@ -311,7 +305,8 @@ class ConvDecoder(Decoder):
             z: (B, D).
             skips: the encoder's maps at 14 and 7 pixels; where there are none, zeros stand in.
         """
-        maps = F.relu(self.norm4(self.to4(z[:, :, None, None])))  # (B, C, 4, 4)
+        maps = self.to4(z[:, :, None, None]).contiguous(memory_format=torch.channels_last)
+        maps = F.relu(self.norm4(maps))  # (B, C, 4, 4)
         maps = F.relu(self.norm7(self.to7(maps)))  # (B, C, 7, 7)
         maps = F.relu(self.norm14(self.to14(self._join(maps, skips, 1))))  # (B, C, 14, 14)
         logits: Tensor = self.to28(self._join(maps, skips, 0)).flatten(1)
@@ -329,8 +324,7 @@ class ConvDecoder(Decoder):
 class ConvStage(nn.Module):
     """3×3 convolution, normalisation, ReLU, 2×2 max-pooling.
 
-    ReLU is taken after pooling: the two commute, and a quarter of the values is left then. The
-    first stage, in training, is computed in one function.
+    ReLU is taken after pooling: the two commute, and a quarter of the values is left then.
 
     Args:
         inputs: feature maps in.
@@ -341,15 +335,12 @@ class ConvStage(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, *, norm: Norm) -> None:
         super().__init__()
-        self.conv = ProductConv2d(inputs, outputs, 3, padding=1, bias=norm == "none")
+        self.conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=norm == "none")
         self.norm = normalisation(outputs, norm=norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, H) to (B, C', ⌊H/2⌋, ⌊H/2⌋)."""
-        conv, norm = self.conv, self.norm
-        if isinstance(norm, nn.BatchNorm2d) and takes_pooled_convolution(x, conv, norm):
-            return pooled_convolution(x, conv, norm)
-        return F.relu(F.max_pool2d(norm(conv(x)), 2))
+        return F.relu(F.max_pool2d(self.norm(self.conv(x)), 2))
 
 
 class UnitNorm(nn.BatchNorm1d):

@@ -24,7 +24,8 @@ from dlcli.vae.networks import VAE, build_model
 from dlcli.vae.objective import VaeNetwork
 
 SIGNATURE_ORDER = (
-    *("pixels", "likelihood", "arch", "latent_dim", "hidden", "channels", "dense", "norm"),
+    *("pixels", "likelihood", "arch", "latent_dim", "hidden"),
+    *("channels", "decoder_channels", "dense", "norm"),
     *("prior", "skip", "objective", "backward", "beta", "beta_warmup", "free_bits", "batch"),
     *("optimizer", "seed"),
 )
@@ -243,7 +244,8 @@ def describe(config: VaeTrainConfig, **measured: object) -> str:
     composed = {
         "pixels": DESCRIPTIONS[config.data.binarize],
         "hidden": None if conv else model.hidden,
-        "channels": model.channels + model.decoder_channels if conv else None,
+        "channels": model.channels if conv else None,
+        "decoder_channels": model.decoder_channels if conv else None,
         "norm": model.norm if conv else None,
         "prior": f"flow-{model.flow_layers}-{model.flow_hidden}" if model.prior == "flow" else None,
         "objective": f"iwae-{objective.k}" if iwae else "elbo",

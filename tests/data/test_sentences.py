@@ -12,6 +12,7 @@ from dlcli.data.sentences import (
     VALID,
     Corpus,
     Pairs,
+    count_words,
     sentence_key,
     split_connected,
     split_corpus,
@@ -152,9 +153,52 @@ def test_words_of(text: str, words: str) -> None:
     assert [word.text for word in split_words(text)] == [w for w in words.split("|") if w]
 
 
-@given(st.text())
-def test_nothing_is_lost_but_space(text: str) -> None:
-    words = split_words(text)
+@pytest.mark.parametrize(
+    ("language", "text", "words"),
+    [
+        ("en", "C'est la vie, d'Artagnan", "C'|est|la|vie|,|d'|Artagnan"),
+        ("de", "Wie geht's? d'accord", "Wie|geht's|?|d'accord"),
+        ("it", "L'acqua dell'Arno", "L'|acqua|dell'|Arno"),
+        ("uk", "м'яч і п’ять", "м'яч|і|п’ять"),
+        ("zh", "我们2024年去U.S.吧。", "我|们|2024|年|去|U.S.|吧|。"),
+        ("ja", "猫が「ニャー」と鳴く", "猫|が|「|ニ|ャ|ー|」|と|鳴|く"),
+        ("th", "ฉันรักแมว 3.5", "ฉั|น|รั|ก|แ|ม|ว|3.5"),
+        ("ko", "고양이를 좋아해요.", "고양이를|좋아해요|."),
+        ("hi", "नमस्ते दुनिया।", "नमस्ते|दुनिया|।"),
+        ("he", "שלום, עולם", "שלום|,|עולם"),
+        ("ar", "السلام عليكم؟", "السلام|عليكم|؟"),
+        ("qaa", "kana 12.", "k|a|n|a|12|."),
+    ],
+)
+def test_words_of_other_languages(language: str, text: str, words: str) -> None:
+    assert [word.text for word in split_words(text, language)] == words.split("|")
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "count"),
+    [
+        ("en", "The cat, 2 dogs - and U.S. too", 8),
+        ("zh", "我们去 U.S. 吧。", 5),
+        ("th", "ฉันรัก แมว", 7),
+        ("qaa", "kana", 4),
+        ("", "", 0),
+        ("ja", "。 …", 2),
+    ],
+)
+def test_words_are_counted_between_spaces_or_by_letters(
+    language: str, text: str, count: int
+) -> None:
+    assert count_words(text, language) == count
+
+
+@pytest.mark.parametrize(("one", "other"), [("कि", "का"), ("ฉัน รัก", "ฉิน รัก"), ("नमस्ते!", "नमस्तो!")])
+def test_signs_on_letters_make_another_sentence(one: str, other: str) -> None:
+    assert sentence_key(one) != sentence_key(other)
+
+
+@given(st.text(), st.sampled_from(["", "fr", "de", "ja", "qaa"]))
+def test_nothing_is_lost_but_space(text: str, language: str) -> None:
+    words = split_words(text, language)
     assert all(text[word.start : word.end] == word.text for word in words)
     places = [0, *(place for word in words for place in (word.start, word.end)), len(text)]
     assert places == sorted(places)

@@ -11,8 +11,10 @@ import torch
 
 from dlcli.nmt.attention import (
     AttentionMap,
+    Reading,
     attention_map,
     given_reading,
+    joined,
     merge,
     piece_axis,
     pieces_of,
@@ -227,6 +229,20 @@ def pieces(text: str, *parts: str) -> list[Piece]:
         at += len(part)
     assert at == len(text)
     return found
+
+
+@pytest.mark.parametrize(
+    ("texts", "whole"),
+    [(["Le chat.", "Il dort."], "Le chat. Il dort."), (["猫。", "犬。"], "猫。犬。")],
+)
+def test_parts_of_a_line_are_one_reading_again(texts: list[str], whole: str) -> None:
+    readings = [
+        Reading(text=one, source=pieces(one, *one), translation=one, target=(), finished=True)
+        for one in texts
+    ]
+    found = joined(readings)
+    assert (found.text, found.translation) == (whole, whole)
+    assert [whole[piece.start : piece.end] for piece in found.source] == [*"".join(texts)]
 
 
 TEXT = "L'accord a été signé."

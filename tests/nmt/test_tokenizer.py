@@ -166,6 +166,33 @@ def test_a_vocabulary_too_small_for_the_letters_is_refused_with_the_least_size()
     assert Subwords.learn(TEXTS, size=least).size == least
 
 
+UNSPACED = ["我们去北京。", "猫が好きです。", "ฉันรักแมว 12 ตัว", "kalutemirana", "ქართული"]
+
+
+def test_text_without_spaces_comes_back_as_it_was() -> None:
+    subwords = Subwords.learn(UNSPACED, size=340)
+    words = Words.learn(UNSPACED, UNSPACED, size=1000, languages=("zh", "th"))
+    for text in UNSPACED:
+        for tokenizer in (subwords, words):
+            assert tokenizer.decode(tokenizer.encode(text)) == text
+            spans = [text[piece.start : piece.end] for piece in tokenizer.pieces(text)]
+            assert "".join(spans).replace(" ", "") == text.replace(" ", "")
+    assert len(words.encode("我们去北京。")) == 6
+
+
+@pytest.mark.parametrize(
+    ("languages", "count"), [(("en", "fr"), 2), (("de", "fr"), 2), (("de", "cs"), 1)]
+)
+def test_a_shortlist_elides_where_a_side_is_french_and_remembers_it(
+    languages: tuple[str, str], count: int, tmp_path: Path
+) -> None:
+    words = Words.learn(["d'accord"], ["d'accord"], size=9, languages=languages)
+    words.save(tmp_path)
+    assert ("languages" in (tmp_path / "tokenizer.json").read_text()) == (languages != ("en", "fr"))
+    again = Words.load(tmp_path / "tokenizer.json")
+    assert len(words.encode("d'accord")) == len(again.encode("d'accord")) == count
+
+
 def test_the_shortlist_has_the_most_frequent_words_of_each_language() -> None:
     small = Words.learn(["a a a b b c"], ["x x y y y z"], size=2)
     assert small.size == 4 + 4
