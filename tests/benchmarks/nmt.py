@@ -80,7 +80,7 @@ SETTINGS: dict[str, Any] = {
 def train(options: Options) -> Iterator[Comparison]:
     """Train the translator on Multi30k, against JoeyNMT."""
     sentences, peer = Sentences(options), JoeyNmt(options)
-    updates = WARM_UP + 1 if options.quick else 15
+    updates = WARM_UP + 1 if options.quick else 10
     kinds = {", plain layers": Ours(sentences, precision="fp32", fused=False)}
     kinds |= {f" --precision {one}": Ours(sentences, precision=one) for one in precisions()}
     yield Comparison(
