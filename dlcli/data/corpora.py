@@ -411,15 +411,14 @@ def read_users_files(name: str, *, wanted: Languages | None, notice: NoticeCallb
         DataError: a file cannot be read or has changed, too many lines are no pairs, or too few
             pairs are there to be split.
     """
-    plain, languages = split_path(name)
-    paths, unsaid = _paths(plain), languages is None
-    if languages is None:
-        languages = wanted if wanted and set(wanted) != set(EN_FR) else EN_FR
-    said = f":{'-'.join(languages)}" if languages != EN_FR or not unsaid else ""
-    if len(paths) == 2 and not unsaid and not name[len(plain) :].startswith(":"):
-        said = ""  # their suffixes say it
-        if languages == EN_FR[::-1]:
-            paths, languages = paths[::-1], EN_FR  # the English file is the first in the name
+    plain, known = split_path(name)
+    paths = _paths(plain)
+    by_suffix = known is not None and len(paths) == 2 and ":" not in name[len(plain) :]
+    languages = known or (wanted if wanted and set(wanted) != set(EN_FR) else EN_FR)
+    unsaid = known is None and languages == EN_FR
+    said = "" if by_suffix or unsaid else f":{'-'.join(languages)}"
+    if by_suffix and languages == EN_FR[::-1]:
+        paths, languages = paths[::-1], EN_FR  # the English file is the first in the name
     shown = ",".join(map(str, paths))
     digest, earlier = _digest(paths), PATH_DIGEST.search(name)
     _check_unchanged(shown, digest=digest, earlier=earlier and earlier[1])
@@ -434,7 +433,7 @@ def read_users_files(name: str, *, wanted: Languages | None, notice: NoticeCallb
             f"{shown}: {count:,} sentences stand in double quotes, which are learnt with them. "
             "Export the table without quotes if they are no part of the text."
         )
-    if unsaid and languages == EN_FR and not _is_latin(pairs[:100]):
+    if unsaid and not _is_latin(pairs[:100]):
         notice(
             f"{shown} does not say its languages: they are taken as English and French. Name "
             f"others with --source-lang and --target-lang, or {paths[0].name}:de-en."

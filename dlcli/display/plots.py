@@ -5,11 +5,14 @@ Only matplotlib's object interface is used; nothing global is left changed.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import io
 import itertools
 import logging
 import math
 import re
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -87,28 +90,24 @@ def scaled(scale: float) -> Iterator[None]:
         _scale.reset(token)
 
 
-FURTHER_FONTS = ("Noto Sans CJK JP", "Noto Sans CJK SC", "Arial Unicode MS", "PingFang SC",
-                 "Hiragino Sans", "Microsoft YaHei", "Noto Sans")  # fmt: skip
-"""Taken, where they are here, for characters that DejaVu Sans lacks."""
-
-
 @contextmanager
-def house_style() -> Iterator[None]:
+def house_style(text: str = "") -> Iterator[None]:
     """Draw in this package's style whatever the user's matplotlibrc says, then restore that.
 
     Characters that no font here has are drawn as boxes, and once remarked on.
+
+    Args:
+        text: what is measured before it is drawn, for its fonts; `save_figure` finds those of all
+            text that is drawn.
     """
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it remarks on a missing cache folder
     import matplotlib
-    from matplotlib.font_manager import fontManager
 
-    here = set(fontManager.get_font_names())
-    fonts = [*STYLE["font.family"], *(font for font in FURTHER_FONTS if font in here)]
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("always", message=MISSING_GLYPH, category=UserWarning)
         warnings.showwarning = partial(_note_missing_glyph, otherwise=warnings.showwarning)
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(cast(Any, {**STYLE, "font.family": fonts}))
+        matplotlib.rcParams.update(cast(Any, {**STYLE, "font.family": families(text)}))
         yield
 
 
@@ -125,10 +124,75 @@ def _note_missing_glyph(
         otherwise(message, *rest, **named)
     elif not _remarked:
         _remarked = True
+        character = chr(int(found[1]))
         Consoles().warning(
-            f"No font here has '{chr(int(found[1]))}': figures show a box for it. Noto Sans CJK "
-            "(in many systems the package fonts-noto-cjk) has Chinese, Japanese and Korean."
+            f"No font here has '{character}': figures show a box for it. {_font_of(character)} has "
+            "it, and so may others; install one and draw again."
         )
+
+
+CJK = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "IDEOGRAPHIC", "FULLWIDTH", "HALFWIDTH")
+
+
+def _font_of(character: str) -> str:
+    """Name a font that has the script of a character, and the package that it is often in."""
+    script = unicodedata.name(character, "").partition(" ")[0]
+    if script in CJK:
+        return "Noto Sans CJK (in many systems the package fonts-noto-cjk)"
+    if unicodedata.category(character)[0] in "LM" and script:
+        return f"Noto Sans {script.title()} (in many systems in the package fonts-noto-core)"
+    return "Noto Sans Symbols 2 (in many systems in the package fonts-noto-core)"
+
+
+def families(text: str) -> list[str]:
+    """Return the fonts that a text is drawn with: the usual one, and those for what it lacks."""
+    usual: list[str] = STYLE["font.family"]
+    if text.isascii():
+        return list(usual)
+    lacking = {ord(letter) for letter in text if letter.isprintable()} - _usual_characters()
+    return [*usual, *_fonts_with(frozenset(lacking))] if lacking else list(usual)
+
+
+@functools.cache
+def _usual_characters() -> frozenset[int]:
+    from matplotlib.font_manager import findfont
+    from matplotlib.ft2font import FT2Font
+
+    return frozenset(FT2Font(findfont(STYLE["font.family"][0])).get_charmap())
+
+
+@functools.cache
+def _fonts_with(characters: frozenset[int]) -> tuple[str, ...]:
+    """Find fonts on this machine that have some characters, as few as will do.
+
+    matplotlib keeps a list of fonts, which does not know those installed since it was made.
+    """
+    from matplotlib.font_manager import findSystemFonts, fontManager
+    from matplotlib.ft2font import FT2Font
+
+    known = {entry.fname for entry in fontManager.ttflist}
+    for path in sorted(set(findSystemFonts()) - known):
+        with contextlib.suppress(OSError, RuntimeError):
+            fontManager.addfont(path)
+    has: dict[str, frozenset[int]] = {}
+    for entry in fontManager.ttflist:
+        usable = entry.style == "normal" and not entry.name.startswith("Last Resort")
+        if usable and entry.name not in has and entry.weight in (400, "normal", "regular"):
+            with contextlib.suppress(OSError, RuntimeError):
+                font = FT2Font(entry.fname, face_index=entry.index)
+                has[entry.name] = characters & font.get_charmap().keys()
+    japanese = any(0x3040 < character < 0x3100 for character in characters)
+    found, missing = list[str](), characters
+
+    def rank(name: str) -> tuple[int, bool, bool, str]:
+        plain = "Sans" in name and "Mono" not in name
+        region = name.endswith("JP") if japanese else name.endswith("SC")
+        return -len(has[name] & missing), not plain, not region, name
+
+    while missing and has[best := min(has, key=rank)] & missing:
+        found.append(best)
+        missing -= has[best]
+    return tuple(found)
 
 
 def new_figure(
@@ -151,8 +215,14 @@ def save_figure(figure: Figure, path: Path) -> Path:
         UsageFault: another suffix.
         RunFailed: the path cannot be written; what was there before is untouched.
     """
+    from matplotlib.text import Text
+
     suffix = picture_suffix(path)
     buffer = io.BytesIO()
+    texts = cast("list[Text]", figure.findobj(Text))
+    fonts = families("".join(text.get_text() for text in texts))
+    for text in texts:
+        text.set_fontfamily(fonts)
     with house_style():
         figure.savefig(buffer, format=suffix[1:], metadata=METADATA[suffix])
     return write_file(path, buffer.getvalue())

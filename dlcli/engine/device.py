@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +20,10 @@ from dlcli.errors import UsageFault
 if hasattr(os, "register_at_fork"):
     # A forked process has none of its parent's threads, and OpenMP would wait for them for ever.
     os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
+
+
+SAMPLE_S = 0.1
+"""For how long the use of the cores is watched; the system counts in hundredths of a second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,15 +130,48 @@ def prepare(
         device = torch.device("cuda", local_rank % torch.cuda.device_count())
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    use_threads(config.threads)
+    use_threads(config.threads or threads_worth_using())
     precision = choose_precision(config.precision, device=device, bf16_pays=bf16_pays)
     return Compute(device=device, precision=precision, threads=torch.get_num_threads())
 
 
 def use_threads(count: int) -> None:
-    """Set torch's number of CPU threads; 0 leaves its own choice."""
+    """Set torch's number of CPU threads; 0 leaves it as it is."""
     if count:
         torch.set_num_threads(count)
+
+
+def threads_worth_using() -> int:
+    """Return as many threads as cores are free, and no more than torch is set to.
+
+    Threads that share a product wait for the slowest. One that shares its core with another program
+    is late at every product, and two threads are then slower than one. Where the user has chosen
+    (`OMP_NUM_THREADS`, `MKL_NUM_THREADS`), or the system does not say what is free, it is torch's
+    number.
+    """
+    count = torch.get_num_threads()
+    chosen = os.environ.get("OMP_NUM_THREADS") or os.environ.get("MKL_NUM_THREADS")
+    return count if chosen or count == 1 else max(1, min(count, _free_cores(count)))
+
+
+@cache
+def _free_cores(unknown: int) -> int:
+    """Measure, once in a process, how many of its cores no other program uses."""
+    try:
+        before, began = _free_seconds(), time.perf_counter()
+        time.sleep(SAMPLE_S)
+        return round((_free_seconds() - before) / (time.perf_counter() - began))
+    except OSError:  # not Linux
+        return unknown
+
+
+def _free_seconds() -> float:
+    """Return how long this process's cores have been idle, or at work that gives way (`nice`)."""
+    text = Path("/proc/stat").read_text(encoding="ascii")
+    found = {name: times for name, *times in map(str.split, text.splitlines())}
+    cores = [found[f"cpu{number}"] for number in os.sched_getaffinity(0)]
+    ticks = sum(int(nice) + int(idle) + int(io) for _, nice, _, idle, io, *_ in cores)
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def describe_machine() -> dict[str, object]:

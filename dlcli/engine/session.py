@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +147,10 @@ def open_session(
     """
     world = launched_world()
     local_rank = world.local_rank if world.size > 1 else None
-    compute = prepare(config.compute, bf16_pays=bf16_pays, local_rank=local_rank)
+    place = config.compute
+    if location.resume is not None and not place.threads:  # as many as before: the same bits
+        place = replace(place, threads=recorded_threads(RunFolder(location.resume)))
+    compute = prepare(place, bf16_pays=bf16_pays, local_rank=local_rank)
     stop = StopFlag()
     with ExitStack() as stack:
         stack.enter_context(stop.watching())
@@ -233,6 +236,12 @@ def _may_continue_in(precision: str, folder: RunFolder, config: Any) -> bool:
     last = last_precision(folder)
     native = bf16_is_native(choose_device(config.compute.device))
     return precision == last or (last == "bf16" and precision == "fp32" and not native)
+
+
+def recorded_threads(folder: RunFolder) -> int:
+    """Return how many threads a run was last trained with; 0 where there are not as many cores."""
+    found = folder.record().get("threads")
+    return found if isinstance(found, int) and 0 < found <= (os.cpu_count() or 1) else 0
 
 
 def last_precision(folder: RunFolder) -> str | None:

@@ -34,7 +34,7 @@ class ComputeConfig:
         0, flag="--seed", help="one number for every random choice", signature="seed"
     )
     threads: Annotated[int, Ge(0), Le(1024)] = setting(
-        0, flag="--threads", help="CPU threads; 0 leaves torch's own choice", signature=None
+        0, flag="--threads", help="CPU threads; 0 takes one a free core", signature=None
     )
     compile: bool = setting(
         False,

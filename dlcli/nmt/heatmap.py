@@ -3,6 +3,10 @@
 In the terminal column names stand upright, one character a line, since a word is wider than its
 cell. Where the terminal is too narrow the matrix is cut into bands of columns, one under the other.
 
+Rows and columns are in the order of the words in the sentence, the first at the left and on top,
+for right-to-left languages too; their letters are drawn as they are read. Terminals that reverse a
+line with such letters are told where a run of them ends.
+
 Legend: T rows (target words), S columns (source words).
 """
 
@@ -63,7 +67,7 @@ def matrix_figure(
     """
     values = as_matrix(matrix, rows=len(rows), columns=len(columns))
     T, S = values.shape
-    with house_style():
+    with house_style("".join([*rows, *columns])):
         figure = new_figure(1, 1, layout=None)
         names, heads = [label(name) for name in rows], [label(name) for name in columns]
         left = max(text_size(figure, name)[0] for name in names) + 2 * MARGIN
@@ -145,8 +149,8 @@ def _heads(names: Sequence[str], *, margin: int) -> Iterator[Segment]:
     height = max(map(len, heads))
     for line in range(-height, 0):
         cells = [head[line] if line >= -len(head) else "" for head in heads]
-        text = " " * margin + "".join(set_cell_size(cell, CELL_COLUMNS) for cell in cells)
-        yield Segment(text.rstrip())
+        text = "".join(_left_to_right(set_cell_size(cell, CELL_COLUMNS)) for cell in cells)
+        yield Segment((" " * margin + text).rstrip())
         yield Segment.line()
 
 
@@ -161,11 +165,22 @@ def _characters(text: str) -> list[str]:
     return found or [""]
 
 
+LEFT_TO_RIGHT = "\u200e"
+"""A mark without width: what stands beside it is not drawn from the right."""
+
+
+def _left_to_right(text: str) -> str:
+    """Keep letters that are written from the right from reversing what stands around them."""
+    if any(unicodedata.bidirectional(character) in ("R", "AL") for character in text):
+        return LEFT_TO_RIGHT + text + LEFT_TO_RIGHT
+    return text
+
+
 def _body(
     levels: NDArray[np.float64], names: Sequence[str], *, margin: int, colour: bool
 ) -> Iterator[Segment]:
     for name, row in zip(names, levels, strict=True):
-        yield Segment(" " * (margin - 1 - cell_len(name)) + name + " ")
+        yield Segment(_left_to_right(" " * (margin - 1 - cell_len(name)) + name + " "))
         for level in row:
             yield _shaded(float(level), colour=colour)
         yield Segment.line()

@@ -282,9 +282,9 @@ class Translator(LineTranslator):
             CheckpointError: its files are damaged.
         """
         config = config or SearchConfig()
-        place = ComputeConfig(
-            device=config.device, precision=config.precision, threads=config.threads
-        )
+        # Its threads do not wait for one another: each is worth using beside other programs too.
+        threads = config.threads or torch.get_num_threads()
+        place = ComputeConfig(device=config.device, precision=config.precision, threads=threads)
         name = None if run is None else str(run)
         trained = find_trained(name, checkpoint=checkpoint, notice=notice)
         return cls(trained, compute=prepare(place, bf16_pays=BF16_PAYS))

@@ -51,17 +51,17 @@ class VaeModelConfig:
         signature="hidden",
     )
     channels: tuple[Width, ...] = setting(
-        (16, 32, 64, 128),
+        (8, 16, 48, 128),
         flag="--channels",
         help="conv: encoder feature maps at 28, 14, 7 and 3 pixels, or as many as an image can be "
         "halved; beside --dense the last ones may be left out",
         signature="channels",
     )
     decoder_channels: tuple[Width, ...] = setting(
-        (128, 64, 32),
+        (96, 48, 16),
         flag="--decoder-channels",
         help="conv: decoder feature maps at 4, 7 and 14 pixels, or one fewer than --channels",
-        signature="channels",
+        signature="decoder_channels",
     )
     prior: Literal["normal", "flow"] = setting(
         "normal",

@@ -4,7 +4,7 @@
 To add a network, write both halves below, name it in `VaeModelConfig.arch` and in `build_model`.
 
 - fully connected (Question 9): `MlpEncoder`, `MlpDecoder`;
-- convolutional (Question 11): `ConvEncoder`, `ConvDecoder`, of the quicker layers in `layers.py`;
+- convolutional (Question 11): `ConvEncoder`, `ConvDecoder`;
 - a learned prior (Question 1): `Flow`.
 
 Legend: B images, D latent dimensions, F features, M numbers of an image in a row (784 = 28·28
@@ -16,21 +16,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal, Self, assert_never
+from typing import Any, Literal, Self, assert_never
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlcli.vae.config import LikelihoodName, VaeModelConfig, check_model, stages
-from dlcli.vae.layers import (
-    FoldedTranspose,
-    FromOnePixel,
-    ProductConv2d,
-    ProductTranspose2d,
-    pooled_convolution,
-    takes_pooled_convolution,
-)
 from dlcli.vae.likelihood import Bernoulli, Likelihood, likelihood_named, wide
 
 GREY_28 = (28, 28)
@@ -331,6 +323,8 @@ class ConvDecoder(Decoder):
     halvings short of the last leave of the shorter side, then by doubling. The first layer makes as
     much of a longer side as the second then needs: 20×48 grows by 4×9, 5×12 and 10×24.
 
+    Maps are channels-last from 4×4 pixels on, as oneDNN wants them.
+
     Args:
         latent_dim: D.
         channels: feature maps after each layer but the last.
@@ -355,28 +349,21 @@ class ConvDecoder(Decoder):
         (H, tall, up), (W, broad, along) = (_first_layers(side) for side in sizes[0])
         self.skipped = [0, 0, *[0] * (len(sizes) - 3), *reversed(skipped)][-len(sizes) - 1 :]
         """Feature maps of the encoder that each layer is shown beside those of the last one."""
-        layers: list[nn.Module] = [
-            FromOnePixel(latent_dim, channels[0], (H, W), bias=bias),
-            ProductTranspose2d(
-                channels[0], channels[1], (tall, broad), padding=(up, along), bias=bias
-            ),
+        maps = [latent_dim, *channels, channels_of(shape)]
+        forms: list[dict[str, Any]] = [
+            {"kernel_size": (H, W)},
+            {"kernel_size": (tall, broad), "padding": (up, along)},
+            *({**DOUBLING, "output_padding": (H % 2, W % 2)} for H, W in sizes[1:]),
         ]
-        maps = [*channels[1:], channels_of(shape)]
-        for number, large in enumerate(sizes[1:]):
-            odd = (large[0] % 2, large[1] % 2)
-            inputs, outputs = maps[number] + self.skipped[number + 2], maps[number + 1]
-            last = large == sizes[-1]
-            if last and odd == (0, 0):
-                layers.append(FoldedTranspose(inputs, outputs))
-            else:
-                layers.append(_doubling(inputs, outputs, odd=odd, bias=bias or last))
         self.keys = [str(H), *(str(size[0]) for size in sizes)]
         if self.keys[0] == self.keys[1]:
             self.keys[1] += "b"
-        for number, (key, layer) in enumerate(zip(self.keys, layers, strict=True)):
+        for number, (key, form) in enumerate(zip(self.keys, forms, strict=True)):
+            inputs, last = maps[number] + self.skipped[number], number == len(channels)
+            layer = nn.ConvTranspose2d(inputs, maps[number + 1], bias=bias or last, **form)
             self.add_module(f"to{key}", layer)
-            if number < len(channels):
-                self.add_module(f"norm{key}", normalisation(channels[number], norm=norm))
+            if not last:
+                self.add_module(f"norm{key}", normalisation(maps[number + 1], norm=norm))
 
     def forward(self, z: Tensor, skips: Sequence[Tensor] = ()) -> Tensor:
         """Map latents (B, D) to logits (B, M).
@@ -394,16 +381,15 @@ class ConvDecoder(Decoder):
                 extra = skips[last - number] if skips else maps.new_zeros(B, count, H, W)
                 maps = torch.cat([maps, extra.to(maps.dtype)], dim=1)
             maps = self.get_submodule(f"to{key}")(maps)  # (B, C, H, W)
+            if number == 0:
+                maps = maps.contiguous(memory_format=torch.channels_last)
             if number < last:
                 maps = F.relu(self.get_submodule(f"norm{key}")(maps))
         return maps.permute(0, 2, 3, 1).flatten(1)
 
 
-def _doubling(inputs: int, outputs: int, *, odd: tuple[int, int], bias: bool) -> nn.Module:
-    """Return a layer from H×W to 2H×2W, or one more where the side is odd."""
-    return ProductTranspose2d(
-        inputs, outputs, 4, stride=2, padding=1, output_padding=odd, bias=bias
-    )
+DOUBLING: dict[str, Any] = {"kernel_size": 4, "stride": 2, "padding": 1}
+"""A layer from H×W to 2H×2W, or with output padding to one more."""
 
 
 def _first_layers(side: int) -> tuple[int, int, int]:
@@ -416,8 +402,7 @@ def _first_layers(side: int) -> tuple[int, int, int]:
 class ConvStage(nn.Module):
     """3×3 convolution, normalisation, ReLU, 2×2 max-pooling.
 
-    ReLU is taken after pooling: the two commute, and a quarter of the values is left then. The
-    first stage, in training, is computed in one function.
+    ReLU is taken after pooling: the two commute, and a quarter of the values is left then.
 
     Args:
         inputs: feature maps in.
@@ -428,15 +413,12 @@ class ConvStage(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, *, norm: Norm) -> None:
         super().__init__()
-        self.conv = ProductConv2d(inputs, outputs, 3, padding=1, bias=norm == "none")
+        self.conv = nn.Conv2d(inputs, outputs, 3, padding=1, bias=norm == "none")
         self.norm = normalisation(outputs, norm=norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C, H, W) to (B, C', ⌊H/2⌋, ⌊W/2⌋)."""
-        conv, norm = self.conv, self.norm
-        if isinstance(norm, nn.BatchNorm2d) and takes_pooled_convolution(x, conv, norm):
-            return pooled_convolution(x, conv, norm)
-        return F.relu(F.max_pool2d(norm(conv(x)), 2))
+        return F.relu(F.max_pool2d(self.norm(self.conv(x)), 2))
 
 
 class UnitNorm(nn.BatchNorm1d):

@@ -25,7 +25,7 @@ from dlcli.vae.objective import VaeNetwork
 
 SIGNATURE_ORDER = (
     *("size", "colour", "pixels", "likelihood", "arch", "latent_dim", "hidden"),
-    *("channels", "dense", "norm"),
+    *("channels", "decoder_channels", "dense", "norm"),
     *("prior", "skip", "objective", "backward", "beta", "beta_warmup", "free_bits", "batch"),
     *("optimizer", "seed"),
 )
@@ -267,7 +267,8 @@ def describe(config: VaeTrainConfig, **measured: object) -> str:
         "pixels": pixels_of(config),
         "likelihood": likelihood_of(config),
         "hidden": None if conv else model.hidden,
-        "channels": model.channels + model.decoder_channels if conv else None,
+        "channels": model.channels if conv else None,
+        "decoder_channels": model.decoder_channels if conv else None,
         "norm": model.norm if conv else None,
         "prior": f"flow-{model.flow_layers}-{model.flow_hidden}" if model.prior == "flow" else None,
         "objective": f"iwae-{objective.k}" if iwae else "elbo",

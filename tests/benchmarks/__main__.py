@@ -83,9 +83,9 @@ def parser() -> argparse.ArgumentParser:
 
 def benchmarks() -> dict[str, Benchmark]:
     """Return all benchmarks by name."""
-    from tests.benchmarks import nmt, startup, vae
+    from tests.benchmarks import busy, nmt, startup, vae
 
-    return vae.BENCHMARKS | nmt.BENCHMARKS | startup.BENCHMARKS
+    return vae.BENCHMARKS | nmt.BENCHMARKS | startup.BENCHMARKS | busy.BENCHMARKS
 
 
 def named(name: str, chosen: Sequence[str]) -> bool:

@@ -17,6 +17,7 @@ from dlcli.vae.likelihood import bernoulli_nll_sum
 from dlcli.vae.networks import build_model
 from dlcli.vae.objective import kl_standard_normal
 from tests.benchmarks.__main__ import main
+from tests.benchmarks.busy import speed
 from tests.benchmarks.table import Comparison, Side, line, measure, run_program
 from tests.benchmarks.vae import ExamplesVae, MemoryBatches, PlainConv, train_epoch
 
@@ -84,6 +85,11 @@ def test_another_program_that_fails_says_why() -> None:
     words = [sys.executable, "-c", "import sys; sys.exit('no module')"]
     with pytest.raises(SystemExit, match=r"(?s)ended with 1.*no module.*see there"):
         run_program(words, env={}, hint="see there")
+
+
+def test_a_training_beside_busy_programs_is_timed(tmp_path: Path) -> None:
+    words = ["vae", "train", "--data", "glyphs:64", "--epochs", "1", "--out", str(tmp_path / "run")]
+    assert speed(words, busy=2) > 0
 
 
 @pytest.mark.parametrize("train", [True, False])

@@ -93,15 +93,51 @@ def test_the_same_figure_has_the_same_bytes_in_every_format(suffix: str) -> None
     assert one.stat().st_size > 500
 
 
-def test_a_character_that_no_font_has_is_remarked_on_once(
+@pytest.mark.parametrize(
+    ("text", "font"),
+    [
+        ("\U00013000\U00013001", "Noto Sans Egyptian"),
+        ("猫が", "Noto Sans CJK"),
+        ("한국어", "Noto Sans CJK"),
+        ("แมว", "Noto Sans Thai"),
+        ("नमस्ते", "Noto Sans Devanagari"),
+        ("🪐", "Noto Sans Symbols 2"),
+    ],
+)
+def test_a_character_that_no_font_has_is_remarked_on_once_with_a_font_that_has_it(
+    text: str, font: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(plots, "_remarked", False)
+    monkeypatch.setattr(plots, "_fonts_with", lambda _: ())
+    for name in ("a.png", "b.svg"):
+        lines(Path(name), [PRE], x_label="x", y_label=text)
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"warning: No font here has '{text[0]}': figures show a box for it.")
+    assert f"{font} (in many systems" in said
+
+
+def test_another_font_is_taken_for_what_the_usual_one_lacks(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(plots, "_remarked", False)
-    for name in ("a.png", "b.svg"):
-        lines(Path(name), [PRE], x_label="x", y_label="\U00013000\U00013001")
-    (said,) = capsys.readouterr().err.splitlines()
-    assert said.startswith("warning: No font here has '\U00013000': figures show a box for it.")
-    assert "Noto Sans CJK" in said
+    usual = plots.families("Gruß, привет, שלום, سلام, ქართული")
+    assert usual == plots.families("plain") == ["DejaVu Sans"]
+    text = "x\u1d15"  # what matplotlib brings has it, in other fonts
+    assert plots.families(text)[0] == "DejaVu Sans"
+    assert len(plots.families(text)) == 2
+    lines(Path("a.png"), [PRE], x_label="x", y_label=text)
+    assert capsys.readouterr().err == ""
+
+
+def test_text_that_is_written_from_the_right_is_drawn_so() -> None:
+    def drawn(text: str) -> bytes:
+        with house_style():
+            figure = new_figure(2, 1)
+            figure.text(0.1, 0.5, text)
+            save_figure(figure, Path("a.png"))
+        return Path("a.png").read_bytes()
+
+    assert drawn("\u202dםולש") == drawn("שלום") != drawn("םולש")  # the mark: as it stands
 
 
 def test_the_users_settings_change_nothing_and_are_not_changed() -> None:

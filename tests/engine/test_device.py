@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 
 from dlcli.engine.device import (
     Compute,
+    _free_cores,
     available_devices,
     bf16_is_native,
     choose_device,
@@ -19,10 +21,13 @@ from dlcli.engine.device import (
     cpu_flags,
     prepare,
 )
+from dlcli.engine.runs import RunFolder
 from dlcli.engine.settings import ComputeConfig
 from dlcli.errors import UsageFault
+from tests.cli.tiny import dl_json
 
 CPU = torch.device("cpu")
+Cores = Callable[..., None]
 
 
 def _machine(monkeypatch: pytest.MonkeyPatch, *, gpus: int = 0, mps: bool = False) -> None:
@@ -128,10 +133,86 @@ def threads() -> Iterator[int]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture
+def watched_cores(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cores]:
+    """Replace the cores of this machine, as the system describes them."""
+    read, clock = Path.read_text, [0.0]
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(time, "sleep", lambda s: clock.__setitem__(0, clock[0] + s))
+
+    def watch(*, count: int, busy: float = 0, nice: float = 0) -> None:
+        def stat(self: Path, **how: str) -> str:
+            if self != Path("/proc/stat"):
+                return read(self, **how)
+            ticks = clock[0] * os.sysconf("SC_CLK_TCK")
+            shares = [busy, nice, 0, count - busy - nice, 0, 0, 0]
+            times = " ".join(str(round(ticks * share)) for share in shares)
+            return f"cpu  {times}\ncpu0 {times}\ncpu9 7 7 7 7 7 7 7\nintr 5 7\n"
+
+        monkeypatch.setattr(Path, "read_text", stat)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
+        _free_cores.cache_clear()
+
+    yield watch
+    _free_cores.cache_clear()
+
+
 def test_threads_are_set_or_left_alone(threads: int) -> None:
     assert prepare(ComputeConfig(device="cpu")).threads == threads
     assert prepare(ComputeConfig(device="cpu", threads=threads + 1)).threads == threads + 1
     assert torch.get_num_threads() == threads + 1
+
+
+@pytest.mark.parametrize(
+    ("busy", "nice", "expected"), [(0, 0, 3), (1, 0, 2), (1.2, 0, 2), (3, 0, 1), (0, 3, 3)]
+)
+@pytest.mark.usefixtures("threads")
+def test_a_training_takes_one_thread_a_free_core(
+    busy: float, nice: float, expected: int, watched_cores: Cores
+) -> None:
+    watched_cores(count=3, busy=busy, nice=nice)
+    torch.set_num_threads(5)
+    assert prepare(ComputeConfig(device="cpu")).threads == expected
+    assert prepare(ComputeConfig(device="cpu", threads=4)).threads == 4
+    torch.set_num_threads(1)
+    assert prepare(ComputeConfig(device="cpu")).threads == 1
+
+
+@pytest.mark.usefixtures("threads")
+def test_a_number_of_the_users_is_taken_on_a_busy_machine(
+    watched_cores: Cores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched_cores(count=3, busy=3)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    torch.set_num_threads(2)
+    assert prepare(ComputeConfig(device="cpu")).threads == 2
+
+
+@pytest.mark.usefixtures("threads")
+def test_where_the_use_of_the_cores_is_not_known_torch_chooses(
+    monkeypatch: pytest.MonkeyPatch, watched_cores: Cores
+) -> None:
+    watched_cores(count=3)
+    _cpuinfo(monkeypatch, None)
+    torch.set_num_threads(2)
+    assert prepare(ComputeConfig(device="cpu", precision="fp32")).threads == 2
+
+
+@pytest.mark.usefixtures("threads")
+def test_a_resumed_run_has_as_many_threads_as_before(watched_cores: Cores, tmp_path: Path) -> None:
+    words = ["vae", "train", "--data", "glyphs:64", "--validation", "0", "--snapshots", "0"]
+    counts = []
+    for busy, more in (
+        (2, ["--epochs", "1", "--out", "run"]),
+        (0, ["--epochs", "2", "--resume", "run"]),
+    ):
+        watched_cores(count=3, busy=busy)
+        torch.set_num_threads(3)
+        dl_json(*words, *more)
+        counts.append(RunFolder(tmp_path / "run").record()["threads"])
+    assert counts == [1, 1]
 
 
 def test_processes_of_a_host_take_a_gpu_each(monkeypatch: pytest.MonkeyPatch) -> None:

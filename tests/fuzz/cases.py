@@ -23,7 +23,7 @@ from dlcli.engine.config import to_dict
 from dlcli.evidence.config import EvidenceConfig
 from dlcli.nmt.config import NmtTrainConfig, SearchConfig
 from dlcli.vae.config import VaeEvalConfig, VaeTrainConfig
-from tests.cli.tiny import COMMANDS, TRAIN, dl_json
+from tests.cli.tiny import COMMANDS, NMT_SIZES, NMT_WHERE, TRAIN, dl_json
 from tests.nmt.toy import pairs, write_run, write_tsv
 
 NUMBERS = ["0", "-1", "1", "3", "-0", "007", "1e3", "1e999", "nan", "-inf", "2.5", "9" * 20, "0x10"]
@@ -164,20 +164,67 @@ def images(noise: random.Random) -> list[str]:
 
 
 def corpus(noise: random.Random) -> list[str]:
-    """A TSV, packed or not, or two files side by side."""
+    """A TSV, packed or not, or two files side by side, of any languages."""
+    shape = _corpus_files(noise)
+    direction = noise.choice([[], [], ["--direction", noise.choice(DIRECTIONS)]])
+    name = shape if "," in shape else f"./{shape}"
+    return ["data", "show", name, "--n", "2", "--json", *direction]
+
+
+DIRECTIONS = [
+    "en-fr",
+    "de-cs",
+    "cs-de",
+    "zh-th",
+    "de",
+    "-",
+    "a-b-c",
+    "../x-y",
+    "é-ß",
+    "中-文",
+    " - ",
+]
+SHAPES = ["a.tsv", "a.tsv.gz", "a.en,b.fr", "a.txt", "a.de,b.cs", "a.zh,b.th.gz", "a.de-cs.tsv"]
+SCRIPTS = [
+    "我们去北京。",
+    "猫が好きです",
+    "ฉันรักแมว",
+    "שלום עולם",
+    "नमस्ते",
+    "مرحبا",
+    "\u0301",
+    "\u202e",
+]
+
+
+def _corpus_files(noise: random.Random) -> str:
+    """Write the files of a corpus, most of them damaged, and return their name for `--data`."""
     sound = Path("sound/toy.tsv").read_bytes()
-    shape = noise.choice(["a.tsv", "a.tsv.gz", "a.en,b.fr", "a.txt"])
+    shape = noise.choice(SHAPES)
     for name in shape.split(","):
-        data = mangled(sound, noise)
-        if noise.random() < 0.3:
-            data = "\n".join(f"{line(noise)}\t{line(noise)}" for _ in range(20)).encode(
-                "utf-8", "replace"
-            )
+        data = mangled(sound, noise) if noise.random() < 0.8 else sound
+        if noise.random() < 0.4:
+            words = noise.choice([[], SCRIPTS])
+            rows = (f"{line(noise, words=words)}\t{line(noise, words=words)}" for _ in range(20))
+            data = "\n".join(rows).encode("utf-8", "replace")
         if name.endswith(".gz"):
             data = gzip.compress(data)
             data = data if noise.random() < 0.5 else mangled(data, noise)
         Path(name).write_bytes(data)
-    return ["data", "show", shape if "," in shape else f"./{shape}", "--n", "2", "--json"]
+    return shape + noise.choice(["", "", "", ":de-cs", ":x-y", ":", ":a-b-c", "#01234567"])
+
+
+def languages(noise: random.Random) -> list[str]:
+    """A training on such files, of languages of any name."""
+    shutil.rmtree("out/trained", ignore_errors=True)
+    names = ["de", "deu", "zh", "pt-BR", "qaa", "klingon", "é", "", *WORDS[:40]]
+    said = ["--source-lang", noise.choice(names), "--target-lang", noise.choice(names)]
+    given = noise.choice([[], said, said[:2], ["--direction", noise.choice(DIRECTIONS)]])
+    tokenizer = noise.choice([[], ["--tokenizer", "word"]])
+    where = [*NMT_SIZES, *NMT_WHERE, "--epochs", "1", "--out", "out/trained"]
+    words = [*given, *tokenizer, *where, "--train-pairs", "9", "--max-length", "30"]
+    data = f"./{_corpus_files(noise)}"
+    return ["nmt", "train", "--data", data, *(word.replace("\x00", "") for word in words), "--json"]
 
 
 def alignment(noise: random.Random) -> list[str]:
@@ -251,6 +298,7 @@ MAKERS: dict[str, tuple[Maker, int, int]] = {
     "export": (exported, 15, 1000),
     "images": (images, 15, 500),
     "corpus": (corpus, 20, 1100),
+    "languages": (languages, 8, 600),
     "alignment": (alignment, 15, 800),
     "text": (text, 10, 700),
     "command line": (words, 40, 1600),

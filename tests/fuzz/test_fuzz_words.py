@@ -112,9 +112,9 @@ def test_lines_and_words(examples: int, tmp_path: Path) -> None:
                 assert isinstance(line, Fault | str)
 
     def words(text: str) -> None:
-        found = split_words(text)
-        assert [text[word.start : word.end] for word in found] == [word.text for word in found]
-        for language in ("en", "fr"):
+        for language in ("en", "fr", "it", "ja", "qaa"):
+            found = split_words(text, language)
+            assert [text[word.start : word.end] for word in found] == [word.text for word in found]
             joined = detokenize(text.split(), language=language)
             assert len(joined.spans) == len(text.split())
             assert all(0 <= start < end <= len(joined.text) for start, end in joined.spans)

@@ -259,6 +259,22 @@ def plain(monkeypatch: pytest.MonkeyPatch, heat: HeatMap, *, columns: int = 120)
     return out.getvalue().splitlines()
 
 
+def test_letters_written_from_the_right_do_not_turn_a_line_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    heat = HeatMap(np.eye(2), ["הכלב", "</s>"], ["كلب", "ab"])
+    lines = plain(monkeypatch, heat)
+    mark = "\u200e"
+    row = next(line for line in lines if "הכלב" in line)
+    assert row.startswith(f"{mark}הכלב {mark}")
+    for line in lines:
+        turning = [i for i, letter in enumerate(line) if letter in "הכלבكلب"]
+        assert not turning or (mark in line[: turning[0]] and mark in line[turning[-1] :])
+    bare = [line.replace(mark, "") for line in lines]
+    assert [line[5:7].strip() for line in bare[:3]] == ["ك", "ل", "ب"]
+    assert [line[7:8] for line in bare[:3]] == ["", "a", "b"]
+
+
 def test_cells_get_brighter_with_their_value(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.linspace(0, 0.5, 20)[None]
     lines = plain(monkeypatch, HeatMap(values, ["x"], [str(i % 10) for i in range(20)]))

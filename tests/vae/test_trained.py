@@ -56,7 +56,8 @@ def test_the_default_signature_reads_well() -> None:
         ({"model": {"arch": "conv", "norm": "none"}}, "norm:none"),
         ({"model": {"arch": "conv", "skip": True}}, "skip:yes"),
         ({"model": {"hidden": [300, 200]}}, "hidden:300,200"),
-        ({"model": {"arch": "conv", "channels": [2, 3, 5, 7]}}, "channels:2,3,5,7,128,64,32"),
+        ({"model": {"arch": "conv", "channels": [2, 3, 5, 7]}}, "channels:2,3,5,7"),
+        ({"model": {"arch": "conv", "decoder_channels": [7, 5, 3]}}, "decoder-channels:7,5,3"),
         (
             {"model": {"arch": "conv", "channels": [2, 3], "dense": [9, 8]}},
             "dense:9,8",
