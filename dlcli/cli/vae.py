@@ -19,9 +19,11 @@ from dlcli.cli.options import (
     RunArgument,
     RunFlag,
     SeedFlag,
+    ThreadsFlag,
     computing,
     configured,
     one_run,
+    plain,
 )
 from dlcli.cli.training import (
     ForceFlag,
@@ -234,13 +236,13 @@ def evaluate(
 
 def _evaluation_object(result: VaeEvaluation, *, files: list[Path]) -> dict[str, Any]:
 
-    plain = to_plain(result)
-    assert isinstance(plain, dict)
+    found = to_plain(result)
+    assert isinstance(found, dict)
     if result.ais is not None:
-        plain["ais"]["verdict"] = result.ais.verdict
+        found["ais"]["verdict"] = result.ais.verdict
     if result.ambiguity is not None:
-        plain["ambiguity"]["generated"]["balance"] = result.ambiguity.generated.balance
-    return {**plain, "partial": not result.complete, "files": files}
+        found["ambiguity"]["generated"]["balance"] = result.ambiguity.generated.balance
+    return {**found, "partial": not result.complete, "files": files}
 
 
 def _find_trained(run: str | None, checkpoint: str | None, consoles: Consoles) -> Trained:
@@ -748,7 +750,7 @@ def _usual_path(stem: str, *, run: RunFolder | None) -> Path:
     return run.gallery / "-".join(filter(None, [stem, run.mark]))
 
 
-@computing
+@plain
 def gradients(
     consoles: Consoles,
     *,
@@ -760,15 +762,18 @@ def gradients(
     seed: SeedFlag = 0,
     checkpoint: CheckpointFlag = None,
     offline: OfflineFlag = False,
+    threads: ThreadsFlag = 0,
 ) -> None:
     """Compare two estimators of the same gradient: reparametrisation and score function.
 
     Examples:
         dl vae gradients --images 4 --samples 100
     """
+    from dlcli.engine.device import threads_worth_using, use_threads
     from dlcli.vae.display import gradients_table
     from dlcli.vae.gradients import compare_on_test_images
 
+    use_threads(threads or threads_worth_using())
     trained = _find_trained(run, checkpoint, consoles)
     result, signature = compare_on_test_images(
         trained,
