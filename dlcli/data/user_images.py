@@ -602,7 +602,7 @@ class _Arrays:
     def _read(self) -> dict[str, Any]:
         """Return the arrays of the file by their names; images of one array are `x_train`."""
         try:
-            held = self._arrays()
+            held = {name: array for name, array in self._arrays().items() if array.ndim}
         except Exception as error:  # what readers of damaged files raise has no end
             raise DataError(
                 f"{self.path} cannot be read as {self.path.suffix[1:]}: {_reason(error)}.",
@@ -610,9 +610,9 @@ class _Arrays:
             ) from None
         if "x_train" in held or "x_test" in held:
             return held
-        images = [name for name, array in held.items() if getattr(array, "ndim", 0) >= 3]
+        images = [name for name, array in held.items() if array.ndim >= 3]
         if len(images) != 1:
-            found = ", ".join(f"{n} {getattr(a, 'shape', '')}".strip() for n, a in held.items())
+            found = ", ".join(f"{n} {a.shape}" for n, a in held.items())
             raise DataError(
                 f"{self.path} holds no array of images, or several: {found or 'nothing'}.",
                 hint=f"It needs {KEYS}.",
