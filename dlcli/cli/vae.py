@@ -181,9 +181,12 @@ def compare(
 def show_grid(
     consoles: Consoles, results: Mapping[str, TrainResult], *, failed: list[str], plot: Path | None
 ) -> None:
-    """Show a grid: a table, the curves in one figure, and the settings that did best."""
+    """Show a grid: a table, the curves in one figure, and the settings that did best.
+
+    Where losses are of different images or likelihoods, none is the best.
+    """
     from dlcli.display.runs import compare_curves
-    from dlcli.engine.runs import RunFolder, curve_of
+    from dlcli.engine.runs import RunFolder, curve_of, signature_warning
     from dlcli.vae.display import trained_table, winner_words
 
     runs = {label: RunFolder(Path(found.run)) for label, found in results.items()}
@@ -191,8 +194,13 @@ def show_grid(
     figure = (plot or base / "compare.png").absolute()
     curves = {label: curve_of(run) for label, run in runs.items()}
     compare_curves(figure, curves, title="the grid")
-    best = max(results, key=lambda label: results[label].test.elbo)
-    words, close = winner_words(results)
+    best, words, close = None, "", list[str]()
+    unlike = signature_warning([{"signature": result.signature} for result in results.values()])
+    if unlike:
+        consoles.warning(unlike)
+    else:
+        best = max(results, key=lambda label: results[label].test.elbo)
+        words, close = winner_words(results)
     found = {
         "run": base,
         "best": best,
@@ -201,7 +209,8 @@ def show_grid(
         "failed": failed,
         "files": [figure],
     }
-    consoles.result(found, trained_table(results, what="setting"), words, f"figure {figure}")
+    sentences = [word for word in (words, f"figure {figure}") if word]
+    consoles.result(found, trained_table(results, what="setting"), *sentences)
 
 
 BoundsPlotFlag = Annotated[

@@ -114,10 +114,13 @@ class Logistic(Likelihood):
 
     name, title = "logistic", "discretised logistic"
     FIRST_LOG_SCALE = -3.0
+    PACE = 10.0
+    """log s is so many times the parameter: Adam moves every parameter at the same pace, and one
+    number for a whole channel would be behind all the time."""
 
     def __init__(self, *, channels: int) -> None:
         super().__init__()
-        self.log_scale = nn.Parameter(torch.full((channels,), self.FIRST_LOG_SCALE))
+        self.scale = nn.Parameter(torch.full((channels,), self.FIRST_LOG_SCALE / self.PACE))
 
     def log_prob(self, logits: Tensor, pixels: Tensor) -> Tensor:
         """Return the log probability of the levels x/255."""
@@ -150,11 +153,11 @@ class Logistic(Likelihood):
 
     def _parts(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Return means (..., M/C, C) and inverse scales (C,), in the type of the logits."""
-        log_scale = self.log_scale.to(logits.device, logits.dtype)
+        log_scale = self.PACE * self.scale.to(logits.device, logits.dtype)
         return (1 + self._channels(logits)) / 2, torch.exp(-log_scale)
 
     def _channels(self, values: Tensor) -> Tensor:
-        return values.reshape(*values.shape[:-1], -1, len(self.log_scale))
+        return values.reshape(*values.shape[:-1], -1, len(self.scale))
 
 
 def likelihood_named(name: LikelihoodName, *, channels: int) -> Likelihood:

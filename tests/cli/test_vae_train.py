@@ -50,6 +50,13 @@ def test_every_cell_is_trained_into_a_folder_of_its_own(tmp_path: Path) -> None:
         assert f"adam-{label.removeprefix('optim.lr=')}-" in result["signature"]
 
 
+def test_losses_of_unlike_likelihoods_have_no_best() -> None:
+    several = [*GRID[:-1], "objective.likelihood=bernoulli,logistic", "--out", "grid"]
+    found = dl_json(*several)
+    assert (found["best"], found["close"]) == (None, [])
+    assert "These runs differ in likelihood" in dl(*several, "--force").stderr
+
+
 def test_it_goes_on_without_its_other_settings_being_repeated(tmp_path: Path) -> None:
     first = dl_json(*GRID, "--out", "grid")
     before = contents(tmp_path / "grid" / LABELS[0])

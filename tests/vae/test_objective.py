@@ -163,7 +163,7 @@ def test_narrow_logits_are_summed_in_float32() -> None:
 @pytest.mark.parametrize("log_scale", [-5.5, -3.0, 0.0])
 def test_the_logistic_gives_each_level_the_share_of_its_bin(logit: float, log_scale: float) -> None:
     ours = likelihood_named("logistic", channels=1)
-    torch.nn.init.constant_(ours.log_scale, log_scale)
+    torch.nn.init.constant_(ours.scale, log_scale / ours.PACE)
     logits = torch.full((256, 1), logit, dtype=torch.float64)
     levels = torch.arange(256, dtype=torch.float64)[:, None] / 255
     with torch.no_grad():
@@ -186,7 +186,7 @@ def test_each_channel_has_a_scale_of_its_own_that_learns() -> None:
     ]
     torch.testing.assert_close(ours.log_prob(logits, pixels), sum(parts))
     ours.nll_sum(logits, pixels).backward()
-    assert (ours.log_scale.grad != 0).all()
+    assert (ours.scale.grad != 0).all()
     far = torch.tensor([[-1e4, 1e4, 0.0]], requires_grad=True)
     ours.log_prob(far, torch.tensor([[1.0, 0.0, 0.5]])).sum().backward()
     assert far.grad.isfinite().all()
