@@ -13,22 +13,24 @@ from dlcli.engine.seed import generator
 from dlcli.errors import ConfigError
 from dlcli.vae.config import VaeObjectiveConfig
 from dlcli.vae.images import flat, grey
+from dlcli.vae.likelihood import (
+    bernoulli_nll_sum,
+    continuous_bernoulli_log_normalizer,
+    likelihood_named,
+)
 from dlcli.vae.objective import (
     ChoosingNoise,
     VaeNetwork,
-    bernoulli_nll_sum,
     beta_at,
-    continuous_bernoulli_log_normalizer,
     free_bits_kl,
     iwae_bound,
     kl_standard_normal,
-    log_likelihood,
     log_weights,
-    pixel_values,
     resample,
 )
 from tests.vae.conftest import make_vae
 
+BERNOULLI = likelihood_named("bernoulli", channels=1)
 LOGITS = torch.tensor(
     [-30.0, -5.0, -1.0, -0.11, -0.09, -1e-3, -1e-7, 0.0, 1e-5, 0.0999, 0.1001, 0.7, 3.0, 25.0],
     dtype=torch.float64,
@@ -67,18 +69,17 @@ def test_gradients_are_finite_and_right_everywhere() -> None:
 def test_draws_average_to_the_means(likelihood: str) -> None:
     logits = torch.tensor([-5, -1, -0.11, -0.09, -1e-3, 0, 1e-5, 0.0999, 0.1001, 0.7, 3])
     logits = logits.expand(40_000, -1)
-    drawn = pixel_values(logits, draw=True, generator=generator(0), likelihood=likelihood)
+    ours = likelihood_named(likelihood, channels=1)
+    drawn = ours.sample(logits, generator=generator(0))
     law = Bernoulli if likelihood == "bernoulli" else ContinuousBernoulli
-    means = pixel_values(logits[0].double(), draw=False, likelihood=likelihood)
+    means = ours.mean(logits[0].double())
     assert torch.allclose(means, law(logits=logits[0].double()).mean, atol=1e-6)
     error = (drawn.mean(0) - means) / (drawn.std(0) / 200)
     assert error.abs().max() < 4
     assert (set(drawn.unique().tolist()) == {0.0, 1.0}) == (likelihood == "bernoulli")
     assert 0 <= drawn.min() < drawn.max() <= 1
     far = torch.tensor([-1e4, 1e4])
-    assert (
-        pixel_values(far, draw=True, generator=generator(1), likelihood=likelihood).isfinite().all()
-    )
+    assert ours.sample(far, generator=generator(1)).isfinite().all()
 
 
 def logits_and_pixels(*, scale: float = 3.0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -89,7 +90,7 @@ def logits_and_pixels(*, scale: float = 3.0) -> tuple[torch.Tensor, torch.Tensor
 
 def test_the_cross_entropy_is_the_sum_of_log_likelihoods() -> None:
     logits, pixels = logits_and_pixels()
-    expected = -log_likelihood(logits, pixels).sum()
+    expected = -BERNOULLI.log_prob(logits, pixels).sum()
     torch.testing.assert_close(bernoulli_nll_sum(logits, pixels), expected)
     assert bernoulli_nll_sum(logits, pixels.float()).dtype == torch.float64
 
@@ -141,9 +142,9 @@ def test_log_likelihood_matches_torch_distributions() -> None:
     logits = 3 * torch.randn(5, 784, generator=generator(1), dtype=torch.float64)
     pixels = torch.rand(5, 784, generator=generator(2), dtype=torch.float64)
     black = pixels.round()
-    ours = log_likelihood(logits, black)
+    ours = BERNOULLI.log_prob(logits, black)
     assert torch.allclose(ours, Bernoulli(logits=logits).log_prob(black).sum(-1))
-    ours = log_likelihood(logits, pixels, likelihood="continuous-bernoulli")
+    ours = likelihood_named("continuous-bernoulli", channels=1).log_prob(logits, pixels)
     reference = ContinuousBernoulli(logits=logits).log_prob(pixels).sum(-1)
     assert torch.allclose(ours, reference, rtol=1e-5)
 
@@ -151,8 +152,54 @@ def test_log_likelihood_matches_torch_distributions() -> None:
 def test_narrow_logits_are_summed_in_float32() -> None:
     logits = torch.randn(2, 784, generator=generator(1)).bfloat16()
     pixels = torch.rand(2, 784, generator=generator(2))
-    assert torch.equal(log_likelihood(logits, pixels), log_likelihood(logits.float(), pixels))
-    assert log_likelihood(logits, pixels).dtype == torch.float32
+    for name in ("bernoulli", "continuous-bernoulli", "logistic"):
+        ours = likelihood_named(name, channels=1)
+        found = ours.log_prob(logits, pixels)
+        assert torch.equal(found, ours.log_prob(logits.float(), pixels))
+        assert found.dtype == torch.float32
+
+
+@pytest.mark.parametrize("logit", [-3.0, -1.0, 0.1, 0.9, 4.0])
+@pytest.mark.parametrize("log_scale", [-5.5, -3.0, 0.0])
+def test_the_logistic_gives_each_level_the_share_of_its_bin(logit: float, log_scale: float) -> None:
+    ours = likelihood_named("logistic", channels=1)
+    torch.nn.init.constant_(ours.log_scale, log_scale)
+    logits = torch.full((256, 1), logit, dtype=torch.float64)
+    levels = torch.arange(256, dtype=torch.float64)[:, None] / 255
+    with torch.no_grad():
+        found = ours.log_prob(logits, levels)
+        mean = ours.mean(logits[:1]).item()
+    edges = (levels[1:, 0] - 0.5 / 255 - (1 + logit) / 2) / math.exp(log_scale)
+    below = torch.cat([torch.zeros(1), torch.sigmoid(edges), torch.ones(1)])
+    torch.testing.assert_close(found.exp(), below.diff(), atol=1e-12, rtol=1e-6)
+    assert found.exp().sum().item() == pytest.approx(1, abs=1e-9)
+    assert mean == pytest.approx((below.diff() * levels[:, 0]).sum().item(), abs=2e-4)
+
+
+def test_each_channel_has_a_scale_of_its_own_that_learns() -> None:
+    ours = likelihood_named("logistic", channels=3)
+    logits = torch.randn(4, 6, generator=generator(0)).requires_grad_()
+    pixels = torch.randint(256, (4, 6), generator=generator(1)) / 255
+    parts = [
+        likelihood_named("logistic", channels=1).log_prob(logits[:, c::3], pixels[:, c::3])
+        for c in range(3)
+    ]
+    torch.testing.assert_close(ours.log_prob(logits, pixels), sum(parts))
+    ours.nll_sum(logits, pixels).backward()
+    assert (ours.log_scale.grad != 0).all()
+    far = torch.tensor([[-1e4, 1e4, 0.0]], requires_grad=True)
+    ours.log_prob(far, torch.tensor([[1.0, 0.0, 0.5]])).sum().backward()
+    assert far.grad.isfinite().all()
+
+
+def test_draws_of_the_logistic_are_levels_with_its_mean() -> None:
+    ours = likelihood_named("logistic", channels=3)
+    logits = torch.tensor([-1.2, -0.5, 0.0, 0.3, 0.9, 1.5]).expand(20_000, -1)
+    drawn = ours.sample(logits, generator=generator(0))
+    assert torch.equal((drawn * 255).round(), drawn * 255)
+    assert 0 <= drawn.min() < drawn.max() <= 1
+    error = (drawn.mean(0) - ours.mean(logits[:1])[0]) / (drawn.std(0) / math.sqrt(20_000))
+    assert error.abs().max() < 5
 
 
 def forward(network: VaeNetwork, images: torch.Tensor, *, eps: torch.Tensor) -> dict[str, float]:
@@ -333,7 +380,7 @@ def test_the_two_halves_of_a_learned_priors_bound_are_those_of_its_samples(
         found = VaeNetwork(vae, objective=objective)(pixels, noise, ONE)
         mean, logvar = vae.encode(pixels)
         z, log_det = vae.latents(mean + (0.5 * logvar).exp() * eps)
-        log_lik = log_likelihood(vae.decode(z), pixels)
+        log_lik = BERNOULLI.log_prob(vae.decode(z), pixels)
     prior = Normal(0.0, 1.0).log_prob(z).sum(-1)
     posterior = Normal(0.0, 1.0).log_prob(eps).sum(-1) - 0.5 * logvar.sum(-1) - log_det
     log_w = log_lik + prior - posterior
