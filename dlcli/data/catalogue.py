@@ -645,7 +645,7 @@ def split_path(name: str) -> tuple[str, Languages | None]:
 
 
 def direction_of(name: str) -> str | None:
-    """Return the direction that a corpus is translated in where none is said, if its name tells."""
+    """Return the direction that a corpus is translated in where none is given, if its name says."""
     first = parts_of(name)[0]
     entry = None if is_path(first) else _entry(first)
     languages = split_path(first)[1] if is_path(first) else entry and entry.languages
