@@ -99,6 +99,12 @@ def load_user_images(
     return _mapped(place, about, name=f"{path}#{digest}")
 
 
+def is_same_path(given: str, known: str) -> bool:
+    """Say whether a path is that of a set's name, which has a digest too."""
+    plain = PATH_DIGEST.sub("", known)
+    return plain != known and str(Path(given).expanduser().absolute()) == plain
+
+
 def _mapped(place: Path, about: Mapping[str, Any], *, name: str) -> ImageData:
     count, train = about["train"] + about["test"], about["train"]
     # Copy-on-write: torch wants memory that it may write, and nothing of it reaches the file.
