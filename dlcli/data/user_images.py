@@ -29,13 +29,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dlcli.data.catalogue import ARRAY_SUFFIXES, PATH_DIGEST, PICTURE_SUFFIXES
-from dlcli.data.pixels import ImageData, fitted, held_out
+from dlcli.data.pixels import ImageData, fitted, hash_of, held_out
 from dlcli.data.sizes import Size, check_size
 from dlcli.engine.events import NoticeCallback, ProgressCallback
 from dlcli.engine.files import cache_folder, locked
 from dlcli.errors import ConfigError, DataError, UsageFault
 
-VERSION = 1
+VERSION = 2
 """Of how images are read: raised where that changes, so that no old file is taken for a new."""
 MOST_BROKEN = 0.01
 """Share of files that may be left out."""
@@ -334,8 +334,10 @@ class _Pictures:
         self.empty = sorted(empty) if labelled else []
         numbers = {name: number for number, name in enumerate(classes)}
         labels = [numbers[place[0]] if labelled else -1 for place in places]
-        rows = sorted(zip(tested, range(len(pictures)), strict=True))
-        self.rows = [(pictures[i], labels[i], test) for test, i in rows]
+        # Not by name: the first images and the last ones would be of one class each.
+        order = [hash_of(os.fsencode(file.name)) for file in pictures]
+        rows = sorted(zip(tested, order, range(len(pictures)), strict=True))
+        self.rows = [(pictures[i], labels[i], test) for test, _, i in rows]
         self.labelled = labelled
 
     def stamp(self) -> bytes:
@@ -515,6 +517,10 @@ def read_pictures(paths: Sequence[Path], *, size: Size, colour: bool) -> Tensor:
 
 def _reason(error: Exception) -> str:
     """Say in one short line what went wrong."""
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return "it is no picture"  # Pillow's own sentence names an object of Python
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     lines = text.strip().splitlines() or [type(error).__name__]
     return lines[0][:200]
@@ -640,7 +646,8 @@ class _Arrays:
             return {name: value for name, value in arrays.items() if isinstance(value, np.ndarray)}
         if suffix == ".npy":
             return {"x": np.load(self.path, mmap_mode="r", allow_pickle=False)}
-        with np.load(self.path, allow_pickle=False) as archive:
+        # Opened here: numpy leaves a damaged file open.
+        with self.path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
 
     def _part(self, split: str, held: Mapping[str, Any]) -> _Part:
