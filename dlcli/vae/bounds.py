@@ -473,7 +473,7 @@ class LikelihoodDecoder:
         """Return log p(x | z) in nats, (K, B), for z of shape (K, B or 1, D)."""
         if torch.is_grad_enabled() and z.requires_grad:
             return self._block(x, z)
-        points = max(1, self.rows // z.shape[1])
+        points = max(1, self.rows // len(x))  # each image has its own (K, M) terms
         return torch.cat([self._block(x, part) for part in torch.split(z, points)])
 
     def _block(self, x: Tensor, z: Tensor) -> Tensor:
