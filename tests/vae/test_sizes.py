@@ -14,7 +14,7 @@ from PIL import Image
 
 import dlcli
 from dlcli.engine.config import load_yaml, resolve
-from dlcli.engine.runs import RunFolder
+from dlcli.engine.runs import RunFolder, signature_warning
 from dlcli.errors import ConfigError, DataError
 from dlcli.vae.config import (
     VaeModelConfig,
@@ -147,6 +147,8 @@ def test_the_signature_has_the_size_and_the_colours_of_all_but_mnists() -> None:
     black = dataclasses.replace(plain, data=dataclasses.replace(plain.data, binarize="dynamic"))
     assert "size:28x28|colour" not in describe(with_images(black, (28, 28, 3)))
     assert "colour:yes" in describe(with_images(black, (28, 28, 3)))
+    rows = [{"signature": describe(with_images(black, shape))} for shape in ((9, 9), (9, 9, 3))]
+    assert "differ in colour" in signature_warning(rows)
 
 
 TINY = ["--epochs", "1", "--batch-size", "20", "--latent-dim", "2", "--hidden", "5"]
