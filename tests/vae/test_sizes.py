@@ -29,6 +29,7 @@ from dlcli.vae.config import (
 )
 from dlcli.vae.networks import VAE, ConvDecoder, build_model
 from dlcli.vae.trained import describe
+from dlcli.vae.training import TASK
 from tests.cli.tiny import dl, dl_json
 
 SHAPES = [(8, 8), (9, 30), (16, 16), (20, 48), (37, 61, 3), (64, 64), (31, 128, 3), (28, 28, 3)]
@@ -125,6 +126,16 @@ def test_auto_is_the_likelihood_that_colour_calls_for() -> None:
     found = [config.objective.likelihood for config in likelihoods.values() if config]
     assert found == ["bernoulli", "logistic", "bernoulli"]
     assert known_images(resolve(VaeTrainConfig, [{"data": {"name": "./photos.npz"}}])) is None
+
+
+def test_levels_are_computed_in_float32_by_default() -> None:
+    for shape, arch, pays in (
+        ((28, 28), "conv", True),
+        ((28, 28), "mlp", False),
+        ((28, 28, 3), "conv", False),
+    ):
+        config = resolve(VaeTrainConfig, [{"model": {"arch": arch}}])
+        assert TASK.bf16_pays(with_images(config, shape)) == pays
 
 
 def test_the_signature_has_the_size_and_the_colours_of_all_but_mnists() -> None:
