@@ -525,6 +525,11 @@ def named(name: str) -> DataSet:
     if entry is not None:
         return entry
     names = [data_set.name for data_set in DATA_SETS]
+    if not PATH_DIGEST.sub("", name).strip():
+        raise ConfigError(
+            "The name of the data set is empty.",
+            hint=f"Name one, such as {names[0]}, or the path of your own files.",
+        )
     guess = nearest(name.split(":", 1)[0], names)
     raise ConfigError(
         f"There is no data set named '{name}'.",
@@ -614,7 +619,10 @@ def is_image_path(name: str) -> bool:
 
     A set of the catalogue goes before a folder of the same name, which is `./mnist` then.
     """
-    path = Path(PATH_DIGEST.sub("", name)).expanduser()
+    plain = PATH_DIGEST.sub("", name)
+    if not plain:  # which pathlib takes for the current folder
+        return False
+    path = Path(plain).expanduser()
     suffix = path.suffix.lower()
     if suffix == ".zip":
         try:
