@@ -64,7 +64,7 @@ def load_images(
     if is_path(name):
         _refuse_path(name)
     name = true_name(name, kind="images", offline=offline, notice=notice)
-    data_set = named(name)
+    data_set = named(name, kind="images")
     if data_set.kind != "images":
         raise ConfigError(
             f"The data set '{name}' holds {data_set.kind} of sentences, not images.",
