@@ -417,7 +417,7 @@ def read_users_files(name: str, *, wanted: Languages | None, notice: NoticeCallb
         notice: called with one sentence where lines are left out.
 
     Raises:
-        ConfigError: more than two paths are named.
+        ConfigError: more than two paths are named, or one that does not exist.
         DataError: a file cannot be read or has changed, too many lines are no pairs, or too few
             pairs are there to be split.
     """
@@ -490,9 +490,9 @@ def _paths(name: str) -> list[Path]:
     paths = [Path(word).expanduser().absolute() for word in words]
     for path in paths:
         if not path.is_file():
-            what = "is not a regular file" if path.exists() else "does not exist"
-            raise DataError(
-                f"{path} {what}.",
+            there = path.exists()
+            raise (DataError if there else ConfigError)(
+                f"{path} {'is not a regular file' if there else 'does not exist'}.",
                 hint="Name a file of tab-separated pairs, two files (a.en,b.fr) or a data set.",
             )
     return paths

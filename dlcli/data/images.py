@@ -82,10 +82,11 @@ def _refuse_path(name: str) -> None:
     """Say why a path holds no images.
 
     Raises:
-        DataError: always.
+        ConfigError: there is nothing at it.
+        DataError: something else is.
     """
     there = Path(name).expanduser().exists()
-    raise DataError(
+    raise (DataError if there else ConfigError)(
         f"{name} {'is no folder, zip archive or array file of images' if there else 'is not there'}"
         ".",
         hint="Name a folder of PNG or JPEG files, a zip archive of one, or an .npz, .npy or .pt "

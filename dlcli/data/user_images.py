@@ -195,7 +195,7 @@ def _source(path: Path) -> Source:
     if path.is_dir():
         return _Pictures(path, _in_folder(path))
     if not path.is_file():
-        raise DataError(f"{path} is not there.", hint="Check the path.")
+        raise ConfigError(f"{path} is not there.", hint="Check the path.")
     if path.suffix.lower() in ARRAY_SUFFIXES:
         return _Arrays(path)
     return _Pictures(path, _in_archive(path))

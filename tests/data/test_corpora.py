@@ -579,5 +579,6 @@ def test_files_that_are_not_there_or_no_files_are_named(
 ) -> None:
     os.mkfifo(tmp_path / "pipe.tsv")
     (tmp_path / "broken.tsv.gz").write_bytes(gzip.compress(_tsv(LINES))[:50])
-    with pytest.raises(DataError, match=message):
+    kind = ConfigError if name == "none.tsv" else DataError
+    with pytest.raises(kind, match=message):
         _load(tmp_path / name)
