@@ -20,6 +20,7 @@ from dlcli.data.catalogue import (
     JOINT,
     PATH_DIGEST,
     DataSet,
+    is_image_path,
     is_path,
     named,
     names_of,
@@ -66,6 +67,9 @@ def load_corpus(
     """
     wanted = None if direction is None else languages_of(direction)
     parts = parts_of(name)
+    if name != "auto" and is_image_path(name):
+        what = "a folder" if Path(name).expanduser().is_dir() else "a file of images"
+        raise _no_pairs(f"{name} is {what}, not a file of pairs of sentences.")
     if is_path(name):
         return turned(
             read_users_files(name, wanted=wanted, notice=notice),
@@ -131,14 +135,19 @@ def _languages_of(name: str) -> Languages:
     Raises:
         ConfigError: there is none of that name.
     """
-    data_set = named("tatoeba" if name == "auto" else name)
+    data_set = named("tatoeba" if name == "auto" else name, kind="pairs")
     if data_set.kind != "pairs" or PATH_DIGEST.sub("", name) not in ("auto", data_set.name):
-        raise ConfigError(
-            f"The data set '{name}' is no parallel corpus.",
-            hint=f"Use {', '.join(names_of('pairs'))}, other languages (tatoeba:deu-eng, "
-            "multi30k:de-cs), several of these (europarl+tatoeba), a TSV or two files (a.en,b.fr).",
-        )
+        raise _no_pairs(f"The data set '{name}' is no parallel corpus.")
     return data_set.languages or EN_FR
+
+
+def _no_pairs(message: str) -> ConfigError:
+    return ConfigError(
+        message,
+        hint=f"Use {', '.join(names_of('pairs'))}, other languages (tatoeba:deu-eng, "
+        "multi30k:de-cs), several of these (europarl+tatoeba), a TSV (a sentence, a tab and its "
+        "translation a line) or two text files (a.en,b.fr).",
+    )
 
 
 def _named(
@@ -408,7 +417,7 @@ def read_users_files(name: str, *, wanted: Languages | None, notice: NoticeCallb
         notice: called with one sentence where lines are left out.
 
     Raises:
-        ConfigError: more than two paths are named.
+        ConfigError: more than two paths are named, or one that does not exist.
         DataError: a file cannot be read or has changed, too many lines are no pairs, or too few
             pairs are there to be split.
     """
@@ -481,9 +490,9 @@ def _paths(name: str) -> list[Path]:
     paths = [Path(word).expanduser().absolute() for word in words]
     for path in paths:
         if not path.is_file():
-            what = "is not a regular file" if path.exists() else "does not exist"
-            raise DataError(
-                f"{path} {what}.",
+            there = path.exists()
+            raise (DataError if there else ConfigError)(
+                f"{path} {'is not a regular file' if there else 'does not exist'}.",
                 hint="Name a file of tab-separated pairs, two files (a.en,b.fr) or a data set.",
             )
     return paths

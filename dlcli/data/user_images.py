@@ -96,7 +96,7 @@ def load_user_images(
     if earlier and earlier[1] != digest:
         raise DataError(
             f"{path} has changed: its digest was {earlier[1]} and is {digest}.",
-            hint="Put the old files back, or name it without the digest.",
+            hint="Put the old files back, or train a new run on what is there now.",
         )
     return _mapped(place, about, name=f"{path}#{digest}")
 
@@ -195,7 +195,7 @@ def _source(path: Path) -> Source:
     if path.is_dir():
         return _Pictures(path, _in_folder(path))
     if not path.is_file():
-        raise DataError(f"{path} is not there.", hint="Check the path.")
+        raise ConfigError(f"{path} is not there.", hint="Check the path.")
     if path.suffix.lower() in ARRAY_SUFFIXES:
         return _Arrays(path)
     return _Pictures(path, _in_archive(path))
@@ -523,7 +523,7 @@ def _reason(error: Exception) -> str:
         return "it is no picture"  # Pillow's own sentence names an object of Python
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     lines = text.strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]
+    return lines[0][:200].rstrip(".")
 
 
 def _has_colour(pixels: Bytes) -> bool:
@@ -597,7 +597,7 @@ class _Arrays:
         if count < (1 if "x_test" in held else 2):
             raise DataError(
                 f"{self.path} has {count} images to train on, which are too few.",
-                hint=f"It needs {KEYS}.",
+                hint="Add images." if "x_train" in held else f"It needs {KEYS}.",
             )
         train = self._part("train", held)
         if "x_test" not in held:
@@ -618,8 +618,10 @@ class _Arrays:
         try:
             held = {name: array for name, array in self._arrays().items() if array.ndim}
         except Exception as error:  # what readers of damaged files raise has no end
+            reason = error.strerror if isinstance(error, OSError) else None
             raise DataError(
-                f"{self.path} cannot be read as {self.path.suffix[1:]}: {_reason(error)}.",
+                f"{self.path} cannot be read as {self.path.suffix[1:]}: "
+                f"{reason or 'it is damaged, of another format, or holds Python objects'}.",
                 hint="Save it again with numpy or torch; Python objects are not read.",
             ) from None
         if "x_train" in held or "x_test" in held:
@@ -629,7 +631,7 @@ class _Arrays:
             found = ", ".join(f"{n} {a.shape}" for n, a in held.items())
             raise DataError(
                 f"{self.path} holds no array of images, or several: {found or 'nothing'}.",
-                hint=f"It needs {KEYS}.",
+                hint=f"It needs {KEYS}. Images are {SHAPES}.",
             )
         labels = held.get("y_train", held.get("y"))
         return {"x_train": held[images[0]]} | ({} if labels is None else {"y_train": labels})
@@ -714,20 +716,24 @@ def _check_values(images: Any, *, what: str) -> None:
     if images.dtype.kind not in "fb" and images.dtype != np.uint8:
         raise DataError(
             f"{what} holds {images.dtype}, and pixels are uint8 or floats in [0, 1].",
-            hint='Save it with .astype("uint8") where its values are 0 to 255.',
+            hint='Save it with .astype("uint8") where its values are 0 to 255, and as '
+            '(x / 257).astype("uint8") where they are 0 to 65535.'
+            if images.dtype.kind in "iu"
+            else "Save real numbers of one of these types.",
         )
     if images.dtype.kind != "f":
         return
     blocks = range(0, len(images), _ROWS)
     ends = [(images[i : i + _ROWS].min(), images[i : i + _ROWS].max()) for i in blocks]
-    low, high = float(min(a for a, _ in ends)), float(max(b for _, b in ends))
+    low, high = float(np.min(ends)), float(np.max(ends))  # NaN if any is
     if low >= 0 and high <= 1:
         return
     remedies = {
         low >= 0 and high <= 255: 'Divide by 255, or save them with .astype("uint8").',
         -1 <= low < 0 and high <= 1: "Save (x + 1) / 2.",
     }
+    found = "NaN" if np.isnan(low) else f"floats from {low:g} to {high:g}"
     raise DataError(
-        f"{what} holds floats from {low:g} to {high:g}, and pixels are floats in [0, 1] or uint8.",
+        f"{what} holds {found}, and pixels are floats in [0, 1] or uint8.",
         hint=remedies.get(True, "Scale them to [0, 1], and remove NaN and infinity."),
     )

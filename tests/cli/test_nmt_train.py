@@ -99,7 +99,8 @@ def test_without_json_the_result_is_a_table_and_progress_is_a_line_an_epoch() ->
     assert done.exit_code == 0
     assert "validation BLEU" in done.stdout
     assert "signature" in done.stdout
-    names, *epochs = done.stderr.splitlines()[2:5]
+    assert "The whole training is 8 updates" in done.stderr
+    names, *epochs = done.stderr.splitlines()[3:6]
     assert {"epoch", "loss", "free", "bleu", "chrf", "tokens/s"} <= set(names.split())
     assert [line.split()[0] for line in epochs] == ["1", "2"]
 
