@@ -182,7 +182,7 @@ def test_the_direction_of_a_data_set_is_shown_with_the_settings() -> None:
 
 REFUSED: list[tuple[list[str], int, str]] = [
     (["--vocabulary", "100"], 2, "--vocabulary 100 is too small"),
-    (["--data", "nowhere.tsv"], 1, "nowhere.tsv"),
+    (["--data", "nowhere.tsv"], 2, "nowhere.tsv"),
     (["--data", "mnist"], 2, "mnist"),
     (["--average", "1"], 2, "--average 1"),
     (["--dropout-context", "1.0"], 2, "dropout_context"),
