@@ -157,7 +157,7 @@ def _named(
     name = true_name(name, kind="pairs", offline=offline, notice=notice)
     data_set, earlier = named(name), PATH_DIGEST.search(name)
     if data_set.embedded:
-        return _grammar(seed, most) if data_set.reader == "grammar" else _agglutinative(seed, most)
+        return _made_by_rule(data_set.reader, seed=seed, most=most)
     data_set, folder = _here(data_set, notice=notice)
     if folder is None:
         folder = fetch(data_set, offline=offline, notice=notice)
@@ -185,7 +185,7 @@ def _check_unchanged(name: str, *, digest: str, earlier: str | None) -> None:
     if earlier and earlier != digest:
         raise DataError(
             f"{name} has changed: its digest was {earlier} and is {digest}.",
-            hint="Put the old file back, or name it without the digest.",
+            hint="Put the old file back, or train a new run on what is there now.",
         )
 
 
@@ -203,18 +203,14 @@ def _here(data_set: DataSet, *, notice: NoticeCallback) -> tuple[DataSet, DataFo
     return data_set, folder
 
 
-def _grammar(seed: int, most: int | None) -> Corpus:
-    from dlcli.data.grammar import TRAIN_PAIRS, load_grammar
+def _made_by_rule(reader: str, *, seed: int, most: int | None) -> Corpus:
+    from dlcli.data import agglutinative, grammar
 
-    train = TRAIN_PAIRS if most is None else min(most, TRAIN_PAIRS)
-    return replace(load_grammar(seed=seed, train=train), whole=TRAIN_PAIRS)
-
-
-def _agglutinative(seed: int, most: int | None) -> Corpus:
-    from dlcli.data.agglutinative import TRAIN_PAIRS, load_agglutinative
-
-    train = TRAIN_PAIRS if most is None else min(most, TRAIN_PAIRS)
-    return replace(load_agglutinative(seed=seed, train=train), whole=TRAIN_PAIRS)
+    whole, load = {
+        "grammar": (grammar.TRAIN_PAIRS, grammar.load_grammar),
+        "agglutinative": (agglutinative.TRAIN_PAIRS, agglutinative.load_agglutinative),
+    }[reader]
+    return replace(load(seed=seed, train=whole if most is None else min(most, whole)), whole=whole)
 
 
 HELD_OUT_ELSEWHERE = "held out by another corpus"

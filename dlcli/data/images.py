@@ -21,9 +21,9 @@ from dlcli.data.shapes import SIDE as SHAPES_SIDE
 from dlcli.data.shapes import draw_factors, render
 from dlcli.data.sizes import Size
 from dlcli.data.storage import find, open_file, place_of, to_stderr
-from dlcli.data.user_images import load_user_images, no_progress
+from dlcli.data.user_images import load_user_images
 from dlcli.data.vision import torchvision_module
-from dlcli.engine.events import NoticeCallback, ProgressCallback
+from dlcli.engine.events import NoticeCallback, ProgressCallback, no_progress
 from dlcli.engine.seed import generator
 from dlcli.errors import ConfigError, DataError
 

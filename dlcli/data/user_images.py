@@ -31,11 +31,11 @@ from torch import Tensor
 from dlcli.data.catalogue import ARRAY_SUFFIXES, PATH_DIGEST, PICTURE_SUFFIXES
 from dlcli.data.pixels import ImageData, fitted, hash_of, held_out
 from dlcli.data.sizes import Size, check_size
-from dlcli.engine.events import NoticeCallback, ProgressCallback
+from dlcli.engine.events import NoticeCallback, ProgressCallback, no_progress
 from dlcli.engine.files import cache_folder, locked
 from dlcli.errors import ConfigError, DataError, UsageFault
 
-VERSION = 2
+VERSION = 3
 """Of how images are read: raised where that changes, so that no old file is taken for a new."""
 MOST_BROKEN = 0.01
 """Share of files that may be left out."""
@@ -43,10 +43,6 @@ MOST_FILE_BYTES = 500_000_000
 NAMED = 3
 """Files that a sentence names; more are counted."""
 Bytes = NDArray[np.uint8]
-
-
-def no_progress(_done: float, _stage: str) -> None:
-    """Show nothing."""
 
 
 def load_user_images(
@@ -326,8 +322,9 @@ class _Pictures:
             tested = [bool(place) and place[0] == TEST for place in places]
             places = [p[1:] if p and p[0] in (TEST, *TRAIN) else p for p in places]
             folders = {p[:depth] + p[depth + 1 :] for p in folders if len(p) > depth + 1}
-        if not self.has_parts:
-            tested = held_out([os.fsencode(file.name) for file in pictures])
+        names = [os.fsencode("/".join(file.parts[depth:])) for file in pictures]
+        if not self.has_parts:  # a folder and an archive of it are split alike
+            tested = held_out(names)
         classes = sorted({place[0] for place in places if place}, key=os.fsencode)
         labelled = len(classes) > 1 and all(places)
         empty = {p[depth] for p in folders if len(p) == depth + 1} - set(classes)
@@ -335,8 +332,7 @@ class _Pictures:
         numbers = {name: number for number, name in enumerate(classes)}
         labels = [numbers[place[0]] if labelled else -1 for place in places]
         # Not by name: the first images and the last ones would be of one class each.
-        order = [hash_of(os.fsencode(file.name)) for file in pictures]
-        rows = sorted(zip(tested, order, range(len(pictures)), strict=True))
+        rows = sorted(zip(tested, map(hash_of, names), range(len(pictures)), strict=True))
         self.rows = [(pictures[i], labels[i], test) for test, _, i in rows]
         self.labelled = labelled
 

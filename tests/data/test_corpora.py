@@ -82,12 +82,12 @@ def test_europarl_may_be_here_as_its_development_cut(tiny: Tiny, own: Path) -> N
 def test_auto_without_tatoeba_is_the_grammar_with_a_notice(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stand_in(seed: int, most: int | None) -> Corpus:
-        raise LookupError(f"grammar {seed} {most}")
+    def stand_in(*, seed: int, train: int) -> Corpus:
+        raise LookupError(f"grammar {seed} {train}")
 
-    monkeypatch.setattr(corpora, "_grammar", stand_in)
+    monkeypatch.setattr("dlcli.data.grammar.load_grammar", stand_in)
     said: list[str] = []
-    with pytest.raises(LookupError, match="grammar 3 None"):
+    with pytest.raises(LookupError, match="grammar 3 60000"):
         load_corpus("auto", offline=True, notice=said.append, seed=3)
     assert len(said) == 1
     assert "--offline forbids" in said[0]

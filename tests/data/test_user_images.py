@@ -67,6 +67,12 @@ def test_a_folder_without_classes_has_no_labels_and_a_tenth_is_held_out(tmp_path
     assert load(more)[0].name.partition("#")[2] != digest
 
 
+def test_a_folder_and_an_archive_of_it_are_split_alike(tmp_path: Path) -> None:
+    root = folder(tmp_path / "photos", *many(40, places=("a/", "b/")))
+    packed = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path, "photos"))
+    assert held(packed) == held(root)
+
+
 def held(root: Path) -> list[int]:
     """Return the reds of the test images."""
     return [int(image[0, 0, 0]) for image in load(root)[0].test]
