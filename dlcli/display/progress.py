@@ -323,6 +323,8 @@ class TrainingProgress:
     def __call__(self, event: Event) -> None:
         """Take an event; those of no interest are passed over."""
         match event:
+            case Notice(message=message) if message in self._consoles.said:
+                pass  # of another seed or cell, or while the data were settled
             case Notice(level="warning"):
                 self._consoles.warning(event.message)
             case Notice():

@@ -211,7 +211,8 @@ class VaeTrainConfig:
     snapshots: tuple[Annotated[int, Ge(0)], ...] = setting(
         (0, 10, 80),
         flag="--snapshots",
-        help="epochs whose pictures and checkpoint are kept; 0 is before any training",
+        help="epochs whose pictures and checkpoint are kept; 0 is before any training; the last "
+        "epoch is drawn too",
         source="assignment, Questions 10 and 11",
         signature=None,
     )
@@ -434,7 +435,7 @@ def _check_training(config: VaeTrainConfig) -> None:
         )
 
 
-def check_model(config: VaeModelConfig, shape: tuple[int, ...] = (28, 28)) -> None:
+def check_model(config: VaeModelConfig, shape: tuple[int, ...]) -> None:
     """Hold the settings of a network against its `arch`.
 
     Args:
