@@ -11,7 +11,7 @@ from dlcli.cli.options import configured
 from dlcli.cli.training import leave_if_partial, measured
 from dlcli.display.console import Consoles, to_plain
 from dlcli.display.progress import FractionProgress
-from dlcli.errors import CheckFailed
+from dlcli.errors import CheckFailed, plural
 from dlcli.layernorm.config import LnGradientsConfig
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def ln_gradients(
 
     with FractionProgress(consoles, label="ln-gradients") as progress:
         result = measured(
-            run(config), progress=lambda found: progress(found.done, f"{found.seeds} seeds")
+            run(config), progress=lambda found: progress(found.done, plural(found.seeds, "seed"))
         )
     per_layer = config.per_layer or config.layers.steps > 0
     files = ln_figures(result, plot, per_layer=per_layer) if plot is not None else []
