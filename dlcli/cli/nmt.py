@@ -401,6 +401,20 @@ TargetFlag = Annotated[
 SubwordsFlag = Annotated[
     bool, typer.Option("--subwords", help="Show the pieces instead of merging them to words.")
 ]
+LayerFlag = Annotated[
+    int | None,
+    typer.Option(
+        "--layer",
+        help="transformer: layer of the decoder whose attention is shown, from 1. (default: the "
+        "last but one)",
+    ),
+]
+HeadFlag = Annotated[
+    int | None,
+    typer.Option(
+        "--head", help="transformer: head of that layer, from 1. (default: the mean of all)"
+    ),
+]
 AttentionFileFlag = Annotated[
     Path | None,
     typer.Option(
@@ -422,6 +436,8 @@ def attend(
     run: RunFlag = None,
     checkpoint: CheckpointFlag = None,
     subwords: SubwordsFlag = False,
+    layer: LayerFlag = None,
+    head: HeadFlag = None,
     out: AttentionFileFlag = None,
 ) -> None:
     """Show where the model looks while it writes: the attention matrix, words on both axes.
@@ -441,7 +457,9 @@ def attend(
         raise UsageFault(f"{flag} goes with one sentence.", hint="Give it as TEXT, in quotes.")
     translator = Translator.load(run, checkpoint=checkpoint, config=config, notice=consoles.notice)
     for line in _sentences(text, consoles):
-        found = translator.attend(line, target, subwords=subwords, config=config)
+        found = translator.attend(
+            line, target, subwords=subwords, config=config, layer=layer, head=head
+        )
         if found.parts > 1:
             consoles.notice(f"The text {_in_parts(found.parts, translator=translator)}")
         _warn_of_unknown_words(found, consoles)

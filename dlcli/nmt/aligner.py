@@ -101,7 +101,8 @@ def align(
         notice: called with a sentence where the right links look miscounted.
 
     Raises:
-        UsageFault: a model has no attention, or `backward` is not of the other direction.
+        UsageFault: a model has no attention or not the chosen one, or `backward` is not of the
+            other direction.
         ConfigError: see `dlcli.nmt.config.check_align`.
         DataError: a right link is none, or points beyond its sentences.
     """
@@ -118,6 +119,7 @@ def align(
     for model in (trained, backward):
         if model is not None:
             model.model.to(compute.device)
+            model.model.choose_attention(layer=config.layer, head=config.head)
     began = time.perf_counter()
     links: list[Links] = []
     for found in _links(trained, sides, config, backward=backward, pairs=pairs):
@@ -366,7 +368,7 @@ def _signature(
             "symmetrize": config.heuristic,
             "combine": config.combine,
             "backward_trained_on": backward.config.data.name,
-            "backward_query": backward.config.model.attention_query,
+            **{f"backward_{k}": v for k, v in backward.model.attention_signature.items()},
             "backward_checkpoint": backward.checkpoint,
         }
     return describe(
@@ -380,7 +382,7 @@ def _signature(
         trained_on=trained.config.data.name,
         checkpoint=trained.checkpoint,
         init=trained.run.origin,
-        query=trained.config.model.attention_query,
+        **trained.model.attention_signature,
         links_from=config.kind,
         threshold=config.threshold or None,
         shift=int(config.shift),
