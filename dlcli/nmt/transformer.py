@@ -322,7 +322,8 @@ class Attention(nn.Module):
         super().__init__()
         D, self.heads = config.embedding, config.heads
         self.query, self.output = nn.Linear(D, D), nn.Linear(D, D)
-        self.keys_values = nn.Linear(D, 2 * D)
+        self.keys_values = nn.Linear(D, 2 * D, bias=False)
+        """A key's bias moves all scores of a word alike; a value's would add to the output's."""
 
     def remember(self, words: Tensor) -> Tensor:
         """Return the keys and values (B, L, 2D) of words (B, L, D)."""

@@ -21,18 +21,19 @@ from dlcli.cli.app import app
 from dlcli.cli.nmt import CHUNK, decoded, line_groups
 from dlcli.errors import DataError
 from tests.cli.tiny import dl, dl_json, error_of
-from tests.nmt.toy import write_run, write_tsv
+from tests.nmt.toy import TRANSFORMER, write_run, write_tsv
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Translators of a toy corpus: both directions, and one without attention."""
+    """Translators of a toy corpus: both directions, one without attention, and a Transformer."""
     folder = tmp_path_factory.mktemp("nmt")
     write_tsv(folder / "toy.tsv", count=60)
     data = str(folder / "toy.tsv")
     write_run(folder / "forward", data=data)
     write_run(folder / "backward", data=data, direction="fr-en", seed=1)
     write_run(folder / "none", data=data, attention="none", seed=2)
+    write_run(folder / "transformer", data=data, seed=3, **TRANSFORMER)
     return folder
 
 
@@ -254,6 +255,33 @@ def test_lines_from_a_pipe_are_answered_one_by_one(runs: Path) -> None:
     assert [one["files"] for one in found] == [[], []]
 
 
+def test_a_transformer_shows_the_layer_and_head_that_are_chosen(
+    align: list[str], runs: Path
+) -> None:
+    run = ["--run", str(runs / "transformer")]
+    attend = [
+        "nmt",
+        "attend",
+        SENTENCE,
+        "--target",
+        TARGET,
+        *run,
+        "--device",
+        "cpu",
+        "-o",
+        "a.json",
+    ]
+    for words, said in (
+        ([], "layer:1|head:mean"),
+        (["--layer", "2", "--head", "1"], "layer:2|head:1"),
+    ):
+        shown, linked = dl_json(*attend, *words), dl_json(*align[:6], *run, *words)
+        assert [sum(row) for row in shown["attention"]] == pytest.approx([1] * len(shown["target"]))
+        assert f"|{said}|" in shown["signature"]
+        assert f"|{said}|" in linked["signature"]
+    assert len(dl_json("nmt", "translate", SENTENCE, *run, *QUICK)["translation"]) > 0
+
+
 def test_mistakes_in_attending_are_named(runs: Path) -> None:
     cases = [
         ([""], "The sentence has no words", 2),
@@ -266,6 +294,8 @@ def test_mistakes_in_attending_are_named(runs: Path) -> None:
         (["-", "--out", "a.png"], "--out goes with one sentence", 2),
         (["The cat", "--beam", "0"], "A beam of 0", 2),
         (["The cat", "--run", str(runs / "none")], "was trained with --attention none", 2),
+        (["The cat", "--layer", "1"], "This model has one attention", 2),
+        (["The cat", "--head", "3", "--run", str(runs / "transformer")], "has no head 3", 2),
     ]
     more = ["--run", str(runs / "forward"), *QUICK]
     check_mistakes(cases, "nmt", "attend", more=more)
@@ -438,6 +468,7 @@ def test_mistakes_in_aligning_are_named(align: list[str], runs: Path) -> None:
         (["--data", "grammar", *run, "--gold", "short"], "--data has its own", 2),
         ([*files, "--run", str(runs / "none")], "--attention none", 2),
         ([*files, "--run", "vae"], "is a run of kind vae", 2),
+        ([*files, *run, "--head", "1"], "This model has one attention", 2),
     ]
     check_mistakes(cases, "nmt", "align", more=[])
 
