@@ -2,6 +2,7 @@
 
 `draw` makes a stack and the probe that its gradients are measured with; `last_layer_norm` and
 `layer_norms` measure; `initial_profile` and `trained_profiles` average layer by layer over seeds.
+`model_norms` measures the stacks of a model of another chapter.
 All norms are Frobenius norms, summed in float64.
 
 Shapes: B batch, T tokens, D features, V classes.
@@ -11,8 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -183,10 +185,65 @@ def layer_norms(stack: Stack, x: Tensor, *, loss: Callable[[Tensor], Tensor]) ->
     """
     states = list(stack.states(x.detach().requires_grad_()))
     value = loss(stack.finish(states[-1]))
-    _require_finite(value.detach(), what="The loss", dtype=x.dtype)
-    layers = [stack.layer(index) for index in range(stack.depth)]
+    return _norms(value, states=states, layers=[stack.layer(i) for i in range(stack.depth)])
+
+
+class ResidualLayer(Protocol):
+    """A layer of any residual stack, a module whose first argument and first result are the stream.
+
+    `w2` is the second matrix of its feed-forward sublayer.
+    """
+
+    @property
+    def w2(self) -> nn.Parameter:
+        """Return the matrix that Theorem 1 is about."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Yield all weights of the layer."""
+        ...
+
+
+def model_norms(
+    stacks: Mapping[str, Sequence[nn.Module]], *, loss: Callable[[], Tensor]
+) -> dict[str, GradientNorms]:
+    """Return the gradient norms of each stack of a model.
+
+    Args:
+        stacks: the layers of each (see `ResidualLayer`), from the input on.
+        loss: runs the model; nats a token, a scalar.
+
+    Raises:
+        RunFailed: something is not finite in its number format.
+    """
+    states: dict[str, list[Tensor]] = {name: [] for name in stacks}
+
+    def keep(name: str, stream: Tensor | tuple[Tensor, ...]) -> None:
+        states[name].append(stream if isinstance(stream, Tensor) else stream[0])
+
+    with contextlib.ExitStack() as hooks:
+        for name, layers in stacks.items():
+            for layer in layers:
+                hooks.enter_context(
+                    layer.register_forward_pre_hook(lambda _, x, name=name: keep(name, x))
+                )
+            hooks.enter_context(
+                layers[-1].register_forward_hook(lambda _, __, y, name=name: keep(name, y))
+            )
+        value = loss()
+    return {
+        name: _norms(value, states=states[name], layers=cast("Sequence[ResidualLayer]", layers))
+        for name, layers in stacks.items()
+    }
+
+
+def _norms(
+    value: Tensor, *, states: Sequence[Tensor], layers: Sequence[ResidualLayer]
+) -> GradientNorms:
+    dtype = states[0].dtype
+    _require_finite(value.detach(), what="The loss", dtype=dtype)
     flat = [weight for layer in layers for weight in layer.parameters()]
-    gradients = torch.autograd.grad(value, [*states, *flat])
+    gradients = torch.autograd.grad(value, [*states, *flat], retain_graph=True)
     norms = {id(w): _norm(g) for w, g in zip(flat, gradients[len(states) :], strict=True)}
     result = GradientNorms(
         weights=tuple(math.hypot(*(norms[id(w)] for w in layer.parameters())) for layer in layers),
@@ -195,7 +252,7 @@ def layer_norms(stack: Stack, x: Tensor, *, loss: Callable[[Tensor], Tensor]) ->
         loss=value.item(),
     )
     everything = torch.tensor([*result.weights, *result.hidden])
-    _require_finite(everything, what="A layer's gradient", dtype=x.dtype)
+    _require_finite(everything, what="A layer's gradient", dtype=dtype)
     return result
 
 

@@ -74,6 +74,11 @@ class TranslationModel(nn.Module, ABC):
         return True
 
     @property
+    def residual_stacks(self) -> dict[str, list[nn.Module]]:
+        """Its residual layers by stack, from the input on; none in a recurrent network."""
+        return {}
+
+    @property
     def attention_signature(self) -> dict[str, object]:
         """Which attention they hold, where a network has several, for signatures."""
         return {}

@@ -73,6 +73,11 @@ class Transformer(TranslationModel):
         """See `TranslationModel`."""
         return {"layer": self.shown_layer, "head": self.shown_head or "mean"}
 
+    @property
+    def residual_stacks(self) -> dict[str, list[nn.Module]]:
+        """See `TranslationModel`."""
+        return {"encoder": list(self.encoder), "decoder": list(self.decoder)}
+
     def encode(self, source: Tensor, mask: Tensor) -> Memory:
         """See `TranslationModel`."""
         words = self._embed(self.embedding, source)
@@ -219,8 +224,8 @@ def initialise(model: Transformer) -> None:
             nn.init.zeros_(parameter)
 
 
-class EncoderLayer(nn.Module):
-    """Attention of source words to one another, and a feed-forward network."""
+class Layer(nn.Module):
+    """What layers of both sides have: attention to the own side, and a feed-forward network."""
 
     def __init__(self, config: NmtModelConfig) -> None:
         super().__init__()
@@ -228,27 +233,35 @@ class EncoderLayer(nn.Module):
         self.attention_residual = Residual(config)
         self.feedforward = FeedForward(config)
         self.feedforward_residual = Residual(config)
+
+    @property
+    def w2(self) -> nn.Parameter:
+        """The second matrix of the feed-forward network (D, F)."""
+        return cast("nn.Parameter", self.feedforward[2].weight)
+
+    def transform(self, words: Tensor) -> Tensor:
+        """Apply the feed-forward network to each of (N, L, D)."""
+        update = self.feedforward(self.feedforward_residual.enter(words))
+        return self.feedforward_residual.leave(words, update)
+
+
+class EncoderLayer(Layer):
+    """Attention of source words to one another, and a feed-forward network."""
 
     def forward(self, words: Tensor, *, mask: Tensor) -> Tensor:
         """Map (B, S, D) to (B, S, D); words look where the mask (B, S) is True."""
         inputs = self.attention_residual.enter(words)
         update, _ = self.attention(inputs, self.attention.remember(inputs), mask=mask)
-        words = self.attention_residual.leave(words, update)
-        update = self.feedforward(self.feedforward_residual.enter(words))
-        return self.feedforward_residual.leave(words, update)
+        return self.transform(self.attention_residual.leave(words, update))
 
 
-class DecoderLayer(nn.Module):
+class DecoderLayer(Layer):
     """Attention to the words before, attention to the source, and a feed-forward network."""
 
     def __init__(self, config: NmtModelConfig) -> None:
-        super().__init__()
-        self.attention = Attention(config)
-        self.attention_residual = Residual(config)
+        super().__init__(config)
         self.source_attention = Attention(config)
         self.source_residual = Residual(config)
-        self.feedforward = FeedForward(config)
-        self.feedforward_residual = Residual(config)
 
     def forward(
         self,
@@ -284,9 +297,7 @@ class DecoderLayer(nn.Module):
         update, weights = self.source_attention(laid, source, mask=mask, weighed=weighed)
         if table is not None:
             update, weights = table.take(update), None if weights is None else table.take(weights)
-        words = self.source_residual.leave(words, update)
-        update = self.feedforward(self.feedforward_residual.enter(words))
-        return self.feedforward_residual.leave(words, update), own, weights
+        return self.transform(self.source_residual.leave(words, update)), own, weights
 
 
 class Residual(nn.Module):
