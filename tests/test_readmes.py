@@ -51,6 +51,8 @@ def test_every_path_and_module_exists(page: Path) -> None:
         assert (ROOT / path).exists(), path
     for module, words in re.findall(r"-m (tests[\w.]*)([^`#|\n]*)", text):
         found = importlib.util.find_spec(module)
+        if found and found.submodule_search_locations:  # what a package runs
+            found = importlib.util.find_spec(f"{module}.__main__")
         assert found, module
         assert found.origin
         for flag in re.findall(r" (--[a-z][a-z-]*)", words):

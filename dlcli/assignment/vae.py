@@ -49,9 +49,7 @@ def sampling(lab: Lab, text: Text) -> Iterator[Part]:
     subject = lab.subjects[0]
     source = of_run(subject.trained)
     latents = draw_latents(source.model, count=COUNT, seed=lab.seed)
-    made = ancestral_sample(
-        source.model, latents, draws=DRAWS, seed=lab.seed, likelihood=source.likelihood
-    )
+    made = ancestral_sample(source.model, latents, draws=DRAWS, seed=lab.seed)
     signature = source.signature(count=COUNT, draws=DRAWS, seed=lab.seed, file=None)
     rows = np.concatenate([made.means[:, None], made.draws], axis=1)[:SHOWN].swapaxes(0, 1)
     names = ("mean", *(f"draw {number + 1}" for number in range(DRAWS)))
@@ -440,9 +438,7 @@ def _before_and_after(subject: Subject, text: Text) -> Part:
     seed, epochs = trained.config.compute.seed, trained.config.loop.epochs
     fresh = untrained_model(trained.config.model, seed=seed)
     panels = {
-        name: take_snapshot(
-            model, seed=seed, epoch=epoch, likelihood=trained.likelihood
-        ).gallery.images
+        name: take_snapshot(model, seed=seed, epoch=epoch).gallery.images
         for name, model, epoch in (
             ("untrained", fresh, 0),
             (f"epoch {epochs}", trained.model, epochs),

@@ -9,11 +9,12 @@ import typer
 from dlcli.cli.options import OfflineFlag, complete_data, plain
 from dlcli.display.console import Consoles
 from dlcli.display.images import PictureRows
-from dlcli.display.progress import DownloadProgress
+from dlcli.display.progress import DownloadProgress, FractionProgress
 from dlcli.display.tables import ResultTable, size
 from dlcli.errors import CheckFailed, ConfigError
 
 if TYPE_CHECKING:
+    from dlcli.data.pixels import ImageData
     from dlcli.data.storage import FileState, Listing, SetState
 
 NameArgument = Annotated[
@@ -133,7 +134,8 @@ def show_(
             autocompletion=complete_data,
             metavar="NAME",
             help="A data set, as in `dl data list`, other languages (tatoeba:deu-eng), several "
-            "corpora (europarl+tatoeba), a TSV or two files (a.de,b.en).",
+            "corpora (europarl+tatoeba), a TSV or two files (a.de,b.en), a folder of pictures, "
+            "a zip archive of one, or a file of arrays (npz, npy, pt).",
         ),
     ] = "auto",
     n: Annotated[
@@ -149,32 +151,61 @@ def show_(
             help="Of pairs: what comes first, such as fr-en. (default: the corpus's own)",
         ),
     ] = None,
+    image_size: Annotated[
+        str,
+        typer.Option(
+            "--image-size",
+            help="Of images: a side in pixels (32) or HEIGHTxWIDTH; auto is their own.",
+        ),
+    ] = "auto",
+    colour: Annotated[
+        bool | None,
+        typer.Option(
+            "--colour/--grey", help="Of images. (default: colour if any image has colour)"
+        ),
+    ] = None,
     offline: OfflineFlag = False,
 ) -> None:
     """Show the first images of a data set with their labels, or its first pairs of sentences.
 
     Examples:
         dl data show glyphs --n 8
+        dl data show shapes --n 4 --image-size 16
         dl data show grammar --n 3
     """
     from dlcli.data.catalogue import holds_pairs
+    from dlcli.data.images import load_images
+    from dlcli.data.sizes import read_size
 
     if holds_pairs(name):
         _show_pairs(consoles, name, n=n, split=split, direction=direction, offline=offline)
     else:
-        _show_images(consoles, name, n=n, split=split, offline=offline)
+        if split not in ("train", "test"):
+            raise ConfigError(f"Images have no split '{split}'.", hint="They have train and test.")
+        with FractionProgress(consoles, label="reading") as progress:
+            data = load_images(
+                name,
+                size=read_size(image_size),
+                colour=colour,
+                offline=offline,
+                notice=consoles.notice,
+                progress=progress,
+            )
+        _show_images(consoles, data, n=n, split=split)
 
 
-def _show_images(consoles: Consoles, name: str, *, n: int, split: str, offline: bool) -> None:
-    from dlcli.data.images import load_images
-
-    if split not in ("train", "test"):
-        raise ConfigError(f"Images have no split '{split}'.", hint="They have train and test.")
-    data = load_images(name, offline=offline, notice=consoles.notice)
+def _show_images(consoles: Consoles, data: ImageData, *, n: int, split: str) -> None:
     images = (data.train if split == "train" else data.test)[:n]
-    labels = (data.train_labels if split == "train" else data.test_labels)[:n].tolist()
-    result = {"data": data.name, "split": split, "count": len(images), "labels": labels}
-    words = f"{data.name} {split}: {' '.join(map(str, labels))}"
+    given = data.train_labels if split == "train" else data.test_labels
+    labels = None if given is None else given[:n].tolist()
+    result = {
+        "data": data.name,
+        "split": split,
+        "shape": data.shape,
+        "count": len(images),
+        "labels": labels,
+    }
+    words = f"{data.name} {split}: {'no labels' if labels is None else ' '.join(map(str, labels))}"
     consoles.result(result, PictureRows(images.numpy()), words)
 
 

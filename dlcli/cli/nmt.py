@@ -81,7 +81,7 @@ TargetLanguageFlag = Annotated[
 
 
 def _advice(given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what the chosen data set recommends, and the direction that its name tells."""
+    """Return what the chosen data set recommends, and the direction that its name says."""
     from dlcli.data.catalogue import direction_of
 
     direction = direction_of(str(given.get("data", {}).get("name", "auto")))

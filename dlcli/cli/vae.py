@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,9 +20,11 @@ from dlcli.cli.options import (
     RunArgument,
     RunFlag,
     SeedFlag,
+    ThreadsFlag,
     computing,
     configured,
     one_run,
+    plain,
 )
 from dlcli.cli.training import (
     ForceFlag,
@@ -29,6 +32,7 @@ from dlcli.cli.training import (
     ResumeFlag,
     SeedsFlag,
     advice,
+    is_main_process,
     leave_if_partial,
     measured,
     run_trainings,
@@ -36,7 +40,7 @@ from dlcli.cli.training import (
     settle,
 )
 from dlcli.display.console import Consoles, to_plain
-from dlcli.display.images import PictureRows, image_grid, save_npz
+from dlcli.display.images import PictureRows, image_grid, is_colour, save_npz
 from dlcli.display.progress import FractionProgress
 from dlcli.engine.settings import seeds_of
 from dlcli.errors import UsageFault, nearest
@@ -51,8 +55,22 @@ if TYPE_CHECKING:
 
 
 _advice = partial(advice, kind="vae")
-_settle = partial(settle, kind="vae")
 _saved = partial(saved_config, kind="vae")
+
+
+def _settle(
+    configs: Mapping[str, VaeTrainConfig], own: Mapping[str, Any], consoles: Consoles
+) -> Mapping[str, Mapping[str, Any]]:
+    """Settle the data sets, and read a user's own images into the cache with progress."""
+    from dlcli.data.catalogue import is_image_path
+    from dlcli.vae.images import images_of
+
+    settled = settle(configs, own, consoles, kind="vae")
+    if is_main_process():
+        for data in {config.data for config in configs.values() if is_image_path(config.data.name)}:
+            with FractionProgress(consoles, label="reading images") as progress:
+                images_of(data, notice=consoles.notice, progress=progress)
+    return settled
 
 
 @configured(VaeTrainConfig, advice=_advice, settle=_settle, base=_saved)
@@ -163,9 +181,12 @@ def compare(
 def show_grid(
     consoles: Consoles, results: Mapping[str, TrainResult], *, failed: list[str], plot: Path | None
 ) -> None:
-    """Show a grid: a table, the curves in one figure, and the settings that did best."""
+    """Show a grid: a table, the curves in one figure, and the settings that did best.
+
+    Where losses are of different images or likelihoods, none is the best.
+    """
     from dlcli.display.runs import compare_curves
-    from dlcli.engine.runs import RunFolder, curve_of
+    from dlcli.engine.runs import RunFolder, curve_of, signature_warning
     from dlcli.vae.display import trained_table, winner_words
 
     runs = {label: RunFolder(Path(found.run)) for label, found in results.items()}
@@ -173,8 +194,13 @@ def show_grid(
     figure = (plot or base / "compare.png").absolute()
     curves = {label: curve_of(run) for label, run in runs.items()}
     compare_curves(figure, curves, title="the grid")
-    best = max(results, key=lambda label: results[label].test.elbo)
-    words, close = winner_words(results)
+    best, words, close = None, "", list[str]()
+    unlike = signature_warning([{"signature": result.signature} for result in results.values()])
+    if unlike:
+        consoles.warning(unlike)
+    else:
+        best = max(results, key=lambda label: results[label].test.elbo)
+        words, close = winner_words(results)
     found = {
         "run": base,
         "best": best,
@@ -183,7 +209,8 @@ def show_grid(
         "failed": failed,
         "files": [figure],
     }
-    consoles.result(found, trained_table(results, what="setting"), words, f"figure {figure}")
+    sentences = [word for word in (words, f"figure {figure}") if word]
+    consoles.result(found, trained_table(results, what="setting"), *sentences)
 
 
 BoundsPlotFlag = Annotated[
@@ -234,13 +261,13 @@ def evaluate(
 
 def _evaluation_object(result: VaeEvaluation, *, files: list[Path]) -> dict[str, Any]:
 
-    plain = to_plain(result)
-    assert isinstance(plain, dict)
+    found = to_plain(result)
+    assert isinstance(found, dict)
     if result.ais is not None:
-        plain["ais"]["verdict"] = result.ais.verdict
+        found["ais"]["verdict"] = result.ais.verdict
     if result.ambiguity is not None:
-        plain["ambiguity"]["generated"]["balance"] = result.ambiguity.generated.balance
-    return {**plain, "partial": not result.complete, "files": files}
+        found["ambiguity"]["generated"]["balance"] = result.ambiguity.generated.balance
+    return {**found, "partial": not result.complete, "files": files}
 
 
 def _find_trained(run: str | None, checkpoint: str | None, consoles: Consoles) -> Trained:
@@ -283,14 +310,23 @@ OldImagesFlag = Annotated[
 """What 0.1.0 called `--image`; everywhere else `--images` is a number of images."""
 
 
-def _numbers_of(image: Sequence[int] | None, images: Sequence[int] | None) -> Sequence[int] | None:
-    """Return the test images that `--image`, or `--images` of 0.1.0, names.
+def _numbers_of(
+    image: Sequence[str] | None, images: Sequence[int] | None
+) -> Sequence[int] | Sequence[Path] | None:
+    """Return the test images or picture files that `--image`, or `--images` of 0.1.0, names.
 
     Raises:
-        UsageFault: both, or `--images` with one number, which may be a number of images.
+        UsageFault: both, numbers beside files, or `--images` with one number, which may be a
+            number of images.
     """
     if images is None:
-        return image
+        numbers = [int(word) for word in image or () if re.fullmatch(r"-?[0-9]{1,18}", word)]
+        if len(numbers) not in (0, len(image or ())):
+            raise UsageFault(
+                "--image names test images by number and picture files.",
+                hint="Name one kind at a time; a file named 3 is ./3.",
+            )
+        return numbers or [Path(word) for word in image or ()] or None
     if image is not None:
         raise UsageFault("--images is the old name of --image.", hint="Give --image alone.")
     if len(images) == 1:
@@ -347,7 +383,12 @@ def reconstruct(
     run: RunFlag = None,
     n: Annotated[int, typer.Option("--n", min=1, help="The first N test images.")] = 10,
     image: Annotated[
-        tuple[int, ...] | None, typer.Option("--image", help="Test images by number, from 0.")
+        tuple[str, ...] | None,
+        typer.Option(
+            "--image",
+            metavar="<int|FILE>…",
+            help="Test images by number, from 0, or picture files, cropped and resized.",
+        ),
     ] = None,
     images: OldImagesFlag = None,
     sample: Annotated[
@@ -361,7 +402,7 @@ def reconstruct(
     formats: FormatFlag = None,
     show_pictures: ShowFlag = False,
 ) -> None:
-    """Encode test images and decode them again: inputs above, reconstructions below.
+    """Encode images and decode them again: inputs above, reconstructions below.
 
     Examples:
         dl vae reconstruct --image 3 7 --show
@@ -572,9 +613,7 @@ def sample(
     else:
         source = fresh(arch=arch or "mlp", latent_dim=latent_dim or 20, seed=seed)
     latents = chosen_latents(source.model, file=z, count=n, default=LATENTS, seed=seed)
-    made = ancestral_sample(
-        source.model, latents, draws=draws, seed=seed, likelihood=source.likelihood
-    )
+    made = ancestral_sample(source.model, latents, draws=draws, seed=seed)
     more = {
         "z": made.z.tolist(),
         "draws": made.draws.shape[1],
@@ -595,11 +634,12 @@ def _sample_sheet(made: AncestralSample, *, what: str) -> Sheet:
     S = made.draws.shape[1]
     across = max(1, round(math.sqrt(made.count / (S + 1))))
     rows = -(-made.count // across)
-    cells = np.full((rows * across, S + 1, 28, 28), np.nan, dtype=np.float32)
+    shape = made.means.shape[1:]
+    cells = np.full((rows * across, S + 1, *shape), np.nan, dtype=np.float32)
     cells[: made.count, 0], cells[: made.count, 1:] = made.means, made.draws
     kind = "draw" if S == 1 else "draws"
     return Sheet(
-        images=cells.reshape(rows, across * (S + 1), 28, 28),
+        images=cells.reshape(rows, across * (S + 1), *shape),
         title=f"{what}: mean of p(x|z), then {S} {made.label.replace('draw', kind)}, for each z",
         count=made.count,
         columns=across * (S + 1),
@@ -613,7 +653,7 @@ class Sheet:
     """Pictures laid out, with words around them."""
 
     images: Array
-    """(N, 28, 28), or (R, C, 28, 28)."""
+    """(N, H, W) or (R, C, H, W), in colour with 3 at the end."""
     title: str
     count: int
     columns: int = 0
@@ -626,9 +666,10 @@ class Sheet:
 
     def start(self) -> tuple[Sheet, str]:
         """Return what a picture file shows, and a few words where that is not all of it."""
-        columns = self.images.shape[1] if self.images.ndim == 4 else self.columns
+        in_rows = self.images.ndim - is_colour(self.images) == 4
+        columns = self.images.shape[1] if in_rows else self.columns
         rows = max(1, MOST_DRAWN // columns) if columns else MOST_DRAWN
-        shown = self.images[: rows if self.images.ndim == 4 or not columns else rows * columns]
+        shown = self.images[: rows if in_rows or not columns else rows * columns]
         if len(shown) == len(self.images):
             return self, ""
         what = f"the first {rows:,} rows" if columns else f"the first {rows:,} of {self.count:,}"
@@ -748,7 +789,7 @@ def _usual_path(stem: str, *, run: RunFolder | None) -> Path:
     return run.gallery / "-".join(filter(None, [stem, run.mark]))
 
 
-@computing
+@plain
 def gradients(
     consoles: Consoles,
     *,
@@ -760,15 +801,18 @@ def gradients(
     seed: SeedFlag = 0,
     checkpoint: CheckpointFlag = None,
     offline: OfflineFlag = False,
+    threads: ThreadsFlag = 0,
 ) -> None:
     """Compare two estimators of the same gradient: reparametrisation and score function.
 
     Examples:
         dl vae gradients --images 4 --samples 100
     """
+    from dlcli.engine.device import threads_worth_using, use_threads
     from dlcli.vae.display import gradients_table
     from dlcli.vae.gradients import compare_on_test_images
 
+    use_threads(threads or threads_worth_using())
     trained = _find_trained(run, checkpoint, consoles)
     result, signature = compare_on_test_images(
         trained,

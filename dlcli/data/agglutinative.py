@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, product
 
 from dlcli.data.languages import Languages
 from dlcli.data.sentences import Corpus, Pairs, stable_hash
@@ -28,20 +28,21 @@ LANGUAGES: Languages = ("qaa", "qab")
 TRAIN_PAIRS, VALID_PAIRS, TEST_PAIRS = 20_000, 500, 1_000
 
 STEMS = [
-    f"{c1}{v1}{c2}{v2}"
-    for number, (c1, c2) in enumerate((c1, c2) for c1 in "ptkmnslr" for c2 in "ptkmnslr")
-    for v1, v2 in [("aeiou"[number % 5], "aeiou"[number // 3 % 5])]
+    c1 + "aeiou"[number % 5] + c2 + "aeiou"[number // 3 % 5]
+    for number, (c1, c2) in enumerate(product("ptkmnslr", repeat=2))
 ]
 """64 stems: 32 nouns, 16 verbs, 16 adjectives."""
 NOUNS, VERBS, ADJECTIVES = STEMS[::2], STEMS[1::4], STEMS[3::4]
 LETTERS = str.maketrans("ptkmnslraeiou", "bdgwjzhvoaeui")
 """Of a stem of `qaa` → of `qab`."""
-SUFFIX = {"plural": "g", "nominative": "d", "accusative": "b", "locative": "v", "not": "z"} | {
-    "past": "h", "present": "w", "future": "j"
+SUFFIX = {
+    "plural": "g", "nominative": "d", "accusative": "b", "locative": "v",
+    "not": "z", "past": "h", "present": "w", "future": "j",
 }  # fmt: skip
 """Consonants in `qaa`; their vowel harmonises."""
-PREFIX = {"plural": "pi", "nominative": "ti", "accusative": "ki", "locative": "mi", "not": "ni"} | {
-    "past": "sa", "present": "la", "future": "ra"
+PREFIX = {
+    "plural": "pi", "nominative": "ti", "accusative": "ki", "locative": "mi",
+    "not": "ni", "past": "sa", "present": "la", "future": "ra",
 }  # fmt: skip
 
 Phrase = tuple[list[str], list[str]]

@@ -8,8 +8,9 @@ languages: `tatoeba:deu-eng` is made from its name (`OF_LANGUAGES`).
 from __future__ import annotations
 
 import re
+import zipfile
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from dlcli.data.languages import (
@@ -62,6 +63,7 @@ class DataSet:
         languages: of pairs: from which into which they translate where nothing else is said.
         npm: package and version that has the files too, for where the URLs cannot be reached.
         download_bytes: how much a fetch transfers.
+        shape: of one image, (H, W) or (H, W, 3).
         advice: task → nested configuration that this set recommends for it.
     """
 
@@ -75,6 +77,7 @@ class DataSet:
     languages: Languages | None = None
     npm: str = ""
     download_bytes: int = 0
+    shape: tuple[int, ...] = (28, 28)
     advice: dict[str, dict[str, object]] = field(default_factory=dict)
 
     @property
@@ -150,12 +153,104 @@ MNIST = DataSet(
     download_bytes=11_594_722,
 )
 
+_IDX_FILES = (
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+)
+
+
+def _packed_files(folder: str, mirror: str, digests: tuple[str, ...]) -> tuple[FileCheck, ...]:
+    """Describe four files in MNIST's form that stay packed, with torchvision's MD5 of each."""
+    return tuple(
+        FileCheck(name=f"{folder}/{name}", digest=f"md5:{digest}", urls=(f"{mirror}{name}",))
+        for name, digest in zip(_IDX_FILES, digests, strict=True)
+    )
+
+
+_FASHION_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+FASHION_MNIST = DataSet(
+    name="fashion-mnist",
+    what="60,000 + 10,000 pictures of clothes, 28×28 grey (Xiao, Rasul and Vollgraf 2017)",
+    kind="images",
+    reader="idx",
+    licence="MIT (Zalando SE)",
+    sources=(_FASHION_URL,),
+    files=_packed_files(
+        "FashionMNIST/raw",
+        _FASHION_URL,
+        (
+            "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+            "25c81989df183df01b3e8a0aad5dffbe",
+            "bef4ecab320f06d8554ea6380940ec79",
+            "bb300cfdad3c16e7a12a480ee83cd310",
+        ),
+    ),
+    download_bytes=30_878_645,
+)
+
+_KMNIST_URL = "http://codh.rois.ac.jp/kmnist/dataset/kmnist/"
+KMNIST = DataSet(
+    name="kmnist",
+    what="60,000 + 10,000 handwritten hiragana, 28×28 grey (Clanuwat et al. 2018)",
+    kind="images",
+    reader="idx",
+    licence="CC BY-SA 4.0 (ROIS-DS Center for Open Data in the Humanities)",
+    sources=(_KMNIST_URL,),
+    files=_packed_files(
+        "KMNIST/raw",
+        _KMNIST_URL,
+        (
+            "bdb82020997e1d708af4cf47b453dcf7",
+            "e144d726b3acfaa3e44228e80efcd344",
+            "5c965bf0a639b31b8f53240b1b52f4d7",
+            "7320c461ea6c1c855c0b718fb2a4b134",
+        ),
+    ),
+    download_bytes=21_240_888,
+)
+
+_EMNIST_URL = "https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip"
+
+
+def _emnist(split: str, what: str) -> DataSet:
+    return DataSet(
+        name=f"emnist-{split}",
+        what=f"{what}, 28×28 grey (Cohen et al. 2017)",
+        kind="images",
+        reader="emnist",
+        licence="public domain (NIST Special Database 19)",
+        sources=(_EMNIST_URL,),
+        files=(
+            FileCheck(
+                name="EMNIST/raw/gzip.zip",
+                digest="md5:58c8d27c78d21e728a6bc7b3cc06412e",
+                urls=(_EMNIST_URL,),
+            ),
+        ),
+        download_bytes=561_753_746,
+    )
+
+
+EMNIST_LETTERS = _emnist("letters", "124,800 + 20,800 handwritten letters A to Z")
+EMNIST_DIGITS = _emnist("digits", "240,000 + 40,000 handwritten digits")
+
 GLYPHS = DataSet(
     name="glyphs",
     what="digits drawn by the package itself, 28×28 grey; any number by seed (glyphs:N:SEED)",
     kind="images",
     reader="glyphs",
     licence="the package's own",
+)
+
+SHAPES = DataSet(
+    name="shapes",
+    what="drawn shapes, 32×32 colour: shape, hue, size, x, y and angle vary (shapes:N:SEED)",
+    kind="images",
+    reader="shapes",
+    licence="the package's own",
+    shape=(32, 32, 3),
 )
 
 EN_FR: Languages = ("en", "fr")
@@ -402,7 +497,12 @@ AGGLUTINATIVE = DataSet(
 
 DATA_SETS: tuple[DataSet, ...] = (
     MNIST,
+    FASHION_MNIST,
+    KMNIST,
+    EMNIST_LETTERS,
+    EMNIST_DIGITS,
     GLYPHS,
+    SHAPES,
     TATOEBA,
     MULTI30K,
     EUROPARL,
@@ -447,6 +547,12 @@ def recommended(name: str, task: str = "vae") -> dict[str, object]:
     return dict(entry.advice.get(task, {})) if entry else {}
 
 
+def image_shape(name: str) -> tuple[int, ...] | None:
+    """Return the shape of a set's images, (H, W) or (H, W, 3); None where it is not known here."""
+    entry = None if is_image_path(name) else _entry(name)
+    return (28, 28) if name == "auto" else entry.shape if entry else None
+
+
 def describe(name: str) -> str:
     """Say what a data set holds and under which licence, for a model card."""
     words = []
@@ -468,11 +574,15 @@ def _entry(name: str) -> DataSet | None:
 def holds_pairs(name: str) -> bool:
     """Tell whether a name, perhaps a path, is of pairs of sentences; "auto" is of images.
 
+    A path is of images where there is a folder, an archive with pictures or a file of arrays.
+
     Raises:
         ConfigError: there is no data set of that name, and it is no path.
     """
-    if is_path(name) or name == "auto":
-        return is_path(name)
+    if name == "auto" or is_image_path(name):
+        return False
+    if is_path(name):
+        return True
     return all(named(part).kind == "pairs" for part in parts_of(name))
 
 
@@ -490,6 +600,30 @@ def is_path(name: str) -> bool:
     """Tell a path, or two with a comma between, from the name of a data set."""
     plain, _ = split_path(name)
     return any(mark in plain for mark in ",/\\~") or Path(plain).suffix.lower() in _SUFFIXES
+
+
+ARRAY_SUFFIXES = {".npz", ".npy", ".pt"}
+PICTURE_SUFFIXES = {
+    *(".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif"),
+}
+"""What torchvision's ImageFolder reads, and GIF."""
+
+
+def is_image_path(name: str) -> bool:
+    """Tell whether a name is the path of images: a folder, an archive of one, a file of arrays.
+
+    A set of the catalogue goes before a folder of the same name, which is `./mnist` then.
+    """
+    path = Path(PATH_DIGEST.sub("", name)).expanduser()
+    suffix = path.suffix.lower()
+    if suffix == ".zip":
+        try:
+            with zipfile.ZipFile(path) as archive:
+                inside = {PurePosixPath(member).suffix.lower() for member in archive.namelist()}
+        except (OSError, ValueError, zipfile.BadZipFile):
+            return False
+        return bool(inside & PICTURE_SUFFIXES)
+    return suffix in ARRAY_SUFFIXES or (path.is_dir() and (is_path(name) or not _entry(name)))
 
 
 def split_path(name: str) -> tuple[str, Languages | None]:
@@ -511,7 +645,7 @@ def split_path(name: str) -> tuple[str, Languages | None]:
 
 
 def direction_of(name: str) -> str | None:
-    """Return the direction that a corpus is translated in where none is said, if its name tells."""
+    """Return the direction that a corpus is translated in where none is given, if its name says."""
     first = parts_of(name)[0]
     entry = None if is_path(first) else _entry(first)
     languages = split_path(first)[1] if is_path(first) else entry and entry.languages

@@ -269,14 +269,15 @@ def read_splits(data_set: DataSet, folder: Path) -> Corpus:
     """Read two files a split, a language each, in the splits that the makers publish.
 
     The catalogue names those to learn from first, then those to choose by, then the tests. Text
-    stays as it is; who compares with lower-cased figures lower-cases when scoring.
+    stays as it is, but for line ends of other programs within a line, which are spaces; who
+    compares with lower-cased figures lower-cases when scoring.
     """
     tally = Tally()
     splits: dict[str, Pairs] = {}
     for one, other in zip(data_set.files[::2], data_set.files[1::2], strict=True):
         paths = [folder / one.name, folder / other.name]
         split = paths[0].name.partition(".")[0]
-        splits[split] = Pairs.of(read_pairs(paths, tally=tally))
+        splits[split] = Pairs.of(read_pairs(paths, tally=tally, separator=b" "))
     train, valid, *tests = splits
     return Corpus(
         name=data_set.name,

@@ -41,6 +41,8 @@ from dlcli.errors import DataError, UsageFault
 BytesCallback = Callable[[int, int | None], object]
 """Takes the bytes that are there, and those there will be where they are known."""
 
+LARGE = 100_000_000
+"""Bytes from which the size of a download is said before it begins."""
 _ANSWERS_S = 5.0  # for a host to say that it has a file
 _TIMEOUT_S = (5.0, 20.0)  # to connect, and between two packets
 _RETRIES = 3
@@ -207,7 +209,8 @@ def _from_urls(
     notice: NoticeCallback,
     progress: BytesCallback,
 ) -> None:
-    notice(f"Fetching {data_set.name} from {data_set.sources[0]}.")
+    large = f" ({data_set.download_bytes // 1_000_000:,} MB)" * (data_set.download_bytes >= LARGE)
+    notice(f"Fetching {data_set.name}{large} from {data_set.sources[0]}.")
     answering = {urlsplit(url).netloc for url in reachable(files[0].urls, within_s=_ANSWERS_S)}
     if not answering:
         hosts = dict.fromkeys(str(urlsplit(url).hostname) for url in files[0].urls)

@@ -3,9 +3,11 @@
 A digit is a face, one way of writing it, with its control points moved a little, bent by a smooth
 field, slanted, turned and stretched, then drawn with a round pen: a pixel's ink depends on its
 distance to the nearest pen segment, which gives soft edges. As in MNIST the digit fills a box of
-20×20 that is placed in 28×28 with its centre of mass in the middle.
+20×20 that is placed in 28×28 with its centre of mass in the middle. At other sizes everything is
+drawn in proportion to the shorter side.
 
-`B` digits of a block, `C` control points, `S` segments, `W` waves of the bending field.
+`B` digits of a block, `C` control points, `S` segments, `W` waves of the bending field, `P` pixels
+of a side of the box.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ _WAVES = 3
 class Hand:
     """How much one writer's digits differ from one another; deviations unless said otherwise.
 
-    Lengths are in heights of a digit, angles in radians, the pen in pixels of the 20×20 box.
+    Lengths are in heights of a digit, angles in radians, the pen in pixels of a 20×20 box.
     The defaults were set beside MNIST's mean, deviation and share of inked pixels.
     """
 
@@ -50,9 +52,13 @@ class Hand:
 
 
 def draw_glyphs(
-    count: int, *, generator: torch.Generator, hand: Hand | None = None
+    count: int,
+    *,
+    generator: torch.Generator,
+    hand: Hand | None = None,
+    size: tuple[int, int] = (SIDE, SIDE),
 ) -> tuple[Tensor, Tensor]:
-    """Draw digits: images (N, 28, 28) uint8 and labels (N,) int64, all ten equally likely.
+    """Draw digits: images (N, H, W) uint8 and labels (N,) int64, all ten equally likely.
 
     The same generator state gives the same digits, and the first n of a longer draw are the same.
 
@@ -60,15 +66,16 @@ def draw_glyphs(
         count: how many.
         generator: source of all randomness, on the CPU.
         hand: the writer, or the default one.
+        size: H and W, at least 8.
     """
     table = face_table()
-    images = torch.zeros(count, SIDE, SIDE, dtype=torch.uint8)
+    images = torch.zeros(count, *size, dtype=torch.uint8)
     labels = torch.zeros(count, dtype=torch.int64)
     with _one_thread():
         for first in range(0, count, _BLOCK):
             block = slice(first, min(first + _BLOCK, count))
             wanted = block.stop - first
-            pixels, digits = _draw_block(table, hand=hand or Hand(), generator=generator)
+            pixels, digits = _draw_block(table, hand=hand or Hand(), generator=generator, size=size)
             images[block], labels[block] = pixels[:wanted], digits[:wanted]
     return images, labels
 
@@ -88,16 +95,18 @@ def _one_thread() -> Iterator[None]:
 
 
 def _draw_block(
-    table: FaceTable, *, hand: Hand, generator: torch.Generator
+    table: FaceTable, *, hand: Hand, generator: torch.Generator, size: tuple[int, int]
 ) -> tuple[Tensor, Tensor]:
+    box = round(BOX * min(size) / SIDE)
+    scale = box / BOX
     digits = torch.randint(10, (_BLOCK,), generator=generator)
     faces = _choose_faces(table, digits=digits, generator=generator)
     starts, ends = _write(table, faces=faces, hand=hand, generator=generator)  # (B, S, 2)
-    pen = hand.pen * torch.exp(hand.pen_log * _normal(_BLOCK, generator=generator))
-    starts, ends = _fit(starts, ends, pen=pen)
-    ink = _ink(starts, ends, pen=pen, hand=hand, generator=generator)  # (B, 20, 20)
-    offset = hand.shift * _normal(_BLOCK, 2, generator=generator)
-    return _place(ink, offset=offset), digits
+    pen = hand.pen * torch.exp(hand.pen_log * _normal(_BLOCK, generator=generator)) * scale
+    starts, ends = _fit(starts, ends, pen=pen, box=box)
+    ink = _ink(starts, ends, pen=pen, hand=hand, generator=generator, box=box)  # (B, P, P)
+    offset = hand.shift * _normal(_BLOCK, 2, generator=generator) * scale
+    return _place(ink, offset=offset, size=size), digits
 
 
 def _normal(*size: int, generator: torch.Generator) -> Tensor:
@@ -148,22 +157,22 @@ def _shape(hand: Hand, *, generator: torch.Generator) -> Tensor:
     return wide @ turned.view(-1, 2, 2)
 
 
-def _fit(starts: Tensor, ends: Tensor, *, pen: Tensor) -> tuple[Tensor, Tensor]:
-    """Scale to the 20×20 box, the pen's width included, and centre there; pixels from here on."""
+def _fit(starts: Tensor, ends: Tensor, *, pen: Tensor, box: int) -> tuple[Tensor, Tensor]:
+    """Scale to the box, the pen's width included, and centre there; pixels from here on."""
     points = torch.cat([starts, ends], dim=1)
     low, high = points.amin(1, keepdim=True), points.amax(1, keepdim=True)  # (B, 1, 2)
-    room = (BOX - pen)[:, None, None]
+    room = (box - pen)[:, None, None]
     scale = room / (high - low).amax(2, keepdim=True)
     middle = (low + high) / 2
-    return (starts - middle) * scale + BOX / 2, (ends - middle) * scale + BOX / 2
+    return (starts - middle) * scale + box / 2, (ends - middle) * scale + box / 2
 
 
 def _ink(
-    starts: Tensor, ends: Tensor, *, pen: Tensor, hand: Hand, generator: torch.Generator
+    starts: Tensor, ends: Tensor, *, pen: Tensor, hand: Hand, generator: torch.Generator, box: int
 ) -> Tensor:
-    """Draw segments (B, S, 2) with a round pen: ink in [0, 1], (B, 20, 20)."""
-    distance = _distance(starts, ends)
-    centres = (torch.arange(BOX) + 0.5) / BOX
+    """Draw segments (B, S, 2) with a round pen: ink in [0, 1], (B, P, P)."""
+    distance = _distance(starts, ends, box=box)
+    centres = (torch.arange(box) + 0.5) / box
     wave = 5.0 * _normal(len(starts), 2, 1, 1, generator=generator)
     phase = 2 * math.pi * torch.rand(len(starts), 1, 1, generator=generator)
     pressure = torch.sin(wave[:, 0] * centres[:, None] + wave[:, 1] * centres + phase)
@@ -174,19 +183,19 @@ def _ink(
     return ink * (1 - noise)
 
 
-def _distance(starts: Tensor, ends: Tensor) -> Tensor:
-    """Return each pixel's distance to the nearest segment: (B, S, 2) twice → (B, 20, 20).
+def _distance(starts: Tensor, ends: Tensor, *, box: int) -> Tensor:
+    """Return each pixel's distance to the nearest segment: (B, S, 2) twice → (B, P, P).
 
     A pixel p has, beside a segment from a in unit direction u of length l, the coordinates
     b = (p − a)·u along and c = (p − a)×u across: squared distance c² + (b − clamp(b, 0, l))².
-    Both are sums of a part in x and one in y, so that no (B, S, 20, 20, 2) is ever made.
+    Both are sums of a part in x and one in y, so that no (B, S, P, P, 2) is ever made.
     """
     along = ends - starts
     length = along.norm(dim=2, keepdim=True)
     some = torch.tensor([1.0, 0.0])  # a segment of no length is a dot: any direction will do
     ux, uy = torch.where(length > 1e-6, along / length, some).unbind(2)  # (B, S)
-    centres = torch.arange(BOX) + 0.5
-    dx = centres - starts[..., :1]  # (B, S, 20)
+    centres = torch.arange(box) + 0.5
+    dx = centres - starts[..., :1]  # (B, S, P)
     dy = centres - starts[..., 1:]
     b = (dy * uy[..., None])[..., :, None] + (dx * ux[..., None])[..., None, :]
     c = (dy * ux[..., None])[..., :, None] - (dx * uy[..., None])[..., None, :]
@@ -195,15 +204,18 @@ def _distance(starts: Tensor, ends: Tensor) -> Tensor:
     return squared.amin(1).sqrt_()
 
 
-def _place(ink: Tensor, *, offset: Tensor) -> Tensor:
-    """Put boxes (B, 20, 20) into (B, 28, 28) uint8, centre of mass in the middle plus an offset."""
-    steps = torch.arange(BOX) + 0.5
+def _place(ink: Tensor, *, offset: Tensor, size: tuple[int, int]) -> Tensor:
+    """Put boxes (B, P, P) into (B, H, W) uint8, centre of mass in the middle plus an offset."""
+    (H, W), box = size, ink.shape[1]
+    steps = torch.arange(box) + 0.5
     mass = ink.sum((1, 2))
     middle = torch.stack([ink.sum(1) @ steps / mass, ink.sum(2) @ steps / mass], dim=1)  # x, y
-    corner = (SIDE / 2 - middle + offset).round().clamp_(1, SIDE - BOX - 1).long()  # (B, 2)
-    rows = corner[:, 1, None] + torch.arange(BOX)  # (B, 20)
-    columns = corner[:, 0, None] + torch.arange(BOX)
-    images = torch.zeros(len(ink), SIDE, SIDE, dtype=torch.uint8)
+    corner = torch.tensor([W / 2, H / 2]) - middle + offset
+    most = torch.tensor([W - box - 1, H - box - 1])
+    corner = corner.round().clamp_(min=1).minimum(most).long()  # (B, 2)
+    rows = corner[:, 1, None] + torch.arange(box)  # (B, P)
+    columns = corner[:, 0, None] + torch.arange(box)
+    images = torch.zeros(len(ink), H, W, dtype=torch.uint8)
     which = torch.arange(len(ink))[:, None, None]
     images[which, rows[:, :, None], columns[:, None, :]] = (ink * 255).round().to(torch.uint8)
     return images

@@ -223,7 +223,7 @@ def sentence_key(sentence: str) -> str:
 
 @functools.cache
 def _key_words() -> re.Pattern[str]:
-    return re.compile(rf"\w[\w{_marks()}]*")  # vowel signs tell Hindi words apart
+    return re.compile(rf"\w[\w{_marks()}]*")  # Hindi words differ by signs on letters
 
 
 def stable_hash(text: str) -> int:

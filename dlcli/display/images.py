@@ -1,6 +1,7 @@
 """Images as files, as figures and in the terminal: a pixel in, a pixel out, never resampled.
 
-Legend: N images, R rows, C columns of images, H × W pixels.
+Legend: N images, R rows, C columns of images, H × W pixels. Pixels of colour have a last axis of
+three; grey ones have none.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def as_images(images: object) -> Floats:
     """Read images as floats in [0, 1]: uint8 is divided by 255, floats are clipped, NaN is black.
 
     Args:
-        images: (N, H, W) or (R, C, H, W), anything that numpy reads.
+        images: (N, H, W) or (R, C, H, W), or of colour (N, H, W, 3) or (R, C, H, W, 3); anything
+            that numpy reads.
 
     Raises:
         ValueError: another shape, or no image at all.
@@ -52,44 +54,52 @@ def as_images(images: object) -> Floats:
     import numpy as np
 
     raw = np.asarray(images)
-    if raw.ndim not in (3, 4) or 0 in raw.shape:
-        raise ValueError(f"pictures have the shape (N, H, W) or (R, C, H, W), not {raw.shape}")
+    if raw.ndim - is_colour(raw) not in (3, 4) or 0 in raw.shape:
+        raise ValueError(
+            f"pictures have the shape (N, H, W) or (R, C, H, W), and 3 of colour, not {raw.shape}"
+        )
     scaled = raw / 255.0 if raw.dtype == np.uint8 else raw.astype(np.float64)
     return np.clip(np.nan_to_num(scaled, nan=0.0), 0.0, 1.0)
 
 
+def is_colour(images: NDArray[Any]) -> bool:
+    """Tell images of colour from grey ones, which may be three pixels wide where they are few."""
+    return images.ndim == 5 or (images.ndim == 4 and images.shape[-1] == 3)
+
+
 def as_rows(images: object, *, columns: int = 0) -> Floats:
-    """Lay images out as (R, C, H, W); the last row is filled up with NaN.
+    """Lay images out as (R, C, H, W) or (R, C, H, W, 3); the last row is filled up with NaN.
 
     Args:
-        images: (N, H, W), cut into rows, or (R, C, H, W), left as it is.
+        images: (N, H, W), cut into rows, or (R, C, H, W), left as it is; or of colour.
         columns: C for (N, H, W); as square as can be where 0.
     """
     import numpy as np
 
     pictures = as_images(images)
-    if pictures.ndim == 4:
+    if pictures.ndim - is_colour(pictures) == 4:
         return pictures
-    N, H, W = pictures.shape
+    N, *shape = pictures.shape
     C = columns or math.ceil(math.sqrt(N))
     R = math.ceil(N / C)
-    rows = np.full((R * C, H, W), np.nan)
+    rows = np.full((R * C, *shape), np.nan)
     rows[:N] = pictures
-    return rows.reshape(R, C, H, W)
+    return rows.reshape(R, C, *shape)
 
 
 def join_rows(rows: Floats, *, gap: int = 0) -> Floats:
-    """Join (R, C, H, W) into one (R·H + gaps, C·W + gaps); gaps are NaN."""
+    """Join (R, C, H, W) into one (R·H + gaps, C·W + gaps), colour likewise; gaps are NaN."""
     import numpy as np
 
-    R, C, H, W = rows.shape
-    spaced = np.pad(rows, ((0, 0), (0, 0), (0, gap), (0, gap)), constant_values=np.nan)
-    joined: Floats = spaced.transpose(0, 2, 1, 3).reshape(R * (H + gap), C * (W + gap))
+    R, C, H, W, *three = rows.shape
+    wide = ((0, 0), (0, 0), (0, gap), (0, gap), *[(0, 0) for _ in three])
+    spaced = np.pad(rows, wide, constant_values=np.nan)
+    joined: Floats = spaced.swapaxes(1, 2).reshape(R * (H + gap), C * (W + gap), *three)
     return joined[: R * (H + gap) - gap, : C * (W + gap) - gap]
 
 
 def save_png(path: Path, images: object) -> Path:
-    """Write images (N, H, W) as one grey PNG of exactly their pixels, without gaps.
+    """Write images (N, H, W) or (N, H, W, 3) as one PNG of exactly their pixels, without gaps.
 
     Returns:
         the absolute path.
@@ -106,15 +116,22 @@ def save_png(path: Path, images: object) -> Path:
     return write_file(path, buffer.getvalue())
 
 
-def read_png(path: Path, *, side: int) -> Floats:
-    """Cut the pixels of `save_png` back into (R, C, side, side), in [0, 1]."""
+def read_png(path: Path, *, size: tuple[int, int]) -> Floats:
+    """Cut the pixels of `save_png` back into (R, C, H, W) or (R, C, H, W, 3), in [0, 1].
+
+    Args:
+        path: of the picture.
+        size: H and W.
+    """
     import numpy as np
     from PIL import Image
 
     with Image.open(path) as image:
-        pixels = np.asarray(image.convert("L")) / 255.0
-    R, C = pixels.shape[0] // side, pixels.shape[1] // side
-    return pixels[: R * side, : C * side].reshape(R, side, C, side).transpose(0, 2, 1, 3)
+        pixels = np.asarray(image.convert("RGB" if image.mode == "RGB" else "L")) / 255.0
+    H, W = size
+    R, C = pixels.shape[0] // H, pixels.shape[1] // W
+    whole = pixels[: R * H, : C * W]
+    return whole.reshape(R, H, C, W, *whole.shape[2:]).swapaxes(1, 2)
 
 
 def save_npz(path: Path, **arrays: object) -> Path:
@@ -155,7 +172,7 @@ def image_grid(
 
     Args:
         path: PNG, SVG or PDF.
-        images: (N, H, W) or (R, C, H, W), floats in [0, 1] or uint8.
+        images: (N, H, W) or (R, C, H, W), or of colour; floats in [0, 1] or uint8.
         columns: C for (N, H, W); as square as can be where 0.
         row_labels: one a row, on the left, or none.
         column_labels: one a column, on top, or none.
@@ -176,7 +193,7 @@ def image_grid(
         left = max((text_size(figure, name)[0] for name in names), default=0.0)
         heads, slanted, top = _column_heads(figure, column_labels, cell=rows.shape[3], columns=C)
         axes = _panel_row(figure, [rows], left=left, top=top, title=title)[0]
-        _ticks(axes, rows.shape, names=names, heads=heads)
+        _ticks(axes, rows.shape[:4], names=names, heads=heads)
         if slanted:
             axes.tick_params(axis="x", labelrotation=90)
         save_figure(figure, path)
@@ -289,15 +306,16 @@ MOST_LINES = 48
 
 @dataclass(frozen=True)
 class PictureRows:
-    """Rich renderable: grey images in rows as wide as the console, two pixels to a cell.
+    """Rich renderable: images in rows as wide as the console, two pixels to a cell.
 
     The upper half block `▀` shows one pixel in its foreground and one in its background colour;
-    Rich brings the grey down to what the terminal has (true colour, 256 or 16 colours). Where
+    Rich brings it down to what the terminal has (true colour, 256 or 16 colours). Where
     colour is off or the stream cannot carry the block, a ramp of ASCII characters takes its place.
     As many pictures are shown as are legible; a last line says so where that is not all.
 
     Args:
-        images: (N, H, W) or (R, C, H, W), anything numpy reads; floats in [0, 1] or uint8.
+        images: (N, H, W) or (R, C, H, W), or of colour, anything numpy reads; floats in [0, 1] or
+            uint8.
         columns: pictures a row; by default as many as fit, or C. Where they do not fit, some of the
             columns are shown, from the first to the last.
         max_rows: rows shown, from the top, without a word about the others; 0 shows all.
@@ -312,15 +330,17 @@ class PictureRows:
         import numpy as np
 
         images = as_images(self.images)
-        N, C = len(images), self.columns or (images.shape[1] if images.ndim == 4 else 0)
-        factor = _factor(images.shape[-1], wanted=C or min(N, ROW_AIM), width=options.max_width)
-        fitting = max(1, _per_row(images.shape[-1], factor=factor, width=options.max_width))
+        in_rows = images.ndim - is_colour(images) == 4
+        N, C = len(images), self.columns or (images.shape[1] if in_rows else 0)
+        H, W = images.shape[2:4] if in_rows else images.shape[1:3]
+        factor = _factor(W, wanted=C or min(N, ROW_AIM), width=options.max_width)
+        fitting = max(1, _per_row(W, factor=factor, width=options.max_width))
         if C:
             rows = as_rows(images, columns=C)
             rows = rows[:, np.linspace(0, C - 1, min(C, fitting)).round().astype(int)]
             note = f"{fitting} of {C} columns" if fitting < C else ""
         else:
-            lines = -(-images.shape[-2] // (2 * factor)) + 1
+            lines = -(-H // (2 * factor)) + 1
             shown = images[: fitting * max(1, MOST_LINES // lines)]
             rows = as_rows(shown, columns=min(fitting, N))
             note = f"{len(shown)} of {N} pictures" if len(shown) < N else ""
@@ -344,14 +364,18 @@ def ramp_character(level: float) -> str:
     return RAMP[min(len(RAMP) - 1, int(level * len(RAMP)))]
 
 
-def shade(upper: int, lower: int) -> Style:
-    """Return the style of a half block with these grey levels (0–255) above and below.
+Level = tuple[float, ...]
+"""A pixel in [0, 1]: one number of grey, three of colour."""
+
+
+def shade(upper: Level, lower: Level) -> Style:
+    """Return the style of a half block with these pixels above and below.
 
     A new one each time: a Rich style remembers the codes of the first terminal it was drawn on.
     """
-    return Style(
-        color=Color.from_rgb(upper, upper, upper), bgcolor=Color.from_rgb(lower, lower, lower)
-    )
+    above, below = ([round(part * 255) for part in level] for level in (upper, lower))
+    (r, g, b), (r2, g2, b2) = (part * 3 if len(part) == 1 else part for part in (above, below))
+    return Style(color=Color.from_rgb(r, g, b), bgcolor=Color.from_rgb(r2, g2, b2))
 
 
 def _factor(side: int, *, wanted: int, width: int) -> int:
@@ -373,21 +397,22 @@ def _shrunk(images: Floats, *, factor: int) -> Floats:
 
     if factor == 1:
         return images
-    N, H, W = images.shape
-    padded = np.pad(images, ((0, 0), (0, -H % factor), (0, -W % factor)))
+    N, H, W, *three = images.shape
+    padded = np.pad(images, ((0, 0), (0, -H % factor), (0, -W % factor), *[(0, 0) for _ in three]))
     blocks: Floats = padded.reshape(
-        N, padded.shape[1] // factor, factor, padded.shape[2] // factor, factor
+        N, padded.shape[1] // factor, factor, padded.shape[2] // factor, factor, *three
     )
     means: Floats = blocks.mean(axis=(2, 4))
     return means
 
 
 def _side_by_side(images: Floats) -> Floats:
-    """Join (N, H, W) into one (H', W') with gaps of NaN; H' is even, padded with NaN below."""
+    """Join (N, H, W) into one (H', W', 1 or 3) with gaps of NaN; H' is even, NaN below."""
     import numpy as np
 
     row = join_rows(images[None], gap=COLUMN_GAP)
-    return np.pad(row, ((0, len(row) % 2), (0, 0)), constant_values=np.nan)
+    row = row if row.ndim == 3 else row[..., None]
+    return np.pad(row, ((0, len(row) % 2), (0, 0), (0, 0)), constant_values=np.nan)
 
 
 def _cells(pixels: Floats, *, colour: bool) -> Iterator[Segment]:
@@ -396,7 +421,9 @@ def _cells(pixels: Floats, *, colour: bool) -> Iterator[Segment]:
 
     for upper, lower in zip(pixels[0::2], pixels[1::2], strict=True):
         pairs = [
-            None if np.isnan(top) else (float(top), 0.0 if np.isnan(bottom) else float(bottom))
+            None
+            if np.isnan(top).any()
+            else (tuple(top.tolist()), tuple(np.nan_to_num(bottom).tolist()))
             for top, bottom in zip(upper, lower, strict=True)
         ]
         for pair, run in groupby(pairs):
@@ -404,9 +431,8 @@ def _cells(pixels: Floats, *, colour: bool) -> Iterator[Segment]:
             if pair is None:
                 yield Segment(" " * length)
             elif colour:
-                yield Segment(
-                    HALF_BLOCK * length, shade(round(pair[0] * 255), round(pair[1] * 255))
-                )
+                yield Segment(HALF_BLOCK * length, shade(*pair))
             else:
-                yield Segment(ramp_character(sum(pair) / 2) * length)
+                level = sum(sum(part) / len(part) for part in pair) / 2
+                yield Segment(ramp_character(level) * length)
         yield Segment.line()

@@ -172,13 +172,13 @@ def _fonts_with(characters: frozenset[int]) -> tuple[str, ...]:
 
     known = {entry.fname for entry in fontManager.ttflist}
     for path in sorted(set(findSystemFonts()) - known):
-        with contextlib.suppress(OSError, RuntimeError):
+        with contextlib.suppress(Exception):  # a font that cannot be read is not taken
             fontManager.addfont(path)
     has: dict[str, frozenset[int]] = {}
     for entry in fontManager.ttflist:
         usable = entry.style == "normal" and not entry.name.startswith("Last Resort")
         if usable and entry.name not in has and entry.weight in (400, "normal", "regular"):
-            with contextlib.suppress(OSError, RuntimeError):
+            with contextlib.suppress(Exception):
                 font = FT2Font(entry.fname, face_index=entry.index)
                 has[entry.name] = characters & font.get_charmap().keys()
     japanese = any(0x3040 < character < 0x3100 for character in characters)

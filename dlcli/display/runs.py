@@ -11,6 +11,7 @@ from dlcli.display.console import Consoles
 from dlcli.display.images import read_png, save_png, snapshots
 from dlcli.display.plots import colour, house_style, label, new_figure, save_figure
 from dlcli.display.tables import ResultTable, facts, number, size, with_error
+from dlcli.engine.config import load_yaml
 from dlcli.engine.events import Event, Finished, Measured, Pictures, RunStarted
 from dlcli.engine.runs import Curve, Removal, RunFolder, leaves
 from dlcli.errors import DlError
@@ -357,8 +358,8 @@ def _setting(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-SIDE = 28
-"""Pixels of an image in a snapshot."""
+USUAL_SIZE = (28, 28)
+"""Pixels of an image in a snapshot of a run whose settings do not say it."""
 
 
 class RunFigures:
@@ -415,8 +416,11 @@ def draw_curves(
 
 def draw_snapshots(run: RunFolder, *, title: str = "") -> None:
     """Draw `figures/snapshots.png` from the run's snapshot pictures, if there are any."""
+    import numpy as np
+
+    size = _size_of(run)
     panels = {
-        f"epoch {int(path.stem.removeprefix('epoch-'))}": read_png(path, side=SIDE)
+        f"epoch {int(path.stem.removeprefix('epoch-'))}": read_png(path, size=size)
         for path in sorted(run.figures.glob("epoch-*.png"))
     }
     if panels:
@@ -424,7 +428,15 @@ def draw_snapshots(run: RunFolder, *, title: str = "") -> None:
         columns = next(iter(panels.values())).shape[1]
         snapshots(
             run.figures / "snapshots.png",
-            {name: images.reshape(-1, SIDE, SIDE) for name, images in panels.items()},
+            {name: np.concatenate(images) for name, images in panels.items()},
             title=words,
             columns=columns,
         )
+
+
+def _size_of(run: RunFolder) -> tuple[int, int]:
+    """Return height and width of a run's images, as its settings say."""
+    settings = load_yaml(run.config_file).get("data") if run.config_file.is_file() else None
+    given = settings.get("image_size") if isinstance(settings, Mapping) else None
+    H, _, W = str(given).partition("x")
+    return (int(H), int(W)) if H.isdecimal() and W.isdecimal() else USUAL_SIZE

@@ -75,14 +75,9 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def cpu_flags() -> frozenset[str]:
-    """Read which bf16 instructions the processor reports: `amx_bf16`, `avx512_bf16`, or none."""
-    wanted = {"amx_bf16", "avx512_bf16"}
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return frozenset()
-    line = next((row for row in text.splitlines() if row.startswith("flags")), "")
-    return frozenset(wanted & set(line.split()))
+    """Return which bf16 instructions the processor has: `amx_bf16`, `avx512_bf16`, or none."""
+    has = torch.cpu.get_capabilities()
+    return frozenset(name for name in ("amx_bf16", "avx512_bf16") if has.get(name))
 
 
 def bf16_is_native(device: torch.device) -> bool:

@@ -95,11 +95,11 @@ class Saved(Event):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Pictures(Event):
-    """Pictures that a run keeps: rows of 28×28 grey images."""
+    """Pictures that a run keeps."""
 
     epoch: int
     images: object
-    """A float array (N, 28, 28) in [0, 1]."""
+    """A float array (N, H, W), in colour (N, H, W, 3), in [0, 1]."""
     caption: str
 
 
@@ -108,7 +108,7 @@ class Preview(Event):
     """Pictures of the network as it is now, for a screen; nothing keeps them."""
 
     images: object
-    """A float array (N, 28, 28) in [0, 1]."""
+    """A float array (N, H, W), in colour (N, H, W, 3), in [0, 1]."""
     caption: str
 
 

@@ -123,6 +123,10 @@ class Task(ABC, Generic[C, D, L, R]):
         """Say whether bfloat16 was measured to be faster without hurting the loss."""
         return True
 
+    def with_data(self, config: C, data: D) -> C:
+        """Fill in what the settings leave to the data."""
+        return with_data_name(config, data.name)
+
     def resumed_config(self, config: C, run: RunFolder) -> C:
         """Let `auto` mean the data set that the run was started on."""
         saved = load_yaml(run.config_file).get("data")
@@ -204,7 +208,7 @@ def train(
     notes: list[str] = []
     data = task.load_data(config, resumed=resumed, origin=origin, notice=notes.append)
     if resumed is None:  # "auto" may mean something else when the run is resumed
-        config = with_data_name(config, data.name)
+        config = task.with_data(config, data)
     if origin is not None:  # weights that do not fit are refused before a folder is made
         load_origin(task, config, task.build_network(config, data), origin)
     with open_session(

@@ -4,8 +4,8 @@ In the terminal column names stand upright, one character a line, since a word i
 cell. Where the terminal is too narrow the matrix is cut into bands of columns, one under the other.
 
 Rows and columns are in the order of the words in the sentence, the first at the left and on top,
-for right-to-left languages too; their letters are drawn as they are read. Terminals that reverse a
-line with such letters are told where a run of them ends.
+for right-to-left languages too; their letters are drawn as they are read. A mark ends each run of
+them, for terminals that would draw the whole line from the right.
 
 Legend: T rows (target words), S columns (source words).
 """

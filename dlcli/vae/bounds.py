@@ -20,8 +20,8 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 from torch import Tensor
@@ -39,8 +39,9 @@ from dlcli.evidence.estimators import DiagonalGaussian, Proposal
 from dlcli.evidence.hmc import Schedule, choose_schedule
 from dlcli.evidence.models import BernoulliDecoder, LatentModel, log_likelihood
 from dlcli.evidence.progress import count_progress, no_progress, part_of
-from dlcli.vae.elbo import LatentUse
+from dlcli.vae.elbo import LatentUse, batch_of
 from dlcli.vae.images import DESCRIPTIONS
+from dlcli.vae.likelihood import Bernoulli, ContinuousBernoulli, Likelihood
 from dlcli.vae.networks import VAE, Flow
 from dlcli.vae.objective import kl_standard_normal, log_weights
 from dlcli.vae.trained import TestImages, Trained, choose_images, describe, with_true_data
@@ -50,7 +51,6 @@ LATENTS_BATCH = 100_000
 GPU_LATENTS_BATCH = 2_000_000
 FLOW_BATCH = 4096
 """That a flow is given at once: its hidden units are twice the numbers of a latent."""
-ENCODING_BATCH = 500
 CONV_ROWS = 128
 """Rows of a convolutional decoder that are decoded at once on a CPU."""
 GPU_ROWS = 65_536
@@ -141,7 +141,7 @@ def stream_bounds(
     Args:
         model: in evaluation mode; its encoder gives q(z|x).
         decoder: the same model's, of what its encoder's Gaussian is of (`of_encoded`).
-        pixels: (N, 784) in [0, 1], on the model's device, N ≥ 1.
+        pixels: (N, M) in [0, 1], on the model's device, N ≥ 1.
         k: K.
         generator: draws the noise, on the CPU or on the model's device.
 
@@ -281,7 +281,7 @@ def stream_annealed(
 
     Args:
         decoder: of the trained VAE.
-        pixels: (N, 784), on the decoder's device.
+        pixels: (N, M), on the decoder's device.
         iwae: the IWAE bound of the same images, (N,).
         chains: K ≥ 2.
         temperatures: steps from prior to posterior; 0 lets a pilot choose.
@@ -408,7 +408,7 @@ def _cases(trained: Trained, images: TestImages, *, compute: Compute) -> Iterato
         )
 
 
-def decoder_of(trained: Trained, *, compute: Compute, of_encoded: bool = False) -> BernoulliDecoder:
+def decoder_of(trained: Trained, *, compute: Compute, of_encoded: bool = False) -> LatentModel:
     """Offer the decoder of a run, on the device its model is on.
 
     Args:
@@ -430,29 +430,74 @@ def decoder_of(trained: Trained, *, compute: Compute, of_encoded: bool = False) 
     model = trained.model
     device = next(model.parameters()).device
     rows = CONV_ROWS if config.model.arch == "conv" else BernoulliDecoder.block_rows
+    if device.type != "cpu":
+        rows = GPU_ROWS
+    rows = batch_of(math.prod(model.shape), most=rows)
 
     def decode(z: Tensor) -> Tensor:
         with compute.autocast():
             logits = model.decode_encoded(z) if of_encoded else model.decode(z)
         return logits.to(torch.float32)
 
-    return BernoulliDecoder(
-        decode=decode,
-        latent_dim=model.latent_dim,
-        name=trained.run.path.name,
-        device=device,
-        likelihood=config.objective.likelihood,
-        block_rows=rows if device.type == "cpu" else GPU_ROWS,
+    name, likelihood = trained.run.path.name, model.likelihood
+    if isinstance(likelihood, Bernoulli | ContinuousBernoulli):  # by products of matrices
+        return BernoulliDecoder(
+            decode=decode,
+            latent_dim=model.latent_dim,
+            name=name,
+            device=device,
+            likelihood=likelihood.name,
+            block_rows=rows,
+        )
+    return LikelihoodDecoder(
+        decode, latent_dim=model.latent_dim, name=name, device=device, of=likelihood, rows=rows
     )
 
 
+@dataclass(frozen=True, eq=False)
+class LikelihoodDecoder:
+    """A decoder with any likelihood: a `LatentModel`, as `BernoulliDecoder` is for Bernoulli."""
+
+    decode: Callable[[Tensor], Tensor]
+    """(N, D) → logits (N, M), differentiable."""
+    _: KW_ONLY
+    latent_dim: int
+    name: str
+    device: torch.device
+    of: Likelihood
+    rows: int
+    """That are decoded at once when no gradient is wanted."""
+    dtype: torch.dtype = torch.float32
+
+    def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
+        """Return log p(x | z) in nats, (K, B), for z of shape (K, B or 1, D)."""
+        if torch.is_grad_enabled() and z.requires_grad:
+            return self._block(x, z)
+        points = max(1, self.rows // z.shape[1])
+        return torch.cat([self._block(x, part) for part in torch.split(z, points)])
+
+    def _block(self, x: Tensor, z: Tensor) -> Tensor:
+        K, shared, D = z.shape
+        logits = self.decode(z.reshape(K * shared, D)).view(K, shared, -1)
+        return self.of.log_prob(logits.expand(K, len(x), -1), x)
+
+    @torch.no_grad()
+    def draw(self, z: Tensor, *, generator: torch.Generator) -> Tensor:
+        """Draw x | z: (B, D) → (B, M)."""
+        return self.of.sample(self.decode(z).cpu(), generator=generator).to(self.device)
+
+    def ceiling(self, x: Tensor) -> Tensor:
+        """Return an upper bound on log p(x | z): 0 of levels, which have probabilities: (B,)."""
+        return torch.zeros(x.shape[:1], dtype=torch.float64, device=x.device)
+
+
 def encoded(model: VAE, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and logvar of what the encoder says, (N, D) in float32, of pixels (N, 784).
+    """Return mean and logvar of what the encoder says, (N, D) in float32, of pixels (N, M).
 
     Raises:
         RunFailed: the encoder returned NaN.
     """
-    parts = [model.encode(rows) for rows in torch.split(pixels, ENCODING_BATCH)]
+    parts = [model.encode(rows) for rows in torch.split(pixels, batch_of(pixels.shape[1]))]
     mean, logvar = (torch.cat(part).float() for part in zip(*parts, strict=True))
     bad = int((~(mean + logvar).isfinite()).any(1).sum())
     if bad:

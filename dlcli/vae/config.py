@@ -5,11 +5,13 @@ Reading this needs neither torch nor pydantic; `check` holds what ties one setti
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Le, Lt
 
+from dlcli.data import catalogue
+from dlcli.data.sizes import read_size
 from dlcli.engine.config import STRICT, setting, setting_like
 from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig, Precision
 from dlcli.errors import ConfigError
@@ -18,6 +20,7 @@ DEFAULT_IMAGES = 1000
 """Test images that `dl vae eval` takes by default."""
 
 Width = Annotated[int, Ge(1), Le(65_536)]
+LikelihoodName = Literal["bernoulli", "continuous-bernoulli", "logistic"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,14 +53,14 @@ class VaeModelConfig:
     channels: tuple[Width, ...] = setting(
         (8, 16, 48, 128),
         flag="--channels",
-        help="conv: encoder feature maps at 28, 14, 7 and 3 pixels; beside --dense the last ones "
-        "may be left out",
+        help="conv: encoder feature maps at 28, 14, 7 and 3 pixels, or as many as an image can be "
+        "halved; beside --dense the last ones may be left out",
         signature="channels",
     )
     decoder_channels: tuple[Width, ...] = setting(
         (96, 48, 16),
         flag="--decoder-channels",
-        help="conv: decoder feature maps at 4, 7 and 14 pixels",
+        help="conv: decoder feature maps at 4, 7 and 14 pixels, or one fewer than --channels",
         signature="decoder_channels",
     )
     prior: Literal["normal", "flow"] = setting(
@@ -104,8 +107,22 @@ class VaeDataConfig:
     name: str = setting(
         "auto",
         flag="--data",
-        help="data set: mnist, glyphs, or auto (mnist where it can be had)",
+        help="images: a data set of `dl data list`, a folder of pictures, a zip archive of one, a "
+        "file of arrays (npz, npy, pt), or auto (mnist where it can be had)",
         signature=None,
+    )
+    image_size: str = setting(
+        "auto",
+        flag="--image-size",
+        help="pixels of a side (32), or HEIGHTxWIDTH (20x48), 8 to 128: crop at the middle and "
+        "resize; auto is the images' own",
+        signature="size",
+    )
+    colour: bool | None = setting(
+        None,
+        flag="--colour/--grey",
+        help="pixels of three channels or of one; none is colour if any image has colour",
+        signature="colour",
     )
     binarize: Literal["none", "dynamic", "fixed"] = setting(
         "none",
@@ -169,10 +186,11 @@ class VaeObjectiveConfig:
         flag="--free-bits",
         help="elbo: nats of KL per latent dimension that cost nothing more (Kingma et al. 2016)",
     )
-    likelihood: Literal["bernoulli", "continuous-bernoulli"] = setting(
-        "bernoulli",
+    likelihood: Literal["auto", "bernoulli", "continuous-bernoulli", "logistic"] = setting(
+        "auto",
         flag="--likelihood",
-        help="p(x|z): bernoulli, or continuous-bernoulli, a true density of grey pixels",
+        help="p(x|z): bernoulli; continuous-bernoulli, a true density of grey pixels; logistic, of "
+        "the 256 levels; auto is bernoulli, and of colour logistic",
         source="assignment, Question 1",
         signature="likelihood",
     )
@@ -263,15 +281,91 @@ class VaeEvalConfig:
     threads: Annotated[int, Ge(0), Le(1024)] = setting_like(ComputeConfig, "threads")
 
 
+def image_shape(config: VaeDataConfig) -> tuple[int, ...]:
+    """Return the shape of an image, (H, W) or (H, W, 3): 28×28 grey where the settings do not say.
+
+    Those of a run say it, unless it was begun before there were other images.
+    """
+    size = read_size(config.image_size) or (28, 28)
+    return (*size, 3) if config.colour else size
+
+
+def likelihood_of(config: VaeTrainConfig) -> LikelihoodName:
+    """Return the likelihood that `auto` is."""
+    if config.objective.likelihood != "auto":
+        return config.objective.likelihood
+    return "logistic" if config.data.colour else "bernoulli"
+
+
+def with_images(config: VaeTrainConfig, shape: tuple[int, ...]) -> VaeTrainConfig:
+    """Fill in what follows from the images: size, colour, likelihood, feature maps.
+
+    Args:
+        config: the settings of a training.
+        shape: of an image, (H, W) or (H, W, 3).
+    """
+    size, colour = "x".join(map(str, shape[:2])), len(shape) == 3
+    config = replace(config, data=replace(config.data, image_size=size, colour=colour))
+    objective = replace(config.objective, likelihood=likelihood_of(config))
+    model, usual = config.model, VaeModelConfig()
+    encoder, decoder = usual_channels(stages(shape))
+    if model.channels == usual.channels:
+        model = replace(model, channels=encoder)
+    if model.decoder_channels == usual.decoder_channels:
+        model = replace(model, decoder_channels=decoder)
+    return replace(config, objective=objective, model=model)
+
+
+def known_images(config: VaeTrainConfig) -> VaeTrainConfig | None:
+    """Fill in what follows from the images, as far as they are known before they are loaded.
+
+    Returns:
+        None where that is only known once they are: of a user's own images.
+    """
+    data = config.data
+    size, known = read_size(data.image_size), catalogue.image_shape(data.name)
+    if size is None and known is None:
+        return None
+    colour = bool(known and len(known) == 3) if data.colour is None else data.colour
+    H, W = size or (known or ())[:2]
+    return with_images(config, (H, W, 3) if colour else (H, W))
+
+
+def stages(shape: tuple[int, ...]) -> int:
+    """Return how often images are halved, rounded down, until the shorter side is one pixel."""
+    return min(shape[:2]).bit_length() - 1
+
+
+LEAST_CHANNELS = 8
+
+
+def usual_channels(depth: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the feature maps of encoder and decoder for a number of stages.
+
+    They are the defaults, of 28 pixels and four stages, counted from the latents: fewer stages
+    leave out those next to the image, and each further one has half of the maps, 8 at least.
+    """
+    usual = VaeModelConfig()
+    inner, outer = list(usual.channels[::-1]), list(usual.decoder_channels)
+    for maps, count in ((inner, depth), (outer, depth - 1)):
+        while len(maps) < count:
+            maps.append(max(LEAST_CHANNELS, maps[-1] // 2))
+        del maps[count:]
+    return tuple(inner[::-1]), tuple(outer)
+
+
 def check(config: VaeTrainConfig) -> None:
     """Hold the settings of a training against one another.
 
     Raises:
         ConfigError: two of them contradict each other, or one has no effect beside the other.
     """
-    _check_objective(config)
+    read_size(config.data.image_size)
+    known = known_images(config)
+    _check_objective(known or config)
     _check_training(config)
-    check_model(config.model)
+    if known is not None:
+        check_model(known.model, image_shape(known.data))
 
 
 def _check_objective(config: VaeTrainConfig) -> None:
@@ -296,9 +390,10 @@ def _check_objective(config: VaeTrainConfig) -> None:
                     f"{name} {value:g} has no meaning for --objective iwae, whose KL is not apart.",
                     hint=f"Leave {name} out, or use --objective elbo.",
                 )
-    if objective.likelihood == "continuous-bernoulli" and config.data.binarize != "none":
+    likelihood = likelihood_of(config)
+    if likelihood != "bernoulli" and config.data.binarize != "none":
         raise ConfigError(
-            f"--likelihood continuous-bernoulli is a density of grey pixels, and --binarize "
+            f"--likelihood {likelihood} is of pixels of many levels, and --binarize "
             f"{config.data.binarize} makes them black or white.",
             hint="Use --binarize none, or --likelihood bernoulli.",
         )
@@ -339,8 +434,12 @@ def _check_training(config: VaeTrainConfig) -> None:
         )
 
 
-def check_model(config: VaeModelConfig) -> None:
+def check_model(config: VaeModelConfig, shape: tuple[int, ...] = (28, 28)) -> None:
     """Hold the settings of a network against its `arch`.
+
+    Args:
+        config: which network.
+        shape: of an image, (H, W) or (H, W, 3).
 
     Raises:
         ConfigError: a list of sizes has the wrong length, or a setting has no meaning here.
@@ -369,15 +468,28 @@ def check_model(config: VaeModelConfig) -> None:
         if not config.hidden:
             raise ConfigError("--hidden is empty.", hint="Name at least one size, such as 350.")
         return
-    fewest = 2 if config.dense else 4
+    sides, depth = halvings(min(shape[:2])), stages(shape)
+    if config.skip and depth < 4:
+        raise ConfigError(
+            f"--skip is a demonstration on images of 16 pixels or more, not {min(shape[:2])}.",
+            hint="Leave it out, or use a larger --image-size.",
+        )
+    fewest = min(2, depth) if config.dense else depth
+    inner = [4, *reversed(sides[1:-2])]
     for flag, sizes, counts, where in (
-        ("--channels", config.channels, (fewest, 4), "28, 14, 7 and 3"),
-        ("--decoder-channels", config.decoder_channels, (3, 3), "4, 7 and 14"),
+        ("--channels", config.channels, (fewest, depth), sides[:-1]),
+        ("--decoder-channels", config.decoder_channels, (depth - 1, depth - 1), inner),
     ):
         least, most = counts
         if not least <= len(sizes) <= most:
+            *first, last = map(str, where)
             raise ConfigError(
                 f"{flag} has {len(sizes)} sizes and needs "
                 f"{most if least == most else f'{least} to {most}'}.",
-                hint=f"Name the numbers of feature maps at {where} pixels.",
+                hint=f"Name the numbers of feature maps at {', '.join(first)} and {last} pixels.",
             )
+
+
+def halvings(side: int) -> list[int]:
+    """Halve a side, rounded down, until it is one pixel: 28, 14, 7, 3, 1."""
+    return [side >> number for number in range(side.bit_length())]

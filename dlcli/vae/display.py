@@ -39,6 +39,7 @@ def trained_facts(result: TrainResult) -> ResultTable:
     shown: dict[str, object] = {
         "run": result.run,
         "data": result.data,
+        "images": _images(result),
         "epochs": result.epochs,
         "test ELBO": f"{with_error(test.elbo, test.std_error)} nats",
         "  reconstruction": f"{test.reconstruction:.3f} nats",
@@ -51,6 +52,13 @@ def trained_facts(result: TrainResult) -> ResultTable:
         "pictures": f"{result.run}/figures",
     }
     return facts(shown, signatures=result.signature)
+
+
+def _images(result: TrainResult) -> str:
+    """Say what the losses are of: size, colours and likelihood."""
+    colours = "colour" if len(result.shape) == 3 else "grey"
+    likelihood = f", {result.likelihood} likelihood" if result.likelihood else ""
+    return f"{'x'.join(map(str, result.shape[:2]))} {colours}{likelihood}"
 
 
 def trained_table(results: Mapping[str, TrainResult], *, what: str) -> ResultTable:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dlcli.vae.images import flat, model_input
 from dlcli.vae.networks import VAE
-from dlcli.vae.objective import iwae_bound, kl_standard_normal, log_likelihood, log_weights
+from dlcli.vae.objective import iwae_bound, kl_standard_normal, log_weights
 
 ACTIVE_VARIANCE = 0.01  # Burda et al. 2016, section 5.2
 DIVERGED_KL = 1.0
@@ -79,8 +79,7 @@ def evaluate(
     generator: torch.Generator,
     noise_samples: int = 16,
     binarize: str = "none",
-    likelihood: str = "bernoulli",
-    batch_size: int = 500,
+    batch_size: int | None = None,
 ) -> Evaluation:
     """Measure the ELBO of `model` on `images`, in evaluation mode.
 
@@ -89,12 +88,11 @@ def evaluate(
 
     Args:
         model: put back into its mode afterwards.
-        images: (N, 28, 28) or (N, 784) uint8; for `fixed`, already drawn by `images.fixed_draw`.
+        images: (N, …) uint8; for `fixed`, already drawn by `images.fixed_draw`.
         generator: draws the pixels of `dynamic` and the noise; on any device.
         noise_samples: S.
         binarize: `none`, `dynamic` (each image drawn once) or `fixed`.
-        likelihood: `bernoulli` or `continuous-bernoulli`.
-        batch_size: images at a time.
+        batch_size: images at a time; see `batch_of`.
 
     Raises:
         ValueError: there are no images or no noise samples.
@@ -112,9 +110,7 @@ def evaluate(
                 torch.randn(mean.shape, generator=generator, device=generator.device)
                 for _ in range(noise_samples)
             )
-            log_lik, log_w = _weigh(
-                model, pixels, posterior=(mean, logvar), noise=noise, likelihood=likelihood
-            )
+            log_lik, log_w = _weigh(model, pixels, posterior=(mean, logvar), noise=noise)
             kl = kl_standard_normal(mean, logvar).sum(-1)
             if model.flow is not None:
                 kl = (log_lik - log_w).mean(0)
@@ -130,7 +126,7 @@ def latent_use(
     *,
     generator: torch.Generator,
     binarize: str = "none",
-    batch_size: int = 500,
+    batch_size: int | None = None,
 ) -> LatentUse:
     """Measure what the latent units carry, by the encoder alone; arguments as in `evaluate`.
 
@@ -164,12 +160,22 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
+def batch_of(pixels: int, *, most: int = 500) -> int:
+    """Return how many images of M numbers are computed at once: fewer where they are large."""
+    return min(most, max(1, most * LARGE // pixels))
+
+
+LARGE = 4096
+"""Numbers of an image from which batches are smaller."""
+
+
 def _batches(
-    model: VAE, images: Tensor, *, generator: torch.Generator, binarize: str, size: int
+    model: VAE, images: Tensor, *, generator: torch.Generator, binarize: str, size: int | None
 ) -> Iterator[Tensor]:
-    """Yield pixels (B, 784) on the model's device."""
+    """Yield pixels (B, M) on the model's device."""
     device = next(model.parameters()).device
     rows = flat(images)
+    size = size or batch_of(rows.shape[1])
     for start in range(0, len(rows), size):
         part = rows[start : start + size].to(generator.device)
         yield model_input(part, way=binarize, generator=generator).to(device)
@@ -210,7 +216,6 @@ def _weigh(
     *,
     posterior: tuple[Tensor, Tensor],
     noise: Iterable[Tensor],
-    likelihood: str,
 ) -> tuple[Tensor, Tensor]:
     """Return log p(x|z) and log w of a batch for each noise sample, both (S, B)."""
     mean, logvar = posterior
@@ -220,7 +225,7 @@ def _weigh(
         v = mean + (0.5 * logvar).exp() * eps
         # With skip connections only forward() shows the decoder what it saw in training.
         logits = model(pixels, eps)[0] if model.skip else model.decode_encoded(v)
-        log_lik = log_likelihood(logits, pixels, likelihood=likelihood)
+        log_lik = model.likelihood.log_prob(logits, pixels)
         log_liks.append(log_lik)
         z, log_det = model.latents(v)
         weights.append(log_weights(log_lik, z=z, eps=eps, logvar=logvar, log_det=log_det))

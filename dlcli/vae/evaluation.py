@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from dlcli.data.images import load_images
 from dlcli.engine.checkpoint import snapshot_epochs, snapshot_name
 from dlcli.engine.device import Compute, prepare
 from dlcli.engine.events import NoticeCallback, ProgressCallback
@@ -30,8 +29,8 @@ from dlcli.vae.bounds import (
     stream_bounds,
 )
 from dlcli.vae.config import VaeEvalConfig
-from dlcli.vae.images import DESCRIPTIONS, flat
-from dlcli.vae.judge import Ambiguity, find_judge, stream_ambiguity
+from dlcli.vae.images import DESCRIPTIONS, flat, images_of
+from dlcli.vae.judge import Ambiguity, find_judge, require_labels, stream_ambiguity
 from dlcli.vae.trained import (
     TestImages,
     Trained,
@@ -71,6 +70,8 @@ def evaluate_run(
     compute = prepare(compute_config(config))
     trained = with_true_data(trained, notice=notice)
     decoder_of(trained, compute=compute)  # a model that has none is refused at once
+    if config.judge:
+        require_labels(images_of(trained.config.data, notice=notice))
     images = choose_images(trained, count=config.images, seed=config.seed, notice=notice)
     trained.model.to(compute.device)
     subject = _Subject(trained, config, compute, images.to(compute.device), notice=notice)
@@ -238,7 +239,7 @@ def _result(subject: _Subject, bounds: Bounds, *, grey: Bounds | None) -> VaeEva
         arch=trained.config.model.arch,
         epochs=trained.epochs,
         images=bounds.images,
-        pixels=DESCRIPTIONS[trained.config.data.binarize],
+        pixels=trained.pixels,
         likelihood=trained.likelihood,
         elbo=elbo.value,
         elbo_std_error=elbo.std_error,
@@ -351,15 +352,14 @@ def _snapshots_stage(subject: _Subject, found: VaeEvaluation) -> Iterator[VaeEva
 
 def _judge_stage(subject: _Subject, found: VaeEvaluation) -> Iterator[VaeEvaluation]:
     config, data, notice = subject.config, subject.trained.config.data, subject.notice
-    judge = find_judge(data.name, offline=data.offline, notice=notice)
-    real = load_images(data.name, offline=data.offline, notice=notice).test
+    images = images_of(data, notice=notice)
+    judge = find_judge(images, notice=notice)
     for ambiguity in stream_ambiguity(
         subject.trained.model,
         judge,
-        real=flat(real),
+        real=flat(images.test),
         count=config.judge_images,
         seed=config.seed,
-        likelihood=subject.trained.likelihood,
     ):
         share = ambiguity.generated.images / config.judge_images
         yield dataclasses.replace(found, ambiguity=ambiguity, stage="judge", done=share)

@@ -5,7 +5,7 @@ exact module types that it was written for: a network with any other module in i
 that is not known here, or with a hook, takes the plain path. A new network may be slow, but it is
 never wrong.
 
-Legend: B images, D latent dimensions, 784 pixels.
+Legend: B images, D latent dimensions, M pixels.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from dlcli.vae.config import VaeObjectiveConfig
+from dlcli.vae.likelihood import Bernoulli
 from dlcli.vae.networks import LOGVAR_RANGE, VAE, MlpDecoder, MlpEncoder
 
 KINDS: Mapping[type[nn.Module], set[str] | None] = {
-    VAE: {"latent_dim", "flow"},
+    VAE: {"latent_dim", "flow", "shape"},
+    Bernoulli: set(),
     MlpEncoder: {"features"},
     MlpDecoder: set(),
     **dict.fromkeys((nn.Linear, nn.ReLU, nn.Sequential)),
@@ -45,7 +47,7 @@ def claims(vae: nn.Module) -> bool:
 
 def takes_negative_elbo(vae: VAE, objective: VaeObjectiveConfig, pixels: Tensor) -> bool:
     """Say whether `negative_elbo` computes this objective of this network."""
-    plain = (objective.objective, objective.likelihood) == ("elbo", "bernoulli")
+    plain = objective.objective == "elbo" and type(vae.likelihood) is Bernoulli
     on_cpu = pixels.device.type == "cpu" and not torch.compiler.is_compiling()
     if not (plain and objective.free_bits == 0 and on_cpu and not pixels.requires_grad):
         return False
@@ -76,7 +78,7 @@ def negative_elbo(
 
     Args:
         vae: fully connected; see `takes_negative_elbo`.
-        pixels: (B, 784) in [0, 1].
+        pixels: (B, M) in [0, 1].
         eps: standard normal noise (B, D).
         beta: scalar, weight of the KL term.
     """
@@ -156,12 +158,14 @@ def cross_entropy(logits: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
     softplus(l) = max(l, 0) − log max(σ(l), 1 − σ(l)), and logarithms are taken of products.
 
     Args:
-        logits: (B, 784).
-        pixels: (B, 784) in [0, 1].
+        logits: (B, M).
+        pixels: (B, M) in [0, 1].
     """
     on = torch.sigmoid(logits)
     largest = (on - 0.5).abs_().add_(0.5)  # max(σ, 1 − σ) ≥ ½
-    logs = largest.view(len(largest), GROUP, 784 // GROUP).prod(1).log_().sum()
+    B, M = largest.shape
+    group = GROUP if M % GROUP == 0 else 1
+    logs = largest.view(B, group, M // group).prod(1).log_().sum()
     value = logits.clamp_min(0).sum() - logs - torch.dot(logits.flatten(), pixels.flatten())
     return value, on.sub_(pixels)
 

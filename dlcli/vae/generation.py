@@ -3,7 +3,8 @@
 The run says which data set, binarisation and likelihood are meant. All randomness comes from a seed
 and is drawn on the CPU: the same seed gives the same latents on every device.
 
-Legend: N pictures, D latent dimensions, 784 = 28·28 pixels.
+Legend: N pictures, D latent dimensions, M numbers of a picture. Pictures are (N, H, W), and in
+colour (N, H, W, 3).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -19,21 +21,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dlcli.data.user_images import read_pictures
 from dlcli.engine.checkpoint import snapshot_epochs, snapshot_name
 from dlcli.engine.events import NoticeCallback
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator as named
 from dlcli.errors import DataError, UsageFault
-from dlcli.vae.elbo import evaluating
+from dlcli.vae.elbo import batch_of, evaluating
 from dlcli.vae.images import flat, model_input, pick_test_images
 from dlcli.vae.networks import VAE
-from dlcli.vae.objective import pixel_values
 from dlcli.vae.trained import Trained, load_trained
 
 Array = NDArray[np.float32]
 LatentPath = Literal["spherical", "linear"]
 
-DECODING_BATCH = 500
 SNAPSHOT_IMAGES = 64
 MOST_ROWS = 20
 """Latents that a traversal shows unless some are named."""
@@ -43,7 +44,8 @@ MOST_ROWS = 20
 class ImageModel:
     """A trained VAE at work, as `dlcli.load` returns it.
 
-    Images are float arrays (N, 28, 28) in [0, 1]; bytes are read too. Latents are arrays (N, D).
+    Images are float arrays (N, H, W), in colour (N, H, W, 3), in [0, 1]; bytes are read too.
+    Latents are arrays (N, D).
     """
 
     trained: Trained
@@ -58,16 +60,15 @@ class ImageModel:
         Raises:
             ValueError: these are no images.
         """
-        model, pixels = self.trained.model, _pixels_of(images)
+        model = self.trained.model
+        pixels = _pixels_of(images, shape=model.shape)
         with torch.inference_mode(), evaluating(model):
             return as_array(model.latents(model.encode(pixels)[0])[0])
 
     def decode(self, z: object) -> Array:
         """Return the means of p(x|z)."""
         latents = torch.as_tensor(z, dtype=torch.float32)
-        return decode_gallery(
-            self.trained.model, latents, likelihood=self.trained.likelihood
-        ).images
+        return decode_gallery(self.trained.model, latents).images
 
     def reconstruct(self, images: object) -> Array:
         """Encode images and decode them again; with skip connections these are shown too.
@@ -75,19 +76,21 @@ class ImageModel:
         Raises:
             ValueError: these are no images.
         """
-        model, pixels = self.trained.model, _pixels_of(images)
+        model = self.trained.model
+        pixels = _pixels_of(images, shape=model.shape)
         with torch.inference_mode(), evaluating(model):
             logits, _, _ = model(pixels, torch.zeros(len(pixels), model.latent_dim))
-        return as_pictures(pixel_values(logits, draw=False, likelihood=self.trained.likelihood))
+            return as_pictures(model.likelihood.mean(logits), shape=model.shape)
 
 
-def _pixels_of(images: object) -> Tensor:
+def _pixels_of(images: object, *, shape: tuple[int, ...]) -> Tensor:
     raw = np.asarray(images)
     pixels = raw / 255 if raw.dtype == np.uint8 else raw
-    if raw.ndim != 3 or raw.shape[1:] != (28, 28) or not ((pixels >= 0) & (pixels <= 1)).all():
+    sound = raw.ndim == 1 + len(shape) and raw.shape[1:] == shape
+    if not sound or not ((pixels >= 0) & (pixels <= 1)).all():
         raise ValueError(
-            f"images have the shape (N, 28, 28) and values from 0 to 1, not {raw.shape} "
-            f"from {raw.min(initial=0):g} to {raw.max(initial=0):g}"
+            f"images have the shape (N, {', '.join(map(str, shape))}) and values from 0 to 1, not "
+            f"{raw.shape} from {raw.min(initial=0):g} to {raw.max(initial=0):g}"
         )
     return torch.as_tensor(pixels, dtype=torch.float32).flatten(1)
 
@@ -97,7 +100,7 @@ class Gallery:
     """Pictures that a decoder made."""
 
     images: Array
-    """(N, 28, 28) in [0, 1]."""
+    """(N, H, W) or (N, H, W, 3) in [0, 1]."""
     z: Array
     """(N, D): the latents of the pictures."""
     columns: int
@@ -125,9 +128,7 @@ def generate(
     """
     stream = named(seed, "generate")
     z = prior_latents(trained.model, count=count, generator=stream, temperature=temperature)
-    return decode_gallery(
-        trained.model, z, likelihood=trained.likelihood, draw=draw, generator=stream
-    )
+    return decode_gallery(trained.model, z, draw=draw, generator=stream)
 
 
 def prior_latents(
@@ -152,7 +153,6 @@ def decode_gallery(
     model: VAE,
     z: Tensor,
     *,
-    likelihood: str = "bernoulli",
     draw: bool = False,
     generator: torch.Generator | None = None,
     columns: int | None = None,
@@ -163,41 +163,52 @@ def decode_gallery(
     Args:
         model: put back into its mode afterwards.
         z: (N, D), on any device.
-        likelihood: `bernoulli` or `continuous-bernoulli`.
         draw: draw pixels from p(x|z) with `generator`, instead of showing their mean.
         generator: on the CPU; needed where `draw` is set.
         columns: pictures a row; a square where None.
         rows: what each row shows.
     """
-    pixels = pixel_values(decoded(model, z), draw=draw, generator=generator, likelihood=likelihood)
+    pixels = _shown(model, decoded(model, z), draw=draw, generator=generator)
     return Gallery(
-        images=as_pictures(pixels),
+        images=as_pictures(pixels, shape=model.shape),
         z=as_array(z),
         columns=columns or math.ceil(math.sqrt(len(z))),
-        label=label_of(draw=draw, likelihood=likelihood),
+        label=label_of(model, draw=draw),
         rows=rows,
     )
 
 
 @torch.inference_mode()
+def _shown(model: VAE, logits: Tensor, *, draw: bool, generator: torch.Generator | None) -> Tensor:
+    """Return E[x|z], or draws from p(x|z), of logits on the CPU.
+
+    Raises:
+        ValueError: `draw` without a generator.
+    """
+    if not draw:
+        return model.likelihood.mean(logits)
+    if generator is None:
+        raise ValueError("drawing pixels needs a generator")
+    return model.likelihood.sample(logits, generator=generator)
+
+
+@torch.inference_mode()
 def decoded(model: VAE, z: Tensor) -> Tensor:
-    """Return the logits (N, 784) of latents (N, D), on the CPU, in evaluation mode."""
+    """Return the logits (N, M) of latents (N, D), on the CPU, in evaluation mode."""
     device = next(model.parameters()).device
-    parts = torch.split(z, DECODING_BATCH)
+    parts = torch.split(z, batch_of(math.prod(model.shape)))
     with evaluating(model):
         return torch.cat([model.decode(part.to(device)).float().cpu() for part in parts])
 
 
-def label_of(*, draw: bool, likelihood: str = "bernoulli") -> str:
+def label_of(model: VAE, *, draw: bool) -> str:
     """Say what the pixels of a picture are."""
-    if not draw:
-        return "mean of p(x|z)"
-    return f"{likelihood.replace('-', ' ').replace('bernoulli', 'Bernoulli')} draw from p(x|z)"
+    return f"{model.likelihood.title} draw from p(x|z)" if draw else "mean of p(x|z)"
 
 
-def as_pictures(pixels: Tensor) -> Array:
-    """Turn pixels (N, 784) on any device into a float array (N, 28, 28)."""
-    return as_array(pixels.reshape(-1, 28, 28))
+def as_pictures(pixels: Tensor, *, shape: tuple[int, ...]) -> Array:
+    """Turn pixels (..., M) on any device into a float array (N, H, W) or (N, H, W, 3)."""
+    return as_array(pixels.reshape(-1, *shape))
 
 
 def as_array(values: Tensor) -> Array:
@@ -210,9 +221,9 @@ class Reconstruction:
     """Images and what the VAE makes of them."""
 
     inputs: Array
-    """(N, 28, 28) in [0, 1]: what the encoder saw."""
+    """(N, H, W) or (N, H, W, 3) in [0, 1]: what the encoder saw."""
     images: Array
-    """(N, 28, 28) in [0, 1]: the reconstructions."""
+    """The same in shape: the reconstructions."""
     z: Array
     """(N, D)."""
     label: str
@@ -224,15 +235,15 @@ class Reconstruction:
             columns: the most pictures a row; where the last block is shorter, it ends in black.
 
         Returns:
-            (2R, C, 28, 28) and what each row shows.
+            (2R, C, H, W), in colour (2R, C, H, W, 3), and what each row shows.
         """
-        N = len(self.inputs)
+        N, *shape = self.inputs.shape
         R = -(-N // columns)
         C = -(-N // R)
-        rows = np.zeros((2, R * C, 28, 28), dtype=np.float32)
+        rows = np.zeros((2, R * C, *shape), dtype=np.float32)
         rows[0, :N] = self.inputs
         rows[1, :N] = self.images
-        blocks = rows.reshape(2, R, C, 28, 28).swapaxes(0, 1).reshape(2 * R, C, 28, 28)
+        blocks = rows.reshape(2, R, C, *shape).swapaxes(0, 1).reshape(2 * R, C, *shape)
         return blocks, ("input", "output") * R
 
 
@@ -240,19 +251,19 @@ class Reconstruction:
 def reconstruct(
     trained: Trained,
     *,
-    images: Sequence[int],
+    images: Sequence[int] | Sequence[Path],
     seed: int,
     sample: bool = False,
     draw: bool = False,
     offline: bool = False,
     notice: NoticeCallback,
 ) -> Reconstruction:
-    """Encode test images and decode them again.
+    """Encode images and decode them again.
 
     Args:
         trained: the run's model; with skip connections, the decoder is shown the encoder's feature
             maps, as in training.
-        images: numbers of test images, from 0.
+        images: numbers of test images, from 0, or picture files.
         seed: of what is to be drawn: inputs (of `dynamic`), then z, then pixels.
         sample: draw z from q(z|x) instead of taking its mean.
         draw: draw pixels from p(x|z) instead of showing their mean.
@@ -260,11 +271,10 @@ def reconstruct(
         notice: called with a sentence where the user should know something.
 
     Raises:
-        UsageFault, DataError: see `pick_test_images`.
+        UsageFault, DataError: see `pick_test_images` and `read_pictures`.
     """
-    model, likelihood = trained.model, trained.likelihood
-    data = trained.config.data
-    rows = flat(pick_test_images(data, images, offline=offline, notice=notice))
+    model, data = trained.model, trained.config.data
+    rows = flat(_pick(trained, images, offline=offline, notice=notice))
     stream = named(seed, "reconstruct")
     device = next(model.parameters()).device
     inputs = model_input(rows, way=data.binarize, generator=stream)
@@ -276,13 +286,29 @@ def reconstruct(
     with evaluating(model):
         logits, mean, logvar = (part.float() for part in model(inputs.to(device), eps.to(device)))
         z, _ = model.latents(mean + (0.5 * logvar).exp() * eps.to(device))
-    pixels = pixel_values(logits.cpu(), draw=draw, generator=stream, likelihood=likelihood)
+    pixels = _shown(model, logits.cpu(), draw=draw, generator=stream)
     return Reconstruction(
-        inputs=as_pictures(inputs),
-        images=as_pictures(pixels),
+        inputs=as_pictures(inputs, shape=model.shape),
+        images=as_pictures(pixels, shape=model.shape),
         z=as_array(z),
-        label=f"{label_of(draw=draw, likelihood=likelihood)} at {where}",
+        label=f"{label_of(model, draw=draw)} at {where}",
     )
+
+
+def _pick(
+    trained: Trained,
+    images: Sequence[int] | Sequence[Path],
+    *,
+    offline: bool,
+    notice: NoticeCallback,
+) -> Tensor:
+    """Return test images by number, or pictures from files, (N, H, W) or (N, H, W, 3) uint8."""
+    files = [image for image in images if isinstance(image, Path)]
+    if files:
+        size = (trained.shape[0], trained.shape[1])
+        return read_pictures(files, size=size, colour=len(trained.shape) == 3)
+    numbers = [image for image in images if isinstance(image, int)]
+    return pick_test_images(trained.config.data, numbers, offline=offline, notice=notice)
 
 
 def interpolate_images(
@@ -343,7 +369,7 @@ def interpolate(
         )
     t = torch.linspace(0, 1, steps)[:, None]
     z = _between(start, end, t=t, path=path)
-    return decode_gallery(trained.model, z, likelihood=trained.likelihood, columns=steps)
+    return decode_gallery(trained.model, z, columns=steps)
 
 
 def _between(start: Tensor, end: Tensor, *, t: Tensor, path: LatentPath) -> Tensor:
@@ -390,13 +416,13 @@ def traverse(
     Raises:
         UsageFault: a latent or an image that does not exist, or both `image` and `seed`.
     """
-    model, likelihood = trained.model, trained.likelihood
+    model = trained.model
     _check_dims(model, dims or ())
     if image is not None and seed is not None:
         raise UsageFault("--image and --seed are two starts.", hint="Give one of them.")
     two = model.latent_dim == 2 and image is None and seed is None
     if two and (dims is None or sorted(dims) == [0, 1]):
-        plane = _plane(model, size=steps, likelihood=likelihood)
+        plane = _plane(model, size=steps)
         what = "z[0] to the right and z[1] upwards, in equal shares of the prior"
         return dataclasses.replace(plane, label=f"{plane.label}: {what}")
     z, start = _start(trained, image=image, seed=seed, offline=offline, notice=notice)
@@ -406,11 +432,11 @@ def traverse(
         right, up = dims
         grid = z.repeat(steps, steps, 1)
         grid[..., right], grid[..., up] = ticks, ticks.flip(0)[:, None]
-        made = decode_gallery(model, grid.flatten(0, 1), likelihood=likelihood, columns=steps)
+        made = decode_gallery(model, grid.flatten(0, 1), columns=steps)
         what = f"z[{right}] to the right and z[{up}] upwards {reach}"
     else:
         rows = busiest_dims(trained, z) if dims is None else dims
-        made = _along(model, z, dims=rows, ticks=ticks, likelihood=likelihood)
+        made = _along(model, z, dims=rows, ticks=ticks)
         what = f"each row one latent {reach}"
     return dataclasses.replace(made, label=f"{made.label}: {what}")
 
@@ -459,7 +485,7 @@ def busiest_dims(trained: Trained, z: Tensor) -> list[int]:
     if not len(weights):
         dims = range(model.latent_dim)
         ticks = torch.linspace(-3, 3, 5)
-        shown = _along(model, z, dims=dims, ticks=ticks, likelihood=trained.likelihood)
+        shown = _along(model, z, dims=dims, ticks=ticks)
         weights = torch.from_numpy(shown.images).view(len(dims), len(ticks), -1).var(1).sum(-1)
     return weights.argsort(descending=True, stable=True)[:MOST_ROWS].tolist()
 
@@ -477,20 +503,16 @@ def _recorded_kl(trained: Trained) -> list[float]:
     return []
 
 
-def _along(
-    model: VAE, z: Tensor, *, dims: Sequence[int], ticks: Tensor, likelihood: str
-) -> Gallery:
+def _along(model: VAE, z: Tensor, *, dims: Sequence[int], ticks: Tensor) -> Gallery:
     """Vary each of some latents over `ticks`, the others kept as in `z` (D,)."""
     grid = z.expand(len(dims), len(ticks), -1).clone()
     for row, dim in enumerate(dims):
         grid[row, :, dim] = ticks
     rows = tuple(f"z[{dim}]" for dim in dims)
-    return decode_gallery(
-        model, grid.flatten(0, 1), likelihood=likelihood, columns=len(ticks), rows=rows
-    )
+    return decode_gallery(model, grid.flatten(0, 1), columns=len(ticks), rows=rows)
 
 
-def _plane(model: VAE, *, size: int, likelihood: str) -> Gallery:
+def _plane(model: VAE, *, size: int) -> Gallery:
     """Decode the whole plane of a two-dimensional latent space.
 
     The grid is the inverse normal distribution function of equal steps, so that every picture
@@ -500,7 +522,7 @@ def _plane(model: VAE, *, size: int, likelihood: str) -> Gallery:
     ticks = torch.special.ndtri((torch.arange(size, dtype=torch.float64) + 0.5) / size).float()
     up, right = torch.meshgrid(ticks.flip(0), ticks, indexing="ij")
     z = torch.stack([right.flatten(), up.flatten()], dim=1)
-    return decode_gallery(model, z, likelihood=likelihood, columns=size)
+    return decode_gallery(model, z, columns=size)
 
 
 @torch.inference_mode()
@@ -513,7 +535,8 @@ def _posterior_means(
     inputs = model_input(rows, way=data.binarize, generator=named(0, "encode"))
     device = next(model.parameters()).device
     with evaluating(model):
-        means = (model.encode(part.to(device))[0] for part in torch.split(inputs, DECODING_BATCH))
+        parts = torch.split(inputs, batch_of(inputs.shape[1]))
+        means = (model.encode(part.to(device))[0] for part in parts)
         return torch.cat([model.latents(mean)[0] for mean in means]).float().cpu()
 
 
@@ -525,18 +548,11 @@ class Snapshot:
     gallery: Gallery
 
 
-def take_snapshot(
-    model: VAE,
-    *,
-    seed: int,
-    epoch: int,
-    likelihood: str = "bernoulli",
-    count: int = SNAPSHOT_IMAGES,
-) -> Snapshot:
+def take_snapshot(model: VAE, *, seed: int, epoch: int, count: int = SNAPSHOT_IMAGES) -> Snapshot:
     """Decode the first latents of a run's snapshots, the same at every epoch, into means."""
     stream = named(seed, "snapshot")
     z = torch.randn(SNAPSHOT_IMAGES, model.latent_dim, generator=stream)[:count]
-    return Snapshot(epoch=epoch, gallery=decode_gallery(model, z, likelihood=likelihood))
+    return Snapshot(epoch=epoch, gallery=decode_gallery(model, z))
 
 
 def snapshots_of(run: RunFolder) -> list[Snapshot]:
@@ -544,6 +560,6 @@ def snapshots_of(run: RunFolder) -> list[Snapshot]:
     found = []
     for epoch in snapshot_epochs(run):
         trained = load_trained(run, checkpoint=snapshot_name(epoch))
-        seed, likelihood = trained.config.compute.seed, trained.likelihood
-        found.append(take_snapshot(trained.model, seed=seed, epoch=epoch, likelihood=likelihood))
+        seed = trained.config.compute.seed
+        found.append(take_snapshot(trained.model, seed=seed, epoch=epoch))
     return found

@@ -28,7 +28,6 @@ from dlcli.errors import UsageFault
 from dlcli.vae.elbo import evaluating
 from dlcli.vae.images import flat, grey, pick_test_images
 from dlcli.vae.networks import VAE
-from dlcli.vae.objective import log_likelihood
 from dlcli.vae.trained import Trained, describe
 
 RESAMPLES = 2000
@@ -109,7 +108,6 @@ def compare_on_test_images(
         pick_test_images(trained.config.data, range(images), offline=offline, notice=notice),
         samples=samples,
         generator=named(seed, "gradients"),
-        likelihood=trained.likelihood,
     )
     line = describe(
         trained.config,
@@ -131,16 +129,14 @@ def compare_gradient_estimators(
     *,
     samples: int = 200,
     generator: torch.Generator,
-    likelihood: str = "bernoulli",
 ) -> GradientComparison:
     """Measure both estimators of ∇ (1/B) Σ_b E_q[−log p(x_b|z)] over independent samples.
 
     Args:
         model: measured in evaluation mode, put back into its own afterwards.
-        images: (B, 28, 28) uint8, used as grey pixels.
+        images: (B, …) uint8, used as grey pixels.
         samples: S of each estimator, even and at least 4; a sample is one z an image.
         generator: on the CPU; draws the noise, the baseline's noise and the bootstrap.
-        likelihood: `bernoulli` or `continuous-bernoulli`.
 
     Raises:
         UsageFault: too few or an odd number of samples, or no images.
@@ -151,7 +147,7 @@ def compare_gradient_estimators(
             hint="Use an even number of samples, 4 or more, and at least one image.",
         )
     with evaluating(model):
-        lab = _Lab(model, images, generator=generator, likelihood=likelihood)
+        lab = _Lab(model, images, generator=generator)
         found = {"pathwise": lab.measure(lab.pathwise(samples), names=("pathwise",))["pathwise"]}
         names = ("score", "score_baseline")
         found |= lab.measure(lab.score(samples), names=names)
@@ -199,11 +195,9 @@ class _Tally:
 class _Lab:
     """One batch, encoded once; gradients of its reconstruction term by either estimator."""
 
-    def __init__(
-        self, model: VAE, images: Tensor, *, generator: torch.Generator, likelihood: str
-    ) -> None:
+    def __init__(self, model: VAE, images: Tensor, *, generator: torch.Generator) -> None:
         weights = [p for p in model.parameters() if p.requires_grad]
-        self.model, self.generator, self.likelihood = model, generator, likelihood
+        self.model, self.generator = model, generator
         self.pixels = grey(flat(images)).to(weights[0].device, weights[0].dtype)
         self.outputs = model.encode(self.pixels)
         used = torch.autograd.grad(
@@ -260,7 +254,7 @@ class _Lab:
         """Return −log p(x|z), (C, B), of v (C, B, D), where the encoder's Gaussian is."""
         C, B, D = v.shape
         logits = self.model.decode_encoded(v.reshape(C * B, D)).view(C, B, -1)
-        return -log_likelihood(logits, self.pixels, likelihood=self.likelihood)
+        return -self.model.likelihood.log_prob(logits, self.pixels)
 
     @torch.no_grad()
     def _cost_and_score(self, eps: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,8 @@
 - `fixed`: one such draw for the whole set. It is our own, by the published seed `FIXED_SEED`; it is
   *not* Larochelle's file, and signatures say so.
 
-Shapes: N images, B of a batch, 784 = 28·28 pixels in rows.
+Shapes: N images, B of a batch, M numbers of an image in a row: 784 = 28·28 pixels of MNIST, three
+of each pixel in colour, next to one another.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ import torch
 from torch import Tensor
 
 from dlcli.data.images import load_images
-from dlcli.engine.events import NoticeCallback
+from dlcli.data.pixels import ImageData
+from dlcli.data.sizes import read_size
+from dlcli.data.user_images import no_progress
+from dlcli.engine.events import NoticeCallback, ProgressCallback
 from dlcli.engine.seed import generator as named_generator
 from dlcli.errors import ConfigError, UsageFault
 from dlcli.vae.config import VaeDataConfig
 
-PIXELS = 784
 FIXED_SEED = 537
 """Seed of the one draw that `fixed` makes; part of its published definition."""
 
@@ -41,7 +44,7 @@ DESCRIPTIONS = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Splits:
-    """Images (N, 28, 28) uint8; with `--binarize fixed` they are already black and white."""
+    """Images (N, H, W) or (N, H, W, 3) uint8; with `--binarize fixed` already black and white."""
 
     name: str
     """The data set's true name, never "auto"."""
@@ -51,12 +54,35 @@ class Splits:
     test: Tensor
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one image, (H, W) or (H, W, 3)."""
+        return tuple(self.train.shape[1:])
+
+    @property
     def sets(self) -> dict[str, str]:
         """What each split is of, in a few words."""
         found = {"training": f"{len(self.train):,} images"}
         if len(self.validation):
             found["validation"] = f"{len(self.validation):,} images"
         return {**found, "test": f"{len(self.test):,} images"}
+
+
+def images_of(
+    config: VaeDataConfig, *, notice: NoticeCallback, progress: ProgressCallback = no_progress
+) -> ImageData:
+    """Load the data set that a run's settings name, at their size and in their colours.
+
+    Raises:
+        ConfigError, DataError: see `dlcli.data.images.load_images`.
+    """
+    return load_images(
+        config.name,
+        size=read_size(config.image_size),
+        colour=config.colour,
+        offline=config.offline,
+        notice=notice,
+        progress=progress,
+    )
 
 
 def load_splits(config: VaeDataConfig, *, notice: NoticeCallback) -> Splits:
@@ -73,7 +99,7 @@ def load_splits(config: VaeDataConfig, *, notice: NoticeCallback) -> Splits:
         ConfigError: there are fewer images than that.
         DataError: the data set cannot be had.
     """
-    found = load_images(config.name, offline=config.offline, notice=notice)
+    found = images_of(config, notice=notice)
     whole, test = found.train, found.test
     if config.binarize == "fixed":
         whole, test = fixed_draw(whole, split="train"), fixed_draw(test, split="test")
@@ -98,12 +124,12 @@ def load_splits(config: VaeDataConfig, *, notice: NoticeCallback) -> Splits:
 
 
 def load_test_images(config: VaeDataConfig, *, notice: NoticeCallback) -> Tensor:
-    """Load the test images alone, (M, 28, 28) uint8; with `fixed` already drawn.
+    """Load the test images alone, (N, H, W) or (N, H, W, 3) uint8; with `fixed` already drawn.
 
     Raises:
         DataError: the data set cannot be had.
     """
-    test = load_images(config.name, offline=config.offline, notice=notice).test
+    test = images_of(config, notice=notice).test
     return fixed_draw(test, split="test") if config.binarize == "fixed" else test
 
 
@@ -114,7 +140,7 @@ def pick_test_images(
     offline: bool = False,
     notice: NoticeCallback,
 ) -> Tensor:
-    """Return the test images of these numbers, from 0: (N, 28, 28) uint8.
+    """Return the test images of these numbers, from 0: (N, H, W) or (N, H, W, 3) uint8.
 
     Args:
         config: which data set.
@@ -140,17 +166,14 @@ def pick_test_images(
 
 
 def flat(images: Tensor) -> Tensor:
-    """View images (N, 28, 28) as rows (N, 784).
+    """View images (N, H, W) or (N, H, W, 3) as rows (N, M).
 
     Raises:
-        ValueError: they are not uint8 or not of 784 pixels.
+        ValueError: they are not uint8.
     """
     if images.dtype != torch.uint8:
         raise ValueError(f"pixels must be uint8 in 0 to 255, not {images.dtype}")
-    rows = images.flatten(1)
-    if rows.shape[1] != PIXELS:
-        raise ValueError(f"images must have {PIXELS} pixels, not {rows.shape[1]}")
-    return rows
+    return images.flatten(1)
 
 
 def grey(rows: Tensor) -> Tensor:
@@ -158,12 +181,12 @@ def grey(rows: Tensor) -> Tensor:
     return rows.to(torch.float32).div_(255)
 
 
-def threshold_draws(count: int, *, generator: torch.Generator) -> Tensor:
-    """Draw uint8 (count, 784), uniform on 0 to 254, on the generator's device.
+def threshold_draws(count: int, *, pixels: int, generator: torch.Generator) -> Tensor:
+    """Draw uint8 (count, pixels), uniform on 0 to 254, on the generator's device.
 
     A byte x exceeds its draw with probability exactly x/255.
     """
-    draws = torch.empty(count, PIXELS, dtype=torch.uint8, device=generator.device)
+    draws = torch.empty(count, pixels, dtype=torch.uint8, device=generator.device)
     return draws.random_(0, 255, generator=generator)
 
 
@@ -176,7 +199,7 @@ def fixed_draw(images: Tensor, *, split: str) -> Tensor:
     """Binarise a whole set once: bytes 0 and 255, the same on every machine and in every run.
 
     Args:
-        images: (N, 28, 28) or (N, 784) uint8, on the CPU, the split in its published order.
+        images: (N, …) uint8, on the CPU, the split in its published order.
         split: "train" or "test"; each has its own draw.
 
     Returns:
@@ -187,12 +210,13 @@ def fixed_draw(images: Tensor, *, split: str) -> Tensor:
     out = torch.empty_like(rows)
     for start in range(0, len(rows), 1000):
         part = rows[start : start + 1000]
-        out[start : start + 1000] = (part > threshold_draws(len(part), generator=stream)) * 255
+        draws = threshold_draws(len(part), pixels=rows.shape[1], generator=stream)
+        out[start : start + 1000] = (part > draws) * 255
     return out.view_as(images)
 
 
 def model_input(rows: Tensor, *, way: str, generator: torch.Generator | None = None) -> Tensor:
-    """Turn bytes (B, 784) into the pixels of one use.
+    """Turn bytes (B, M) into the pixels of one use.
 
     Args:
         rows: uint8; for `fixed`, what `fixed_draw` made.
@@ -203,4 +227,5 @@ def model_input(rows: Tensor, *, way: str, generator: torch.Generator | None = N
         return grey(rows)
     if generator is None:
         raise ValueError("dynamic binarisation needs a generator")
-    return binarize(rows, draws=threshold_draws(len(rows), generator=generator))
+    draws = threshold_draws(len(rows), pixels=rows.shape[1], generator=generator)
+    return binarize(rows, draws=draws)

@@ -1,10 +1,10 @@
 """How ambiguous generated digits are (Questions 10 and 11), by a classifier.
 
-`find_judge` trains the classifier once, on real digits alone, and keeps it: three convolutions with
-batch normalisation, 784 pixels → 10 logits, which err on fewer than 0.8% of MNIST's test digits.
-`stream_ambiguity` lets it read real digits and generated ones.
+`find_judge` trains the classifier once, on the real images and labels of a set alone, and keeps it:
+three convolutions with batch normalisation, which err on fewer than 0.8% of MNIST's test digits.
+`stream_ambiguity` lets it read real images and generated ones.
 
-Legend: N images, B of a batch.
+Legend: N images, B of a batch, M numbers of an image, K classes.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlcli.data.images import ImageData, load_images
+from dlcli.data.pixels import ImageData
 from dlcli.data.storage import cache
 from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dlcli.engine.events import NoticeCallback
 from dlcli.engine.seed import generator
-from dlcli.errors import CheckpointError, RunFailed
+from dlcli.errors import CheckpointError, RunFailed, UsageFault
 from dlcli.vae.networks import VAE
-from dlcli.vae.objective import pixel_values
 
 SURE = 0.9
 """A digit whose largest class probability is below this is ambiguous."""
 DRAWN_BATCH = 1000
 READING_BATCH = 500
-CLASSES = 10
+DIGITS = 10
+"""Classes of a judge that does not say how many it has."""
 
 KIND = "judge"
 VERSION = 1
@@ -69,20 +69,20 @@ class Reading:
 
     images: int
     entropy: float
-    """Mean entropy of the judge's class probabilities, nats; log 10 = 2.30 at most."""
+    """Mean entropy of the judge's class probabilities, nats; log K at most, 2.30 for digits."""
     ambiguous: float
     """Share of images whose largest class probability is below 0.9."""
     ambiguous_std_error: float
     nearly_empty: float
     """Share of images with less ink than 99.5% of the real training digits."""
     class_shares: tuple[float, ...]
-    """How many images are read as each digit."""
+    """How many images are read as each class."""
 
     @property
     def balance(self) -> float:
-        """Entropy of the class shares over log 10: 1 where all digits are equally frequent."""
+        """Entropy of the class shares over log K: 1 where all classes are equally frequent."""
         terms = [share * math.log(share) for share in self.class_shares if share > 0]
-        return -math.fsum(terms) / math.log(CLASSES)
+        return -math.fsum(terms) / math.log(len(self.class_shares))
 
 
 @torch.inference_mode()
@@ -93,17 +93,15 @@ def stream_ambiguity(
     real: Tensor,
     count: int,
     seed: int,
-    likelihood: str = "bernoulli",
 ) -> Iterator[Ambiguity]:
     """Let the judge read real digits, then images generated now.
 
     Args:
         model: in evaluation mode.
         judge: trained on the model's data set.
-        real: test digits, (M, 784) uint8.
+        real: test images, (N, M) uint8.
         count: images to generate.
         seed: of their latents.
-        likelihood: `bernoulli` or `continuous-bernoulli`.
 
     Yields:
         What is known after each batch.
@@ -118,7 +116,7 @@ def stream_ambiguity(
         size = min(DRAWN_BATCH, count - start)
         z = torch.randn(size, model.latent_dim, generator=stream)
         logits = model.decode(z.to(device)).float().cpu()
-        pixels = pixel_values(logits, draw=False, likelihood=likelihood)
+        pixels = model.likelihood.mean(logits)
         log_probs.append(judge.read(pixels))
         inks.append(pixels.double().sum(1))
         yield Ambiguity(
@@ -131,12 +129,12 @@ def stream_ambiguity(
 
 
 def summarize_reading(log_probs: Tensor, *, ink: Tensor, least_ink: float) -> Reading:
-    """Summarise a judge's log class probabilities (N, 10) and the images' ink (N,)."""
-    N = len(log_probs)
+    """Summarise a judge's log class probabilities (N, K) and the images' ink (N,)."""
+    N, K = log_probs.shape
     wide = log_probs.double()
     probs = wide.exp()
     share = float((probs.max(1).values < SURE).double().mean())
-    shares = torch.bincount(probs.argmax(1), minlength=CLASSES).double() / N
+    shares = torch.bincount(probs.argmax(1), minlength=K).double() / N
     return Reading(
         images=N,
         entropy=float(-torch.special.xlogy(probs, probs).sum(1).mean()),
@@ -156,41 +154,56 @@ class Judge:
     accuracy: float
     """On the data set's test digits, 0 to 1."""
     least_ink: float
-    """The 0.5th percentile of ink (sum of the pixels) among training digits."""
+    """The 0.5th percentile of ink (sum of the pixels) among training images."""
+    shape: tuple[int, ...] = (28, 28)
+    """Of an image, (H, W) or (H, W, 3)."""
 
     @torch.inference_mode()
     def read(self, pixels: Tensor) -> Tensor:
-        """Return log class probabilities (N, 10) of pixels (N, 784) in [0, 1]."""
-        parts = torch.split(pixels.view(-1, 1, 28, 28), READING_BATCH)
-        return torch.cat([F.log_softmax(self.network(part), dim=1) for part in parts])
+        """Return log class probabilities (N, K) of pixels (N, M) in [0, 1]."""
+        parts = torch.split(pixels.reshape(-1, *self.shape), READING_BATCH)
+        return torch.cat([F.log_softmax(self.network(maps_of(part)), dim=1) for part in parts])
 
 
-def find_judge(name: str, *, offline: bool = False, notice: NoticeCallback) -> Judge:
+def find_judge(data: ImageData, *, notice: NoticeCallback) -> Judge:
     """Return the judge of a data set: from the cache, or trained now and kept there.
 
     Args:
-        name: the data set's true name, such as `mnist`.
-        offline: never ask the network for the data.
+        data: images with labels.
         notice: called with a sentence where training begins.
 
     Raises:
-        DataError: the data set cannot be had.
+        UsageFault: the set has no labels.
     """
-    path = judge_file(name)
+    require_labels(data)
+    path = judge_file(data.name, shape=data.shape)
     try:
-        return _read(path, name=name)
+        return _read(path, name=data.name, shape=data.shape)
     except CheckpointError:
-        data = load_images(name, offline=offline, notice=notice)
-        notice(f"Training a judge of {name} digits, once: a minute or two on a CPU.")
+        notice(f"Training a judge of {data.name}, once: a minute or two on a CPU.")
         judge = train_judge(data)
         _keep(judge, path, notice=notice)
         return judge
 
 
-def _read(path: Path, *, name: str) -> Judge:
+def require_labels(data: ImageData) -> None:
+    """Refuse a set that no judge can be trained on.
+
+    Raises:
+        UsageFault: it has no labels.
+    """
+    if data.train_labels is None or data.test_labels is None:
+        raise UsageFault(
+            f"{data.name} has no labels to train a judge on.",
+            hint="Leave out --judge, or sort the images into folders, one a class.",
+        )
+
+
+def _read(path: Path, *, name: str, shape: tuple[int, ...]) -> Judge:
     state = load_checkpoint(path, kind=KIND)
-    network = JudgeNetwork()
     try:
+        *_, bias = state["model"].values()
+        network = JudgeNetwork(shape, classes=len(bias))
         network.load_state_dict(state["model"])
         accuracy, least_ink = float(state["accuracy"]), float(state["least_ink"])
         known = state["data"] == name
@@ -198,7 +211,9 @@ def _read(path: Path, *, name: str) -> Judge:
         known = False
     if not known:
         raise CheckpointError(f"{path} is no judge of {name}.", hint="It will be trained again.")
-    return Judge(network=network.eval(), data=name, accuracy=accuracy, least_ink=least_ink)
+    return Judge(
+        network=network.eval(), data=name, accuracy=accuracy, least_ink=least_ink, shape=shape
+    )
 
 
 def _keep(judge: Judge, path: Path, *, notice: NoticeCallback) -> None:
@@ -215,9 +230,10 @@ def _keep(judge: Judge, path: Path, *, notice: NoticeCallback) -> None:
         notice(f"The judge could not be kept at {path}: {error}")
 
 
-def judge_file(name: str) -> Path:
+def judge_file(name: str, *, shape: tuple[int, ...] = (28, 28)) -> Path:
     """Return where the judge of a data set is kept."""
-    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+    of = name if shape == (28, 28) else f"{name} {shape}"
+    digest = hashlib.sha256(of.encode()).hexdigest()[:12]
     return cache().path.parent / "judges" / f"{digest}-v{VERSION}.pt"
 
 
@@ -225,36 +241,54 @@ def train_judge(data: ImageData, *, epochs: int = EPOCHS, seed: int = SEED) -> J
     """Train a judge; torch's global random state is left as it was.
 
     Args:
-        data: training digits with labels, and test digits to measure the accuracy on.
-        epochs: passes over the training digits; more where they are few.
+        data: training images with labels, and test images to measure the accuracy on.
+        epochs: passes over the training images; more where they are few.
         seed: of weights, order and shifts.
 
     Raises:
-        RunFailed: there are fewer than two training digits.
+        RunFailed: there are fewer than two training images.
+        UsageFault: the set has no labels.
     """
     if len(data.train) < 2:
         raise RunFailed(
-            f"{data.name} has too few digits to train a judge.", hint="Use a larger data set."
+            f"{data.name} has too few images to train a judge.", hint="Use a larger data set."
         )
+    require_labels(data)
+    assert data.train_labels is not None
+    assert data.test_labels is not None
+    classes = max(DIGITS, 1 + int(max(data.train_labels.max(), data.test_labels.max())))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = JudgeNetwork()
-    _fit(network, data, epochs=epochs, seed=seed)
+        network = JudgeNetwork(data.shape, classes=classes)
+    _fit(network, data.train, data.train_labels, epochs=epochs, seed=seed)
     network.eval()
     ink = data.train.flatten(1).sum(1, dtype=torch.float64) / 255
     least_ink = float(ink.quantile(0.005))
-    judge = Judge(network=network, data=data.name, accuracy=0.0, least_ink=least_ink)
+    judge = Judge(
+        network=network, data=data.name, accuracy=0.0, least_ink=least_ink, shape=data.shape
+    )
     found = judge.read(data.test.flatten(1).float() / 255).argmax(1)
     accuracy = float((found == data.test_labels).double().mean())
     return dataclasses.replace(judge, accuracy=accuracy)
 
 
 class JudgeNetwork(nn.Sequential):
-    """Pixels (B, 1, 28, 28) in [0, 1] → logits (B, 10)."""
+    """Pixels (B, 1 or 3, H, W) in [0, 1] → logits (B, K).
 
-    def __init__(self) -> None:
-        super().__init__(*_block(1, 16), *_block(16, 32), *_block(32, 64), nn.Flatten())
-        self.append(nn.Linear(64 * 3 * 3, CLASSES))
+    Args:
+        shape: of an image, (H, W) or (H, W, 3).
+        classes: K.
+    """
+
+    def __init__(self, shape: tuple[int, ...] = (28, 28), *, classes: int = DIGITS) -> None:
+        channels = 3 if len(shape) == 3 else 1
+        super().__init__(*_block(channels, 16), *_block(16, 32), *_block(32, 64), nn.Flatten())
+        self.append(nn.Linear(64 * (shape[0] // 8) * (shape[1] // 8), classes))
+
+
+def maps_of(images: Tensor) -> Tensor:
+    """View images (B, H, W) or (B, H, W, 3) as maps (B, 1 or 3, H, W)."""
+    return images[:, None] if images.dim() == 3 else images.permute(0, 3, 1, 2)
 
 
 def _block(inputs: int, outputs: int) -> list[nn.Module]:
@@ -266,9 +300,9 @@ def _block(inputs: int, outputs: int) -> list[nn.Module]:
     ]
 
 
-def _fit(network: nn.Module, data: ImageData, *, epochs: int, seed: int) -> None:
+def _fit(network: nn.Module, images: Tensor, labels: Tensor, *, epochs: int, seed: int) -> None:
     """Run one cycle of learning rates (Smith & Topin 2019), every batch shifted as a whole."""
-    N = len(data.train)
+    N = len(images)
     per_epoch = max(1, N // BATCH)
     epochs = max(epochs, -(-UPDATES_OF_SMALL_SETS // per_epoch))
     optimizer = torch.optim.Adam(network.parameters())
@@ -282,8 +316,8 @@ def _fit(network: nn.Module, data: ImageData, *, epochs: int, seed: int) -> None
         shifts = torch.randint(-SHIFT, SHIFT + 1, (per_epoch, 2), generator=stream).tolist()
         for step, shift in enumerate(shifts):
             rows = order[step * BATCH : (step + 1) * BATCH]
-            x = torch.roll(data.train[rows], shift, dims=(1, 2))[:, None].float() / 255
-            loss = F.cross_entropy(network(x), data.train_labels[rows])
+            x = maps_of(torch.roll(images[rows], shift, dims=(1, 2))).float() / 255
+            loss = F.cross_entropy(network(x), labels[rows])
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             optimizer.step()

@@ -7,24 +7,26 @@ To add a network, write both halves below, name it in `VaeModelConfig.arch` and 
 - convolutional (Question 11): `ConvEncoder`, `ConvDecoder`;
 - a learned prior (Question 1): `Flow`.
 
-Legend: B images, D latent dimensions, F features, 784 = 28·28 pixels in rows, C feature maps,
-H = W pixels of a side.
+Legend: B images, D latent dimensions, F features, M numbers of an image in a row (784 = 28·28
+pixels of MNIST; three of each pixel in colour), C feature maps, H × W pixels.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal, Self, assert_never
+from typing import Any, Literal, Self, assert_never
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dlcli.vae.config import VaeModelConfig, check_model
+from dlcli.vae.config import LikelihoodName, VaeModelConfig, check_model, stages
+from dlcli.vae.likelihood import Bernoulli, Likelihood, likelihood_named, wide
 
-PIXELS = 784
-SIDE = 28
+GREY_28 = (28, 28)
+"""The shape of an image of MNIST; one in colour is (H, W, 3)."""
 LOGVAR_RANGE = (-30.0, 20.0)
 """log σ² is cut to this, so that exp of it is neither infinite nor 0: the usual road to NaN."""
 
@@ -32,26 +34,26 @@ Norm = Literal["batch", "frozen", "none"]
 
 
 class Encoder(nn.Module):
-    """What every encoder is: pixels (B, 784) in [0, 1] → features (B, F)."""
+    """What every encoder is: pixels (B, M) in [0, 1] → features (B, F)."""
 
     features: int
     """F. A linear layer of the VAE turns the features into mean and logvar."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map pixels (B, 784) to features (B, F)."""
+        """Map pixels (B, M) to features (B, F)."""
         raise NotImplementedError
 
 
 class Decoder(nn.Module):
-    """What every decoder is: latents (B, D) → logits (B, 784), no sigmoid at the end."""
+    """What every decoder is: latents (B, D) → logits (B, M), no sigmoid at the end."""
 
     def forward(self, z: Tensor) -> Tensor:
-        """Map latents (B, D) to logits (B, 784)."""
+        """Map latents (B, D) to logits (B, M)."""
         raise NotImplementedError
 
 
 class VAE(nn.Module):
-    """q(z|x) = N(mean, diag exp(logvar)) and p(x|z) = Bernoulli(σ(logits)), z ~ N(0, I).
+    """q(z|x) = N(mean, diag exp(logvar)), p(x|z) a likelihood with the logits, z ~ N(0, I).
 
     With a flow the Gaussian is in other coordinates, v, which z = flow(v) turns into latents with
     a standard normal prior; without one v is z.
@@ -63,32 +65,43 @@ class VAE(nn.Module):
         encoder: pixels → features.
         decoder: v → logits.
         latent_dim: D.
+        shape: of an image, (H, W) or (H, W, 3).
+        likelihood: p(x|z); Bernoulli where None.
     """
 
     skip = False
     """Whether the decoder also sees the encoder's feature maps; see `SkipVAE`."""
 
-    def __init__(self, encoder: Encoder, decoder: Decoder, *, latent_dim: int) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        decoder: Decoder,
+        *,
+        latent_dim: int,
+        shape: tuple[int, ...] = GREY_28,
+        likelihood: Likelihood | None = None,
+    ) -> None:
         super().__init__()
-        self.latent_dim = latent_dim
+        self.latent_dim, self.shape = latent_dim, shape
         self.encoder, self.decoder = encoder, decoder
         self.flow: Flow | None = None
         """A learned prior; see `build_model`."""
         self.posterior = nn.Linear(encoder.features, 2 * latent_dim)
+        self.likelihood = likelihood or Bernoulli()
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and logvar of q(v|x), both (B, D), of pixels (B, 784) in [0, 1].
+        """Return mean and logvar of q(v|x), both (B, D), of pixels (B, M) in [0, 1].
 
         logvar is cut to `LOGVAR_RANGE`; outside it no gradient flows.
         """
         return self._posterior(self.encoder(x))
 
     def decode(self, z: Tensor) -> Tensor:
-        """Return logits (B, 784) given latents (B, D)."""
+        """Return logits (B, M) given latents (B, D)."""
         return self.decode_encoded(z if self.flow is None else self.flow.inverse(z)[0])
 
     def decode_encoded(self, v: Tensor) -> Tensor:
-        """Return logits (B, 784) given v (B, D), where the encoder's Gaussian is."""
+        """Return logits (B, M) given v (B, D), where the encoder's Gaussian is."""
         logits: Tensor = self.decoder(v)
         return logits
 
@@ -103,11 +116,11 @@ class VAE(nn.Module):
         """Encode, draw v = mean + exp(logvar/2)·eps (Question 8), decode.
 
         Args:
-            x: pixels (B, 784) in [0, 1].
+            x: pixels (B, M) in [0, 1].
             eps: standard normal noise (B, D); zeros give the reconstruction from the mean.
 
         Returns:
-            logits (B, 784), mean (B, D), logvar (B, D).
+            logits (B, M), mean (B, D), logvar (B, D).
         """
         mean, logvar = self.encode(x)
         return self.decode_encoded(self._draw(mean, logvar, eps)), mean, logvar
@@ -139,39 +152,59 @@ class SkipVAE(VAE):
         return self.decoder(v, [maps[i] for i in SKIPPED]), mean, logvar
 
 
-def build_model(config: VaeModelConfig) -> VAE:
+def build_model(
+    config: VaeModelConfig,
+    *,
+    shape: tuple[int, ...] = GREY_28,
+    likelihood: LikelihoodName = "bernoulli",
+) -> VAE:
     """Build the networks, on the CPU, with torch's default initialisation.
 
     The weights come from torch's global generator: call `torch.manual_seed` before.
 
+    Args:
+        config: which networks, and how large.
+        shape: of an image, (H, W) or (H, W, 3).
+        likelihood: the name of p(x|z).
+
     Raises:
         ConfigError: see `check_model`.
     """
-    check_model(config)
+    check_model(config, shape)
     encoder: Encoder
     decoder: Decoder
     if config.arch == "mlp":
-        encoder = MlpEncoder(hidden=config.hidden)
-        decoder = MlpDecoder(latent_dim=config.latent_dim, hidden=config.hidden)
+        pixels = math.prod(shape)
+        encoder = MlpEncoder(hidden=config.hidden, pixels=pixels)
+        decoder = MlpDecoder(latent_dim=config.latent_dim, hidden=config.hidden, pixels=pixels)
     elif config.arch == "conv":
-        encoder = ConvEncoder(channels=config.channels, norm=config.norm, dense=config.dense)
+        encoder = ConvEncoder(
+            channels=config.channels, norm=config.norm, dense=config.dense, shape=shape
+        )
         decoder = ConvDecoder(
             latent_dim=config.latent_dim,
             channels=config.decoder_channels,
             norm=config.norm,
             skipped=[config.channels[i] if config.skip else 0 for i in SKIPPED],
+            shape=shape,
         )
     else:
         assert_never(config.arch)
-    vae = (SkipVAE if config.skip else VAE)(encoder, decoder, latent_dim=config.latent_dim)
+    vae = (SkipVAE if config.skip else VAE)(
+        encoder,
+        decoder,
+        latent_dim=config.latent_dim,
+        shape=shape,
+        likelihood=likelihood_named(likelihood, channels=channels_of(shape)),
+    )
     if config.prior == "flow":  # drawn last: a seed gives the other weights with and without it
         vae.flow = Flow(config.latent_dim, layers=config.flow_layers, hidden=config.flow_hidden)
     return vae
 
 
-def wide(values: Tensor) -> Tensor:
-    """Leave float32 and float64 as they are, and widen what autocast narrowed."""
-    return values if values.dtype == torch.float64 else values.float()
+def channels_of(shape: tuple[int, ...]) -> int:
+    """Return the channels of an image of a shape: 1 of grey, 3 of colour."""
+    return 3 if len(shape) == 3 else 1
 
 
 class MlpEncoder(Encoder):
@@ -179,15 +212,16 @@ class MlpEncoder(Encoder):
 
     Args:
         hidden: units of the hidden layers, from the pixels on.
+        pixels: M.
     """
 
-    def __init__(self, *, hidden: Sequence[int]) -> None:
+    def __init__(self, *, hidden: Sequence[int], pixels: int = 784) -> None:
         super().__init__()
         self.features = hidden[-1]
-        self.layers = nn.Sequential(perceptron([PIXELS, *hidden]), nn.ReLU())
+        self.layers = nn.Sequential(perceptron([pixels, *hidden]), nn.ReLU())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map pixels (B, 784) to features (B, F)."""
+        """Map pixels (B, M) to features (B, F)."""
         features: Tensor = self.layers(x)
         return features
 
@@ -198,14 +232,15 @@ class MlpDecoder(Decoder):
     Args:
         latent_dim: D.
         hidden: units of the hidden layers, in the *encoder's* order.
+        pixels: M.
     """
 
-    def __init__(self, *, latent_dim: int, hidden: Sequence[int]) -> None:
+    def __init__(self, *, latent_dim: int, hidden: Sequence[int], pixels: int = 784) -> None:
         super().__init__()
-        self.layers = perceptron([latent_dim, *reversed(hidden), PIXELS])
+        self.layers = perceptron([latent_dim, *reversed(hidden), pixels])
 
     def forward(self, z: Tensor) -> Tensor:
-        """Map latents (B, D) to logits (B, 784)."""
+        """Map latents (B, D) to logits (B, M)."""
         logits: Tensor = self.layers(z)
         return logits
 
@@ -219,41 +254,54 @@ def perceptron(sizes: Sequence[int]) -> nn.Sequential:
 
 
 SKIPPED = (0, 1)
-"""Encoder stages whose maps `SkipVAE` shows the decoder: 14 and 7 pixels wide."""
+"""Encoder stages whose maps `SkipVAE` shows the decoder: of MNIST 14 and 7 pixels wide."""
 
 
 class ConvEncoder(Encoder):
     """Convolutions and pooling from 28×28 pixels to 14×14, 7×7, 3×3 and 1×1.
 
-    The features are the maps at 1×1; beyond the assignment, the encoder may end at larger maps and
-    read them through fully connected layers. Maps are channels-last. Weights keep their usual order
-    in memory: channels-last gains nothing there, and fused Adam pairs up the wrong elements where a
+    Other images are halved likewise until their shorter side is one pixel, and what is left of the
+    longer one is pooled at the end. The features are the maps at 1×1; beyond the assignment, the
+    encoder may end at larger maps and read them through fully connected layers. Maps are
+    channels-last. Weights keep their usual order in memory: channels-last gains nothing there, and
+    fused Adam pairs up the wrong elements where a
     weight and its gradient differ in that order.
 
     Args:
-        channels: feature maps after each of up to four convolutions.
+        channels: feature maps after each convolution, as many as the images can be halved or, with
+            `dense`, fewer.
         norm: `batch`, `frozen` or `none`.
         dense: units of the fully connected layers that follow, if any.
+        shape: of an image, (H, W) or (H, W, 3).
     """
 
     def __init__(
-        self, *, channels: Sequence[int], norm: Norm = "batch", dense: Sequence[int] = ()
+        self,
+        *,
+        channels: Sequence[int],
+        norm: Norm = "batch",
+        dense: Sequence[int] = (),
+        shape: tuple[int, ...] = GREY_28,
     ) -> None:
         super().__init__()
-        flat = channels[-1] * (SIDE >> len(channels)) ** 2
+        self.shape = (*shape, 1) if len(shape) == 2 else shape
+        H, W = (side >> len(channels) for side in shape[:2])
+        self.pooled = not dense
+        flat = channels[-1] * (H * W if dense else 1)
         self.features = dense[-1] if dense else flat
         self.dense = fully_connected([flat, *dense], norm=norm)
         self.stages = nn.ModuleList(
-            ConvStage(inputs, outputs, norm=norm) for inputs, outputs in pairwise([1, *channels])
+            ConvStage(inputs, outputs, norm=norm)
+            for inputs, outputs in pairwise([channels_of(shape), *channels])
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map pixels (B, 784) to features (B, F)."""
+        """Map pixels (B, M) to features (B, F)."""
         return self.read(self.maps(x)[-1])
 
     def maps(self, x: Tensor) -> list[Tensor]:
-        """Return the feature maps after each stage, (B, C, H, H), of pixels (B, 784)."""
-        maps = x.view(-1, SIDE, SIDE, 1).permute(0, 3, 1, 2)  # channels-last by its strides
+        """Return the feature maps after each stage, (B, C, H, W), of pixels (B, M)."""
+        maps = x.view(-1, *self.shape).permute(0, 3, 1, 2)  # channels-last by its strides
         found = []
         for stage in self.stages:
             maps = stage(maps)
@@ -262,20 +310,28 @@ class ConvEncoder(Encoder):
 
     def read(self, maps: Tensor) -> Tensor:
         """Turn the last stage's maps into features (B, F)."""
+        if self.pooled and max(maps.shape[2:]) > 1:
+            maps = maps.amax((2, 3))
         features: Tensor = self.dense(maps.flatten(1))
         return features
 
 
 class ConvDecoder(Decoder):
-    """Transposed 4×4 convolutions from 1×1 pixel to 4×4, 7×7, 14×14 and 28×28.
+    """Transposed convolutions from 1×1 pixel to 4×4, 7×7, 14×14 and 28×28.
+
+    Other images grow likewise: to 4×4, then by a layer without stride to the 4 to 7 pixels that two
+    halvings short of the last leave of the shorter side, then by doubling. The first layer makes as
+    much of a longer side as the second then needs: 20×48 grows by 4×9, 5×12 and 10×24.
 
     Maps are channels-last from 4×4 pixels on, as oneDNN wants them.
 
     Args:
         latent_dim: D.
-        channels: feature maps at 4, 7 and 14 pixels.
+        channels: feature maps after each layer but the last.
         norm: `batch`, `frozen` or `none`.
-        skipped: feature maps of the encoder to expect at 14 and 7 pixels, for the demonstration.
+        skipped: feature maps of the encoder to expect before the last layer and the one before it,
+            for the demonstration.
+        shape: of an image, (H, W) or (H, W, 3).
     """
 
     def __init__(
@@ -285,40 +341,62 @@ class ConvDecoder(Decoder):
         channels: Sequence[int],
         norm: Norm = "batch",
         skipped: Sequence[int] = (0, 0),
+        shape: tuple[int, ...] = GREY_28,
     ) -> None:
         super().__init__()
-        at4, at7, at14 = channels
-        self.skipped = tuple(skipped)
         bias = norm == "none"
-        self.to4 = nn.ConvTranspose2d(latent_dim, at4, 4, bias=bias)
-        self.norm4 = normalisation(at4, norm=norm)
-        self.to7 = nn.ConvTranspose2d(at4, at7, 4, bias=bias)
-        self.norm7 = normalisation(at7, norm=norm)
-        self.to14 = nn.ConvTranspose2d(at7 + skipped[1], at14, 4, stride=2, padding=1, bias=bias)
-        self.norm14 = normalisation(at14, norm=norm)
-        self.to28 = nn.ConvTranspose2d(at14 + skipped[0], 1, 4, stride=2, padding=1)
+        sizes = [(shape[0] >> n, shape[1] >> n) for n in reversed(range(stages(shape) - 1))]
+        (H, tall, up), (W, broad, along) = (_first_layers(side) for side in sizes[0])
+        self.skipped = [0, 0, *[0] * (len(sizes) - 3), *reversed(skipped)][-len(sizes) - 1 :]
+        """Feature maps of the encoder that each layer is shown beside those of the last one."""
+        maps = [latent_dim, *channels, channels_of(shape)]
+        forms: list[dict[str, Any]] = [
+            {"kernel_size": (H, W)},
+            {"kernel_size": (tall, broad), "padding": (up, along)},
+            *({**DOUBLING, "output_padding": (H % 2, W % 2)} for H, W in sizes[1:]),
+        ]
+        self.keys = [str(H), *(str(size[0]) for size in sizes)]
+        if self.keys[0] == self.keys[1]:
+            self.keys[1] += "b"
+        for number, (key, form) in enumerate(zip(self.keys, forms, strict=True)):
+            inputs, last = maps[number] + self.skipped[number], number == len(channels)
+            layer = nn.ConvTranspose2d(inputs, maps[number + 1], bias=bias or last, **form)
+            self.add_module(f"to{key}", layer)
+            if not last:
+                self.add_module(f"norm{key}", normalisation(maps[number + 1], norm=norm))
 
     def forward(self, z: Tensor, skips: Sequence[Tensor] = ()) -> Tensor:
-        """Map latents (B, D) to logits (B, 784).
+        """Map latents (B, D) to logits (B, M).
 
         Args:
             z: (B, D).
-            skips: the encoder's maps at 14 and 7 pixels; where there are none, zeros stand in.
+            skips: the encoder's maps after its first and second stage; where there are none, zeros
+                stand in.
         """
-        maps = self.to4(z[:, :, None, None]).contiguous(memory_format=torch.channels_last)
-        maps = F.relu(self.norm4(maps))  # (B, C, 4, 4)
-        maps = F.relu(self.norm7(self.to7(maps)))  # (B, C, 7, 7)
-        maps = F.relu(self.norm14(self.to14(self._join(maps, skips, 1))))  # (B, C, 14, 14)
-        logits: Tensor = self.to28(self._join(maps, skips, 0)).flatten(1)
-        return logits
+        maps = z[:, :, None, None]
+        last = len(self.keys) - 1
+        for number, key in enumerate(self.keys):
+            if count := self.skipped[number]:
+                B, _, H, W = maps.size()
+                extra = skips[last - number] if skips else maps.new_zeros(B, count, H, W)
+                maps = torch.cat([maps, extra.to(maps.dtype)], dim=1)
+            maps = self.get_submodule(f"to{key}")(maps)  # (B, C, H, W)
+            if number == 0:
+                maps = maps.contiguous(memory_format=torch.channels_last)
+            if number < last:
+                maps = F.relu(self.get_submodule(f"norm{key}")(maps))
+        return maps.permute(0, 2, 3, 1).flatten(1)
 
-    def _join(self, maps: Tensor, skips: Sequence[Tensor], number: int) -> Tensor:
-        count = self.skipped[number]
-        if not count:
-            return maps
-        B, _, H, W = maps.size()
-        extra = skips[number] if skips else maps.new_zeros(B, count, H, W)
-        return torch.cat([maps, extra.to(maps.dtype)], dim=1)
+
+DOUBLING: dict[str, Any] = {"kernel_size": 4, "stride": 2, "padding": 1}
+"""A layer from H×W to 2H×2W, or with output padding to one more."""
+
+
+def _first_layers(side: int) -> tuple[int, int, int]:
+    """Return how a decoder comes from one pixel to 4 or more: first kernel, second one, padding."""
+    if side > 7:
+        return side - 3, 4, 0
+    return 4, *{4: (3, 1), 5: (4, 1), 6: (3, 0), 7: (4, 0)}[side]
 
 
 class ConvStage(nn.Module):
@@ -339,7 +417,7 @@ class ConvStage(nn.Module):
         self.norm = normalisation(outputs, norm=norm)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C, H, H) to (B, C', ⌊H/2⌋, ⌊H/2⌋)."""
+        """Map (B, C, H, W) to (B, C', ⌊H/2⌋, ⌊W/2⌋)."""
         return F.relu(F.max_pool2d(self.norm(self.conv(x)), 2))
 
 

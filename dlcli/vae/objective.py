@@ -1,9 +1,9 @@
-"""What a VAE minimises, and the likelihoods of its pixels.
+"""What a VAE minimises.
 
 `VaeNetwork` is what the training loop calls: the negative ELBO or the IWAE bound, as sums over
-images in nats. Below it stand its terms, and p(x|z): `log_likelihood` and `pixel_values`.
+images in nats. Below it stand its terms but for p(x|z), which `likelihood.py` has.
 
-Legend: B images, K posterior samples, D latent dimensions, 784 pixels. Networks may compute in
+Legend: B images, K posterior samples, D latent dimensions, M pixels. Networks may compute in
 bfloat16 under autocast; every sum here is taken in float32 (or wider).
 """
 
@@ -16,13 +16,13 @@ from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlcli.errors import ConfigError
 from dlcli.vae import fast
 from dlcli.vae.config import VaeObjectiveConfig
-from dlcli.vae.networks import VAE, wide
+from dlcli.vae.likelihood import wide
+from dlcli.vae.networks import VAE
 
 
 class VaeNetwork(nn.Module):
@@ -52,7 +52,7 @@ class VaeNetwork(nn.Module):
         """Return sums over this process's images, in nats.
 
         Args:
-            pixels: (B, 784) in [0, 1].
+            pixels: (B, M) in [0, 1].
             noise: eps, standard normal, (B, D); for `iwae` (K, B, D), with `backward_samples` and
                 the offsets of the choice.
             beta: scalar, weight of the KL term (`elbo` only).
@@ -68,18 +68,13 @@ class VaeNetwork(nn.Module):
             loss, reconstruction, kl = fast.negative_elbo(self.vae, pixels, eps=eps, beta=beta)
             return {"loss": loss, "reconstruction": reconstruction, "kl": kl}
         logits, mean, logvar = self.vae(pixels, eps)
-        reconstruction = self._nll_sum(logits, pixels)
+        reconstruction = self.vae.likelihood.nll_sum(logits, pixels)
         per_dim = kl_standard_normal(wide(mean), wide(logvar))
         kl = per_dim.sum()
         cost = kl
         if self.objective.free_bits > 0:
             cost = free_bits_kl(per_dim, free_bits=self.objective.free_bits)
         return {"loss": reconstruction + beta * cost, "reconstruction": reconstruction, "kl": kl}
-
-    def _nll_sum(self, logits: Tensor, pixels: Tensor) -> Tensor:
-        if self.objective.likelihood == "bernoulli":
-            return bernoulli_nll_sum(logits, pixels)
-        return -log_likelihood(logits, pixels, likelihood=self.objective.likelihood).sum()
 
     def _iwae(self, pixels: Tensor, eps: Tensor, offsets: Tensor | None) -> dict[str, Tensor]:
         mean, logvar = (wide(part) for part in self.vae.encode(pixels))
@@ -107,7 +102,7 @@ class VaeNetwork(nn.Module):
         K, B, D = eps.shape
         v = mean + (0.5 * logvar).exp() * eps
         logits = self.vae.decode_encoded(v.reshape(K * B, D)).view(K, B, -1)
-        log_lik = log_likelihood(logits, pixels, likelihood=self.objective.likelihood)
+        log_lik = self.vae.likelihood.log_prob(logits, pixels)
         z, log_det = self.vae.latents(v)
         return log_lik, log_weights(log_lik, z=z, eps=eps, logvar=logvar, log_det=log_det)
 
@@ -131,30 +126,6 @@ def _forward_only(device: str) -> Iterator[None]:
     enabled, dtype = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
     with torch.no_grad(), torch.autocast(device, dtype, enabled=enabled, cache_enabled=False):
         yield
-
-
-def bernoulli_nll_sum(logits: Tensor, pixels: Tensor) -> Tensor:
-    """Return −log p(x|z) in nats, summed over pixels and images.
-
-    Each pixel costs softplus(l) − x·l.
-
-    The sum is taken in float32 (float64 for float64 logits) whatever autocast made of the logits.
-
-    Args:
-        logits: (..., 784) of the decoder.
-        pixels: the same shape, in [0, 1]. Grey ones make this the cross-entropy that the
-            assignment trains on, which is no likelihood.
-
-    Returns:
-        A scalar.
-
-    Raises:
-        ValueError: the shapes differ; broadcasting would count some pixels twice.
-    """
-    if logits.shape != pixels.shape:
-        raise ValueError(f"logits {tuple(logits.shape)} and pixels {tuple(pixels.shape)} differ")
-    logits = logits if logits.dtype == torch.float64 else logits.float()
-    return F.binary_cross_entropy_with_logits(logits, pixels.to(logits.dtype), reduction="sum")
 
 
 def kl_standard_normal(mean: Tensor, logvar: Tensor) -> Tensor:
@@ -243,91 +214,3 @@ def resample(log_w: Tensor, *, offsets: Tensor, count: int) -> Tensor:
     positions = (offsets.double()[:, None] + steps) / count
     found = torch.searchsorted(share, positions, right=True)
     return found.clamp(max=len(log_w) - 1).t()
-
-
-def log_likelihood(logits: Tensor, pixels: Tensor, *, likelihood: str = "bernoulli") -> Tensor:
-    """Return log p(x|z) of each image.
-
-    Args:
-        logits: (..., 784) of the decoder.
-        pixels: (..., 784) in [0, 1], broadcast against `logits`. Grey ones turn `bernoulli` into a
-            cross-entropy, which is no likelihood.
-        likelihood: `bernoulli` or `continuous-bernoulli`.
-
-    Returns:
-        (...), nats.
-    """
-    logits = wide(logits)
-    terms = logits * pixels - F.softplus(logits)
-    if likelihood == "continuous-bernoulli":
-        terms = terms + continuous_bernoulli_log_normalizer(logits)
-    return terms.sum(-1)
-
-
-def pixel_values(
-    logits: Tensor,
-    *,
-    draw: bool,
-    generator: torch.Generator | None = None,
-    likelihood: str = "bernoulli",
-) -> Tensor:
-    """Return E[x|z], or draws from p(x|z), of a decoder's logits (any shape, on the CPU).
-
-    Raises:
-        ValueError: `draw` without a generator.
-    """
-    continuous = likelihood == "continuous-bernoulli"
-    if not draw:
-        return continuous_bernoulli_mean(logits) if continuous else torch.sigmoid(logits)
-    if generator is None:
-        raise ValueError("drawing pixels needs a generator")
-    if continuous:
-        return continuous_bernoulli_sample(logits, generator=generator)
-    return (torch.rand(logits.shape, generator=generator) < torch.sigmoid(logits)).float()
-
-
-_NEAR_ZERO = 0.1  # |η| below which a Taylor series is used: its error there is under 1e-9
-
-
-def continuous_bernoulli_log_normalizer(logits: Tensor) -> Tensor:
-    """Return log C of the continuous Bernoulli, a density of grey pixels on [0, 1]; elementwise.
-
-    With λ = σ(η), p(x) = C(λ) λˣ (1 − λ)¹⁻ˣ, where C makes it integrate to one (Loaiza-Ganem &
-    Cunningham 2019, equation 6). In terms of the logit η the normaliser is simple:
-    C = 2 artanh(1 − 2λ) / (1 − 2λ) = η / tanh(η / 2), which is 0/0 at η = 0 (λ = 0.5).
-
-    The series is log 2 + η²/12 − 7η⁴/1440 + 31η⁶/90720.
-    """
-    small = logits.abs() < _NEAR_ZERO
-    safe = torch.where(small, torch.ones_like(logits), logits.abs())
-    exact = safe.log() - torch.tanh(safe / 2).log()
-    square = torch.where(small, logits, torch.zeros_like(logits)).square()
-    series = math.log(2) + square * (1 / 12 - square * (7 / 1440 - square * (31 / 90720)))
-    return torch.where(small, series, exact)
-
-
-def continuous_bernoulli_mean(logits: Tensor) -> Tensor:
-    """Return E[x] = 1/(1 − e^−η) − 1/η of each pixel, which is nearer to 0.5 than λ is.
-
-    The series near η = 0 is 1/2 + η/12 − η³/720.
-    """
-    small = logits.abs() < _NEAR_ZERO
-    safe = torch.where(small, torch.ones_like(logits), logits)
-    exact = -1 / torch.expm1(-safe) - 1 / safe
-    near = torch.where(small, logits, torch.zeros_like(logits))
-    return torch.where(small, 0.5 + near / 12 - near**3 / 720, exact)
-
-
-def continuous_bernoulli_sample(logits: Tensor, *, generator: torch.Generator) -> Tensor:
-    """Draw each pixel by its inverse distribution function.
-
-    x = log(1 + u (e^η − 1)) / η for uniform u, written so that no exponential overflows.
-    """
-    u = torch.rand(
-        logits.shape, generator=generator, dtype=logits.dtype, device=generator.device
-    ).to(logits.device)
-    small = logits.abs() < 1e-3
-    slope = torch.where(small, torch.ones_like(logits), -logits.abs())
-    tail = torch.log1p(u * torch.expm1(slope)) / slope  # from the side where λ < 1/2
-    drawn = torch.where(logits > 0, 1 - tail, tail)
-    return torch.where(small, u, drawn).clamp(0, 1)

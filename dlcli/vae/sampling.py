@@ -3,7 +3,8 @@
 The decoder is that of a run or a fresh one with random weights, the latents are new ones or those
 of a file, so that one z can be shown to several models.
 
-Legend: N latents, S draws of each, D latent dimensions, 784 = 28·28 pixels.
+Legend: N latents, S draws of each, D latent dimensions, M numbers of a picture. Pictures are
+(N, H, W), and in colour (N, H, W, 3).
 """
 
 from __future__ import annotations
@@ -33,7 +34,6 @@ from dlcli.vae.generation import (
     prior_latents,
 )
 from dlcli.vae.networks import VAE, build_model
-from dlcli.vae.objective import log_likelihood, pixel_values
 from dlcli.vae.trained import Trained, describe
 
 MOST_PIXELS = 400_000_000
@@ -51,9 +51,9 @@ class AncestralSample:
     z: Array
     """(N, D)."""
     means: Array
-    """E[x|z], (N, 28, 28) in [0, 1]."""
+    """E[x|z], (N, H, W) in [0, 1]."""
     draws: Array
-    """x ~ p(x|z), (N, S, 28, 28)."""
+    """x ~ p(x|z), (N, S, H, W)."""
     log_prior: tuple[float, ...]
     """log N(z; 0, I) of each latent, nats."""
     log_joint: tuple[tuple[float, ...], ...]
@@ -68,9 +68,7 @@ class AncestralSample:
 
 
 @torch.inference_mode()
-def ancestral_sample(
-    model: VAE, z: Tensor, *, draws: int, seed: int, likelihood: str = "bernoulli"
-) -> AncestralSample:
+def ancestral_sample(model: VAE, z: Tensor, *, draws: int, seed: int) -> AncestralSample:
     """Decode latents and draw pixels from each decoded p(x|z).
 
     Args:
@@ -78,33 +76,30 @@ def ancestral_sample(
         z: (N, D), on the CPU.
         draws: S.
         seed: of the pixels.
-        likelihood: `bernoulli` or `continuous-bernoulli`.
 
     Raises:
         UsageFault: fewer than one draw, more than fit into memory, or latents of another model.
         RunFailed: the decoder returned NaN.
     """
     _check(model, z, draws=draws)
-    logits = decoded(model, z)[:, None]  # (N, 1, 784)
+    logits = decoded(model, z)[:, None]  # (N, 1, M)
     if not bool(logits.isfinite().all()):
         raise RunFailed(
             "The decoder returned NaN or infinity.", hint="Check its weights and the latents."
         )
-    pixels = pixel_values(
-        logits.expand(-1, draws, -1),
-        draw=True,
-        generator=generator(seed, "sample", "x"),
-        likelihood=likelihood,
+    likelihood = model.likelihood
+    pixels = likelihood.sample(
+        logits.expand(-1, draws, -1), generator=generator(seed, "sample", "x")
     )
     prior = -0.5 * (z.double().square().sum(-1) + z.shape[1] * math.log(2 * math.pi))
-    given = log_likelihood(logits.double(), pixels.double(), likelihood=likelihood)  # (N, S)
+    given = likelihood.log_prob(logits.double(), pixels.double())  # (N, S)
     return AncestralSample(
         z=as_array(z),
-        means=as_pictures(pixel_values(logits, draw=False, likelihood=likelihood)),
-        draws=as_array(pixels.view(len(z), draws, 28, 28)),
+        means=as_pictures(likelihood.mean(logits), shape=model.shape),
+        draws=as_array(pixels.view(len(z), draws, *model.shape)),
         log_prior=tuple(prior.tolist()),
         log_joint=tuple(tuple(row) for row in (prior[:, None] + given).tolist()),
-        label=label_of(draw=True, likelihood=likelihood),
+        label=label_of(model, draw=True),
     )
 
 
@@ -116,7 +111,7 @@ def _check(model: VAE, z: Tensor, *, draws: int) -> None:
             f"The latents have {z.shape[1]} dimensions and the model {model.latent_dim}.",
             hint=f"Give latents of {model.latent_dim} numbers a line, or choose another model.",
         )
-    if len(z) * draws * 784 > MOST_PIXELS:
+    if len(z) * draws * math.prod(model.shape) > MOST_PIXELS:
         raise UsageFault(
             f"{len(z)} x {draws} pictures do not fit into memory at once.",
             hint="Ask for fewer with --n or --draws.",
@@ -128,7 +123,6 @@ class SampledModel:
     """A decoder to sample from."""
 
     model: VAE
-    likelihood: str
     name: str
     """For titles: the run's name, or "untrained mlp"."""
     trained: Trained | None
@@ -159,7 +153,7 @@ class SampledModel:
             model="untrained",
             arch=self.arch,
             latent_dim=self.model.latent_dim,
-            likelihood=self.likelihood,
+            likelihood=self.model.likelihood.name,
             latents=latents,
             count=count,
             draws=draws,
@@ -168,10 +162,9 @@ class SampledModel:
 
 
 def of_run(trained: Trained) -> SampledModel:
-    """Sample from a trained run, by the likelihood it was trained with."""
+    """Sample from a trained run."""
     return SampledModel(
         model=trained.model,
-        likelihood=trained.likelihood,
         name=trained.run.path.name,
         trained=trained,
         arch=trained.config.model.arch,
@@ -181,9 +174,7 @@ def of_run(trained: Trained) -> SampledModel:
 def fresh(*, arch: Literal["mlp", "conv"], latent_dim: int, seed: int) -> SampledModel:
     """Sample from a decoder with random weights."""
     model = untrained_model(VaeModelConfig(arch=arch, latent_dim=latent_dim), seed=seed)
-    return SampledModel(
-        model=model, likelihood="bernoulli", name=f"untrained {arch}", trained=None, arch=arch
-    )
+    return SampledModel(model=model, name=f"untrained {arch}", trained=None, arch=arch)
 
 
 def untrained_model(arch: VaeModelConfig, *, seed: int) -> VAE:

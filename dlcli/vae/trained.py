@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlcli.data.images import load_images
+from dlcli.data.download import true_name
 from dlcli.engine.checkpoint import build_from, load_model
 from dlcli.engine.config import resolve, settings_signature
 from dlcli.engine.events import NoticeCallback
@@ -18,13 +18,13 @@ from dlcli.engine.results import Result, summarise_seeds
 from dlcli.engine.runs import RunFolder, find_run, using
 from dlcli.engine.seed import generator
 from dlcli.errors import DataError, UsageFault
-from dlcli.vae.config import DEFAULT_IMAGES, VaeTrainConfig
+from dlcli.vae.config import DEFAULT_IMAGES, VaeTrainConfig, image_shape, likelihood_of
 from dlcli.vae.images import DESCRIPTIONS, binarize, flat, grey, load_test_images, threshold_draws
 from dlcli.vae.networks import VAE, build_model
 from dlcli.vae.objective import VaeNetwork
 
 SIGNATURE_ORDER = (
-    *("pixels", "likelihood", "arch", "latent_dim", "hidden"),
+    *("size", "colour", "pixels", "likelihood", "arch", "latent_dim", "hidden"),
     *("channels", "decoder_channels", "dense", "norm"),
     *("prior", "skip", "objective", "backward", "beta", "beta_warmup", "free_bits", "batch"),
     *("optimizer", "seed"),
@@ -53,8 +53,18 @@ class Trained:
 
     @property
     def likelihood(self) -> str:
-        """`bernoulli` or `continuous-bernoulli`, that it was trained with."""
-        return self.config.objective.likelihood
+        """`bernoulli`, `continuous-bernoulli` or `logistic`, that it was trained with."""
+        return likelihood_of(self.config)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one image, (H, W) or (H, W, 3)."""
+        return image_shape(self.config.data)
+
+    @property
+    def pixels(self) -> str:
+        """What it was trained on, in a word: see `pixels_of`."""
+        return pixels_of(self.config)
 
     @property
     def is_grey(self) -> bool:
@@ -104,7 +114,10 @@ def load_trained(
 
 def build_network(config: VaeTrainConfig) -> VaeNetwork:
     """Build the network that is trained, initialised from torch's global seed."""
-    return VaeNetwork(build_model(config.model), objective=config.objective)
+    vae = build_model(
+        config.model, shape=image_shape(config.data), likelihood=likelihood_of(config)
+    )
+    return VaeNetwork(vae, objective=config.objective)
 
 
 def with_true_data(trained: Trained, *, notice: NoticeCallback) -> Trained:
@@ -116,7 +129,7 @@ def with_true_data(trained: Trained, *, notice: NoticeCallback) -> Trained:
     data = trained.config.data
     if data.name != "auto":
         return trained
-    name = load_images("auto", offline=data.offline, notice=notice).name
+    name = true_name("auto", kind="images", offline=data.offline, notice=notice)
     result = trained.run.record().get("result")
     recorded = result.get("data") if isinstance(result, dict) else None
     if recorded not in (None, name):
@@ -137,9 +150,9 @@ class TestImages:
     numbers: Tensor
     """(N,): which of the test set, in order."""
     seen: Tensor
-    """Pixels (N, 784) in [0, 1], as the model is used to seeing them."""
+    """Pixels (N, M) in [0, 1], as the model is used to seeing them."""
     dense: Tensor
-    """(N, 784): of which the model has a density; black and white where `seen` is grey."""
+    """(N, M): of which the model has a density; black and white where `seen` is grey."""
 
     def to(self, device: torch.device) -> TestImages:
         """Move the pixels."""
@@ -177,7 +190,8 @@ def choose_images(
         )
     order = torch.randperm(len(rows), generator=generator(ORDER_SEED, "evaluation order"))
     numbers = order[:wanted]
-    draws = threshold_draws(len(rows), generator=generator(seed, "evaluation pixels"))
+    stream = generator(seed, "evaluation pixels")
+    draws = threshold_draws(len(rows), pixels=rows.shape[1], generator=stream)
     black = binarize(rows, draws=draws)[numbers]
     seen = black if data.binarize == "dynamic" else grey(rows[numbers])
     return TestImages(numbers=numbers, seen=seen, dense=black if trained.is_grey else seen)
@@ -213,6 +227,11 @@ class TrainResult(Result):
     """On the test images, nats; empty with a learned prior, to which the KL is no such sum."""
     latent_dim: int = 0
     """D; 0 in what was written before it was kept."""
+    likelihood: str = ""
+    """p(x|z) of the losses: those of different ones are not to be compared. Empty in what was
+    written before it was kept."""
+    shape: tuple[int, ...] = (28, 28)
+    """Of an image, (H, W) or (H, W, 3)."""
 
     @property
     def metrics(self) -> dict[str, object]:
@@ -227,8 +246,8 @@ def read_result(fields: Mapping[str, Any]) -> TrainResult:
         TypeError, KeyError: fields are missing or unknown.
     """
     test = TestResult(**fields["test"])
-    kl_per_dim = tuple(fields["kl_per_dim"])
-    return TrainResult(**{**fields, "test": test, "kl_per_dim": kl_per_dim})
+    tuples = {name: tuple(fields[name]) for name in ("kl_per_dim", "shape") if name in fields}
+    return TrainResult(**{**fields, "test": test, **tuples})
 
 
 def describe(config: VaeTrainConfig, **measured: object) -> str:
@@ -241,8 +260,12 @@ def describe(config: VaeTrainConfig, **measured: object) -> str:
     model, objective, optim = config.model, config.objective, config.optim
     conv = model.arch == "conv"
     iwae = objective.objective == "iwae"
+    shape = image_shape(config.data)
     composed = {
-        "pixels": DESCRIPTIONS[config.data.binarize],
+        "size": None if shape[:2] == (28, 28) else "x".join(map(str, shape[:2])),
+        "colour": "yes" if len(shape) == 3 and config.data.binarize != "none" else None,
+        "pixels": pixels_of(config),
+        "likelihood": likelihood_of(config),
         "hidden": None if conv else model.hidden,
         "channels": model.channels if conv else None,
         "decoder_channels": model.decoder_channels if conv else None,
@@ -255,6 +278,12 @@ def describe(config: VaeTrainConfig, **measured: object) -> str:
         "optimizer": f"{optim.optimizer}-{optim.lr:g}-{optim.schedule}",
     }
     return settings_signature(config, measured, order=SIGNATURE_ORDER, composed=composed)
+
+
+def pixels_of(config: VaeTrainConfig) -> str:
+    """Say what the pixels are that a model is trained on: "grey", "colour", or how binarised."""
+    colour = config.data.colour and config.data.binarize == "none"
+    return "colour" if colour else DESCRIPTIONS[config.data.binarize]
 
 
 def summarise(results: Mapping[str, TrainResult]) -> dict[str, object]:

@@ -4,11 +4,12 @@
 loop batches of pixels and noise, and an evaluation. Everything random is drawn for the global batch
 from generators named by (seed, epoch, batch), and each process takes its rows: how many processes
 there are, and where a run was stopped, changes nothing. The images live on the device as one uint8
-tensor (MNIST: 47 MB); a batch is one gather.
+tensor (MNIST: 47 MB), a user's own mapped into memory; a batch is one gather.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from dlcli.engine import trainer
 from dlcli.engine.checkpoint import load_checkpoint_into, snapshot_epoch
+from dlcli.engine.config import load_yaml
 from dlcli.engine.device import choose_device
 from dlcli.engine.distributed import launched_world
 from dlcli.engine.events import (
@@ -39,7 +41,13 @@ from dlcli.engine.session import RunLocation, Session
 from dlcli.engine.step import Batch, BatchRanges, rows_of_process
 from dlcli.engine.trainer import Task, items_per_s
 from dlcli.errors import ConfigError
-from dlcli.vae.config import VaeObjectiveConfig, VaeTrainConfig, check
+from dlcli.vae.config import (
+    VaeObjectiveConfig,
+    VaeTrainConfig,
+    check,
+    image_shape,
+    with_images,
+)
 from dlcli.vae.elbo import LatentUse, collapse_sentence, evaluate, latent_use
 from dlcli.vae.generation import SNAPSHOT_IMAGES, take_snapshot
 from dlcli.vae.images import Splits, binarize, flat, grey, load_splits, threshold_draws
@@ -116,6 +124,22 @@ class VaeTask(Task[VaeTrainConfig, Splits, "VaeLearner", TrainResult]):
         splits = load_splits(config.data, notice=notice)
         plan_epoch(config, images=len(splits.train), processes=launched_world().size)
         return splits
+
+    def resumed_config(self, config: VaeTrainConfig, run: RunFolder) -> VaeTrainConfig:
+        """Let what the settings leave to the images mean what it was when the run was started."""
+        config = super().resumed_config(config, run)
+        saved, data = load_yaml(run.config_file).get("data"), config.data
+        if isinstance(saved, dict):
+            size = data.image_size if data.image_size != "auto" else saved.get("image_size", "auto")
+            colour = saved.get("colour") if data.colour is None else data.colour
+            data = dataclasses.replace(data, image_size=str(size), colour=bool(colour))
+        return with_images(dataclasses.replace(config, data=data), image_shape(data))
+
+    def with_data(self, config: VaeTrainConfig, data: Splits) -> VaeTrainConfig:
+        """Fill in the data's name, and what follows from its images."""
+        found = with_images(super().with_data(config, data), data.shape)
+        check(found)
+        return found
 
     def build_network(self, config: VaeTrainConfig, data: Splits) -> nn.Module:  # noqa: ARG002
         """Build encoder, decoder and prior."""
@@ -198,7 +222,6 @@ class VaeTask(Task[VaeTrainConfig, Splits, "VaeLearner", TrainResult]):
             generator=generator(TEST_SEED, "test"),
             noise_samples=TEST_NOISE_SAMPLES,
             binarize=config.data.binarize,
-            likelihood=config.objective.likelihood,
         )
         return TrainResult(
             run=str(folder.path),
@@ -218,6 +241,8 @@ class VaeTask(Task[VaeTrainConfig, Splits, "VaeLearner", TrainResult]):
             active_units=found.latents.active_units,
             kl_per_dim=found.latents.kl_per_dim,
             latent_dim=config.model.latent_dim,
+            likelihood=learner.vae.likelihood.name,
+            shape=learner.vae.shape,
             reason=end.reason,
             signature=describe(
                 config,
@@ -273,7 +298,6 @@ class _Screen:
             self._learner.vae,
             seed=self._config.compute.seed,
             epoch=epochs,
-            likelihood=self._config.objective.likelihood,
             count=SNAPSHOT_IMAGES if snapshot else PREVIEW_IMAGES,
         ).gallery
         when = f"after epoch {epochs}" if epochs else "before training"
@@ -308,8 +332,8 @@ class VaeLearner:
 
     Args:
         network: on `device`.
-        train: (N, 28, 28) uint8; for `fixed`, already drawn.
-        validation: (M, 28, 28) uint8, M may be 0.
+        train: (N, H, W) or (N, H, W, 3) uint8; for `fixed`, already drawn.
+        validation: the same, perhaps of no image.
         config: all settings.
         device: where to put the training images.
         processes: how many share each batch.
@@ -385,7 +409,6 @@ class VaeLearner:
             generator=stream,
             noise_samples=objective.k,
             binarize=way,
-            likelihood=objective.likelihood,
         )
         bound = found.iwae if objective.objective == "iwae" else found.elbo
         return {
@@ -412,7 +435,8 @@ class VaeLearner:
     def _pixels(self, rows: Tensor, mine: slice, count: int, stream: torch.Generator) -> Tensor:
         if self.config.data.binarize != "dynamic":
             return grey(rows)
-        return binarize(rows, draws=threshold_draws(count, generator=stream)[mine])
+        draws = threshold_draws(count, pixels=rows.shape[1], generator=stream)
+        return binarize(rows, draws=draws[mine])
 
 
 def _latent_metrics(found: LatentUse) -> dict[str, object]:

@@ -142,10 +142,12 @@ def parliament(options: Options) -> Iterator[Comparison]:
     source, target = options.folder / "parliament.en", options.folder / "parliament.fr"
     source.write_text("\n".join(pairs.source) + "\n", encoding="utf-8")
     target.write_text("\n".join(pairs.target) + "\n", encoding="utf-8")
+    threads = str(torch.get_num_threads())
 
     def run(precision: str) -> float:
-        files = ["--input", str(source), "--reference", str(target), "--precision", precision]
-        found = dl_json("nmt", "eval", "pretrained:nmt-en-fr", *files, "--resamples", "1")
+        files = ["--input", str(source), "--reference", str(target), "--resamples", "1"]
+        where = ["--precision", precision, "--threads", threads]
+        found = dl_json("nmt", "eval", "pretrained:nmt-en-fr", *files, *where)
         speed: float = found["sentences_per_s"]
         return speed
 

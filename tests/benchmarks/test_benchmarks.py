@@ -13,8 +13,9 @@ import torch
 
 from dlcli.nmt.fast.compiling import available_forms
 from dlcli.vae.config import VaeModelConfig
+from dlcli.vae.likelihood import bernoulli_nll_sum
 from dlcli.vae.networks import build_model
-from dlcli.vae.objective import bernoulli_nll_sum, kl_standard_normal
+from dlcli.vae.objective import kl_standard_normal
 from tests.benchmarks.__main__ import main
 from tests.benchmarks.busy import speed
 from tests.benchmarks.table import Comparison, Side, line, measure, run_program

@@ -56,9 +56,11 @@ def load(count: int, *, quick: bool) -> tuple[str, Tensor]:
 
 def training(work: str, words: Sequence[str], *, data: str, images: int, peer: Side) -> Comparison:
     """Return a comparison with `dl vae train` in each precision."""
+    threads = str(torch.get_num_threads())
 
     def run(precision: str) -> float:
         where = ["--data", data, "--train-images", str(images), "--precision", precision]
+        where += ["--threads", threads]  # those of the peer, and not those that are free
         with TemporaryDirectory() as folder:
             found = dl_json("vae", "train", *words, *where, *ONE_EPOCH, "--out", folder)
         speed: float = found["images_per_s"]

@@ -153,7 +153,7 @@ def test_latents_can_be_reused_across_models(tiny_run: Path, tmp_path: Path) -> 
         ("vae generate --n 0", "--n"),
         ("vae reconstruct --image 900", "no test image 900"),
         ("vae reconstruct --image=-1", "no test image -1"),
-        ("vae reconstruct --image x", "takes integers"),
+        ("vae reconstruct --image x", "cannot be read"),
         ("vae reconstruct --image=", "at least one value"),
         ("vae reconstruct --images 5", "could be that many images"),
         ("vae reconstruct --images 5 6 --image 5", "old name of --image"),

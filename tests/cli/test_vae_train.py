@@ -13,8 +13,9 @@ import torch
 
 from dlcli.cli.app import app
 from dlcli.engine.checkpoint import load_checkpoint
-from dlcli.engine.config import load_yaml
+from dlcli.engine.config import load_yaml, resolve
 from dlcli.engine.runs import RunFolder, find_run
+from dlcli.vae.config import VaeTrainConfig, with_images
 from tests.cli.tiny import (
     CONV,
     LENGTH,
@@ -47,6 +48,13 @@ def test_every_cell_is_trained_into_a_folder_of_its_own(tmp_path: Path) -> None:
     for label, result in found["results"].items():
         assert result["run"] == str(tmp_path / "grid" / label)
         assert f"adam-{label.removeprefix('optim.lr=')}-" in result["signature"]
+
+
+def test_losses_of_unlike_likelihoods_have_no_best() -> None:
+    several = [*GRID[:-1], "objective.likelihood=bernoulli,logistic", "--out", "grid"]
+    found = dl_json(*several)
+    assert (found["best"], found["close"]) == (None, [])
+    assert "These runs differ in likelihood" in dl(*several, "--force").stderr
 
 
 def test_it_goes_on_without_its_other_settings_being_repeated(tmp_path: Path) -> None:
@@ -241,11 +249,13 @@ def test_each_way_of_saying_a_setting_is_stronger_than_the_one_before(tmp_path: 
     dl_json(*train, "--out", "a")
     saved = load_yaml(tmp_path / "a/config.yaml")
     Path("printed.yaml").write_text(printed.stdout)
-    assert load_yaml(Path("printed.yaml")) == saved
+    whole = resolve(VaeTrainConfig, [load_yaml(Path("printed.yaml"))])
+    assert with_images(whole, (28, 28)) == resolve(VaeTrainConfig, [saved])
     assert saved["optim"] | {"lr": 0.5, "clip_norm": 0.5} == saved["optim"]
     assert (saved["loop"]["epochs"], saved["loop"]["batch_size"]) == (1, 64)
     again = dl("vae", "train", "--config", "a/config.yaml", "--print-config")
-    assert again.stdout == printed.stdout
+    Path("again.yaml").write_text(again.stdout)
+    assert load_yaml(Path("again.yaml")) == saved
 
 
 def test_a_disk_that_fills_up_keeps_the_last_checkpoint_and_goes_on_with_more_room(
@@ -456,7 +466,7 @@ def test_the_config_of_a_resumed_run_is_its_own(trained: Path) -> None:
 def test_auto_means_the_same_data_when_the_run_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dlcli.data.images.GLYPHS_TRAIN", 42)
+    monkeypatch.setattr("dlcli.data.images.DRAWN_TRAIN", 42)
     monkeypatch.setenv("DL_DATA_DIR", str(tmp_path / "nothing"))
     words = ["--data", "auto", "--offline", *SIZES, "--batch-size", "16", "--epochs", "1"]
     done = dl("vae", "train", *words, "--out", "a", "--json")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import torch
 
 from dlcli.data import catalogue, images, vision
 from dlcli.data.images import load_images
+from dlcli.data.shapes import draw_factors, render
 from dlcli.errors import ConfigError, DataError
 from tests.data.conftest import FILES, Tiny, checks_of, lay_out, mnist_files, packed
 
@@ -51,7 +54,7 @@ def test_another_set_in_mnists_form_has_its_own_files_and_name(
 def test_auto_takes_glyphs_with_a_notice_where_mnist_cannot_be_had(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images, "GLYPHS_TRAIN", 20)
+    monkeypatch.setattr(images, "DRAWN_TRAIN", 20)
     said: list[str] = []
     assert load_images("auto", notice=said.append).name == "glyphs"
     assert "could not be fetched" in said[-1]
@@ -96,7 +99,7 @@ def test_glyphs_of_any_number_by_seed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not torch.equal(data.train[:5], data.test)
     again = load_images("glyphs:23:0")
     assert (again.name, torch.equal(again.train, data.train)) == ("glyphs:23", True)
-    monkeypatch.setattr(images, "GLYPHS_TRAIN", 20)
+    monkeypatch.setattr(images, "DRAWN_TRAIN", 20)
     assert load_images("glyphs:").name == "glyphs"
     assert load_images("glyphs::7").name == "glyphs:20:7"
 
@@ -108,7 +111,8 @@ def test_glyphs_of_any_number_by_seed(monkeypatch: pytest.MonkeyPatch) -> None:
             (f"glyphs:{wrong}", "is not a number of glyphs", "glyphs:N:SEED")
             for wrong in ("0", "-3", "many", "2:3:4", "9999999")
         ),
-        ("tatoeba", "pairs of sentences, not images", "mnist, glyphs"),
+        ("shapes:0", "is not a number of shapes", "shapes:N:SEED"),
+        ("tatoeba", "pairs of sentences, not images", "glyphs, shapes"),
         ("glyph", "no data set named 'glyph'", "did you mean 'glyphs'?"),
     ],
 )
@@ -116,6 +120,79 @@ def test_what_holds_no_images_is_refused(name: str, message: str, hint: str) -> 
     with pytest.raises(ConfigError, match=message) as caught:
         load_images(name)
     assert hint in caught.value.hint
+
+
+def test_sets_in_mnists_form_may_stay_packed(
+    tiny: Tiny, own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = {f"{name}.gz": packed(data) for name, data in mnist_files("FashionMNIST/raw").items()}
+    entry = dataclasses.replace(tiny["fashion-mnist"], files=checks_of(files))
+    monkeypatch.setattr(catalogue, "DATA_SETS", (entry,))
+    lay_out(own, files)
+    data = load_images("fashion-mnist", offline=True)
+    content = mnist_files()["MNIST/raw/train-images-idx3-ubyte"]
+    assert data.train.numpy().tobytes() == content[16:]
+    assert (data.name, data.test_labels.tolist()) == ("fashion-mnist", [0, 1, 2])
+
+
+def emnist_zip(split: str) -> bytes:
+    """Pack MNIST's files in small as EMNIST has them."""
+    files = mnist_files("gzip")
+    members = {
+        name.replace("t10k", "test").replace("gzip/", f"gzip/emnist-{split}-"): data
+        for name, data in files.items()
+    }
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(f"{name}.gz", packed(data))
+    return buffer.getvalue()
+
+
+def test_emnists_images_are_turned(tiny: Tiny, own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = {"EMNIST/raw/gzip.zip": emnist_zip("letters")}
+    entries = [
+        dataclasses.replace(tiny[f"emnist-{split}"], files=checks_of(archive))
+        for split in ("letters", "digits")
+    ]
+    monkeypatch.setattr(catalogue, "DATA_SETS", tuple(entries))
+    lay_out(own, archive)
+    data = load_images("emnist-letters", offline=True)
+    stored = torch.frombuffer(
+        bytearray(mnist_files()["MNIST/raw/train-images-idx3-ubyte"][16:]), dtype=torch.uint8
+    ).view(5, 28, 28)
+    for image, turned in zip(stored, data.train, strict=True):
+        for row in (0, 5):
+            assert torch.equal(turned[row], image[:, row])
+    assert data.test_labels.tolist() == [0, 1, 2]
+    with pytest.raises(DataError, match="no sound gzip/emnist-digits-train"):
+        load_images("emnist-digits", offline=True)
+
+
+def test_embedded_sets_are_drawn_at_any_size() -> None:
+    for size in ((8, 8), (16, 16), (20, 48), (64, 64), (128, 40)):
+        glyphs, drawn = load_images("glyphs:40", size=size), load_images("shapes:12", size=size)
+        assert glyphs.train.shape == (40, *size)
+        assert drawn.train.shape == (12, *size, 3)
+        assert torch.equal(glyphs.train_labels, load_images("glyphs:40").train_labels)
+        ink = (glyphs.train.float() / 255).mean() * size[0] * size[1] / min(size) ** 2
+        assert float(ink) == pytest.approx(0.13, abs=0.04)  # as much of the shorter side's square
+
+
+def test_shapes_have_six_factors_by_seed() -> None:
+    data = load_images("shapes:300")
+    assert (data.name, data.shape) == ("shapes:300", (32, 32, 3))
+    assert data.train_labels.unique().tolist() == [0, 1, 2, 3]
+    assert torch.equal(load_images("shapes:30").train, data.train[:30])
+    assert not torch.equal(load_images("shapes:30:1").train, data.train[:30])
+    factors = draw_factors(1, generator=torch.Generator().manual_seed(0))
+    still = render(factors)
+    for name in ("shape", "hue", "size", "x", "y", "angle"):
+        value = getattr(factors, name)
+        other = (value + 1) % 4 if name == "shape" else (value + 0.2) % 1
+        assert not torch.equal(render(dataclasses.replace(factors, **{name: other})), still)
+    grey = load_images("shapes:300", colour=False)
+    assert grey.train.shape == (300, 32, 32)
 
 
 def test_the_real_mnist(real_data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,9 +91,29 @@ def test_a_png_reads_back_as_the_very_pixels() -> None:
     first = save_png(Path("a.png"), images)
     with Image.open(first) as read:
         assert (read.mode, read.info, read.size) == ("L", {}, (9, 6))
-    back = np.rint(read_png(first, side=3) * 255)
+    back = np.rint(read_png(first, size=(3, 3)) * 255)
     assert np.array_equal(back.reshape(6, 3, 3)[:5], images)
     assert (back[1, 2] == 0).all(), "a missing image is black"
+
+
+def test_colour_reads_back_too_and_goes_into_figures_and_terminals(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 4, 8, 3), dtype=np.uint8)
+    save_png(Path("a.png"), images)
+    back = np.rint(read_png(Path("a.png"), size=(4, 8)) * 255)
+    assert back.shape == (2, 3, 4, 8, 3)
+    assert np.array_equal(back.reshape(6, 4, 8, 3)[:5], images)
+    figure = image_grid(Path("grid.png"), images, columns=5)
+    shown = np.asarray(figure.axes[0].images[0].get_array())
+    assert shown.shape[2] == 3
+    assert np.allclose(shown[:4, 10:18], images[1] / 255)
+    snapshots(Path("snapshots.png"), {"epoch 0": images, "epoch 1": images})
+    first = images[0, :2, 0].flatten()
+    code = "\x1b[38;2;{};{};{};48;2;{};{};{}m".format(*first)
+    assert drawn(PictureRows(images), monkeypatch, columns=100).startswith(code)
+    monkeypatch.undo()
+    assert "\x1b" not in drawn(PictureRows(images), monkeypatch, no_color=True)
 
 
 def test_the_same_values_have_the_same_bytes() -> None:
@@ -121,7 +141,7 @@ def test_images_are_read_as_floats_in_the_unit_interval() -> None:
     found = as_images(torch.tensor([[[-1.0, float("nan")], [0.5, 7.0]]]))
     assert found.tolist() == [[[0.0, 0.0], [0.5, 1.0]]]
     assert as_rows(np.ones((7, 2, 2))).shape == (3, 3, 2, 2)
-    for shape in [(28, 28), (0, 28, 28), (1, 1, 1, 1, 1)]:
+    for shape in [(28, 28), (0, 28, 28), (1, 1, 1, 1, 1, 3)]:
         with pytest.raises(ValueError, match="shape"):
             as_images(np.ones(shape))
 

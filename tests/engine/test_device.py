@@ -36,13 +36,8 @@ def _machine(monkeypatch: pytest.MonkeyPatch, *, gpus: int = 0, mps: bool = Fals
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
 
 
-def _cpuinfo(monkeypatch: pytest.MonkeyPatch, text: str | None) -> None:
-    def read(_self: Path, **_how: str) -> str:
-        if text is None:
-            raise FileNotFoundError
-        return text
-
-    monkeypatch.setattr(Path, "read_text", read)
+def _processor_has(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: dict.fromkeys(names, True))
 
 
 @pytest.mark.parametrize(
@@ -86,21 +81,26 @@ def test_a_word_that_names_no_device_is_an_error(wanted: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("names", "expected"),
     [
-        ("model\t: x\nflags\t\t: fpu amx_tile amx_bf16 avx512_bf16\n", {"amx_bf16", "avx512_bf16"}),
-        ("flags : fpu avx2 amx_tile amx_int8", set()),
-        ("Features : asimd bf16", set()),
-        ("", set()),
-        (None, set()),
+        (["amx_tile", "amx_bf16", "avx512_bf16"], {"amx_bf16", "avx512_bf16"}),
+        (["avx2", "amx_tile", "amx_int8"], set()),
+        (["sve", "bf16"], set()),
+        ([], set()),
     ],
 )
 def test_the_processor_says_what_it_can(
-    text: str | None, expected: set[str], monkeypatch: pytest.MonkeyPatch
+    names: list[str], expected: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _cpuinfo(monkeypatch, text)
+    _processor_has(monkeypatch, *names)
     assert cpu_flags() == expected
     assert bf16_is_native(CPU) == bool(expected)
+
+
+def test_torch_knows_the_names_that_are_looked_for() -> None:
+    known = torch.cpu.get_capabilities()
+    if known.get("architecture") == "x86_64":
+        assert {"amx_bf16", "avx512_bf16"} <= set(known)
 
 
 @pytest.mark.parametrize("native", [True, False])
@@ -108,15 +108,15 @@ def test_the_processor_says_what_it_can(
 def test_auto_precision_is_bf16_only_where_it_is_native_and_pays(
     native: bool, pays: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _cpuinfo(monkeypatch, "flags : amx_bf16" if native else "flags : fpu")
+    _processor_has(monkeypatch, "amx_bf16" if native else "sse")
     found = choose_precision("auto", device=CPU, bf16_pays=pays)
     assert found == ("bf16" if native and pays else "fp32")
 
 
 def test_a_precision_asked_for_is_taken_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    _cpuinfo(monkeypatch, "flags : amx_bf16")
+    _processor_has(monkeypatch, "amx_bf16")
     assert choose_precision("bf16", device=CPU, bf16_pays=False) == "bf16"
-    _cpuinfo(monkeypatch, "flags : avx2")
+    _processor_has(monkeypatch, "avx2")
     with pytest.raises(UsageFault, match="10 to 30 times slower") as failure:
         choose_precision("bf16", device=CPU, bf16_pays=True)
     assert "--precision fp32" in failure.value.hint
@@ -195,7 +195,11 @@ def test_where_the_use_of_the_cores_is_not_known_torch_chooses(
     monkeypatch: pytest.MonkeyPatch, watched_cores: Cores
 ) -> None:
     watched_cores(count=3)
-    _cpuinfo(monkeypatch, None)
+
+    def read(_self: Path, **_how: str) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", read)
     torch.set_num_threads(2)
     assert prepare(ComputeConfig(device="cpu", precision="fp32")).threads == 2
 

@@ -6,6 +6,7 @@ The damage is what broken discs, wrong programs and bored people leave in bytes 
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import random
 import shutil
@@ -14,8 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
+from PIL import Image
 
 from dlcli.cli.app import load
 from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
@@ -163,6 +166,66 @@ def images(noise: random.Random) -> list[str]:
     return ["data", *command, "--json"]
 
 
+MODES = ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"]
+FORMS = {"png": "png", "jpg": "jpeg", "gif": "gif", "bmp": "bmp", "tif": "tiff", "webp": "webp"}
+SHOWN = [[], [], ["--image-size", "9"], ["--image-size", "20x8"], ["--grey"], ["--colour"]]
+
+
+def pictures(noise: random.Random) -> list[str]:
+    """A folder of pictures of all kinds, or an archive of one, some of it damaged."""
+    shutil.rmtree("pictures", ignore_errors=True)
+    places = noise.choice([[""], ["a/", "b/"], ["train/a/", "test/b/", "train/b/"], ["", "a/"]])
+    same = noise.random() < 0.7
+    for number in range(noise.choice([0, 1, 3, 12])):
+        ending = noise.choice(list(FORMS))
+        size = (12, 9) if same else (noise.randint(1, 40), noise.randint(1, 40))
+        path = Path("pictures", noise.choice(places), f"{noise.choice(LETTERS)}{number}.{ending}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data = _picture(noise.choice(MODES), size, FORMS[ending], noise)
+        path.write_bytes(mangled(data, noise) if noise.random() < 0.3 else data)
+    Path("pictures").mkdir(exist_ok=True)
+    name = "./pictures"
+    if noise.random() < 0.3:
+        name = shutil.make_archive("pictures", "zip", "pictures")
+        if noise.random() < 0.5:
+            Path(name).write_bytes(mangled(Path(name).read_bytes(), noise))
+    return ["data", "show", name, "--n", "2", *noise.choice(SHOWN), "--json"]
+
+
+def _picture(mode: str, size: tuple[int, int], form: str, noise: random.Random) -> bytes:
+    buffer = io.BytesIO()
+    whole = Image.new("RGB", size, (noise.randint(0, 255), 90, 9))
+    try:
+        (whole if mode == "RGB" else whole.convert("L").convert(mode)).save(buffer, form)
+    except (OSError, ValueError):  # a form that has no such pixels
+        whole.save(buffer, form)
+    return buffer.getvalue()
+
+
+def arrays(noise: random.Random) -> list[str]:
+    """A file of arrays: wrong shapes, types and values, or damaged bytes."""
+    shape = noise.choice(
+        [(12, 9, 8), (12, 9, 8, 3), (12, 3, 8, 9), (12, 1, 9, 9), (9,), (0, 9, 9), ()]
+    )
+    kind = noise.choice(["uint8", "uint8", "float32", "int64", "bool", "complex64", "O", "U3"])
+    values = np.random.default_rng(noise.getrandbits(32)).random(shape)
+    values = (values * noise.choice([1, 255, -1, 300])).astype(kind)
+    names = noise.choice([["x"], ["x_train"], ["x_train", "x_test"], ["x_test"], ["a", "b"]])
+    held = dict.fromkeys(names, values)
+    if noise.random() < 0.3:
+        held["y_train"] = np.arange(noise.choice([12, 3]))
+    path = Path(f"arrays.{noise.choice(['npy', 'npz', 'pt'])}")
+    if path.suffix == ".npy":
+        np.save(path, values)
+    elif path.suffix == ".npz":
+        np.savez(path, **held)
+    else:
+        torch.save(noise.choice([held, values, list(held), {"x": torch.rand(4, 9, 9)}]), path)
+    if noise.random() < 0.5:
+        path.write_bytes(mangled(path.read_bytes(), noise))
+    return ["data", "show", str(path), "--n", "2", *noise.choice(SHOWN), "--json"]
+
+
 def corpus(noise: random.Random) -> list[str]:
     """A TSV, packed or not, or two files side by side, of any languages."""
     shape = _corpus_files(noise)
@@ -297,6 +360,8 @@ MAKERS: dict[str, tuple[Maker, int, int]] = {
     "resumed": (resumed, 8, 400),
     "export": (exported, 15, 1000),
     "images": (images, 15, 500),
+    "pictures": (pictures, 20, 500),
+    "arrays": (arrays, 20, 500),
     "corpus": (corpus, 20, 1100),
     "languages": (languages, 8, 600),
     "alignment": (alignment, 15, 800),

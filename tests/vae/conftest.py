@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from typing import Any
 
@@ -13,6 +14,7 @@ from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator
 from dlcli.engine.session import RunLocation
 from dlcli.vae.config import VaeModelConfig, VaeTrainConfig
+from dlcli.vae.likelihood import LikelihoodName, likelihood_named
 from dlcli.vae.networks import VAE, build_model
 from dlcli.vae.trained import Trained, load_trained
 from dlcli.vae.training import train
@@ -29,11 +31,13 @@ def make_vae(*, latent_dim: int = 3, hidden: int = 7, seed: int = 0, flow: bool 
     return vae
 
 
-def with_pixels(trained: Trained, *, binarize: str, likelihood: str) -> Trained:
+def with_pixels(trained: Trained, *, binarize: str, likelihood: LikelihoodName) -> Trained:
     """Say that a run was trained on other pixels, by another likelihood."""
     changed = {"data": {"binarize": binarize}, "objective": {"likelihood": likelihood}}
     config = resolve(VaeTrainConfig, [to_dict(trained.config), changed])
-    return dataclasses.replace(trained, config=config)
+    model = copy.copy(trained.model)
+    model.likelihood = likelihood_named(likelihood, channels=1)
+    return dataclasses.replace(trained, config=config, model=model)
 
 
 @pytest.fixture

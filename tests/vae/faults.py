@@ -4,7 +4,10 @@ from __future__ import annotations
 
 FAULTS: tuple[tuple[str, str, str], ...] = (
     ("objective", "0.5 * (torch.expm1(logvar) - logvar", "0.5 * (torch.expm1(logvar) + logvar"),
-    ("objective", "logits * pixels - F.softplus(logits)", "logits * pixels - F.relu(logits)"),
+    ("likelihood", "(logits * pixels - F.softplus(logits))", "(logits * pixels - F.relu(logits))"),
+    ("likelihood", "F.logsigmoid(-below)", "F.logsigmoid(below)"),
+    ("likelihood", "torch.exp(-log_scale)", "torch.exp(log_scale)"),
+    ("likelihood", "-torch.expm1(-2 * half * inverse)", "-torch.expm1(-half * inverse)"),
     ("objective", "0.5 * (eps.square() + logvar", "0.5 * (eps.square() - logvar"),
     ("objective", "- math.log(log_w.shape[0])", "- math.log(log_w.shape[1])"),
     ("objective", "found.clamp(max=len(log_w) - 1).t()", "(found * 0).t()"),

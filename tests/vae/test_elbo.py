@@ -11,7 +11,7 @@ from dlcli.engine.seed import generator
 from dlcli.vae.config import VaeObjectiveConfig
 from dlcli.vae.elbo import LatentUse, collapse_sentence, evaluate, latent_use
 from dlcli.vae.images import flat, grey
-from dlcli.vae.objective import VaeNetwork, log_likelihood
+from dlcli.vae.objective import VaeNetwork
 from tests.vae.conftest import make_vae
 
 
@@ -111,7 +111,7 @@ def test_with_a_learned_prior_the_bound_reaches_the_evidence(images: torch.Tenso
     x, axis = grey(flat(images[:1])), torch.linspace(-7, 7, 101)
     grid = torch.cartesian_prod(axis, axis)
     with torch.no_grad():
-        given = log_likelihood(vae.decode(grid)[:, None], x).double()  # (101², 1)
+        given = vae.likelihood.log_prob(vae.decode(grid)[:, None], x).double()  # (101², 1)
     prior = -0.5 * grid.double().square().sum(-1) - math.log(2 * math.pi)
     cell = (axis[1] - axis[0]).double() ** 2
     truth = torch.logsumexp(given + prior[:, None] + cell.log(), 0).item()

@@ -12,16 +12,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlcli.vae import fast
-from dlcli.vae.config import VaeModelConfig, VaeObjectiveConfig
+from dlcli.vae.config import LikelihoodName, VaeModelConfig, VaeObjectiveConfig
 from dlcli.vae.networks import VAE, MlpEncoder, build_model
 from dlcli.vae.objective import VaeNetwork
 
 B, D = 5, 3
 
 
-def build(**settings: Any) -> VAE:
+def build(*, likelihood: LikelihoodName = "bernoulli", **settings: Any) -> VAE:
     torch.manual_seed(0)
-    return build_model(VaeModelConfig(**{"hidden": (7,), "latent_dim": D, **settings}))
+    config = VaeModelConfig(**{"hidden": (7,), "latent_dim": D, **settings})
+    return build_model(config, likelihood=likelihood)
 
 
 def wrap(vae: VAE) -> VaeNetwork:
@@ -103,7 +104,8 @@ def test_it_declines_what_it_does_not_know(
     [
         ({"objective": "iwae", "k": 2}, {}),
         ({"free_bits": 0.1}, {}),
-        ({"likelihood": "continuous-bernoulli"}, {}),
+        ({}, {"likelihood": "continuous-bernoulli"}),
+        ({}, {"likelihood": "logistic"}),
         ({}, {"arch": "conv"}),
     ],
 )

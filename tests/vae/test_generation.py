@@ -30,9 +30,8 @@ from dlcli.vae.generation import (
     traverse,
 )
 from dlcli.vae.images import load_test_images
-from dlcli.vae.networks import build_model
-from dlcli.vae.objective import continuous_bernoulli_mean
-from dlcli.vae.trained import Trained
+from dlcli.vae.likelihood import continuous_bernoulli_mean
+from dlcli.vae.trained import Trained, build_network
 from tests.vae.conftest import make_vae
 
 
@@ -41,7 +40,7 @@ def make_trained(run: Path = Path("nowhere"), **given: Any) -> Trained:
     base = {"data": {"name": "glyphs:60"}, "model": {"latent_dim": 3, "hidden": [7]}}
     config = resolve(VaeTrainConfig, [base, given])
     torch.manual_seed(0)
-    model = build_model(config.model).eval()
+    model = build_network(config).vae.eval()
     return Trained(model=model, config=config, run=RunFolder(run), checkpoint="last")
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from dlcli.engine.seed import generator
 from dlcli.errors import UsageFault
 from dlcli.vae.gradients import GradientComparison, compare_gradient_estimators
+from dlcli.vae.likelihood import Bernoulli
 from dlcli.vae.networks import VAE
 from tests.vae.conftest import make_vae
 
@@ -23,6 +24,7 @@ def test_the_score_function_gradient_is_the_derivative_of_the_same_expectation()
 
         def __init__(self) -> None:
             super().__init__()
+            self.likelihood = Bernoulli()
             self.mean = torch.nn.Parameter(torch.tensor(0.7, dtype=torch.float64))
             self.logvar = torch.nn.Parameter(torch.tensor(-2.0, dtype=torch.float64))
 

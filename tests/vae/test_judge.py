@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from dlcli.data.images import ImageData
+from dlcli.data.images import ImageData, load_images
 from dlcli.engine.seed import generator
 from dlcli.errors import RunFailed
 from dlcli.vae import judge as judge_module
@@ -93,15 +93,15 @@ def test_is_trained_once_and_then_found(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(judge_module, "UPDATES_OF_SMALL_SETS", 1)
     monkeypatch.setattr(judge_module, "EPOCHS", 1)
     said: list[str] = []
-    first = find_judge("glyphs:30", notice=said.append)
+    first = find_judge(load_images("glyphs:30"), notice=said.append)
     assert judge_file("glyphs:30").is_file()
-    second = find_judge("glyphs:30", notice=said.append)
+    second = find_judge(load_images("glyphs:30"), notice=said.append)
     assert len([line for line in said if "Training a judge" in line]) == 1
     x = torch.rand(3, 784, generator=generator(0, "x"))
     assert torch.equal(first.read(x), second.read(x))
     assert (first.accuracy, first.least_ink) == (second.accuracy, second.least_ink)
     judge_file("glyphs:30").write_bytes(b"cut")
-    find_judge("glyphs:30", notice=said.append)
+    find_judge(load_images("glyphs:30"), notice=said.append)
     assert len([line for line in said if "Training a judge" in line]) == 2
 
 

@@ -12,6 +12,7 @@ from dlcli.engine.config import resolve
 from dlcli.engine.seed import generator
 from dlcli.errors import ConfigError
 from dlcli.vae.config import VaeModelConfig, check_model
+from dlcli.vae.likelihood import bernoulli_nll_sum
 from dlcli.vae.networks import (
     LOGVAR_RANGE,
     MOST_LOG_SCALE,
@@ -22,7 +23,6 @@ from dlcli.vae.networks import (
     MlpDecoder,
     build_model,
 )
-from dlcli.vae.objective import bernoulli_nll_sum
 
 
 def test_the_encoder_pools_from_28_pixels_to_1() -> None:
@@ -39,7 +39,7 @@ def test_dense_layers_take_all_of_the_last_maps(channels: tuple[int, ...], side:
     assert first.shape == (6, channels[-1] * side * side)
     features = encoder(torch.rand(3, 784))
     assert features.shape == (3, encoder.features) == (3, 4)
-    assert features.min() == 0, "a ReLU comes last"
+    assert features.min() >= 0, "a ReLU comes last"
 
 
 def test_a_batch_of_one_image_is_normalised_as_in_evaluation() -> None:

@@ -1,4 +1,4 @@
-"""The objective and its likelihoods against torch.distributions, theorems, and its own sums."""
+"""The objective against torch.distributions, theorems, and its own sums."""
 
 from __future__ import annotations
 
@@ -7,114 +7,28 @@ from typing import Any
 
 import pytest
 import torch
-from torch.distributions import Bernoulli, ContinuousBernoulli, Normal, kl_divergence
+from torch.distributions import Normal, kl_divergence
 
 from dlcli.engine.seed import generator
 from dlcli.errors import ConfigError
 from dlcli.vae.config import VaeObjectiveConfig
 from dlcli.vae.images import flat, grey
+from dlcli.vae.likelihood import (
+    likelihood_named,
+)
 from dlcli.vae.objective import (
     ChoosingNoise,
     VaeNetwork,
-    bernoulli_nll_sum,
     beta_at,
-    continuous_bernoulli_log_normalizer,
     free_bits_kl,
     iwae_bound,
     kl_standard_normal,
-    log_likelihood,
     log_weights,
-    pixel_values,
     resample,
 )
 from tests.vae.conftest import make_vae
 
-LOGITS = torch.tensor(
-    [-30.0, -5.0, -1.0, -0.11, -0.09, -1e-3, -1e-7, 0.0, 1e-5, 0.0999, 0.1001, 0.7, 3.0, 25.0],
-    dtype=torch.float64,
-)
-
-
-def density(x: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-    """Density at points (P,) for logits (L,): (P, L)."""
-    bernoulli = -torch.nn.functional.softplus(logits) + x[:, None] * logits
-    return (bernoulli + continuous_bernoulli_log_normalizer(logits)).exp()
-
-
-def test_the_density_integrates_to_one() -> None:
-    x = torch.linspace(0, 1, 20_001, dtype=torch.float64)
-    total = torch.trapezoid(density(x, LOGITS), x, dim=0)
-    assert torch.allclose(total, torch.ones_like(total), atol=1e-6)
-
-
-def test_float32_keeps_its_accuracy_around_one_half() -> None:
-    logits = torch.linspace(-0.3, 0.3, 6001)
-    truth = continuous_bernoulli_log_normalizer(logits.double())
-    assert (continuous_bernoulli_log_normalizer(logits).double() - truth).abs().max() < 3e-7
-    assert continuous_bernoulli_log_normalizer(torch.zeros(1)).item() == pytest.approx(math.log(2))
-
-
-def test_gradients_are_finite_and_right_everywhere() -> None:
-    logits = LOGITS.clone().requires_grad_()
-    assert torch.autograd.gradcheck(continuous_bernoulli_log_normalizer, logits)
-    far = torch.tensor([-1e4, 0.0, 1e4], requires_grad=True)
-    continuous_bernoulli_log_normalizer(far).sum().backward()
-    assert far.grad is not None
-    assert torch.isfinite(far.grad).all()
-
-
-@pytest.mark.parametrize("likelihood", ["bernoulli", "continuous-bernoulli"])
-def test_draws_average_to_the_means(likelihood: str) -> None:
-    logits = torch.tensor([-5, -1, -0.11, -0.09, -1e-3, 0, 1e-5, 0.0999, 0.1001, 0.7, 3])
-    logits = logits.expand(40_000, -1)
-    drawn = pixel_values(logits, draw=True, generator=generator(0), likelihood=likelihood)
-    law = Bernoulli if likelihood == "bernoulli" else ContinuousBernoulli
-    means = pixel_values(logits[0].double(), draw=False, likelihood=likelihood)
-    assert torch.allclose(means, law(logits=logits[0].double()).mean, atol=1e-6)
-    error = (drawn.mean(0) - means) / (drawn.std(0) / 200)
-    assert error.abs().max() < 4
-    assert (set(drawn.unique().tolist()) == {0.0, 1.0}) == (likelihood == "bernoulli")
-    assert 0 <= drawn.min() < drawn.max() <= 1
-    far = torch.tensor([-1e4, 1e4])
-    assert (
-        pixel_values(far, draw=True, generator=generator(1), likelihood=likelihood).isfinite().all()
-    )
-
-
-def logits_and_pixels(*, scale: float = 3.0) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(0)
-    logits = torch.randn(5, 7, generator=generator, dtype=torch.float64) * scale
-    return logits, torch.rand(5, 7, generator=generator, dtype=torch.float64)
-
-
-def test_the_cross_entropy_is_the_sum_of_log_likelihoods() -> None:
-    logits, pixels = logits_and_pixels()
-    expected = -log_likelihood(logits, pixels).sum()
-    torch.testing.assert_close(bernoulli_nll_sum(logits, pixels), expected)
-    assert bernoulli_nll_sum(logits, pixels.float()).dtype == torch.float64
-
-
-def test_stays_finite_where_a_sigmoid_would_be_0_or_1() -> None:
-    logits = torch.tensor([[-1e4, 1e4, -200.0, 200.0]])
-    pixels = torch.tensor([[1.0, 0.0, 0.0, 1.0]])
-    assert bernoulli_nll_sum(logits, pixels).item() == pytest.approx(2e4)
-
-
-def test_sums_in_float32_from_bfloat16_logits() -> None:
-    logits, pixels = logits_and_pixels()
-    narrow = logits.bfloat16().repeat(1000, 1).requires_grad_()
-    total = bernoulli_nll_sum(narrow, pixels.float().repeat(1000, 1))
-    exact = bernoulli_nll_sum(logits.bfloat16().double(), pixels) * 1000
-    total.backward()
-    assert total.dtype == torch.float32
-    assert total.item() == pytest.approx(exact.item(), rel=1e-5)
-    assert narrow.grad is not None
-    assert narrow.grad.dtype == torch.bfloat16
-
-
-def test_refuses_shapes_that_would_be_broadcast() -> None:
-    with pytest.raises(ValueError, match="differ"):
-        bernoulli_nll_sum(torch.zeros(3, 1, 4), torch.zeros(3, 4))
+BERNOULLI = likelihood_named("bernoulli", channels=1)
 
 
 ONE = torch.tensor(1.0)
@@ -135,24 +49,6 @@ def test_kl_matches_torch_distributions() -> None:
 def test_kl_keeps_its_digits_near_zero() -> None:
     small = torch.tensor(1e-4)
     assert kl_standard_normal(torch.tensor(0.0), small).item() == pytest.approx(2.5e-9, rel=1e-3)
-
-
-def test_log_likelihood_matches_torch_distributions() -> None:
-    logits = 3 * torch.randn(5, 784, generator=generator(1), dtype=torch.float64)
-    pixels = torch.rand(5, 784, generator=generator(2), dtype=torch.float64)
-    black = pixels.round()
-    ours = log_likelihood(logits, black)
-    assert torch.allclose(ours, Bernoulli(logits=logits).log_prob(black).sum(-1))
-    ours = log_likelihood(logits, pixels, likelihood="continuous-bernoulli")
-    reference = ContinuousBernoulli(logits=logits).log_prob(pixels).sum(-1)
-    assert torch.allclose(ours, reference, rtol=1e-5)
-
-
-def test_narrow_logits_are_summed_in_float32() -> None:
-    logits = torch.randn(2, 784, generator=generator(1)).bfloat16()
-    pixels = torch.rand(2, 784, generator=generator(2))
-    assert torch.equal(log_likelihood(logits, pixels), log_likelihood(logits.float(), pixels))
-    assert log_likelihood(logits, pixels).dtype == torch.float32
 
 
 def forward(network: VaeNetwork, images: torch.Tensor, *, eps: torch.Tensor) -> dict[str, float]:
@@ -333,7 +229,7 @@ def test_the_two_halves_of_a_learned_priors_bound_are_those_of_its_samples(
         found = VaeNetwork(vae, objective=objective)(pixels, noise, ONE)
         mean, logvar = vae.encode(pixels)
         z, log_det = vae.latents(mean + (0.5 * logvar).exp() * eps)
-        log_lik = log_likelihood(vae.decode(z), pixels)
+        log_lik = BERNOULLI.log_prob(vae.decode(z), pixels)
     prior = Normal(0.0, 1.0).log_prob(z).sum(-1)
     posterior = Normal(0.0, 1.0).log_prob(eps).sum(-1) - 0.5 * logvar.sum(-1) - log_det
     log_w = log_lik + prior - posterior

@@ -12,6 +12,7 @@ from torch.distributions import Bernoulli, ContinuousBernoulli, Normal
 
 from dlcli.errors import RunFailed, UsageFault
 from dlcli.vae.config import VaeModelConfig
+from dlcli.vae.likelihood import likelihood_named
 from dlcli.vae.networks import VAE
 from dlcli.vae.sampling import (
     MOST_PIXELS,
@@ -61,9 +62,8 @@ def test_latents_are_standard_normal(model: VAE) -> None:
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "continuous-bernoulli"])
 def test_log_joint_is_what_the_factorisation_says(model: VAE, likelihood: str) -> None:
-    made = ancestral_sample(
-        model, draw_latents(model, count=3, seed=0), draws=2, seed=1, likelihood=likelihood
-    )
+    model.likelihood = likelihood_named(likelihood, channels=1)
+    made = ancestral_sample(model, draw_latents(model, count=3, seed=0), draws=2, seed=1)
     z = torch.from_numpy(made.z)
     logits = model.decode(z).double()[:, None]
     law = ContinuousBernoulli if likelihood == "continuous-bernoulli" else Bernoulli

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -163,7 +162,7 @@ def test_auto_becomes_the_name_it_was_trained_on_or_is_refused(
     trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     auto, found = with_data(trained, "auto"), "glyphs:100"
-    monkeypatch.setattr(trained_module, "load_images", lambda *_, **__: SimpleNamespace(name=found))
+    monkeypatch.setattr(trained_module, "true_name", lambda *_, **__: found)
     assert with_true_data(auto, notice=print).config.data.name == "glyphs:100"
     assert with_true_data(trained, notice=print) is trained
     found = "mnist"

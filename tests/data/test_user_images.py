@@ -1,0 +1,396 @@
+"""A user's own images: folders, archives and arrays, and what is wrong with them."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dlcli.data import pixels
+from dlcli.data.images import load_images
+from dlcli.data.pixels import ImageData, fitted, held_out
+from dlcli.data.sizes import read_size
+from dlcli.errors import ConfigError, DataError
+
+RED, GREY = (200, 30, 40), (90, 90, 90)
+
+
+def picture(
+    path: Path, colour: object = RED, *, size: tuple[int, int] = (12, 9), mode: str = "RGB", **how
+) -> Path:
+    """Write a picture of one colour; `size` is width and height."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, colour).save(path, **how)
+    return path
+
+
+def folder(root: Path, *names: str, colour: object = RED) -> Path:
+    """Write pictures of these names, each a little different from the last."""
+    for number, name in enumerate(names):
+        picture(root / name, tuple(min(255, c + number) for c in colour))
+    return root
+
+
+def many(count: int, *, places: tuple[str, ...] = ("",)) -> list[str]:
+    """Return names of pictures, in these folders by turns."""
+    return [f"{places[n % len(places)]}{n:03}.png" for n in range(count)]
+
+
+def load(path: Path | str, **how) -> tuple[ImageData, list[str]]:
+    """Load images and what is said meanwhile."""
+    said: list[str] = []
+    return load_images(str(path), notice=said.append, **how), said
+
+
+def test_a_folder_without_classes_has_no_labels_and_a_tenth_is_held_out(tmp_path: Path) -> None:
+    root = folder(tmp_path / "photos", *many(40))
+    data, said = load(root)
+    assert (data.shape, data.train.dtype, said) == ((9, 12, 3), torch.uint8, [])
+    assert (data.train_labels, data.test_labels) == (None, None)
+    assert len(data.train) + len(data.test) == 40
+    assert len(data.test) == sum(held_out([name.encode() for name in many(40)])) > 0
+    reds = {int(image[0, 0, 0]) for image in (*data.train, *data.test)}
+    assert reds == set(range(200, 240))
+    stem, _, digest = data.name.partition("#")
+    assert (stem, len(digest)) == (str(root), 8)
+    more = folder(tmp_path / "more/photos", *many(41))
+    assert {*held(more)} > {*held(root)} or len(held(more)) == len(held(root))
+    assert load(more)[0].name.partition("#")[2] != digest
+
+
+def held(root: Path) -> list[int]:
+    """Return the reds of the test images."""
+    return [int(image[0, 0, 0]) for image in load(root)[0].test]
+
+
+def test_it_is_read_once_and_found_again_by_what_it_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = folder(tmp_path / "photos", *many(20))
+    done: list[float] = []
+    first, _ = load(root, progress=lambda share, _: done.append(share))
+    assert done
+    shutil.copytree(root, tmp_path / "copy")
+    monkeypatch.setattr("dlcli.data.user_images.read_picture", lambda *_, **__: 1 / 0)
+    again, _ = load(root)
+    copied, _ = load(tmp_path / "copy")
+    for data in (again, copied):
+        assert torch.equal(data.train, first.train)
+        assert data.name.partition("#")[2] == first.name.partition("#")[2]
+    with pytest.raises(DataError, match=r"20 pictures of .* cannot be read"):
+        load(root, colour=False)
+    monkeypatch.undo()
+    assert load(first.name)[0].name == first.name
+    picture(root / "000.png", GREY)
+    with pytest.raises(DataError, match="has changed: its digest was"):
+        load(first.name)
+
+
+def test_what_is_in_the_cache_is_mapped_and_never_written(tmp_path: Path) -> None:
+    root = folder(tmp_path / "photos", *many(20))
+    data, _ = load(root)
+    data.train.zero_()
+    assert int(load(root)[0].train.max()) > 0
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["folder", "zip"])
+def test_classes_and_parts_are_folders_as_in_image_folder(packed: bool, tmp_path: Path) -> None:
+    names = ["train/cat/a.png", "train/dog/b.png", "val/dog/c.png", "test/dog/d.png"]
+    root = folder(tmp_path / "pets", *names)
+    (root / "train/bird").mkdir()
+    (root / "notes.txt").write_text("mine")
+    (root / ".hidden.png").write_bytes(b"")
+    path = root
+    if packed:
+        path = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path, "pets"))
+    data, said = load(path)
+    assert (data.train_labels.tolist(), data.test_labels.tolist()) == ([0, 1, 1], [1])
+    assert [int(image[0, 0, 0]) for image in (*data.train, *data.test)] == [200, 201, 202, 203]
+    assert said == [
+        f"{path}: 1 files that are no pictures are passed over.",
+        f"{path}: classes without a picture are left out: bird.",
+    ]
+
+
+def test_one_folder_of_all_pictures_is_no_class(tmp_path: Path) -> None:
+    data, _ = load(folder(tmp_path / "photos", *many(12, places=("summer/",))))
+    assert data.train_labels is None
+    mixed, _ = load(folder(tmp_path / "mixed", *many(12, places=("", "cat/"))))
+    assert mixed.train_labels is None
+
+
+def test_sizes_that_differ_are_asked_for_and_cropped_at_the_middle(tmp_path: Path) -> None:
+    root = folder(tmp_path / "photos", *many(10))
+    wide = Image.new("RGB", (40, 10), RED)
+    wide.paste((0, 0, 255), (15, 0, 25, 10))
+    wide.save(root / "wide.png")
+    with pytest.raises(ConfigError, match=r"9x12 pixels .* wide.png 10x40") as caught:
+        load(root)
+    assert "--image-size" in caught.value.hint
+    data, _ = load(root, size=(8, 8))
+    assert data.shape == (8, 8, 3)
+    everything = torch.cat([data.train, data.test])
+    assert (everything[:, 1:-1, 1:-1, 2] == 255).flatten(1).all(1).sum() == 1
+    with pytest.raises(ConfigError, match="outside of 8 to 128"):
+        load(folder_of(tmp_path / "large", size=(200, 200)))
+
+
+def folder_of(root: Path, **how) -> Path:
+    """Write ten pictures of one kind."""
+    for name in many(10):
+        picture(root / name, **how)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "ending", "expected"),
+    [
+        ("L", 77, ".png", 77),
+        ("RGB", GREY, ".png", 90),
+        ("1", 1, ".png", 255),
+        ("I;16", 257 * 50, ".png", 50),
+        ("LA", (0, 0), ".png", 255),
+        ("RGBA", (*RED, 255), ".png", RED),
+        ("RGBA", (0, 0, 0, 0), ".png", 255),
+        ("CMYK", (0, 0, 0, 255), ".jpg", 0),
+        ("P", 0, ".gif", 0),
+        ("RGB", GREY, ".bmp", 90),
+    ],
+)
+def test_every_kind_of_pixel_becomes_bytes_of_grey_or_colour(
+    mode: str, colour: object, ending: str, expected: object, tmp_path: Path
+) -> None:
+    for number in range(10):
+        picture(tmp_path / "of/one" / f"{number}{ending}", colour, mode=mode)
+    data, said = load(tmp_path / "of")
+    shape = (9, 12) if isinstance(expected, int) else (9, 12, 3)
+    assert (data.shape, said) == (shape, [])
+    assert data.train[0, 0, 0].tolist() == (
+        expected if isinstance(expected, int) else list(expected)
+    )
+
+
+def test_one_picture_in_colour_makes_all_of_them_colour_unless_told(tmp_path: Path) -> None:
+    root = folder(tmp_path / "photos", *many(10), colour=GREY)
+    picture(root / "grey.png", 7, mode="L")
+    assert load(root)[0].shape == (9, 12)
+    assert load(root, colour=True)[0].shape == (9, 12, 3)
+    picture(root / "red.png", RED)
+    assert load(root)[0].shape == (9, 12, 3)
+    grey, _ = load(root, colour=False)
+    luma = Image.new("RGB", (1, 1), RED).convert("L").getpixel((0, 0))
+    assert luma in {int(image[0, 0]) for image in (*grey.train, *grey.test)}
+
+
+def test_a_picture_is_turned_as_its_camera_says_and_an_animation_is_its_first_frame(
+    tmp_path: Path,
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    for name in many(10):
+        picture(tmp_path / "photos" / name, exif=exif)
+    assert load(tmp_path / "photos")[0].shape == (12, 9, 3)
+    frames = [Image.new("RGB", (9, 9), colour) for colour in (RED, (0, 0, 255))]
+    for number in range(10):
+        (tmp_path / "moving").mkdir(exist_ok=True)
+        frames[0].save(tmp_path / f"moving/{number}.gif", save_all=True, append_images=frames[1:])
+    pixel = load(tmp_path / "moving")[0].train[0, 0, 0].tolist()
+    assert pixel[0] > pixel[2]
+
+
+def test_broken_files_are_named_and_left_out_and_too_many_are_an_error(tmp_path: Path) -> None:
+    root = folder(tmp_path / "photos", *many(199))
+    (root / "broken.png").write_bytes((root / "000.png").read_bytes()[:50])
+    data, said = load(root)
+    assert len(data.train) + len(data.test) == 199
+    assert len(said) == 1
+    assert f"{root}: 1 of 200 pictures left out: broken.png (" in said[0]
+    (root / "text.jpg").write_text("no picture")
+    os.symlink("nowhere", root / "link.png")
+    with pytest.raises(DataError, match=r"3 of the 202 pictures of .* cannot be read: broken.png"):
+        load(root)
+
+
+def test_links_are_followed_once_and_names_may_be_any_bytes(tmp_path: Path) -> None:
+    root = folder(tmp_path / "photos", *many(12, places=("cat/", "dog/")))
+    os.symlink(root, root / "cat/loop")
+    os.symlink(root / "dog/001.png", root / "cat/linked.png")
+    strange = os.fsencode(root) + b"/dog/caf\xe9.png"
+    shutil.copy(root / "dog/001.png", strange)
+    data, said = load(root)
+    assert (len(data.train) + len(data.test), said) == (14, [])
+    assert data.train_labels is not None
+    Path(os.fsdecode(strange)).write_bytes(b"broken")
+    with pytest.raises(DataError, match=r"dog/caf\\xe9.png"):
+        load(root)
+    renamed = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")
+    os.rename(root, renamed)
+    with pytest.raises(DataError, match="is not UTF-8"):
+        load(renamed)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda root: root.mkdir(), "0 pictures, which are too few"),
+        (lambda root: picture(root / "one.png"), "1 pictures, which are too few"),
+        (lambda root: folder(root, *many(9, places=("test/",))), "0 pictures to train on"),
+    ],
+    ids=["empty", "one", "test alone"],
+)
+def test_a_folder_with_too_little_in_it_says_so(
+    write: Callable[[Path], object], message: str, tmp_path: Path
+) -> None:
+    write(tmp_path / "photos")
+    with pytest.raises(DataError, match=message):
+        load(tmp_path / "photos")
+
+
+def test_a_file_that_is_no_archive_and_a_path_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(b"PK")
+    for name, message in (("a.zip", "is no folder, zip"), ("b/", "is not there"), ("c.npz", "not")):
+        with pytest.raises(DataError, match=message):
+            load(f"{tmp_path}/{name}")
+    with pytest.raises(ConfigError, match="no data set named 'photoz'"):
+        load("photoz")
+
+
+PIXELS = np.arange(20 * 9 * 8 * 3, dtype=np.uint32).reshape(20, 9, 8, 3).astype(np.uint8)
+GREYS = PIXELS[..., 0]
+
+
+def save(path: Path, **arrays: object) -> Path:
+    """Write arrays in the form that the ending names."""
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)
+    elif path.suffix == ".npy":
+        np.save(path, *arrays.values())
+    else:
+        torch.save({name: torch.as_tensor(value) for name, value in arrays.items()}, path)
+    return path
+
+
+@pytest.mark.parametrize("ending", [".npz", ".pt"])
+def test_arrays_with_a_test_set_and_labels(ending: str, tmp_path: Path) -> None:
+    labels = np.arange(20) % 3
+    path = save(
+        tmp_path / f"a{ending}",
+        x_train=PIXELS[:15],
+        x_test=PIXELS[15:],
+        y_train=labels[:15],
+        y_test=labels[15:],
+    )
+    data, said = load(path)
+    assert said == []
+    assert np.array_equal(data.train.numpy(), PIXELS[:15])
+    assert np.array_equal(data.test.numpy(), PIXELS[15:])
+    assert data.test_labels.tolist() == labels[15:].tolist()
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [
+        (GREYS, GREYS),
+        (GREYS[..., None], GREYS),
+        (GREYS[:, None], GREYS),
+        (np.moveaxis(PIXELS, 3, 1), PIXELS),
+        (np.repeat(GREYS[..., None], 3, axis=3), GREYS),
+        (PIXELS / 255, PIXELS),
+        ((PIXELS / 255).astype(np.float32), PIXELS),
+        (GREYS > 128, (GREYS > 128) * np.uint8(255)),
+    ],
+    ids=["grey", "NHW1", "N1HW", "N3HW", "equal", "float64", "float32", "bool"],
+)
+def test_one_array_of_any_layout_has_a_tenth_of_its_rows_held_out(
+    array: np.ndarray, expected: np.ndarray, tmp_path: Path
+) -> None:
+    data, _ = load(save(tmp_path / "a.npy", x=array))
+    test = np.array(held_out([str(row).encode() for row in range(20)]))
+    assert np.array_equal(data.train.numpy(), expected[~test])
+    assert np.array_equal(data.test.numpy(), expected[test])
+
+
+def test_arrays_are_resized_and_brought_to_grey_or_colour(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npy", x=PIXELS)
+    assert load(path, size=(10, 12))[0].shape == (10, 12, 3)
+    grey, _ = load(path, colour=False)
+    test = np.array(held_out([str(row).encode() for row in range(20)]))
+    expected = [np.asarray(Image.fromarray(image).convert("L")) for image in PIXELS[~test]]
+    assert np.array_equal(grey.train.numpy(), np.stack(expected))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message", "hint"),
+    [
+        ({"x": PIXELS.astype(np.float32)}, "floats from 0 to 255", "Divide by 255"),
+        ({"x": PIXELS / 127.5 - 1}, "floats from -1 to 1", r"\(x \+ 1\) / 2"),
+        ({"x": np.where(PIXELS > 9, np.nan, 0.0)}, "floats from nan", "remove NaN"),
+        ({"x": PIXELS.astype(np.int64)}, "int64, and pixels are uint8", "astype"),
+        ({"x": GREYS[0]}, "no array of images", "x_train and x_test"),
+        ({"a": GREYS, "b": GREYS}, "or several", "x_train and x_test"),
+        ({"x_test": GREYS}, "0 images to train on", "x_train"),
+        ({"x": GREYS[:1]}, "1 images to train on", "x_train"),
+        ({"x": PIXELS[..., :2]}, "is not of images", "1 or 3 channels"),
+        ({"x_train": GREYS, "x_test": PIXELS}, "9x8 and x_test", "one form"),
+        ({"x_train": GREYS, "y_train": np.arange(3)}, "one whole number", "Leave it out"),
+        ({"x": np.zeros((9, 4, 4), np.uint8)}, "4x4 pixels .* outside", "--image-size"),
+    ],
+)
+def test_arrays_that_are_no_images_are_refused_with_the_remedy(
+    arrays: dict[str, np.ndarray], message: str, hint: str, tmp_path: Path
+) -> None:
+    with pytest.raises((DataError, ConfigError), match=message) as caught:
+        load(save(tmp_path / "a.npz", **arrays))
+    assert __import__("re").search(hint, caught.value.hint)
+
+
+def test_python_objects_are_never_unpickled(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.array([object()]))
+    torch.save({"x": Path("a")}, tmp_path / "a.pt")
+    for name in ("a.npy", "a.pt"):
+        with pytest.raises(DataError, match="cannot be read as"):
+            load(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("auto", None), ("32", (32, 32)), ("20x48", (20, 48)), ("20×48", (20, 48))],
+)
+def test_a_size_is_a_side_or_height_by_width(text: str, size: object) -> None:
+    assert read_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "7", "129", "8x", "x8", "20x200", "-8", "3.5", "٣٢"])
+def test_another_size_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="--image-size"):
+        read_size(text)
+
+
+def test_resizing_keeps_what_is_constant_and_goes_by_blocks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images = torch.full((5, 20, 30, 3), 77, dtype=torch.uint8)
+    monkeypatch.setattr(pixels, "_BLOCK", 2)
+    assert fitted(images, size=(9, 8), colour=None).unique().tolist() == [77]
+    assert fitted(images, size=(40, 50), colour=False).shape == (5, 40, 50)
+    halves = torch.zeros(1, 8, 16, dtype=torch.uint8)
+    halves[..., 4:12] = 200  # all that a square keeps
+    assert fitted(halves, size=(8, 8), colour=None).unique().tolist() == [200]
+
+
+def test_an_archive_may_have_strange_members(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (9, 9), RED).save(buffer, "png")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("../up.png", "/root.png", "__MACOSX/x.png", "a/b/c.png", "d.png"):
+            archive.writestr(name, buffer.getvalue())
+    data, said = load(tmp_path / "a.zip")
+    assert (len(data.train) + len(data.test), said) == (4, [])
