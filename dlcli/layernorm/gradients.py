@@ -185,7 +185,8 @@ def layer_norms(stack: Stack, x: Tensor, *, loss: Callable[[Tensor], Tensor]) ->
     """
     states = list(stack.states(x.detach().requires_grad_()))
     value = loss(stack.finish(states[-1]))
-    return _norms(value, states=states, layers=[stack.layer(i) for i in range(stack.depth)])
+    layers = [stack.layer(index) for index in range(stack.depth)]
+    return _norms(value, {"stack": (states, layers)})["stack"]
 
 
 class ResidualLayer(Protocol):
@@ -231,29 +232,36 @@ def model_norms(
                 layers[-1].register_forward_hook(lambda _, __, y, name=name: keep(name, y))
             )
         value = loss()
-    return {
-        name: _norms(value, states=states[name], layers=cast("Sequence[ResidualLayer]", layers))
+    given = {
+        name: (states[name], cast("Sequence[ResidualLayer]", layers))
         for name, layers in stacks.items()
     }
+    return _norms(value, given)
 
 
 def _norms(
-    value: Tensor, *, states: Sequence[Tensor], layers: Sequence[ResidualLayer]
-) -> GradientNorms:
-    dtype = states[0].dtype
+    value: Tensor, stacks: Mapping[str, tuple[Sequence[Tensor], Sequence[ResidualLayer]]]
+) -> dict[str, GradientNorms]:
+    """Take the gradients of all states x_0 … x_L and layers at once: a graph may allow no more."""
+    dtype = next(iter(stacks.values()))[0][0].dtype
     _require_finite(value.detach(), what="The loss", dtype=dtype)
-    flat = [weight for layer in layers for weight in layer.parameters()]
-    gradients = torch.autograd.grad(value, [*states, *flat], retain_graph=True)
-    norms = {id(w): _norm(g) for w, g in zip(flat, gradients[len(states) :], strict=True)}
-    result = GradientNorms(
-        weights=tuple(math.hypot(*(norms[id(w)] for w in layer.parameters())) for layer in layers),
-        w2=tuple(norms[id(layer.w2)] for layer in layers),
-        hidden=tuple(_norm(g) for g in gradients[: len(states)]),
-        loss=value.item(),
-    )
-    everything = torch.tensor([*result.weights, *result.hidden])
-    _require_finite(everything, what="A layer's gradient", dtype=dtype)
-    return result
+    wanted: dict[int, Tensor] = {}
+    for states, layers in stacks.values():
+        wanted |= {id(state): state for state in states}
+        wanted |= {id(weight): weight for layer in layers for weight in layer.parameters()}
+    gradients = torch.autograd.grad(value, list(wanted.values()))
+    norms = dict(zip(wanted, map(_norm, gradients), strict=True))
+    found = {
+        name: GradientNorms(
+            weights=tuple(math.hypot(*(norms[id(w)] for w in one.parameters())) for one in layers),
+            w2=tuple(norms[id(one.w2)] for one in layers),
+            hidden=tuple(norms[id(state)] for state in states),
+            loss=value.item(),
+        )
+        for name, (states, layers) in stacks.items()
+    }
+    _require_finite(torch.tensor([*norms.values()]), what="A layer's gradient", dtype=dtype)
+    return found
 
 
 def _norm(gradient: Tensor) -> float:

@@ -152,11 +152,16 @@ class TranslationModel(nn.Module, ABC):
             label_smoothing: ε in [0, 1).
         """
         real = target_out != PAD
-        logits = self.logits(self.features(source, mask, target_in)[real])
-        loss, nll = smoothed_cross_entropy(
-            logits, target_out[real], label_smoothing=label_smoothing
-        )
+        features = self.features(source, mask, target_in)[real]
+        loss, nll = self.word_losses(features, target_out[real], label_smoothing=label_smoothing)
         return {"loss": loss, "nll": nll}
+
+    def word_losses(
+        self, features: Tensor, targets: Tensor, *, label_smoothing: float
+    ) -> tuple[Tensor, Tensor]:
+        """Return loss and nll of words (M,) from their features (M, R), summed."""
+        logits = self.logits(features)
+        return smoothed_cross_entropy(logits, targets, label_smoothing=label_smoothing)
 
     def posterior(
         self, source: Tensor, mask: Tensor, *, target_in: Tensor, target_out: Tensor

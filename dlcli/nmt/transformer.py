@@ -27,6 +27,8 @@ from torch import Tensor, nn
 
 from dlcli.errors import UsageFault
 from dlcli.nmt.config import NmtModelConfig
+from dlcli.nmt.fast.kernels import NO_WORD, ROWS
+from dlcli.nmt.fast.softmax import softmax_loss
 from dlcli.nmt.model import Forced, Step, TranslationModel
 
 
@@ -112,7 +114,25 @@ class Transformer(TranslationModel):
 
     def logits(self, features: Tensor) -> Tensor:
         """See `TranslationModel`."""
-        return F.linear(features, self.embedding.weight if self.output is None else self.output)
+        return F.linear(features, self.output_weight)
+
+    def word_losses(
+        self, features: Tensor, targets: Tensor, *, label_smoothing: float
+    ) -> tuple[Tensor, Tensor]:
+        """See `TranslationModel`; the logits of all words never exist at once."""
+        spare = -len(targets) % ROWS
+        return softmax_loss(
+            F.pad(features, (0, 0, 0, spare)),
+            weight=self.output_weight,
+            bias=self.output_weight.new_zeros(self.vocabulary),
+            targets=F.pad(targets, (0, spare), value=NO_WORD),
+            label_smoothing=label_smoothing,
+        )
+
+    @property
+    def output_weight(self) -> Tensor:
+        """The matrix of the softmax (V, D)."""
+        return self.embedding.weight if self.output is None else self.output
 
     def _read(
         self,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dlcli.errors import UsageFault
 from dlcli.nmt.config import NmtModelConfig
+from dlcli.nmt.model import TranslationModel
 from dlcli.nmt.networks import build_model
 from dlcli.nmt.search import search
 from dlcli.nmt.tokenizer import PAD
@@ -189,6 +190,22 @@ def test_a_layer_or_head_that_is_not_there_is_named(wrong: dict[str, int]) -> No
     with pytest.raises(UsageFault, match=f"no {name} {number}") as caught:
         tiny_transformer(layers=(2, 3)).choose_attention(**wrong)
     assert f"--{name} 1 to" in caught.value.hint
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_its_loss_and_gradients_are_those_of_the_interface(
+    smoothing: float, model: Transformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, mask, target_in, target_out = pair()
+    found = []
+    for _ in range(2):
+        model.zero_grad()
+        given = {"target_in": target_in, "target_out": target_out, "label_smoothing": smoothing}
+        sums = model.loss(source, mask, **given)
+        sums["loss"].backward()
+        found.append([sums["loss"], sums["nll"], *(p.grad for p in model.parameters())])
+        monkeypatch.setattr(Transformer, "word_losses", TranslationModel.word_losses)
+    torch.testing.assert_close(*found)
 
 
 def test_every_weight_has_a_gradient_and_dropout_is_for_training_only(model: Transformer) -> None:
