@@ -77,7 +77,7 @@ class NmtTask(Task[NmtTrainConfig, NmtData, "NmtLearner", NmtResult]):
     """How a translator is trained."""
 
     kind = KIND
-    weights_hint = "Use the sizes, --attention and --vocabulary that it was trained with."
+    weights_hint = "Use the --arch, sizes, --attention and --vocabulary that it was trained with."
 
     def title(self, config: NmtTrainConfig) -> str:
         """Return `nmt-en-fr`, or what the direction is."""

@@ -97,6 +97,19 @@ def test_places_are_sines_and_cosines() -> None:
             assert float(found[row, column]) == pytest.approx(value, abs=1e-6)
 
 
+def test_a_layer_reads_the_sum_of_a_word_and_its_place(model: Transformer) -> None:
+    source, mask, target_in, _ = pair()
+    target = model.target_embedding or model.embedding
+    given = ((model.encoder, model.embedding, source), (model.decoder, target, target_in))
+    for layers, table, ids in given:
+        seen: list[Tensor] = []
+        with layers[0].register_forward_pre_hook(lambda _, words, seen=seen: seen.append(words[0])):
+            model.features(source, mask, target_in)
+        D, words = table.embedding_dim, table.weight[ids]
+        expected = words * D**0.5 + places(ids.size(1), D, first=0, like=words)
+        torch.testing.assert_close(seen[0], expected)
+
+
 def test_steps_say_what_forcing_says(model: Transformer) -> None:
     source, mask, target_in, _ = pair()
     forced = model.force(source, mask, target_in)
