@@ -80,7 +80,9 @@ def load_user_images(
     place = cache_folder() / "images" / made
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        with locked(place.with_name(f".{made}.lock"), wait_s=-1):
+        with locked(place.with_name(f".{made}.lock"), wait_s=-1) as held:
+            for left in place.parent.glob(f".{made}.*.tmp") if held else ():
+                shutil.rmtree(left, ignore_errors=True)  # of a program that was killed
             if not (place / "about.json").is_file():
                 _make(source, place, size=size, colour=colour, notice=notice, progress=progress)
             about = json.loads((place / "about.json").read_text(encoding="utf-8"))
@@ -97,6 +99,12 @@ def load_user_images(
             hint="Put the old files back, or name it without the digest.",
         )
     return _mapped(place, about, name=f"{path}#{digest}")
+
+
+def is_same_path(given: str, known: str) -> bool:
+    """Say whether a path is that of a set's name, which has a digest too."""
+    plain = PATH_DIGEST.sub("", known)
+    return plain != known and str(Path(given).expanduser().absolute()) == plain
 
 
 def _mapped(place: Path, about: Mapping[str, Any], *, name: str) -> ImageData:
@@ -262,13 +270,12 @@ def _in_archive(path: Path) -> tuple[list[_File], set[tuple[str, ...]]]:
     files: dict[tuple[str, ...], _File] = {}
     folders: set[tuple[str, ...]] = set()
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
+        archive = zipfile.ZipFile(path)  # stays open, for its list takes long to read where it is
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(
             f"{path} is no zip archive that can be read: {error}.", hint="Pack the folder again."
         ) from None
-    for member in members:
+    for member in archive.infolist():
         parts = PurePosixPath(member.filename).parts
         if not parts or any(map(_is_hidden, parts)) or "__MACOSX" in parts:
             continue
@@ -277,16 +284,15 @@ def _in_archive(path: Path) -> tuple[list[_File], set[tuple[str, ...]]]:
             continue
         folders |= {parts[:depth] for depth in range(1, len(parts))}
         mark = f"{member.file_size}:{member.CRC}"
-        files[parts] = _File(parts=parts, stamp=mark, read=_member_reader(path, member))
+        files[parts] = _File(parts=parts, stamp=mark, read=_member_reader(archive, member))
     return list(files.values()), folders
 
 
-def _member_reader(path: Path, member: zipfile.ZipInfo) -> Callable[[], bytes]:
+def _member_reader(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Callable[[], bytes]:
     def read() -> bytes:
         if member.file_size > MOST_FILE_BYTES:
             raise OSError("it is too large")
-        with zipfile.ZipFile(path) as archive:
-            return archive.read(member)
+        return archive.read(member)
 
     return read
 
@@ -326,7 +332,8 @@ class _Pictures:
         labelled = len(classes) > 1 and all(places)
         empty = {p[depth] for p in folders if len(p) == depth + 1} - set(classes)
         self.empty = sorted(empty) if labelled else []
-        labels = [classes.index(place[0]) if labelled else -1 for place in places]
+        numbers = {name: number for number, name in enumerate(classes)}
+        labels = [numbers[place[0]] if labelled else -1 for place in places]
         rows = sorted(zip(tested, range(len(pictures)), strict=True))
         self.rows = [(pictures[i], labels[i], test) for test, i in rows]
         self.labelled = labelled
@@ -535,6 +542,7 @@ def _drop_colour(file: BinaryIO, *, pixels: int) -> None:
 
 KEYS = "x_train and x_test, or one array; labels are y_train and y_test"
 SHAPES = "(N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or 3 channels C"
+MOST_CLASSES = 10_000
 _ROWS = 1000
 
 
@@ -623,7 +631,7 @@ class _Arrays:
     def _arrays(self) -> dict[str, Any]:
         suffix = self.path.suffix.lower()
         if suffix == ".pt":
-            saved = torch.load(self.path, map_location="cpu", weights_only=True, mmap=None)
+            saved = torch.load(self.path, map_location="cpu", weights_only=True)
             named = saved if isinstance(saved, Mapping) else {"x": saved}
             arrays = {
                 str(name): value.detach().numpy() if isinstance(value, Tensor) else value
@@ -651,11 +659,18 @@ class _Arrays:
             )
         _check_values(images, what=f"{self.path}: x_{split}")
         if labels is not None:
-            labels = np.asarray(labels).squeeze()
-            if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
+            labels = np.asarray(labels)
+            if labels.size != len(images) or labels.dtype.kind not in "iu":
                 raise DataError(
                     f"{self.path}: y_{split} has the shape {labels.shape} and the type "
                     f"{labels.dtype}, and labels are one whole number for each image.",
+                    hint="Leave it out, or save class numbers.",
+                )
+            labels = labels.reshape(-1)
+            if labels.min() < 0 or labels.max() >= MOST_CLASSES:
+                raise DataError(
+                    f"{self.path}: y_{split} holds {labels.min()} to {labels.max()}, and classes "
+                    f"are numbered from 0 to {MOST_CLASSES - 1:,}.",
                     hint="Leave it out, or save class numbers.",
                 )
         return _Part(images, labels, np.arange(len(images)))

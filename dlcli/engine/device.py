@@ -156,7 +156,7 @@ def _free_cores(unknown: int) -> int:
         before, began = _free_seconds(), time.perf_counter()
         time.sleep(SAMPLE_S)
         return round((_free_seconds() - before) / (time.perf_counter() - began))
-    except OSError:  # not Linux
+    except (OSError, KeyError):  # not Linux, or a container that does not show it
         return unknown
 
 
@@ -166,6 +166,8 @@ def _free_seconds() -> float:
     found = {name: times for name, *times in map(str.split, text.splitlines())}
     cores = [found[f"cpu{number}"] for number in os.sched_getaffinity(0)]
     ticks = sum(int(nice) + int(idle) + int(io) for _, nice, _, idle, io, *_ in cores)
+    if not ticks:
+        raise OSError("the system counts nothing")
     return ticks / os.sysconf("SC_CLK_TCK")
 
 

@@ -506,7 +506,7 @@ def curve_of(run: RunFolder) -> Curve:
 
 def signature_warning(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return a sentence where the runs' numbers were not measured on the same pixels or data."""
-    for part in ("data", "size", "pixels", "split", "likelihood"):
+    for part in ("data", "size", "colour", "pixels", "split", "likelihood"):
         values = {_part(row.get("signature"), part) for row in rows if row.get("signature")}
         if len(values) > 1:
             found = ", ".join(sorted(values))

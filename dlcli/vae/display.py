@@ -239,19 +239,19 @@ def _curve(name: str, epochs: list[float], values: list[Average], *, sign: int) 
 
 def _ambiguity(found: Ambiguity) -> ResultTable:
     read = found.generated
-    real = f"of {found.real.images:,} real digits {100 * found.real.ambiguous:.2f} %"
+    real = f"of {found.real.images:,} real images {100 * found.real.ambiguous:.2f} %"
     bare = f"{100 * found.real.nearly_empty:.2f} % of the real ones"
     shares = " ".join(f"{100 * share:.1f}" for share in read.class_shares)
     error = with_error(100 * read.ambiguous, 100 * read.ambiguous_std_error)
     shown: dict[str, object] = {
         "images": f"{read.images:,}, {found.pixels}",
-        "ambiguous digits": f"{error} % (largest class probability below 0.9); {real}",
+        "ambiguous": f"{error} % (largest class probability below 0.9); {real}",
         "mean entropy": f"{number(read.entropy)} nats",
         "nearly empty": f"{100 * read.nearly_empty:.2f} % ({bare})",
-        "digits 0 to 9": f"{shares} % (balance {read.balance:.3f})",
-        "judge": f"{100 * found.judge_accuracy:.2f} % of the {found.judge_data} test digits right",
+        f"classes 0 to {len(read.class_shares) - 1}": f"{shares} % (balance {read.balance:.3f})",
+        "judge": f"{100 * found.judge_accuracy:.2f} % of the {found.judge_data} test images right",
     }
-    return facts(shown, title="How ambiguous generated digits are")
+    return facts(shown, title="How ambiguous generated images are")
 
 
 def gradients_table(found: GradientComparison, *, signature: str) -> ResultTable:

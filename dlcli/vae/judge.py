@@ -1,4 +1,4 @@
-"""How ambiguous generated digits are (Questions 10 and 11), by a classifier.
+"""How ambiguous generated images are (Questions 10 and 11), by a classifier.
 
 `find_judge` trains the classifier once, on the real images and labels of a set alone, and keeps it:
 three convolutions with batch normalisation, which err on fewer than 0.8% of MNIST's test digits.
@@ -30,11 +30,9 @@ from dlcli.errors import CheckpointError, RunFailed, UsageFault
 from dlcli.vae.networks import VAE
 
 SURE = 0.9
-"""A digit whose largest class probability is below this is ambiguous."""
+"""An image whose largest class probability is below this is ambiguous."""
 DRAWN_BATCH = 1000
 READING_BATCH = 500
-DIGITS = 10
-"""Classes of a judge that does not say how many it has."""
 
 KIND = "judge"
 VERSION = 1
@@ -44,22 +42,22 @@ EPOCHS = 4
 BATCH = 100
 PEAK_LR = 6e-3
 SHIFT = 2
-"""Training digits are moved by up to this many pixels."""
+"""Training images are moved by up to this many pixels."""
 UPDATES_OF_SMALL_SETS = 400
 """Small data sets are gone through more often."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ambiguity:
-    """Generated digits as a judge reads them."""
+    """Generated images as a judge reads them."""
 
     generated: Reading
     real: Reading
-    """Of the data set's test digits, grey: what is ambiguous about digits as such."""
+    """Of the data set's test images: what is ambiguous about them as such."""
     pixels: str
     """What was read: means of p(x|z), z from the prior."""
     judge_accuracy: float
-    """On the data set's test digits."""
+    """On the data set's test images."""
     judge_data: str
 
 
@@ -74,7 +72,7 @@ class Reading:
     """Share of images whose largest class probability is below 0.9."""
     ambiguous_std_error: float
     nearly_empty: float
-    """Share of images with less ink than 99.5% of the real training digits."""
+    """Share of images with less ink than 99.5% of the real training images."""
     class_shares: tuple[float, ...]
     """How many images are read as each class."""
 
@@ -94,7 +92,7 @@ def stream_ambiguity(
     count: int,
     seed: int,
 ) -> Iterator[Ambiguity]:
-    """Let the judge read real digits, then images generated now.
+    """Let the judge read real images, then images generated now.
 
     Args:
         model: in evaluation mode.
@@ -152,7 +150,7 @@ class Judge:
     network: nn.Module
     data: str
     accuracy: float
-    """On the data set's test digits, 0 to 1."""
+    """On the data set's test images, 0 to 1."""
     least_ink: float
     """The 0.5th percentile of ink (sum of the pixels) among training images."""
     shape: tuple[int, ...] = (28, 28)
@@ -190,11 +188,13 @@ def require_labels(data: ImageData) -> None:
     """Refuse a set that no judge can be trained on.
 
     Raises:
-        UsageFault: it has no labels.
+        UsageFault: it has no labels, or one class only.
     """
-    if data.train_labels is None or data.test_labels is None:
+    labels = data.train_labels
+    if labels is None or data.test_labels is None or not bool((labels != labels[0]).any()):
+        found = "no labels" if labels is None or data.test_labels is None else "only one class"
         raise UsageFault(
-            f"{data.name} has no labels to train a judge on.",
+            f"{data.name} has {found} to train a judge on.",
             hint="Leave out --judge, or sort the images into folders, one a class.",
         )
 
@@ -256,13 +256,14 @@ def train_judge(data: ImageData, *, epochs: int = EPOCHS, seed: int = SEED) -> J
     require_labels(data)
     assert data.train_labels is not None
     assert data.test_labels is not None
-    classes = max(DIGITS, 1 + int(max(data.train_labels.max(), data.test_labels.max())))
+    classes = 1 + int(max(data.train_labels.max(), data.test_labels.max()))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = JudgeNetwork(data.shape, classes=classes)
     _fit(network, data.train, data.train_labels, epochs=epochs, seed=seed)
     network.eval()
-    ink = data.train.flatten(1).sum(1, dtype=torch.float64) / 255
+    rows = torch.split(data.train.flatten(1), READING_BATCH)  # a sum in float64 copies its bytes
+    ink = torch.cat([part.sum(1, dtype=torch.float64) for part in rows]) / 255
     least_ink = float(ink.quantile(0.005))
     judge = Judge(
         network=network, data=data.name, accuracy=0.0, least_ink=least_ink, shape=data.shape
@@ -280,7 +281,7 @@ class JudgeNetwork(nn.Sequential):
         classes: K.
     """
 
-    def __init__(self, shape: tuple[int, ...] = (28, 28), *, classes: int = DIGITS) -> None:
+    def __init__(self, shape: tuple[int, ...], *, classes: int) -> None:
         channels = 3 if len(shape) == 3 else 1
         super().__init__(*_block(channels, 16), *_block(16, 32), *_block(32, 64), nn.Flatten())
         self.append(nn.Linear(64 * (shape[0] // 8) * (shape[1] // 8), classes))

@@ -192,7 +192,7 @@ def choose_images(
     numbers = order[:wanted]
     stream = generator(seed, "evaluation pixels")
     draws = threshold_draws(len(rows), pixels=rows.shape[1], generator=stream)
-    black = binarize(rows, draws=draws)[numbers]
+    black = binarize(rows[numbers], draws=draws[numbers])
     seen = black if data.binarize == "dynamic" else grey(rows[numbers])
     return TestImages(numbers=numbers, seen=seen, dense=black if trained.is_grey else seen)
 

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dlcli.data.user_images import is_same_path
 from dlcli.engine import trainer
 from dlcli.engine.checkpoint import load_checkpoint_into, snapshot_epoch
 from dlcli.engine.config import load_yaml
@@ -130,6 +131,8 @@ class VaeTask(Task[VaeTrainConfig, Splits, "VaeLearner", TrainResult]):
         config = super().resumed_config(config, run)
         saved, data = load_yaml(run.config_file).get("data"), config.data
         if isinstance(saved, dict):
+            if is_same_path(data.name, str(saved.get("name"))):
+                data = dataclasses.replace(data, name=str(saved["name"]))
             size = data.image_size if data.image_size != "auto" else saved.get("image_size", "auto")
             colour = saved.get("colour") if data.colour is None else data.colour
             data = dataclasses.replace(data, image_size=str(size), colour=bool(colour))

@@ -148,7 +148,7 @@ def watched_cores(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cores]:
                 return read(self, **how)
             ticks = clock[0] * os.sysconf("SC_CLK_TCK")
             shares = [busy, nice, 0, count - busy - nice, 0, 0, 0]
-            times = " ".join(str(round(ticks * share)) for share in shares)
+            times = " ".join(str(100 + round(ticks * share)) for share in shares)
             return f"cpu  {times}\ncpu0 {times}\ncpu9 7 7 7 7 7 7 7\nintr 5 7\n"
 
         monkeypatch.setattr(Path, "read_text", stat)
@@ -190,14 +190,19 @@ def test_a_number_of_the_users_is_taken_on_a_busy_machine(
     assert prepare(ComputeConfig(device="cpu")).threads == 2
 
 
+@pytest.mark.parametrize(
+    "text", [None, "cpu  0 0 0 0 0 0 0\ncpu0 0 0 0 0 0 0 0\n", "cpu8 1 1 1 1 1\n"]
+)
 @pytest.mark.usefixtures("threads")
 def test_where_the_use_of_the_cores_is_not_known_torch_chooses(
-    monkeypatch: pytest.MonkeyPatch, watched_cores: Cores
+    text: str | None, monkeypatch: pytest.MonkeyPatch, watched_cores: Cores
 ) -> None:
     watched_cores(count=3)
 
     def read(_self: Path, **_how: str) -> str:
-        raise FileNotFoundError
+        if text is None:
+            raise FileNotFoundError
+        return text
 
     monkeypatch.setattr(Path, "read_text", read)
     torch.set_num_threads(2)

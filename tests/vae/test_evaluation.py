@@ -154,7 +154,7 @@ def test_every_stage_adds_to_the_result(trained: Trained, monkeypatch: pytest.Mo
     elbo = last.checkpoints[0].elbo
     for part in (
         f"{last.ais.images_below} of them below IWAE", "20 temperatures", "IWAE-10 (nats)",
-        with_error(elbo.value, elbo.std_error), f"{ambiguous} %", "of 20 real digits",
-        f"{100 * last.ambiguity.judge_accuracy:.2f} % of the glyphs:100 test digits",
+        with_error(elbo.value, elbo.std_error), f"{ambiguous} %", "of 20 real images",
+        f"{100 * last.ambiguity.judge_accuracy:.2f} % of the glyphs:100 test images",
     ):  # fmt: skip
         assert part in words(last), part

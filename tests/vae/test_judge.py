@@ -10,7 +10,7 @@ import torch
 
 from dlcli.data.images import ImageData, load_images
 from dlcli.engine.seed import generator
-from dlcli.errors import RunFailed
+from dlcli.errors import RunFailed, UsageFault
 from dlcli.vae import judge as judge_module
 from dlcli.vae.judge import (
     Judge,
@@ -110,3 +110,24 @@ def test_one_digit_is_too_few() -> None:
     one = dataclasses.replace(data, train=data.train[:1], train_labels=data.train_labels[:1])
     with pytest.raises(RunFailed, match="too few"):
         train_judge(one)
+
+
+def test_has_as_many_classes_as_the_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judge_module, "UPDATES_OF_SMALL_SETS", 1)
+    data = easy()
+    assert data.train_labels is not None
+    assert data.test_labels is not None
+    three = dataclasses.replace(
+        data, train_labels=data.train_labels % 3, test_labels=data.test_labels % 3
+    )
+    judge = train_judge(three, epochs=1)
+    assert judge.read(torch.rand(2, 784)).shape == (2, 3)
+    even = summarize_reading(torch.eye(3).log(), ink=torch.ones(3), least_ink=0.0)
+    assert even.balance == pytest.approx(1)
+
+
+def test_one_class_is_nothing_to_tell_apart() -> None:
+    data = easy()
+    one = dataclasses.replace(data, train_labels=torch.zeros(60, dtype=torch.int64))
+    with pytest.raises(UsageFault, match="only one class"):
+        find_judge(one, notice=pytest.fail)

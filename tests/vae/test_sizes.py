@@ -238,6 +238,8 @@ def test_a_folder_of_photos_is_one_command(tmp_path: Path) -> None:
     assert found["data"].startswith(f"{photos}#")
     saved = load_yaml(RunFolder(Path(run)).config_file)["data"]
     assert (saved["name"], saved["image_size"]) == (found["data"], "16x16")
+    again = ["--resume", run, "--data", photos, "--epochs", "2"]
+    assert dl_json("vae", "train", *again)["epochs"] == 2
     Image.new("RGB", (30, 30)).save(tmp_path / "photos/new.png")
     failed = dl("vae", "reconstruct", "--run", run)
     assert failed.exit_code == DataError.exit_code
