@@ -33,7 +33,7 @@ class RunFailed(DlError):
 
 
 class DataError(DlError):
-    """A data set is missing, damaged or not what its name promises (exit code 1)."""
+    """A data set cannot be had, is damaged or not what its name promises (exit code 1)."""
 
     kind = "data"
 
@@ -52,7 +52,7 @@ class UsageFault(DlError):
 
 
 class ConfigError(DlError):
-    """A configuration file or value is wrong (exit code 2)."""
+    """A configuration file or value, or the name or path of a data set, is wrong (exit code 2)."""
 
     exit_code = 2
     kind = "config"

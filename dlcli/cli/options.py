@@ -88,7 +88,12 @@ OutFlag = Annotated[Path | None, typer.Option("--out", "-o", help="Where to writ
 SeedFlag = Annotated[int, typer.Option("--seed", min=0, help="One number for every random choice.")]
 ThreadsFlag = Annotated[
     int,
-    typer.Option("--threads", min=0, max=1024, help="CPU threads; 0 takes one a free core."),
+    typer.Option(
+        "--threads",
+        min=0,
+        max=1024,
+        help="CPU threads; 0 chooses (to train, one a free core).",
+    ),
 ]
 OfflineFlag = Annotated[bool, typer.Option("--offline", help="Never ask the network for data.")]
 

@@ -88,9 +88,9 @@ def report(
         from dlcli.data.catalogue import named
         from dlcli.display.console import write_file
         from dlcli.display.progress import FractionProgress
-        from dlcli.engine.device import threads_worth_using, use_threads
+        from dlcli.engine.device import use_threads
 
-        use_threads(threads or threads_worth_using())
+        use_threads(threads)
         questions = select(QUESTIONS, numbers)
         if data != "auto":
             named(data)

@@ -808,11 +808,11 @@ def gradients(
     Examples:
         dl vae gradients --images 4 --samples 100
     """
-    from dlcli.engine.device import threads_worth_using, use_threads
+    from dlcli.engine.device import use_threads
     from dlcli.vae.display import gradients_table
     from dlcli.vae.gradients import compare_on_test_images
 
-    use_threads(threads or threads_worth_using())
+    use_threads(threads)
     trained = _find_trained(run, checkpoint, consoles)
     result, signature = compare_on_test_images(
         trained,

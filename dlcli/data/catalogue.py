@@ -22,6 +22,9 @@ from dlcli.data.languages import (
 )
 from dlcli.errors import ConfigError, nearest
 
+Kind = Literal["images", "pairs"]
+"""What comes out of a data set: images, or pairs of sentences."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FileCheck:
@@ -69,7 +72,7 @@ class DataSet:
 
     name: str
     what: str
-    kind: Literal["images", "pairs"]
+    kind: Kind
     reader: str
     licence: str
     sources: tuple[str, ...] = ()
@@ -515,8 +518,12 @@ OF_LANGUAGES = {"tatoeba": _tatoeba_of, "multi30k": _multi30k_of}
 """Corpora of many pairs of languages: name → what follows it after a colon, as a data set."""
 
 
-def named(name: str) -> DataSet:
+def named(name: str, *, kind: Kind | None = None) -> DataSet:
     """Return the data set of that name (`glyphs:500:3` is a `glyphs`).
+
+    Args:
+        name: what the user typed.
+        kind: what is looked for; hints name data sets of that kind, of every kind by default.
 
     Raises:
         ConfigError: there is none; the hint names the nearest.
@@ -524,16 +531,28 @@ def named(name: str) -> DataSet:
     entry = _entry(name)
     if entry is not None:
         return entry
-    names = [data_set.name for data_set in DATA_SETS]
+    names = names_of(kind) if kind else [data_set.name for data_set in DATA_SETS]
+    if not PATH_DIGEST.sub("", name).strip():
+        raise ConfigError(
+            "The name of the data set is empty.",
+            hint=f"Name one, such as {names[0]}, or the path of your own files.",
+        )
     guess = nearest(name.split(":", 1)[0], names)
     raise ConfigError(
         f"There is no data set named '{name}'.",
-        hint=f"Known are {', '.join(names)}{'; ' + guess if guess else '.'} Translators and "
-        "`dl data show` also take several corpora, such as europarl+tatoeba.",
+        hint=f"Known are {', '.join(names)}{'; ' + guess if guess else '.'} {_ALSO[kind]}",
     )
 
 
-def names_of(kind: Literal["images", "pairs"]) -> list[str]:
+_ALSO = {
+    None: "Translators and `dl data show` also take several corpora, such as europarl+tatoeba.",
+    "images": "A folder of pictures will do too, such as ./photos.",
+    "pairs": "Several (europarl+tatoeba), a TSV or two text files (a.en,b.fr) will do too.",
+}
+"""What may be given in place of one data set, by kind."""
+
+
+def names_of(kind: Kind) -> list[str]:
     """Return the names of the data sets of a kind."""
     return [data_set.name for data_set in DATA_SETS if data_set.kind == kind]
 
@@ -614,7 +633,10 @@ def is_image_path(name: str) -> bool:
 
     A set of the catalogue goes before a folder of the same name, which is `./mnist` then.
     """
-    path = Path(PATH_DIGEST.sub("", name)).expanduser()
+    plain = PATH_DIGEST.sub("", name)
+    if not plain:  # which pathlib takes for the current folder
+        return False
+    path = Path(plain).expanduser()
     suffix = path.suffix.lower()
     if suffix == ".zip":
         try:

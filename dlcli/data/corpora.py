@@ -20,6 +20,7 @@ from dlcli.data.catalogue import (
     JOINT,
     PATH_DIGEST,
     DataSet,
+    is_image_path,
     is_path,
     named,
     names_of,
@@ -66,6 +67,9 @@ def load_corpus(
     """
     wanted = None if direction is None else languages_of(direction)
     parts = parts_of(name)
+    if name != "auto" and is_image_path(name):
+        what = "a folder" if Path(name).expanduser().is_dir() else "a file of images"
+        raise _no_pairs(f"{name} is {what}, not a file of pairs of sentences.")
     if is_path(name):
         return turned(
             read_users_files(name, wanted=wanted, notice=notice),
@@ -131,14 +135,19 @@ def _languages_of(name: str) -> Languages:
     Raises:
         ConfigError: there is none of that name.
     """
-    data_set = named("tatoeba" if name == "auto" else name)
+    data_set = named("tatoeba" if name == "auto" else name, kind="pairs")
     if data_set.kind != "pairs" or PATH_DIGEST.sub("", name) not in ("auto", data_set.name):
-        raise ConfigError(
-            f"The data set '{name}' is no parallel corpus.",
-            hint=f"Use {', '.join(names_of('pairs'))}, other languages (tatoeba:deu-eng, "
-            "multi30k:de-cs), several of these (europarl+tatoeba), a TSV or two files (a.en,b.fr).",
-        )
+        raise _no_pairs(f"The data set '{name}' is no parallel corpus.")
     return data_set.languages or EN_FR
+
+
+def _no_pairs(message: str) -> ConfigError:
+    return ConfigError(
+        message,
+        hint=f"Use {', '.join(names_of('pairs'))}, other languages (tatoeba:deu-eng, "
+        "multi30k:de-cs), several of these (europarl+tatoeba), a TSV (a sentence, a tab and its "
+        "translation a line) or two text files (a.en,b.fr).",
+    )
 
 
 def _named(
@@ -148,7 +157,7 @@ def _named(
     name = true_name(name, kind="pairs", offline=offline, notice=notice)
     data_set, earlier = named(name), PATH_DIGEST.search(name)
     if data_set.embedded:
-        return _grammar(seed, most) if data_set.reader == "grammar" else _agglutinative(seed, most)
+        return _made_by_rule(data_set.reader, seed=seed, most=most)
     data_set, folder = _here(data_set, notice=notice)
     if folder is None:
         folder = fetch(data_set, offline=offline, notice=notice)
@@ -176,7 +185,7 @@ def _check_unchanged(name: str, *, digest: str, earlier: str | None) -> None:
     if earlier and earlier != digest:
         raise DataError(
             f"{name} has changed: its digest was {earlier} and is {digest}.",
-            hint="Put the old file back, or name it without the digest.",
+            hint="Put the old file back, or train a new run on what is there now.",
         )
 
 
@@ -194,18 +203,14 @@ def _here(data_set: DataSet, *, notice: NoticeCallback) -> tuple[DataSet, DataFo
     return data_set, folder
 
 
-def _grammar(seed: int, most: int | None) -> Corpus:
-    from dlcli.data.grammar import TRAIN_PAIRS, load_grammar
+def _made_by_rule(reader: str, *, seed: int, most: int | None) -> Corpus:
+    from dlcli.data import agglutinative, grammar
 
-    train = TRAIN_PAIRS if most is None else min(most, TRAIN_PAIRS)
-    return replace(load_grammar(seed=seed, train=train), whole=TRAIN_PAIRS)
-
-
-def _agglutinative(seed: int, most: int | None) -> Corpus:
-    from dlcli.data.agglutinative import TRAIN_PAIRS, load_agglutinative
-
-    train = TRAIN_PAIRS if most is None else min(most, TRAIN_PAIRS)
-    return replace(load_agglutinative(seed=seed, train=train), whole=TRAIN_PAIRS)
+    whole, load = {
+        "grammar": (grammar.TRAIN_PAIRS, grammar.load_grammar),
+        "agglutinative": (agglutinative.TRAIN_PAIRS, agglutinative.load_agglutinative),
+    }[reader]
+    return replace(load(seed=seed, train=whole if most is None else min(most, whole)), whole=whole)
 
 
 HELD_OUT_ELSEWHERE = "held out by another corpus"
@@ -408,7 +413,7 @@ def read_users_files(name: str, *, wanted: Languages | None, notice: NoticeCallb
         notice: called with one sentence where lines are left out.
 
     Raises:
-        ConfigError: more than two paths are named.
+        ConfigError: more than two paths are named, or one that does not exist.
         DataError: a file cannot be read or has changed, too many lines are no pairs, or too few
             pairs are there to be split.
     """
@@ -481,9 +486,9 @@ def _paths(name: str) -> list[Path]:
     paths = [Path(word).expanduser().absolute() for word in words]
     for path in paths:
         if not path.is_file():
-            what = "is not a regular file" if path.exists() else "does not exist"
-            raise DataError(
-                f"{path} {what}.",
+            there = path.exists()
+            raise (DataError if there else ConfigError)(
+                f"{path} {'is not a regular file' if there else 'does not exist'}.",
                 hint="Name a file of tab-separated pairs, two files (a.en,b.fr) or a data set.",
             )
     return paths

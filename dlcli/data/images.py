@@ -21,9 +21,9 @@ from dlcli.data.shapes import SIDE as SHAPES_SIDE
 from dlcli.data.shapes import draw_factors, render
 from dlcli.data.sizes import Size
 from dlcli.data.storage import find, open_file, place_of, to_stderr
-from dlcli.data.user_images import load_user_images, no_progress
+from dlcli.data.user_images import load_user_images
 from dlcli.data.vision import torchvision_module
-from dlcli.engine.events import NoticeCallback, ProgressCallback
+from dlcli.engine.events import NoticeCallback, ProgressCallback, no_progress
 from dlcli.engine.seed import generator
 from dlcli.errors import ConfigError, DataError
 
@@ -64,7 +64,7 @@ def load_images(
     if is_path(name):
         _refuse_path(name)
     name = true_name(name, kind="images", offline=offline, notice=notice)
-    data_set = named(name)
+    data_set = named(name, kind="images")
     if data_set.kind != "images":
         raise ConfigError(
             f"The data set '{name}' holds {data_set.kind} of sentences, not images.",
@@ -82,10 +82,11 @@ def _refuse_path(name: str) -> None:
     """Say why a path holds no images.
 
     Raises:
-        DataError: always.
+        ConfigError: there is nothing at it.
+        DataError: something else is.
     """
     there = Path(name).expanduser().exists()
-    raise DataError(
+    raise (DataError if there else ConfigError)(
         f"{name} {'is no folder, zip archive or array file of images' if there else 'is not there'}"
         ".",
         hint="Name a folder of PNG or JPEG files, a zip archive of one, or an .npz, .npy or .pt "

@@ -93,8 +93,13 @@ def held_out(names: Sequence[bytes]) -> list[bool]:
 
     Of few images it is at least one, and never all.
     """
-    hashes = [int.from_bytes(hashlib.blake2b(n, digest_size=8).digest(), "little") for n in names]
+    hashes = [hash_of(name) for name in names]
     chosen = [number % 10 == 0 for number in hashes]
     if not any(chosen) or all(chosen):
         chosen = [number == min(hashes) for number in hashes]
     return chosen
+
+
+def hash_of(name: bytes) -> int:
+    """Return 64 bits that follow from a name, the same each time."""
+    return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little")

@@ -143,11 +143,16 @@ def split_corpus(
     """
     dealt = split_connected([one for one, _ in pairs], [two for _, two in pairs], held_out=held_out)
     if not all(dealt.values()):
-        amount = f"{len(pairs):,} pair{'' if len(pairs) == 1 else 's'}"
+        amount = f"{len(pairs):,} pair{'' if len(pairs) == 1 else 's'} of sentences"
+        different = len({(sentence_key(one), sentence_key(two)) for one, two in pairs})
+        if different < len(pairs):
+            amount += f" ({different:,} without repetitions)"
+        left_out = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
         raise DataError(
-            f"{name} has {amount} of sentences, too few or too much alike for "
-            "a training, a validation and a test set.",
-            hint="Three pairs that share no sentence are the least; hundreds make a translator.",
+            f"{name} has {amount}, too few or too much alike for a training, a validation and a "
+            f"test set{f'; lines left out: {left_out}' if left_out else ''}.",
+            hint="Three pairs that share no sentence are the least; hundreds make a translator. "
+            "Each line of a TSV is a sentence, a tab and its translation, in UTF-8.",
         )
     splits = {s: Pairs.of(pairs[place] for place in places) for s, places in dealt.items()}
     return Corpus(

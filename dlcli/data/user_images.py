@@ -29,13 +29,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dlcli.data.catalogue import ARRAY_SUFFIXES, PATH_DIGEST, PICTURE_SUFFIXES
-from dlcli.data.pixels import ImageData, fitted, held_out
+from dlcli.data.pixels import ImageData, fitted, hash_of, held_out
 from dlcli.data.sizes import Size, check_size
-from dlcli.engine.events import NoticeCallback, ProgressCallback
+from dlcli.engine.events import NoticeCallback, ProgressCallback, no_progress
 from dlcli.engine.files import cache_folder, locked
 from dlcli.errors import ConfigError, DataError, UsageFault
 
-VERSION = 1
+VERSION = 3
 """Of how images are read: raised where that changes, so that no old file is taken for a new."""
 MOST_BROKEN = 0.01
 """Share of files that may be left out."""
@@ -43,10 +43,6 @@ MOST_FILE_BYTES = 500_000_000
 NAMED = 3
 """Files that a sentence names; more are counted."""
 Bytes = NDArray[np.uint8]
-
-
-def no_progress(_done: float, _stage: str) -> None:
-    """Show nothing."""
 
 
 def load_user_images(
@@ -96,7 +92,7 @@ def load_user_images(
     if earlier and earlier[1] != digest:
         raise DataError(
             f"{path} has changed: its digest was {earlier[1]} and is {digest}.",
-            hint="Put the old files back, or name it without the digest.",
+            hint="Put the old files back, or train a new run on what is there now.",
         )
     return _mapped(place, about, name=f"{path}#{digest}")
 
@@ -195,7 +191,7 @@ def _source(path: Path) -> Source:
     if path.is_dir():
         return _Pictures(path, _in_folder(path))
     if not path.is_file():
-        raise DataError(f"{path} is not there.", hint="Check the path.")
+        raise ConfigError(f"{path} is not there.", hint="Check the path.")
     if path.suffix.lower() in ARRAY_SUFFIXES:
         return _Arrays(path)
     return _Pictures(path, _in_archive(path))
@@ -326,16 +322,18 @@ class _Pictures:
             tested = [bool(place) and place[0] == TEST for place in places]
             places = [p[1:] if p and p[0] in (TEST, *TRAIN) else p for p in places]
             folders = {p[:depth] + p[depth + 1 :] for p in folders if len(p) > depth + 1}
-        if not self.has_parts:
-            tested = held_out([os.fsencode(file.name) for file in pictures])
+        names = [os.fsencode("/".join(file.parts[depth:])) for file in pictures]
+        if not self.has_parts:  # a folder and an archive of it are split alike
+            tested = held_out(names)
         classes = sorted({place[0] for place in places if place}, key=os.fsencode)
         labelled = len(classes) > 1 and all(places)
         empty = {p[depth] for p in folders if len(p) == depth + 1} - set(classes)
         self.empty = sorted(empty) if labelled else []
         numbers = {name: number for number, name in enumerate(classes)}
         labels = [numbers[place[0]] if labelled else -1 for place in places]
-        rows = sorted(zip(tested, range(len(pictures)), strict=True))
-        self.rows = [(pictures[i], labels[i], test) for test, i in rows]
+        # Not by name: the first images and the last ones would be of one class each.
+        rows = sorted(zip(tested, map(hash_of, names), range(len(pictures)), strict=True))
+        self.rows = [(pictures[i], labels[i], test) for test, _, i in rows]
         self.labelled = labelled
 
     def stamp(self) -> bytes:
@@ -515,9 +513,13 @@ def read_pictures(paths: Sequence[Path], *, size: Size, colour: bool) -> Tensor:
 
 def _reason(error: Exception) -> str:
     """Say in one short line what went wrong."""
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, UnidentifiedImageError):
+        return "it is no picture"  # Pillow's own sentence names an object of Python
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     lines = text.strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]
+    return lines[0][:200].rstrip(".")
 
 
 def _has_colour(pixels: Bytes) -> bool:
@@ -591,7 +593,7 @@ class _Arrays:
         if count < (1 if "x_test" in held else 2):
             raise DataError(
                 f"{self.path} has {count} images to train on, which are too few.",
-                hint=f"It needs {KEYS}.",
+                hint="Add images." if "x_train" in held else f"It needs {KEYS}.",
             )
         train = self._part("train", held)
         if "x_test" not in held:
@@ -612,8 +614,10 @@ class _Arrays:
         try:
             held = {name: array for name, array in self._arrays().items() if array.ndim}
         except Exception as error:  # what readers of damaged files raise has no end
+            reason = error.strerror if isinstance(error, OSError) else None
             raise DataError(
-                f"{self.path} cannot be read as {self.path.suffix[1:]}: {_reason(error)}.",
+                f"{self.path} cannot be read as {self.path.suffix[1:]}: "
+                f"{reason or 'it is damaged, of another format, or holds Python objects'}.",
                 hint="Save it again with numpy or torch; Python objects are not read.",
             ) from None
         if "x_train" in held or "x_test" in held:
@@ -623,7 +627,7 @@ class _Arrays:
             found = ", ".join(f"{n} {a.shape}" for n, a in held.items())
             raise DataError(
                 f"{self.path} holds no array of images, or several: {found or 'nothing'}.",
-                hint=f"It needs {KEYS}.",
+                hint=f"It needs {KEYS}. Images are {SHAPES}.",
             )
         labels = held.get("y_train", held.get("y"))
         return {"x_train": held[images[0]]} | ({} if labels is None else {"y_train": labels})
@@ -640,7 +644,8 @@ class _Arrays:
             return {name: value for name, value in arrays.items() if isinstance(value, np.ndarray)}
         if suffix == ".npy":
             return {"x": np.load(self.path, mmap_mode="r", allow_pickle=False)}
-        with np.load(self.path, allow_pickle=False) as archive:
+        # Opened here: numpy leaves a damaged file open.
+        with self.path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
 
     def _part(self, split: str, held: Mapping[str, Any]) -> _Part:
@@ -707,20 +712,24 @@ def _check_values(images: Any, *, what: str) -> None:
     if images.dtype.kind not in "fb" and images.dtype != np.uint8:
         raise DataError(
             f"{what} holds {images.dtype}, and pixels are uint8 or floats in [0, 1].",
-            hint='Save it with .astype("uint8") where its values are 0 to 255.',
+            hint='Save it with .astype("uint8") where its values are 0 to 255, and as '
+            '(x / 257).astype("uint8") where they are 0 to 65535.'
+            if images.dtype.kind in "iu"
+            else "Save real numbers of one of these types.",
         )
     if images.dtype.kind != "f":
         return
     blocks = range(0, len(images), _ROWS)
     ends = [(images[i : i + _ROWS].min(), images[i : i + _ROWS].max()) for i in blocks]
-    low, high = float(min(a for a, _ in ends)), float(max(b for _, b in ends))
+    low, high = float(np.min(ends)), float(np.max(ends))  # NaN if any is
     if low >= 0 and high <= 1:
         return
     remedies = {
         low >= 0 and high <= 255: 'Divide by 255, or save them with .astype("uint8").',
         -1 <= low < 0 and high <= 1: "Save (x + 1) / 2.",
     }
+    found = "NaN" if np.isnan(low) else f"floats from {low:g} to {high:g}"
     raise DataError(
-        f"{what} holds floats from {low:g} to {high:g}, and pixels are floats in [0, 1] or uint8.",
+        f"{what} holds {found}, and pixels are floats in [0, 1] or uint8.",
         hint=remedies.get(True, "Scale them to [0, 1], and remove NaN and infinity."),
     )

@@ -395,7 +395,7 @@ def export_run(
             f"{run.path} does not say what kind of run it is.", hint="Its run.json is damaged."
         )
     saved = load_model(run, kind=kind, checkpoint=checkpoint)
-    folder = create_run("export", out=out, force=False)
+    folder = create_run("export", out=out, force=False, if_taken="Choose another --out.")
     for empty in (folder.checkpoints, folder.figures):
         empty.rmdir()
     for file in [run.config_file, *sorted(run.path.glob("tokenizer*"))]:

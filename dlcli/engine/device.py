@@ -125,15 +125,14 @@ def prepare(
         device = torch.device("cuda", local_rank % torch.cuda.device_count())
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    use_threads(config.threads or threads_worth_using())
+    use_threads(config.threads)
     precision = choose_precision(config.precision, device=device, bf16_pays=bf16_pays)
     return Compute(device=device, precision=precision, threads=torch.get_num_threads())
 
 
 def use_threads(count: int) -> None:
-    """Set torch's number of CPU threads; 0 leaves it as it is."""
-    if count:
-        torch.set_num_threads(count)
+    """Set torch's number of CPU threads; 0 takes one for each free core."""
+    torch.set_num_threads(count or threads_worth_using())
 
 
 def threads_worth_using() -> int:

@@ -17,6 +17,10 @@ ProgressCallback = Callable[[float, str], object]
 """Takes what fraction of the work is done, 0 to 1, and what is being done."""
 
 
+def no_progress(*_anything: object) -> None:
+    """Stand for a callback where no progress is shown."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Event:
     """What happens; one class for each kind. Printed, it is one line, without pixels or weights."""

@@ -305,13 +305,17 @@ def list_runs(root: Path = RUNS, *, kind: str | None = None) -> list[RunFolder]:
     return sorted(wanted, key=lambda run: (run.touched_ns, run.path.name))
 
 
-def create_run(title: str, *, out: Path | None, force: bool) -> RunFolder:
+IF_TAKEN = "Add --resume to go on with it, --force to replace it, or choose another --out."
+
+
+def create_run(title: str, *, out: Path | None, force: bool, if_taken: str = IF_TAKEN) -> RunFolder:
     """Make the folder of a new run.
 
     Args:
         title: what the run is, such as `vae-conv`; part of the default name.
         out: the folder asked for, or None for `runs/<date>_<time>_<title>`.
         force: empty an existing run folder instead of refusing it.
+        if_taken: what to do where the folder exists.
 
     Raises:
         UsageFault: the folder exists (and `force` is off, or it holds something else than a run).
@@ -319,7 +323,7 @@ def create_run(title: str, *, out: Path | None, force: bool) -> RunFolder:
     """
     path = out.absolute() if out is not None else claim_folder(title)
     try:
-        check_free(path, force=force)
+        check_free(path, force=force, if_taken=if_taken)
         if path.exists():
             _clear(path)
         for folder in (path, path / "checkpoints", path / "figures"):
@@ -329,7 +333,7 @@ def create_run(title: str, *, out: Path | None, force: bool) -> RunFolder:
     return RunFolder(path)
 
 
-def check_free(path: Path, *, force: bool) -> None:
+def check_free(path: Path, *, force: bool, if_taken: str = IF_TAKEN) -> None:
     """Refuse a folder that a new run may not take.
 
     Raises:
@@ -344,8 +348,7 @@ def check_free(path: Path, *, force: bool) -> None:
         return
     is_run = path.is_dir() and (path / "config.yaml").is_file()
     if not force:
-        hint = "Add --resume to go on with it, --force to replace it, or choose another --out."
-        raise UsageFault(f"{path} exists already.", hint=hint)
+        raise UsageFault(f"{path} exists already.", hint=if_taken)
     if not is_run:
         raise UsageFault(
             f"{path} exists and is not a run folder, so --force does not replace it.",

@@ -197,13 +197,14 @@ def train(
     source = init_from
     if source is None and resumed is not None and not begun:
         source = resumed.record().get("init_from")
-    task.check(config, untrained=source is None and not begun)
-    if resumed is not None:
+    if resumed is not None:  # what changed is named before what no longer fits because of it
         config = task.resumed_config(config, resumed)
-        if done := _recorded_result(task, config, resumed):
-            more = "A larger --epochs goes on from there."
-            yield Notice(message=f"{resumed.path} is finished, {done.epochs} epochs. {more}")
-            return dataclasses.replace(done, run=str(resumed.path))  # the folder may have moved
+        check_unchanged(config, resumed)
+    task.check(config, untrained=source is None and not begun)
+    if resumed is not None and (done := _recorded_result(task, config, resumed)):
+        more = "A larger --epochs goes on from there."
+        yield Notice(message=f"{resumed.path} is finished, {done.epochs} epochs. {more}")
+        return dataclasses.replace(done, run=str(resumed.path))  # the folder may have moved
     origin = None if source is None else find_run(source, kind=task.kind)
     notes: list[str] = []
     data = task.load_data(config, resumed=resumed, origin=origin, notice=notes.append)
@@ -252,15 +253,10 @@ def train(
 
 
 def _recorded_result(task: Task[C, D, L, R], config: C, folder: RunFolder) -> R | None:
-    """Return the recorded result of a run with nothing left to do, else None.
-
-    Raises:
-        ConfigError: see `check_unchanged`.
-    """
+    """Return the recorded result of a run with nothing left to do, else None."""
     record = folder.record()
     if record.get("status") != "done":
         return None
-    check_unchanged(config, folder)
     try:
         result = task.read_result(record["result"])
     except (KeyError, TypeError):

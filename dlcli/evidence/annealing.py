@@ -17,10 +17,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from dlcli.engine.events import no_progress
 from dlcli.evidence.diagnostics import Estimate, Verdict, assess, summarize
 from dlcli.evidence.hmc import RotatedModel, Schedule, State, state_at, transition
 from dlcli.evidence.models import LatentModel, standard_normal
-from dlcli.evidence.progress import CountCallback, no_progress
+from dlcli.evidence.progress import CountCallback
 
 SETTLING_MOVES = 20
 """Moves at β = 1 that part the backward chains from the one posterior sample they start at."""

@@ -16,7 +16,7 @@ import torch
 
 from dlcli.engine.config import settings_signature
 from dlcli.engine.device import prepare
-from dlcli.engine.events import ProgressCallback
+from dlcli.engine.events import ProgressCallback, no_progress
 from dlcli.engine.seed import generator
 from dlcli.engine.settings import compute_config
 from dlcli.errors import UsageFault
@@ -38,7 +38,6 @@ from dlcli.evidence.models import LinearGaussian
 from dlcli.evidence.progress import (
     CountCallback,
     count_progress,
-    no_progress,
 )
 from dlcli.evidence.sweep import Stream, Sweep, Target, run_sweep, run_to_target
 

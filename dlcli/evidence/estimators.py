@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.quasirandom import SobolEngine
 
+from dlcli.engine.events import no_progress
 from dlcli.errors import UsageFault
 from dlcli.evidence.diagnostics import (
     RunningWeights,
@@ -37,7 +38,7 @@ from dlcli.evidence.models import (
     log_prior,
     standard_normal,
 )
-from dlcli.evidence.progress import CountCallback, no_progress
+from dlcli.evidence.progress import CountCallback
 
 CHUNK_NUMBERS = 2_000_000
 """Latent coordinates drawn at once (16 MB in float64)."""

@@ -10,10 +10,6 @@ CountCallback = Callable[[int], object]
 """Is called with how many samples or moves have been made since the last call."""
 
 
-def no_progress(*_anything: object) -> None:
-    """Stand for either callback where no progress is shown."""
-
-
 def count_progress(total: int, *, stage: str, progress: ProgressCallback) -> CountCallback:
     """Turn counts into a growing fraction of `total`; the stage begins with 0."""
     done = 0

@@ -10,7 +10,7 @@ better than any of them; whether it does is decided on the validation pairs.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -30,7 +30,7 @@ from dlcli.engine.checkpoint import (
     snapshot_epochs,
     snapshot_name,
 )
-from dlcli.engine.events import Event, Finished, NoticeCallback
+from dlcli.engine.events import Event, Finished, Notice, NoticeCallback, RunStarted
 from dlcli.engine.loop import Criterion
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator
@@ -58,6 +58,8 @@ CRITERIA = {
     "bleu": Criterion(metric="valid_bleu", higher_is_better=True),
     "loss": Criterion(metric="valid_loss"),
 }
+FEW_UPDATES = 100
+"""A training of fewer updates hardly learns to translate, whatever it is trained on."""
 
 
 def train(
@@ -143,6 +145,20 @@ class NmtTask(Task[NmtTrainConfig, NmtData, "NmtLearner", NmtResult]):
         """Return the epochs whose weights are averaged."""
         return epochs_to_average(config.loop)
 
+    def watch(
+        self,
+        config: NmtTrainConfig,  # noqa: ARG002
+        learner: NmtLearner,  # noqa: ARG002
+        events: Iterable[Event],
+    ) -> Iterator[Event]:
+        """Say at the start where there are too few updates to learn from."""
+        for event in events:
+            yield event
+            if isinstance(event, RunStarted):
+                updates = event.steps_per_epoch * event.epochs
+                if 0 < updates < FEW_UPDATES:
+                    yield Notice(message=few_updates(updates), level="warning")
+
     def read_result(self, fields: Mapping[str, Any]) -> NmtResult:
         """Rebuild a result from run.json."""
         return read_result(fields)
@@ -190,6 +206,15 @@ class NmtTask(Task[NmtTrainConfig, NmtData, "NmtLearner", NmtResult]):
 
 
 TASK = NmtTask()
+
+
+def few_updates(updates: int) -> str:
+    """Say that a training has few updates, and what gives it more."""
+    return (
+        f"The whole training is {updates} update{'' if updates == 1 else 's'}, which is little to "
+        "learn from: use a smaller --batch-size, as in `--batch-unit sentences --batch-size 16`, "
+        "and more --epochs."
+    )
 
 
 class NmtLearner:

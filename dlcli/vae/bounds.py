@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from dlcli.engine.device import Compute, prepare
-from dlcli.engine.events import NoticeCallback, ProgressCallback
+from dlcli.engine.events import NoticeCallback, ProgressCallback, no_progress
 from dlcli.engine.settings import compute_config
 from dlcli.errors import RunFailed, UsageFault
 from dlcli.evidence.annealing import Annealed, anneal
@@ -38,7 +38,7 @@ from dlcli.evidence.estimate import estimator_parts
 from dlcli.evidence.estimators import DiagonalGaussian, Proposal
 from dlcli.evidence.hmc import Schedule, choose_schedule
 from dlcli.evidence.models import BernoulliDecoder, LatentModel, log_likelihood
-from dlcli.evidence.progress import count_progress, no_progress, part_of
+from dlcli.evidence.progress import count_progress, part_of
 from dlcli.vae.elbo import LatentUse, batch_of
 from dlcli.vae.images import DESCRIPTIONS
 from dlcli.vae.likelihood import Bernoulli, ContinuousBernoulli, Likelihood
@@ -473,7 +473,7 @@ class LikelihoodDecoder:
         """Return log p(x | z) in nats, (K, B), for z of shape (K, B or 1, D)."""
         if torch.is_grad_enabled() and z.requires_grad:
             return self._block(x, z)
-        points = max(1, self.rows // z.shape[1])
+        points = max(1, self.rows // len(x))  # each image has its own (K, M) terms
         return torch.cat([self._block(x, part) for part in torch.split(z, points)])
 
     def _block(self, x: Tensor, z: Tensor) -> Tensor:

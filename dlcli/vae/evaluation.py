@@ -14,10 +14,10 @@ from torch import Tensor
 
 from dlcli.engine.checkpoint import snapshot_epochs, snapshot_name
 from dlcli.engine.device import Compute, prepare
-from dlcli.engine.events import NoticeCallback, ProgressCallback
+from dlcli.engine.events import NoticeCallback, ProgressCallback, no_progress
 from dlcli.engine.seed import generator
 from dlcli.engine.settings import compute_config
-from dlcli.evidence.progress import no_progress, part_of
+from dlcli.evidence.progress import part_of
 from dlcli.vae.bounds import (
     AIS_STAGE,
     AnnealedNll,

@@ -26,7 +26,7 @@ from dlcli.engine.checkpoint import snapshot_epochs, snapshot_name
 from dlcli.engine.events import NoticeCallback
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator as named
-from dlcli.errors import DataError, UsageFault
+from dlcli.errors import ConfigError, DataError, UsageFault
 from dlcli.vae.elbo import batch_of, evaluating
 from dlcli.vae.images import flat, model_input, pick_test_images
 from dlcli.vae.networks import VAE
@@ -463,7 +463,7 @@ def _start(
         try:
             number = image or 0
             z = _posterior_means(trained, [number], offline=offline, notice=notice)[0]
-        except DataError as error:
+        except (ConfigError, DataError) as error:
             if image is not None:
                 raise
             notice(f"{error.message} Starting from a draw from the prior instead.")

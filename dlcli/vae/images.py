@@ -25,8 +25,7 @@ from torch import Tensor
 from dlcli.data.images import load_images
 from dlcli.data.pixels import ImageData
 from dlcli.data.sizes import read_size
-from dlcli.data.user_images import no_progress
-from dlcli.engine.events import NoticeCallback, ProgressCallback
+from dlcli.engine.events import NoticeCallback, ProgressCallback, no_progress
 from dlcli.engine.seed import generator as named_generator
 from dlcli.errors import ConfigError, UsageFault
 from dlcli.vae.config import VaeDataConfig

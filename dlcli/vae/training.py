@@ -47,6 +47,7 @@ from dlcli.vae.config import (
     VaeTrainConfig,
     check,
     image_shape,
+    likelihood_of,
     with_images,
 )
 from dlcli.vae.elbo import LatentUse, collapse_sentence, evaluate, latent_use
@@ -94,8 +95,12 @@ class VaeTask(Task[VaeTrainConfig, Splits, "VaeLearner", TrainResult]):
         return f"vae-{config.model.arch}"
 
     def bf16_pays(self, config: VaeTrainConfig) -> bool:
-        """Say yes for the convolutional network alone."""
-        return config.model.arch == "conv"
+        """Say yes for the convolutional network alone, and not where pixels have levels.
+
+        A bfloat16 in [0.5, 1) is known to 1/256, as coarse as the levels are: 32x32 shapes in
+        colour lost 53 of 13,730 nats after five epochs, and no time was gained.
+        """
+        return config.model.arch == "conv" and likelihood_of(config) != "logistic"
 
     def check(self, config: VaeTrainConfig, *, untrained: bool) -> None:
         """Hold settings against one another, the device and the weights to start from."""

@@ -48,6 +48,28 @@ def conv(options: Options) -> Iterator[Comparison]:
     yield training("conv VAE training", words, data=data, images=len(images), peer=peer)
 
 
+SIZES = [
+    "--channels 16 32 64 128 --decoder-channels 128 64 32",
+    "--channels 8 16 64 128 --decoder-channels 128 64 16",
+    "--channels 16 32 64 128 --decoder-channels 128 32 16",
+    "--channels 8 16 48 128 --decoder-channels 96 48 16",
+    "--channels 8 16 32 128 --decoder-channels 128 32 16",
+    "--channels 8 16 32 128 --decoder-channels 64 32 16",
+]
+"""Feature maps of encoder and decoder: those of version 0.1.0, and what was tried beside them."""
+
+
+def sizes(options: Options) -> Iterator[Comparison]:
+    """Train convolutional VAEs of several sizes, against the default of version 0.1.0."""
+    images = 64 if options.quick else 3_200
+    common = ["--arch", "conv", "--precision", "fp32"]
+    peer, *sides = (
+        dl_side([*common, *flags.split()], data=f"glyphs:{images}", images=images)
+        for flags in SIZES
+    )
+    yield Comparison(work="sizes of the conv VAE", unit="images/s", sides=sides, peer=peer)
+
+
 def load(count: int, *, quick: bool) -> tuple[str, Tensor]:
     """Return a name for `--data` and its first training images, (N, 28, 28) uint8."""
     name = f"glyphs:{count}" if quick else "mnist"
@@ -56,21 +78,25 @@ def load(count: int, *, quick: bool) -> tuple[str, Tensor]:
 
 def training(work: str, words: Sequence[str], *, data: str, images: int, peer: Side) -> Comparison:
     """Return a comparison with `dl vae train` in each precision."""
-    threads = str(torch.get_num_threads())
+    sides = [
+        dl_side([*words, "--precision", one], data=data, images=images) for one in precisions()
+    ]
+    return Comparison(work=work, unit="images/s", sides=sides, peer=peer)
 
-    def run(precision: str) -> float:
-        where = ["--data", data, "--train-images", str(images), "--precision", precision]
-        where += ["--threads", threads]  # those of the peer, and not those that are free
+
+def dl_side(words: Sequence[str], *, data: str, images: int) -> Side:
+    """Return `dl vae train` with some words, for one epoch, as a side of a comparison."""
+    # The threads are those of the peer, and not those that are free.
+    where = ["--data", data, "--train-images", str(images), "--threads"]
+    where.append(str(torch.get_num_threads()))
+
+    def run() -> float:
         with TemporaryDirectory() as folder:
             found = dl_json("vae", "train", *words, *where, *ONE_EPOCH, "--out", folder)
         speed: float = found["images_per_s"]
         return speed
 
-    sides = [
-        Side(name=f"dl vae train {' '.join(words)} --precision {one}", run=partial(run, one))
-        for one in precisions()
-    ]
-    return Comparison(work=work, unit="images/s", sides=sides, peer=peer)
+    return Side(name=f"dl vae train {' '.join(words)}", run=run)
 
 
 def train(model: ExamplesVae | PlainConv, batches: Iterable[Tensor]) -> float:
@@ -199,4 +225,4 @@ def train_epoch(
     return total / count, count / (time.perf_counter() - began)
 
 
-BENCHMARKS = {"vae-mlp": mlp, "vae-conv": conv}
+BENCHMARKS = {"vae-mlp": mlp, "vae-conv": conv, "vae-sizes": sizes}

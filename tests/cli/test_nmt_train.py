@@ -101,7 +101,8 @@ def test_without_json_the_result_is_a_table_and_progress_is_a_line_an_epoch() ->
     assert done.exit_code == 0
     assert "validation BLEU" in done.stdout
     assert "signature" in done.stdout
-    names, *epochs = done.stderr.splitlines()[2:5]
+    assert "The whole training is 8 updates" in done.stderr
+    names, *epochs = done.stderr.splitlines()[3:6]
     assert {"epoch", "loss", "free", "bleu", "chrf", "tokens/s"} <= set(names.split())
     assert [line.split()[0] for line in epochs] == ["1", "2"]
 
@@ -189,7 +190,7 @@ def test_the_direction_of_a_data_set_is_shown_with_the_settings() -> None:
 
 REFUSED: list[tuple[list[str], int, str]] = [
     (["--vocabulary", "100"], 2, "--vocabulary 100 is too small"),
-    (["--data", "nowhere.tsv"], 1, "nowhere.tsv"),
+    (["--data", "nowhere.tsv"], 2, "nowhere.tsv"),
     (["--data", "mnist"], 2, "mnist"),
     (["--average", "1"], 2, "--average 1"),
     (["--dropout-context", "1.0"], 2, "dropout_context"),

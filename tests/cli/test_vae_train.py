@@ -130,6 +130,7 @@ REFUSED: list[tuple[list[str], int, str, str]] = [
     (["--arch", "rnn"], 2, "usage", "--arch"),
     (["--config", "missing.yaml"], 2, "config", "missing.yaml"),
     (["--data", "glyphz"], 2, "config", "glyphz"),
+    (["--data", ""], 2, "config", "data set is empty"),
     (["--data", "glyphs:0"], 2, "config", "glyphs:0"),
     (["--validation", "1000"], 2, "config", "--validation"),
     (["--patience", "1"], 2, "config", "--patience"),
@@ -377,6 +378,12 @@ def test_a_changed_setting_is_refused_by_its_name(
     assert done.exit_code == 2
     assert key in error_of(done)["message"]
     assert contents(trained) == before
+
+
+def test_another_image_size_is_named_rather_than_the_feature_maps(trained_conv: Path) -> None:
+    done = dl("vae", "train", "--resume", str(trained_conv), "--image-size", "64", "--json")
+    assert (done.exit_code, error_of(done)["kind"]) == (2, "config")
+    assert "data.image_size = 28x28, not 64x64" in error_of(done)["message"]
 
 
 def test_a_record_that_is_gone_is_written_anew(trained: Path) -> None:

@@ -97,6 +97,12 @@ def test_a_path_is_distinguished_from_a_name_and_images_from_pairs(
     assert (is_path(name), holds_pairs(name)) == (path, pairs)
 
 
+@pytest.mark.parametrize("name", ["", "  ", "#1f2e3d4c", "tatoeba+"])
+def test_an_empty_name_is_not_the_current_folder(name: str) -> None:
+    with pytest.raises(ConfigError, match="name of the data set is empty"):
+        holds_pairs(name)
+
+
 def test_a_path_with_a_plus_in_it_is_one_path() -> None:
     assert parts_of("europarl+tatoeba") == ["europarl", "tatoeba"]
     for name in ("tatoeba", "c++.tsv", "a+b.en,a+b.fr", "/home/a+b/c.tsv#1f2e3d4c"):

@@ -82,12 +82,12 @@ def test_europarl_may_be_here_as_its_development_cut(tiny: Tiny, own: Path) -> N
 def test_auto_without_tatoeba_is_the_grammar_with_a_notice(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stand_in(seed: int, most: int | None) -> Corpus:
-        raise LookupError(f"grammar {seed} {most}")
+    def stand_in(*, seed: int, train: int) -> Corpus:
+        raise LookupError(f"grammar {seed} {train}")
 
-    monkeypatch.setattr(corpora, "_grammar", stand_in)
+    monkeypatch.setattr("dlcli.data.grammar.load_grammar", stand_in)
     said: list[str] = []
-    with pytest.raises(LookupError, match="grammar 3 None"):
+    with pytest.raises(LookupError, match="grammar 3 60000"):
         load_corpus("auto", offline=True, notice=said.append, seed=3)
     assert len(said) == 1
     assert "--offline forbids" in said[0]
@@ -125,8 +125,8 @@ def test_offline_is_an_error_with_the_ways_out(tiny: Tiny) -> None:
         ("tatoebe", "no data set named 'tatoebe'"),
         ("tatoeba+tatoeba", "does not name different corpora"),
         ("tatoeba+auto", "does not name different corpora"),
-        ("tatoeba+", "no data set named ''"),
-        ("+tatoeba", "no data set named ''"),
+        ("tatoeba+", "name of the data set is empty"),
+        ("+tatoeba", "name of the data set is empty"),
         ("tatoeba+tatobea", "no data set named 'tatobea'"),
         ("a,b,c", "names 3 files"),
         ("a,", "names 2 files"),
@@ -136,6 +136,31 @@ def test_offline_is_an_error_with_the_ways_out(tiny: Tiny) -> None:
 def test_what_names_no_corpora_is_refused(name: str, message: str, two_corpora: None) -> None:
     with pytest.raises(ConfigError, match=message):
         load_corpus(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("photos", "photos is a folder, not a file of pairs"),
+        ("./photos", "photos is a folder, not a file of pairs"),
+        ("folder.tsv", r"folder\.tsv is a folder, not a file of pairs"),
+        ("photos.npz", "is a file of images, not a file of pairs"),
+        ("photoz", "no data set named 'photoz'"),
+    ],
+)
+def test_what_is_no_file_of_pairs_says_what_it_is_and_names_only_sets_of_pairs(
+    name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("photos", "folder.tsv"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "photos.npz").touch()
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_corpus(name)
+    assert "a TSV" in caught.value.hint
+    assert "two text files" in caught.value.hint
+    assert "grammar" in caught.value.hint
+    assert not {"mnist", "glyphs"} & set(caught.value.hint.replace(",", " ").split())
 
 
 @pytest.mark.parametrize(
@@ -545,7 +570,6 @@ def test_too_many_bad_lines_are_refused(tmp_path: Path) -> None:
     ("name", "message"),
     [
         ("none.tsv", r"none\.tsv does not exist"),
-        ("folder.tsv", r"folder\.tsv is not a regular file"),
         ("pipe.tsv", r"pipe\.tsv is not a regular file"),
         ("broken.tsv.gz", r"broken\.tsv\.gz is damaged"),
     ],
@@ -553,8 +577,8 @@ def test_too_many_bad_lines_are_refused(tmp_path: Path) -> None:
 def test_files_that_are_not_there_or_no_files_are_named(
     name: str, message: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "folder.tsv").mkdir()
     os.mkfifo(tmp_path / "pipe.tsv")
     (tmp_path / "broken.tsv.gz").write_bytes(gzip.compress(_tsv(LINES))[:50])
-    with pytest.raises(DataError, match=message):
+    kind = ConfigError if name == "none.tsv" else DataError
+    with pytest.raises(kind, match=message):
         _load(tmp_path / name)

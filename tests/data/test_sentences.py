@@ -127,6 +127,22 @@ def test_what_cannot_be_split_is_an_error(pairs: list[tuple[str, str]]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("pairs", "dropped", "message"),
+    [
+        ([("a", "x")] * 300, {}, r"300 pairs of sentences \(1 without repetitions\), too few"),
+        ([("a", "x"), ("A!", "x")], {}, r"2 pairs of sentences \(1 without repetitions\)"),
+        ([], {"invalid UTF-8": 1}, "0 pairs .*lines left out: 1 invalid UTF-8"),
+    ],
+)
+def test_what_cannot_be_split_says_what_was_repeated_or_left_out(
+    pairs: list[tuple[str, str]], dropped: dict[str, int], message: str
+) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        split_corpus(pairs, name="tiny", held_out=1, dropped=dropped)
+    assert "in UTF-8" in caught.value.hint
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("Signed in August 1992.", "Signed|in|August|1992|."),

@@ -67,6 +67,12 @@ def test_a_folder_without_classes_has_no_labels_and_a_tenth_is_held_out(tmp_path
     assert load(more)[0].name.partition("#")[2] != digest
 
 
+def test_a_folder_and_an_archive_of_it_are_split_alike(tmp_path: Path) -> None:
+    root = folder(tmp_path / "photos", *many(40, places=("a/", "b/")))
+    packed = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path, "photos"))
+    assert held(packed) == held(root)
+
+
 def held(root: Path) -> list[int]:
     """Return the reds of the test images."""
     return [int(image[0, 0, 0]) for image in load(root)[0].test]
@@ -91,8 +97,9 @@ def test_it_is_read_once_and_found_again_by_what_it_holds(
     monkeypatch.undo()
     assert load(first.name)[0].name == first.name
     picture(root / "000.png", GREY)
-    with pytest.raises(DataError, match="has changed: its digest was"):
+    with pytest.raises(DataError, match="has changed: its digest was") as caught:
         load(first.name)
+    assert "train a new run" in caught.value.hint
 
 
 def test_what_is_in_the_cache_is_mapped_and_never_written(tmp_path: Path) -> None:
@@ -113,12 +120,21 @@ def test_classes_and_parts_are_folders_as_in_image_folder(packed: bool, tmp_path
     if packed:
         path = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path, "pets"))
     data, said = load(path)
-    assert (data.train_labels.tolist(), data.test_labels.tolist()) == ([0, 1, 1], [1])
-    assert [int(image[0, 0, 0]) for image in (*data.train, *data.test)] == [200, 201, 202, 203]
+    trained = zip(data.train[:, 0, 0, 0].tolist(), data.train_labels.tolist(), strict=True)
+    assert sorted(trained) == [(200, 0), (201, 1), (202, 1)]
+    assert (data.test[:, 0, 0, 0].tolist(), data.test_labels.tolist()) == ([203], [1])
     assert said == [
         f"{path}: 1 files that are no pictures are passed over.",
         f"{path}: classes without a picture are left out: bird.",
     ]
+
+
+def test_the_first_and_the_last_images_are_of_all_classes(tmp_path: Path) -> None:
+    names = [f"{kind}/{number:03}.png" for kind in ("cat", "dog", "eel") for number in range(30)]
+    data, _ = load(folder(tmp_path / "a", *names))
+    assert data.train_labels is not None
+    for part in (data.train_labels[:20], data.train_labels[-20:]):
+        assert part.unique().tolist() == [0, 1, 2]
 
 
 def test_one_folder_of_all_pictures_is_no_class(tmp_path: Path) -> None:
@@ -216,8 +232,9 @@ def test_broken_files_are_named_and_left_out_and_too_many_are_an_error(tmp_path:
     assert f"{root}: 1 of 200 pictures left out: broken.png (" in said[0]
     (root / "text.jpg").write_text("no picture")
     os.symlink("nowhere", root / "link.png")
-    with pytest.raises(DataError, match=r"3 of the 202 pictures of .* cannot be read: broken.png"):
+    with pytest.raises(DataError, match=r"3 of the 202 pictures of .* cannot be read: ") as caught:
         load(root)
+    assert "text.jpg (it is no picture)" in str(caught.value)
 
 
 def test_links_are_followed_once_and_names_may_be_any_bytes(tmp_path: Path) -> None:
@@ -257,8 +274,10 @@ def test_a_folder_with_too_little_in_it_says_so(
 
 def test_a_file_that_is_no_archive_and_a_path_that_is_not_there(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(b"PK")
-    for name, message in (("a.zip", "is no folder, zip"), ("b/", "is not there"), ("c.npz", "not")):
-        with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match="is no folder, zip"):
+        load(tmp_path / "a.zip")
+    for name in ("b/", "c.npz", "d.zip"):
+        with pytest.raises(ConfigError, match="is not there"):
             load(f"{tmp_path}/{name}")
     with pytest.raises(ConfigError, match="no data set named 'photoz'"):
         load("photoz")
@@ -333,12 +352,20 @@ def test_arrays_are_resized_and_brought_to_grey_or_colour(tmp_path: Path) -> Non
     [
         ({"x": PIXELS.astype(np.float32)}, "floats from 0 to 255", "Divide by 255"),
         ({"x": PIXELS / 127.5 - 1}, "floats from -1 to 1", r"\(x \+ 1\) / 2"),
-        ({"x": np.where(PIXELS > 9, np.nan, 0.0)}, "floats from nan", "remove NaN"),
+        ({"x": np.where(PIXELS > 9, np.nan, 0.0)}, "holds NaN, and pixels", "remove NaN"),
+        (
+            {"x": np.r_[GREYS[:1].repeat(1000, 0) / 255, [np.full(GREYS[0].shape, np.nan)]]},
+            "NaN",
+            "",
+        ),
+        ({"x": GREYS.astype(np.uint16)}, "uint16, and pixels are", "x / 257"),
+        ({"x": PIXELS.astype(complex)}, "complex128, and pixels are", "real numbers"),
         ({"x": PIXELS.astype(np.int64)}, "int64, and pixels are uint8", "astype"),
-        ({"x": GREYS[0]}, "no array of images", "x_train and x_test"),
+        ({"x": GREYS[0]}, "no array of images", r"x_train and x_test.*\(N, H, W\)"),
         ({"a": GREYS, "b": GREYS}, "or several", "x_train and x_test"),
         ({"x_test": GREYS}, "0 images to train on", "x_train"),
-        ({"x": GREYS[:1]}, "1 images to train on", "x_train"),
+        ({"x": GREYS[:1]}, "1 images to train on", "Add images"),
+        ({"x": GREYS[:0]}, "0 images to train on", "Add images"),
         ({"x": PIXELS[..., :2]}, "is not of images", "1 or 3 channels"),
         ({"x_train": GREYS, "x_test": PIXELS}, "9x8 and x_test", "one form"),
         ({"x_train": GREYS, "y_train": np.arange(3)}, "one whole number", "Leave it out"),
@@ -361,6 +388,15 @@ def test_python_objects_are_never_unpickled(tmp_path: Path) -> None:
     for name in ("a.npy", "a.pt"):
         with pytest.raises(DataError, match="cannot be read as"):
             load(tmp_path / name)
+
+
+@pytest.mark.parametrize("ending", ["npy", "npz", "pt"])
+def test_text_named_as_arrays_is_refused_in_words_of_our_own(ending: str, tmp_path: Path) -> None:
+    (path := tmp_path / f"a.{ending}").write_text("no arrays\n")
+    with pytest.raises(DataError) as caught:
+        load(path)
+    reason = "it is damaged, of another format, or holds Python objects."
+    assert caught.value.message == f"{path} cannot be read as {ending}: {reason}"
 
 
 @pytest.mark.parametrize(

@@ -272,6 +272,9 @@ def test_it_holds_weights_settings_record_and_card_only(trained: RunFolder, tmp_
     names = {path.name for path in (tmp_path / "out").rglob("*")} - {".lock"}
     assert names == {"README.md", "config.yaml", "model.safetensors", "run.json"}
     assert done.size < trained.checkpoint().stat().st_size / 4
+    with pytest.raises(UsageFault, match="exists already") as caught:
+        export_run(trained, out=tmp_path / "out", describe_data=describe)
+    assert caught.value.hint == "Choose another --out."
     assert str(trained.path.parent) not in "".join(
         file.read_text() for file in done.files if file.suffix != ".safetensors"
     )

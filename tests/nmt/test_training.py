@@ -14,7 +14,7 @@ import torch
 
 from dlcli.engine.checkpoint import load_checkpoint, load_model, save_checkpoint
 from dlcli.engine.config import merge
-from dlcli.engine.events import RunStarted
+from dlcli.engine.events import Notice, RunStarted
 from dlcli.engine.loop import Learner
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.step import Batch
@@ -25,6 +25,7 @@ from dlcli.nmt.fast.compiling import FORMS
 from dlcli.nmt.tokenizer import PAD
 from dlcli.nmt.trained import ValidResult, describe, load_trained, summarise
 from dlcli.nmt.training import (
+    TASK,
     choose,
     epochs_to_average,
 )
@@ -209,6 +210,30 @@ def test_an_evaluation_has_both_losses_and_both_scores() -> None:
     assert set(found) == {"valid_loss", "valid_free_loss", "valid_bleu", "valid_chrf"}
     assert found["valid_loss"] == pytest.approx(math.log(330), rel=0.2)
     assert found == learner.evaluate(epoch=2)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "steps", "updates"),
+    [(1, 1, "1 update,"), (2, 2, "4 updates,"), (33, 3, "99 updates,"), (50, 2, ""), (0, 9, "")],
+)
+def test_a_training_of_few_updates_says_how_to_make_more(
+    epochs: int, steps: int, updates: str
+) -> None:
+    learner = make_learner()
+    start = RunStarted(
+        run=Path("run"),
+        title="nmt-en-fr",
+        data="toy",
+        epochs=epochs,
+        steps_per_epoch=steps,
+        step=0,
+        unit="tokens",
+    )
+    notices = [e for e in TASK.watch(learner.config, learner, [start]) if isinstance(e, Notice)]
+    assert len(notices) == bool(updates)
+    for notice in notices:
+        assert updates in notice.message
+        assert "--batch-unit sentences" in notice.message
 
 
 LEARNS: dict[str, Any] = {

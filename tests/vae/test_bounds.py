@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dlcli.engine.device import Compute
-from dlcli.engine.events import ProgressCallback
+from dlcli.engine.events import ProgressCallback, no_progress
 from dlcli.engine.seed import generator
 from dlcli.engine.settings import MachineConfig
 from dlcli.errors import RunFailed, UsageFault
@@ -17,7 +17,6 @@ from dlcli.evidence.config import AnnealingConfig, EvidenceConfig
 from dlcli.evidence.estimate import run
 from dlcli.evidence.models import log_likelihood as log_likelihood_of
 from dlcli.evidence.models import log_prior
-from dlcli.evidence.progress import no_progress
 from dlcli.vae import bounds as bounds_module
 from dlcli.vae.bounds import (
     AnnealedNll,

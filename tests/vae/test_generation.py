@@ -14,7 +14,7 @@ import torch
 from dlcli.engine.config import resolve
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator
-from dlcli.errors import DataError, UsageFault
+from dlcli.errors import ConfigError, DataError, UsageFault
 from dlcli.vae.config import VaeTrainConfig
 from dlcli.vae.generation import (
     ImageModel,
@@ -239,14 +239,15 @@ def test_two_named_latents_make_a_plane_around_the_start() -> None:
     assert np.allclose(z[..., 1], base[1], atol=1e-6)
 
 
-def test_a_traversal_without_data_starts_from_a_draw_from_the_prior() -> None:
-    made, notices = make_trained(data={"name": "mnist", "offline": True}), list[str]()
+@pytest.mark.parametrize("name", ["mnist", "./gone"])
+def test_a_traversal_without_data_starts_from_a_draw_from_the_prior(name: str) -> None:
+    made, notices = make_trained(data={"name": name, "offline": True}), list[str]()
     found = traverse(made, dims=[0], steps=2, notice=notices.append)
     assert "around the prior draw of seed 0" in found.label
     assert notices[-1].endswith("Starting from a draw from the prior instead.")
     same = traverse(made, dims=[0], steps=2, seed=0, notice=print)
     assert np.array_equal(found.z, same.z)
-    with pytest.raises(DataError):
+    with pytest.raises((ConfigError, DataError)):
         traverse(made, image=0, notice=print)
 
 

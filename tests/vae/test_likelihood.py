@@ -9,6 +9,7 @@ import torch
 from torch.distributions import Bernoulli, ContinuousBernoulli
 
 from dlcli.engine.seed import generator
+from dlcli.vae.bounds import LikelihoodDecoder
 from dlcli.vae.likelihood import (
     bernoulli_nll_sum,
     continuous_bernoulli_log_normalizer,
@@ -168,3 +169,26 @@ def test_draws_of_the_logistic_are_levels_with_its_mean() -> None:
     assert 0 <= drawn.min() < drawn.max() <= 1
     error = (drawn.mean(0) - ours.mean(logits[:1])[0]) / (drawn.std(0) / math.sqrt(20_000))
     assert error.abs().max() < 5
+
+
+def test_images_that_share_latents_are_computed_in_blocks_of_bounded_size() -> None:
+    ours = likelihood_named("logistic", channels=3)
+    weight = torch.randn(2, 6, generator=generator(0))
+    decoded: list[int] = []
+
+    def decode(z: torch.Tensor) -> torch.Tensor:
+        decoded.append(len(z))
+        return z @ weight
+
+    decoder = LikelihoodDecoder(
+        decode, latent_dim=2, name="toy", device=torch.device("cpu"), of=ours, rows=10
+    )
+    x = torch.randint(256, (5, 6), generator=generator(1)) / 255
+    z = torch.randn(7, 1, 2, generator=generator(2))
+    with torch.no_grad():
+        found = decoder.log_likelihood(x, z)
+        assert max(decoded) * len(x) <= 10
+        torch.testing.assert_close(found, ours.log_prob((z @ weight).expand(7, 5, 6), x))
+        own = z.expand(7, 5, 2)
+        torch.testing.assert_close(decoder.log_likelihood(x, own), found)
+    assert (found <= decoder.ceiling(x)).all()

@@ -14,7 +14,7 @@ from PIL import Image
 
 import dlcli
 from dlcli.engine.config import load_yaml, resolve
-from dlcli.engine.runs import RunFolder
+from dlcli.engine.runs import RunFolder, signature_warning
 from dlcli.errors import ConfigError, DataError
 from dlcli.vae.config import (
     VaeModelConfig,
@@ -29,6 +29,7 @@ from dlcli.vae.config import (
 )
 from dlcli.vae.networks import VAE, ConvDecoder, build_model
 from dlcli.vae.trained import describe
+from dlcli.vae.training import TASK
 from tests.cli.tiny import dl, dl_json
 
 SHAPES = [(8, 8), (9, 30), (16, 16), (20, 48), (37, 61, 3), (64, 64), (31, 128, 3), (28, 28, 3)]
@@ -127,6 +128,16 @@ def test_auto_is_the_likelihood_that_colour_calls_for() -> None:
     assert known_images(resolve(VaeTrainConfig, [{"data": {"name": "./photos.npz"}}])) is None
 
 
+def test_levels_are_computed_in_float32_by_default() -> None:
+    for shape, arch, pays in (
+        ((28, 28), "conv", True),
+        ((28, 28), "mlp", False),
+        ((28, 28, 3), "conv", False),
+    ):
+        config = resolve(VaeTrainConfig, [{"model": {"arch": arch}}])
+        assert TASK.bf16_pays(with_images(config, shape)) == pays
+
+
 def test_the_signature_has_the_size_and_the_colours_of_all_but_mnists() -> None:
     plain = resolve(VaeTrainConfig)
     assert describe(with_images(plain, (28, 28))) == describe(plain)
@@ -136,6 +147,8 @@ def test_the_signature_has_the_size_and_the_colours_of_all_but_mnists() -> None:
     black = dataclasses.replace(plain, data=dataclasses.replace(plain.data, binarize="dynamic"))
     assert "size:28x28|colour" not in describe(with_images(black, (28, 28, 3)))
     assert "colour:yes" in describe(with_images(black, (28, 28, 3)))
+    rows = [{"signature": describe(with_images(black, shape))} for shape in ((9, 9), (9, 9, 3))]
+    assert "differ in colour" in signature_warning(rows)
 
 
 TINY = ["--epochs", "1", "--batch-size", "20", "--latent-dim", "2", "--hidden", "5"]
