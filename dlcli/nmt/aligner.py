@@ -14,7 +14,7 @@ import hashlib
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import numpy as np
@@ -61,6 +61,15 @@ BATCH_TOKENS = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
+class LayerScore:
+    """How good the links of one layer and head are; head None is the mean of the layer's heads."""
+
+    layer: int
+    head: int | None
+    score: AlignmentScore
+
+
+@dataclass(frozen=True, kw_only=True)
 class NmtAlignment:
     """Links for every pair, and their score where the right ones are known."""
 
@@ -77,6 +86,8 @@ class NmtAlignment:
     elapsed_s: float
     sentences_per_s: float
     signature: str
+    by_layer: tuple[LayerScore, ...] = ()
+    """Of `align_by_layer`: what was compared."""
 
 
 def align(
@@ -139,6 +150,50 @@ def align(
         sentences_per_s=len(links) / elapsed,
         signature=_signature(trained, config, backward=backward, data=data, sides=sides, gold=gold),
     )
+
+
+def align_by_layer(
+    trained: Trained,
+    pairs: Pairs,
+    config: NmtAlignConfig,
+    *,
+    data: str = "pairs",
+    backward: Trained | None = None,
+    progress: ProgressCallback = lambda _done, _note: None,
+    notice: NoticeCallback = lambda _: None,
+) -> NmtAlignment:
+    """Align pairs by every layer and head of a Transformer, and return the links of the best.
+
+    The best has the smallest error, so the pairs should be validation data. The arguments are those
+    of `align`.
+
+    Raises:
+        UsageFault: the right links are not known, or the model has one attention.
+    """
+    if pairs.links is None:
+        raise UsageFault(
+            "--by-layer compares layers by their error, and the right links are not known.",
+            hint="Give them with --gold, or use --data grammar.",
+        )
+    layers, heads = trained.model.attention_heads
+    places = list(itertools.product(range(1, layers + 1), (None, *range(1, heads + 1))))
+    found: list[NmtAlignment] = []
+    rows: list[LayerScore] = []
+    for layer, head in places:
+        one = align(
+            trained,
+            pairs,
+            replace(config, layer=layer, head=head),
+            data=data,
+            backward=backward,
+            notice=(lambda _: None) if found else notice,
+        )
+        assert one.score is not None
+        found.append(one)
+        rows.append(LayerScore(layer=layer, head=head, score=one.score))
+        progress(len(found) / len(places), "")
+    best = min(range(len(rows)), key=lambda place: rows[place].score.aer)
+    return replace(found[best], by_layer=tuple(rows))
 
 
 def check_directions(trained: Trained, backward: Trained | None) -> None:

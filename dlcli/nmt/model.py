@@ -79,6 +79,11 @@ class TranslationModel(nn.Module, ABC):
         return {}
 
     @property
+    def attention_heads(self) -> tuple[int, int]:
+        """How many layers of the decoder attend to the source, and with how many heads each."""
+        return 1, 1
+
+    @property
     def attention_signature(self) -> dict[str, object]:
         """Which attention they hold, where a network has several, for signatures."""
         return {}
@@ -96,7 +101,7 @@ class TranslationModel(nn.Module, ABC):
         if (layer, head) != (None, None):
             raise UsageFault(
                 "This model has one attention, without layers and heads.",
-                hint="Leave out --layer and --head, which are for a Transformer.",
+                hint="Leave out --layer, --head and --by-layer, which are for a Transformer.",
             )
 
     @abstractmethod

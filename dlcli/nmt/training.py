@@ -50,6 +50,7 @@ from dlcli.nmt.batching import (
 from dlcli.nmt.config import NmtLoopConfig, NmtTrainConfig, check
 from dlcli.nmt.fast.kernels import native
 from dlcli.nmt.model import NmtNetwork, draw_true, ratio_at
+from dlcli.nmt.scoring import missing_tokenizer
 from dlcli.nmt.tokenizer import PAD
 from dlcli.nmt.trained import KIND, NmtResult, ValidResult, build_network, describe, read_result
 from dlcli.nmt.validation import Validation
@@ -147,14 +148,17 @@ class NmtTask(Task[NmtTrainConfig, NmtData, "NmtLearner", NmtResult]):
 
     def watch(
         self,
-        config: NmtTrainConfig,  # noqa: ARG002
-        learner: NmtLearner,  # noqa: ARG002
+        config: NmtTrainConfig,
+        learner: NmtLearner,
         events: Iterable[Event],
     ) -> Iterator[Event]:
-        """Say at the start where there are too few updates to learn from."""
+        """Say at the start what BLEU lacks, and where there are too few updates to learn from."""
+        language = languages_of(config.data.direction)[1]
         for event in events:
             yield event
             if isinstance(event, RunStarted):
+                if learner.validation and (missing := missing_tokenizer(language)):
+                    yield Notice(message=missing)
                 updates = event.steps_per_epoch * event.epochs
                 if 0 < updates < FEW_UPDATES:
                     yield Notice(message=few_updates(updates), level="warning")

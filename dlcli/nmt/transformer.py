@@ -1,15 +1,15 @@
 """The Transformer: a translator of attention alone.
 
-Vaswani et al. 2017 (arXiv 1706.03762). Both sides are stacks of residual sublayers: attention to
-the own side, in the decoder attention to the source, and a feed-forward network of each word alone.
+Vaswani et al. 2017 (arXiv 1706.03762). Encoder and decoder are stacks of residual sublayers:
+self-attention, in the decoder attention to the source, and a feed-forward network of each word.
 
     Attention(Q, K, V) = softmax(Q Kᵀ / √d) V
     post (the paper's):  x ← LN(x + A(x))      pre (Xiong et al. 2020):  x ← x + A(LN(x))
 
 Encoder and decoder may differ in depth: one layer of decoder after a deep encoder translates as
-well and is faster (Kasai et al. 2021). A step of the search keeps the keys and values of all words
-before it and computes those of one word. Weights of attention exist in one layer only, and where
-they are wanted; elsewhere PyTorch's fused attention takes their place.
+well and is faster (Kasai et al. 2021). A step of the search computes one word, and keeps the keys
+and values of those before. Attention weights are computed in one layer only, and where they are
+wanted; elsewhere PyTorch's fused attention takes their place.
 
 Legend: B batch, S source length, T target length, L either of them, N hypotheses (at most G of a
 sentence), V vocabulary; D width (the embedding's size), H heads, d = D / H.
@@ -55,13 +55,18 @@ class Transformer(TranslationModel):
         self.choose_attention()
         initialise(self)
 
+    @property
+    def attention_heads(self) -> tuple[int, int]:
+        """See `TranslationModel`."""
+        return self.config.depths[1], self.config.heads
+
     def choose_attention(self, *, layer: int | None = None, head: int | None = None) -> None:
         """See `TranslationModel`.
 
         By default it is the mean over the heads of the last layer but one, which aligns words
         better than the last (Garg et al. 2019).
         """
-        layers, heads = self.config.depths[1], self.config.heads
+        layers, heads = self.attention_heads
         for name, given, most in (("layer", layer, layers), ("head", head, heads)):
             if given is not None and not 1 <= given <= most:
                 raise UsageFault(
@@ -82,35 +87,37 @@ class Transformer(TranslationModel):
 
     def encode(self, source: Tensor, mask: Tensor) -> Memory:
         """See `TranslationModel`."""
-        words = self._embed(self.embedding, source)
+        x = self._embed(self.embedding, source)
         for layer in self.encoder:
-            words = layer(words, mask=mask)
-        words = self.encoder_norm(words)
-        past = tuple(layer.source_attention.remember(words) for layer in self._decoders)
-        return Memory(words=past, mask=mask)
+            x = layer(x, mask=mask)
+        x = self.encoder_norm(x)
+        keys_values = tuple(layer.source_attention.project(x) for layer in self._decoder_layers)
+        return Memory(keys_values=keys_values, mask=mask)
 
-    def start(self, memory: Memory) -> Past:
+    def start(self, memory: Memory) -> Cache:
         """See `TranslationModel`."""
-        return Past(words=tuple(words[:, :0] for words in memory.words))
+        return Cache(keys_values=tuple(one[:, :0] for one in memory.keys_values))
 
     def step(
-        self, previous: Tensor, state: Past, memory: Memory, *, owner: Tensor | None = None
+        self, previous: Tensor, state: Cache, memory: Memory, *, owner: Tensor | None = None
     ) -> Step:
         """See `TranslationModel`."""
-        table = None if owner is None else Table(owner, sentences=len(memory.mask))
-        features, attention, past = self._read(previous[:, None], memory, past=state, table=table)
-        return Step(logits=self.logits(features[:, 0]), attention=attention[:, 0], state=past)
+        groups = None if owner is None else Groups(owner, sentences=len(memory.mask))
+        features, attention, cache = self._decode(
+            previous[:, None], memory, cache=state, groups=groups
+        )
+        return Step(logits=self.logits(features[:, 0]), attention=attention[:, 0], state=cache)
 
     def force(self, source: Tensor, mask: Tensor, target_in: Tensor) -> Forced:
         """See `TranslationModel`."""
         memory = self.encode(source, mask)
-        features, attention, _ = self._read(target_in, memory, past=self.start(memory))
+        features, attention, _ = self._decode(target_in, memory, cache=self.start(memory))
         return Forced(features=features, attention=attention)
 
     def features(self, source: Tensor, mask: Tensor, target_in: Tensor) -> Tensor:
         """See `TranslationModel`."""
         memory = self.encode(source, mask)
-        return self._read(target_in, memory, past=self.start(memory), weighed=False)[0]
+        return self._decode(target_in, memory, cache=self.start(memory), need_weights=False)[0]
 
     def logits(self, features: Tensor) -> Tensor:
         """See `TranslationModel`."""
@@ -134,48 +141,48 @@ class Transformer(TranslationModel):
         """The matrix of the softmax (V, D)."""
         return self.embedding.weight if self.output is None else self.output
 
-    def _read(
+    def _decode(
         self,
         ids: Tensor,
         memory: Memory,
         *,
-        past: Past,
-        table: Table | None = None,
-        weighed: bool = True,
-    ) -> tuple[Tensor, Tensor, Past]:
-        """Read the words (N, T) that come after the past ones; see `DecoderLayer`.
+        cache: Cache,
+        groups: Groups | None = None,
+        need_weights: bool = True,
+    ) -> tuple[Tensor, Tensor, Cache]:
+        """Consume words (N, T) after those of the cache; see `DecoderLayer`.
 
         Returns:
-            Features (N, T, D), attention (N, T, S) if it is wanted, and all that is past now.
+            Features (N, T, D), attention (N, T, S) if it is wanted, and the cache of all words.
         """
         embedding = self.target_embedding or self.embedding
-        words = self._embed(embedding, ids, first=past.words[0].size(1))
-        kept, attention = [], words.new_zeros(0)
-        layers = zip(self._decoders, past.words, memory.words, strict=True)
-        for number, (layer, before, source) in enumerate(layers, start=1):
-            words, own, weights = layer(
-                words,
-                past=before,
+        x = self._embed(embedding, ids, first=cache.keys_values[0].size(1))
+        grown, attention = [], x.new_zeros(0)
+        layers = zip(self._decoder_layers, cache.keys_values, memory.keys_values, strict=True)
+        for number, (layer, cached, source) in enumerate(layers, start=1):
+            x, own, weights = layer(
+                x,
+                cached=cached,
                 source=source,
                 mask=memory.mask,
-                table=table,
-                weighed=weighed and number == self.shown_layer,
+                groups=groups,
+                need_weights=need_weights and number == self.shown_layer,
             )
-            kept.append(own)
+            grown.append(own)
             if weights is not None:
                 head = self.shown_head
                 attention = weights.mean(dim=2) if head is None else weights[:, :, head - 1]
-        return self.decoder_norm(words), attention, Past(words=tuple(kept))
+        return self.decoder_norm(x), attention, Cache(keys_values=tuple(grown))
 
     def _embed(self, table: nn.Embedding, ids: Tensor, *, first: int = 0) -> Tensor:
-        """Map ids (N, L), of which the first is at place `first`, to (N, L, D)."""
+        """Map ids (N, L), of which the first has position `first`, to (N, L, D)."""
         D = table.embedding_dim
-        embedded: Tensor = table(ids) * math.sqrt(D)
-        embedded = embedded + places(ids.size(1), D, first=first, like=embedded)
-        return F.dropout(embedded, self.config.dropout_embedding, training=self.training)
+        x: Tensor = table(ids) * math.sqrt(D)
+        x = x + positional_encoding(ids.size(1), D, first=first, like=x)
+        return F.dropout(x, self.config.dropout_embedding, training=self.training)
 
     @property
-    def _decoders(self) -> list[DecoderLayer]:
+    def _decoder_layers(self) -> list[DecoderLayer]:
         return [cast("DecoderLayer", layer) for layer in self.decoder]
 
 
@@ -183,23 +190,23 @@ class Transformer(TranslationModel):
 class Memory:
     """The source as each layer of the decoder sees it: keys and values (B, S, 2D); mask (B, S)."""
 
-    words: tuple[Tensor, ...]
+    keys_values: tuple[Tensor, ...]
     mask: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
-class Past:
+class Cache:
     """The words so far as each layer of the decoder sees them: keys and values (N, t, 2D)."""
 
-    words: tuple[Tensor, ...]
+    keys_values: tuple[Tensor, ...]
 
-    def select(self, rows: Tensor) -> Past:
+    def select(self, rows: Tensor) -> Cache:
         """Return the state of these rows (int64), in this order."""
-        return Past(words=tuple(words[rows] for words in self.words))
+        return Cache(keys_values=tuple(one[rows] for one in self.keys_values))
 
 
-class Table:
-    """Hypotheses laid out by sentence, so that the source is not copied for each of them.
+class Groups:
+    """Hypotheses side by side by sentence, so that the source is not copied for each of them.
 
     Args:
         owner: (N,) the sentence of each hypothesis, rising.
@@ -207,33 +214,33 @@ class Table:
     """
 
     def __init__(self, owner: Tensor, *, sentences: int) -> None:
-        place = torch.arange(len(owner), device=owner.device) - torch.searchsorted(owner, owner)
-        self.place, self.shape = (owner, place), (sentences, int(place.max()) + 1)
+        column = torch.arange(len(owner), device=owner.device) - torch.searchsorted(owner, owner)
+        self.cells, self.shape = (owner, column), (sentences, int(column.max()) + 1)
 
-    def lay(self, rows: Tensor) -> Tensor:
-        """Put (N, 1, D) into (B, G, D)."""
-        laid = rows.new_zeros(*self.shape, rows.size(2))
-        laid[self.place] = rows[:, 0]
-        return laid
+    def pack(self, rows: Tensor) -> Tensor:
+        """Put rows (N, 1, D) side by side: (B, G, D), zeros where a sentence has fewer than G."""
+        packed = rows.new_zeros(*self.shape, rows.size(2))
+        packed[self.cells] = rows[:, 0]
+        return packed
 
-    def take(self, laid: Tensor) -> Tensor:
-        """Take (N, 1, …) from (B, G, …)."""
-        return laid[self.place][:, None]
+    def unpack(self, packed: Tensor) -> Tensor:
+        """Take the rows (N, 1, …) out of (B, G, …)."""
+        return packed[self.cells][:, None]
 
 
-def places(length: int, width: int, *, first: int, like: Tensor) -> Tensor:
-    """Return the sines and cosines (L, D) that stand for places from `first` on (section 3.5)."""
-    place = torch.arange(first, first + length, device=like.device)[:, None]
-    pair = torch.arange(0, width, 2, device=like.device)
-    angles = place * torch.exp(pair * (-math.log(10_000) / width))
+def positional_encoding(length: int, width: int, *, first: int, like: Tensor) -> Tensor:
+    """Return the sinusoids (L, D) of the positions from `first` on (section 3.5)."""
+    position = torch.arange(first, first + length, device=like.device)[:, None]
+    even = torch.arange(0, width, 2, device=like.device)
+    angles = position * torch.exp(even * (-math.log(10_000) / width))
     return torch.stack([angles.sin(), angles.cos()], dim=2).flatten(1)[:, :width].to(like.dtype)
 
 
 def initialise(model: Transformer) -> None:
     """Draw the weights from torch's global generator.
 
-    Embeddings are normal with deviation D^-½, so that they have the size of the places when they
-    are multiplied by √D, and the words' logits start small; other matrices are Glorot uniform.
+    Embeddings are normal with deviation D^-½: multiplied by √D they are as large as the positional
+    encoding, and logits start small. Other matrices are Glorot uniform, biases zero.
     """
     for name, parameter in model.named_parameters():
         if "embedding" in name or name == "output":
@@ -245,7 +252,7 @@ def initialise(model: Transformer) -> None:
 
 
 class Layer(nn.Module):
-    """What layers of both sides have: attention to the own side, and a feed-forward network."""
+    """What layers of both stacks have: self-attention, and a feed-forward network."""
 
     def __init__(self, config: NmtModelConfig) -> None:
         super().__init__()
@@ -259,20 +266,20 @@ class Layer(nn.Module):
         """The second matrix of the feed-forward network (D, F)."""
         return cast("nn.Parameter", self.feedforward[2].weight)
 
-    def transform(self, words: Tensor) -> Tensor:
-        """Apply the feed-forward network to each of (N, L, D)."""
-        update = self.feedforward(self.feedforward_residual.enter(words))
-        return self.feedforward_residual.leave(words, update)
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """Apply the feed-forward sublayer to (N, L, D)."""
+        update = self.feedforward(self.feedforward_residual.before(x))
+        return self.feedforward_residual.after(x, update)
 
 
 class EncoderLayer(Layer):
-    """Attention of source words to one another, and a feed-forward network."""
+    """Self-attention of source words, and a feed-forward network."""
 
-    def forward(self, words: Tensor, *, mask: Tensor) -> Tensor:
-        """Map (B, S, D) to (B, S, D); words look where the mask (B, S) is True."""
-        inputs = self.attention_residual.enter(words)
-        update, _ = self.attention(inputs, self.attention.remember(inputs), mask=mask)
-        return self.transform(self.attention_residual.leave(words, update))
+    def forward(self, x: Tensor, *, mask: Tensor) -> Tensor:
+        """Map (B, S, D) to (B, S, D); words attend to where the mask (B, S) is True."""
+        inputs = self.attention_residual.before(x)
+        update, _ = self.attention(inputs, self.attention.project(inputs), mask=mask)
+        return self.feed_forward(self.attention_residual.after(x, update))
 
 
 class DecoderLayer(Layer):
@@ -285,57 +292,60 @@ class DecoderLayer(Layer):
 
     def forward(
         self,
-        words: Tensor,
+        x: Tensor,
         *,
-        past: Tensor,
+        cached: Tensor,
         source: Tensor,
         mask: Tensor,
-        table: Table | None,
-        weighed: bool,
+        groups: Groups | None,
+        need_weights: bool,
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Read words.
+        """Consume words.
 
         Args:
-            words: (N, T, D): whole translations (t = 0), or the next word of each (T = 1).
-            past: keys and values (N, t, 2D) of the words before.
+            x: (N, T, D): whole translations (t = 0), or the next word of each (T = 1).
+            cached: keys and values (N, t, 2D) of the words before.
             source: keys and values (B, S, 2D).
             mask: (B, S) bool.
-            table: which of the B sentences each of N hypotheses translates; None where N = B.
-            weighed: whether the weights of the attention to the source are wanted.
+            groups: which of the B sentences each of N hypotheses translates; None where N = B.
+            need_weights: whether the weights of the attention to the source are wanted.
 
         Returns:
             The words (N, T, D), the keys and values of all so far (N, t + T, 2D), and the weights
             (N, T, H, S) where they are wanted.
         """
-        inputs = self.attention_residual.enter(words)
-        own = self.attention.remember(inputs)
-        own = torch.cat([past.to(own.dtype), own], dim=1)
-        update, _ = self.attention(inputs, own, causal=words.size(1) > 1)
-        words = self.attention_residual.leave(words, update)
-        inputs = self.source_residual.enter(words)
-        laid = inputs if table is None else table.lay(inputs)
-        update, weights = self.source_attention(laid, source, mask=mask, weighed=weighed)
-        if table is not None:
-            update, weights = table.take(update), None if weights is None else table.take(weights)
-        return self.transform(self.source_residual.leave(words, update)), own, weights
+        inputs = self.attention_residual.before(x)
+        own = self.attention.project(inputs)
+        own = torch.cat([cached.to(own.dtype), own], dim=1)
+        update, _ = self.attention(inputs, own, causal=x.size(1) > 1)
+        x = self.attention_residual.after(x, update)
+        inputs = self.source_residual.before(x)
+        packed = inputs if groups is None else groups.pack(inputs)
+        update, weights = self.source_attention(
+            packed, source, mask=mask, need_weights=need_weights
+        )
+        if groups is not None:
+            update = groups.unpack(update)
+            weights = None if weights is None else groups.unpack(weights)
+        return self.feed_forward(self.source_residual.after(x, update)), own, weights
 
 
 class Residual(nn.Module):
-    """The way around a sublayer, with its LayerNorm before the sublayer or after the sum."""
+    """The connection around a sublayer, with LayerNorm before the sublayer or after the sum."""
 
     def __init__(self, config: NmtModelConfig) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(config.embedding)
         self.pre, self.dropout = config.norm == "pre", config.dropout_residual
 
-    def enter(self, stream: Tensor) -> Tensor:
+    def before(self, x: Tensor) -> Tensor:
         """Return what the sublayer reads (N, L, D)."""
-        return cast("Tensor", self.norm(stream)) if self.pre else stream
+        return cast("Tensor", self.norm(x)) if self.pre else x
 
-    def leave(self, stream: Tensor, update: Tensor) -> Tensor:
-        """Add what the sublayer made to the stream (N, L, D)."""
-        stream = stream + F.dropout(update, self.dropout, training=self.training)
-        return stream if self.pre else cast("Tensor", self.norm(stream))
+    def after(self, x: Tensor, update: Tensor) -> Tensor:
+        """Add what the sublayer returned to the stream x (N, L, D)."""
+        x = x + F.dropout(update, self.dropout, training=self.training)
+        return x if self.pre else cast("Tensor", self.norm(x))
 
 
 class FeedForward(nn.Sequential):
@@ -356,48 +366,48 @@ class Attention(nn.Module):
         self.keys_values = nn.Linear(D, 2 * D, bias=False)
         """A key's bias moves all scores of a word alike; a value's would add to the output's."""
 
-    def remember(self, words: Tensor) -> Tensor:
+    def project(self, x: Tensor) -> Tensor:
         """Return the keys and values (B, L, 2D) of words (B, L, D)."""
-        return cast("Tensor", self.keys_values(words))
+        return cast("Tensor", self.keys_values(x))
 
     def forward(
         self,
-        words: Tensor,
-        memory: Tensor,
+        x: Tensor,
+        keys_values: Tensor,
         *,
         mask: Tensor | None = None,
         causal: bool = False,
-        weighed: bool = False,
+        need_weights: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """Let words look at others.
+        """Let words attend to others.
 
         Args:
-            words: (B, T, D).
-            memory: keys and values (B, S, 2D), from `remember`.
-            mask: (B, S) bool, True where a word may be looked at; None for all.
-            causal: whether word t looks at the first t alone.
-            weighed: whether the weights are wanted.
+            x: (B, T, D).
+            keys_values: (B, S, 2D), from `project`.
+            mask: (B, S) bool, True where a word may be attended to; None for all.
+            causal: whether word t attends to the first t alone.
+            need_weights: whether the weights are wanted.
 
         Returns:
-            What the words found (B, T, D), and where, (B, T, H, S), or None.
+            The heads' outputs, joined (B, T, D), and the weights (B, T, H, S), or None.
         """
-        query = self._by_head(self.query(words))
-        key, value = map(self._by_head, memory.chunk(2, dim=2))
-        seen = None if mask is None else mask[:, None, None]
+        query = self._by_head(self.query(x))
+        key, value = map(self._by_head, keys_values.chunk(2, dim=2))
+        real = None if mask is None else mask[:, None, None]
         weights = None
-        if weighed:
+        if need_weights:
             scores = query @ key.mT / math.sqrt(query.size(3))
-            scores = scores if seen is None else scores.masked_fill(~seen, -torch.inf)
+            scores = scores if real is None else scores.masked_fill(~real, -torch.inf)
             weights = torch.softmax(scores, dim=3)  # (B, H, T, S)
             found = weights.to(value.dtype) @ value
         else:
             found = F.scaled_dot_product_attention(
-                query, key, value, attn_mask=seen, is_causal=causal
+                query, key, value, attn_mask=real, is_causal=causal
             )
-        made: Tensor = self.output(found.transpose(1, 2).flatten(2))
-        return made, None if weights is None else weights.transpose(1, 2)
+        joined: Tensor = self.output(found.transpose(1, 2).flatten(2))
+        return joined, None if weights is None else weights.transpose(1, 2)
 
-    def _by_head(self, words: Tensor) -> Tensor:
-        """Cut (B, L, D) into (B, H, L, d)."""
-        B, L, D = words.size()
-        return words.view(B, L, self.heads, D // self.heads).transpose(1, 2)
+    def _by_head(self, x: Tensor) -> Tensor:
+        """Split (B, L, D) into (B, H, L, d)."""
+        B, L, D = x.size()
+        return x.view(B, L, self.heads, D // self.heads).transpose(1, 2)

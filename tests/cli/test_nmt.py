@@ -133,7 +133,12 @@ def test_n_best_are_ranked(runs: Path) -> None:
 
 def test_nothing_gives_nothing(runs: Path) -> None:
     assert answers(runs=runs, given=b"") == []
-    assert answers("", runs=runs) == [""]
+    assert answers(runs=runs, given=b"\n") == [""]
+    for text in ("", "  "):
+        done = translate(text, "--json", runs=runs)
+        error = error_of(done)
+        assert (done.exit_code, error["message"].partition(",")[0]) == (2, "TEXT is empty")
+        assert "pipe lines in" in error["hint"]
 
 
 def test_a_line_in_parts_is_remarked_on(runs: Path) -> None:
@@ -445,11 +450,29 @@ def test_gold_shows_the_error_rate_and_links_go_to_a_file(align: list[str], runs
     assert "symmetrize:intersection|combine:average" in both.stdout.replace("\n", "")
 
 
+def test_layers_and_heads_are_compared_by_their_error(align: list[str], runs: Path) -> None:
+    Path("gold").write_text("0-0 1-1 2p2 3-3\n\n1-1 4-6\n")
+    words = [*align[:6], "--gold", "gold", "--run", str(runs / "transformer"), "--device", "cpu"]
+    found = dl_json(*words, "--by-layer")
+    errors = {(row["layer"], row["head"]): row["aer"] for row in found["by_layer"]}
+    assert list(errors) == [(layer, head) for layer in (1, 2) for head in (None, 1, 2)]
+    for (layer, head), error in errors.items():
+        chosen = ["--layer", str(layer), *(["--head", str(head)] if head else [])]
+        one = dl_json(*words, *chosen)
+        assert one["aer"] == error
+        if one["signature"] == found["signature"]:
+            assert (found["aer"], found["links"]) == (min(errors.values()), one["links"])
+    lines = dl(*words, "--by-layer").stdout.splitlines()
+    assert "Alignment error rate in %, by layer and head" in lines
+    assert ["layer", "mean", "head", "1", "head", "2"] in map(str.split, lines)
+
+
 @pytest.mark.usefixtures("vae")
 def test_mistakes_in_aligning_are_named(align: list[str], runs: Path) -> None:
     Path("short").write_text("one line\n")
     Path("empty").write_text("")
     Path("far").write_text("90-0\n\n\n")
+    Path("gold").write_text("0-0\n\n0-0\n")
     files, run = align[2:6], align[6:]
     cases: list[tuple[list[str], str, int]] = [
         ([*files[:2], "--target", "short", *run], "3 lines and short has 1", 1),
@@ -469,6 +492,9 @@ def test_mistakes_in_aligning_are_named(align: list[str], runs: Path) -> None:
         ([*files, "--run", str(runs / "none")], "--attention none", 2),
         ([*files, "--run", "vae"], "is a run of kind vae", 2),
         ([*files, *run, "--head", "1"], "This model has one attention", 2),
+        ([*files, *run, "--by-layer"], "the right links are not known", 2),
+        ([*files, *run, "--gold", "gold", "--by-layer"], "This model has one attention", 2),
+        ([*files, *run, "--by-layer", "--head", "1"], "--by-layer tries every layer", 2),
     ]
     check_mistakes(cases, "nmt", "align", more=[])
 

@@ -15,7 +15,13 @@ from dlcli.nmt.model import TranslationModel
 from dlcli.nmt.networks import build_model
 from dlcli.nmt.search import search
 from dlcli.nmt.tokenizer import PAD
-from dlcli.nmt.transformer import Attention, DecoderLayer, EncoderLayer, Transformer, places
+from dlcli.nmt.transformer import (
+    Attention,
+    DecoderLayer,
+    EncoderLayer,
+    Transformer,
+    positional_encoding,
+)
 from tests.nmt.toy import SENTENCES, TRANSFORMER, padded, pair, tiny_transformer
 
 KINDS: list[dict[str, Any]] = [
@@ -74,11 +80,11 @@ def test_its_layers_are_those_of_torch(norm: str) -> None:
     torch.testing.assert_close(memory[mask], expected[mask])
     found, _, weights = last(
         read,
-        past=read.new_zeros(3, 0, 12),
-        source=last.source_attention.remember(memory),
+        cached=read.new_zeros(3, 0, 12),
+        source=last.source_attention.project(memory),
         mask=mask,
-        table=None,
-        weighed=False,
+        groups=None,
+        need_weights=False,
     )
     assert weights is None
     causal = nn.Transformer.generate_square_subsequent_mask(read.size(1), dtype=torch.float64)
@@ -87,9 +93,9 @@ def test_its_layers_are_those_of_torch(norm: str) -> None:
     )
 
 
-def test_places_are_sines_and_cosines() -> None:
+def test_positions_are_sines_and_cosines() -> None:
     D = 7
-    found = places(3, D, first=2, like=torch.zeros(0, dtype=torch.float64))
+    found = positional_encoding(3, D, first=2, like=torch.zeros(0, dtype=torch.float64))
     for row, t in enumerate((2, 3, 4)):
         for column in range(D):
             angle = t / 10_000 ** ((column - column % 2) / D)
@@ -97,7 +103,7 @@ def test_places_are_sines_and_cosines() -> None:
             assert float(found[row, column]) == pytest.approx(value, abs=1e-6)
 
 
-def test_a_layer_reads_the_sum_of_a_word_and_its_place(model: Transformer) -> None:
+def test_a_layer_reads_the_sum_of_a_word_and_its_position(model: Transformer) -> None:
     source, mask, target_in, _ = pair()
     target = model.target_embedding or model.embedding
     given = ((model.encoder, model.embedding, source), (model.decoder, target, target_in))
@@ -106,7 +112,7 @@ def test_a_layer_reads_the_sum_of_a_word_and_its_place(model: Transformer) -> No
         with layers[0].register_forward_pre_hook(lambda _, words, seen=seen: seen.append(words[0])):
             model.features(source, mask, target_in)
         D, words = table.embedding_dim, table.weight[ids]
-        expected = words * D**0.5 + places(ids.size(1), D, first=0, like=words)
+        expected = words * D**0.5 + positional_encoding(ids.size(1), D, first=0, like=words)
         torch.testing.assert_close(seen[0], expected)
 
 
