@@ -176,6 +176,11 @@ def align_by_layer(
             hint="Give them with --gold, or use --data grammar.",
         )
     layers, heads = trained.model.attention_heads
+    if layers * heads == 1:
+        raise UsageFault(
+            "This model has one attention, so that there is nothing to compare.",
+            hint="Leave out --by-layer, which is for a Transformer.",
+        )
     places = list(itertools.product(range(1, layers + 1), (None, *range(1, heads + 1))))
     found: list[NmtAlignment] = []
     rows: list[LayerScore] = []

@@ -101,7 +101,7 @@ class TranslationModel(nn.Module, ABC):
         if (layer, head) != (None, None):
             raise UsageFault(
                 "This model has one attention, without layers and heads.",
-                hint="Leave out --layer, --head and --by-layer, which are for a Transformer.",
+                hint="Leave out --layer and --head, which are for a Transformer.",
             )
 
     @abstractmethod
