@@ -96,6 +96,11 @@ def in_words(rule: str) -> str:
     return rule
 
 
+def plural(number: int, thing: str) -> str:
+    """Write a number of things: "1 file", "2,000 files"."""
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """Return "did you mean 'x'?" for the choice closest to `word`, or an empty string."""
     matches = difflib.get_close_matches(str(word), list(choices), n=1, cutoff=0.5)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import itertools
 import re
 import string
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from dlcli.display.page import assemble, templates
 from dlcli.display.plots import inline
 from dlcli.display.tables import number, with_error
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from dlcli.assignment.report import Section
 
 INTERVAL_DIGITS = 4
+TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,17 +39,37 @@ class Heading:
 
 def render(sections: Sequence[Section], *, heading: Heading) -> str:
     """Write the page; the same sections give the same text."""
-    template = _environment().get_template("report.html.j2")
+    filters: dict[str, Callable[..., Any]] = {
+        "prose": prose,
+        "code": code,
+        "formula": formula,
+        "amount": amount,
+        "marks": marks,
+        "shown": shown,
+        "figure": _figure,
+    }
     chapters = [
         (name, list(group))
         for name, group in itertools.groupby(sections, lambda one: one.question.chapter)
     ]
-    return template.render(
-        heading=heading,
-        chapters=chapters,
-        answered=sum(section.answer is not None for section in sections),
-        failed=[section for section in sections if section.answer is None],
-        total=len(sections),
+    body = (
+        templates(TEMPLATES, filters)
+        .get_template("report.html.j2")
+        .render(
+            heading=heading,
+            chapters=chapters,
+            answered=sum(section.answer is not None for section in sections),
+            failed=[section for section in sections if section.answer is None],
+            total=len(sections),
+        )
+    )
+    return assemble(
+        Markup(body),
+        title="Deep learning, measured: a laboratory report",
+        description="Sixteen questions about variational auto-encoders, attention and layer "
+        "normalisation, answered by measurement.",
+        skip="Skip to the questions",
+        styles=[TEMPLATES / "style.css"],
     )
 
 
@@ -74,27 +96,6 @@ def shown(one: Number) -> str:
 
 def _figure(one: Figure, *, name: str) -> Markup:
     return inline(one.svg, name=name, alt=one.alt, is_picture=one.is_picture)
-
-
-def _environment() -> Environment:
-    found = Environment(
-        loader=PackageLoader("dlcli.assignment", "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    found.filters |= {
-        "prose": prose,
-        "code": code,
-        "formula": formula,
-        "amount": amount,
-        "marks": marks,
-        "shown": shown,
-        "figure": _figure,
-    }
-    return found
 
 
 _CODE = re.compile(r"`([^`]+)`")

@@ -13,7 +13,7 @@ from dlcli.cli.training import leave_if_partial, measured
 from dlcli.display.console import Consoles, to_plain
 from dlcli.display.progress import FractionProgress
 from dlcli.engine.config import keys
-from dlcli.errors import CheckFailed, UsageFault
+from dlcli.errors import CheckFailed, UsageFault, plural
 from dlcli.layernorm.config import LnGradientsConfig
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def ln_gradients(
     with FractionProgress(consoles, label="ln-gradients") as progress:
         result = measured(
             measurement.run(config),
-            progress=lambda found: progress(found.done, f"{found.seeds} seeds"),
+            progress=lambda found: progress(found.done, plural(found.seeds, "seed")),
         )
     per_layer = config.per_layer or config.layers.steps > 0
     files = ln_figures(result, plot, per_layer=per_layer) if plot is not None else []

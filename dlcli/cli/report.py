@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,13 +13,11 @@ from dlcli import __version__
 from dlcli.cli.options import OfflineFlag, SeedFlag, ThreadsFlag, plain
 from dlcli.display.console import Consoles
 from dlcli.engine.stopping import StopFlag
-from dlcli.errors import RunFailed, UsageFault
+from dlcli.errors import RunFailed
 
 if TYPE_CHECKING:
     from dlcli.assignment.question import Question
     from dlcli.assignment.report import Section
-
-ENDINGS = (".html", ".htm")
 
 FullFlag = Annotated[
     bool,
@@ -80,13 +77,14 @@ def report(
     """
     numbers = list(only or ())
     page = out or Path("-".join(["report", *map(str, dict.fromkeys(numbers))]) + ".html")
-    _check_place(page)
+    from dlcli.display.page import check_page_path, write_page
+
+    check_page_path(page)
     with StopFlag().watching():
         from dlcli.assignment.lab import FULL, QUICK, Lab
         from dlcli.assignment.page import Heading, render
         from dlcli.assignment.report import QUESTIONS, Cache, answered, report_folder, select
         from dlcli.data.catalogue import named
-        from dlcli.display.console import write_file
         from dlcli.display.progress import FractionProgress
         from dlcli.engine.device import use_threads
 
@@ -115,7 +113,12 @@ def report(
         given = {"--data": data, "--seed": seed, "--threads": threads, "--device": device}
         command = command_line(given, full=full, numbers=numbers)
         heading = Heading(version=f"dlcli {__version__}", mode=lab.sizes.mode, command=command)
-        page = write_file(page, render(sections, heading=heading).encode())
+        page = write_page(
+            page,
+            render(sections, heading=heading),
+            notice=consoles.notice,
+            hint="--only makes a page of fewer questions.",
+        )
     _show(sections, consoles, page=page, mode=lab.sizes.mode)
 
 
@@ -132,29 +135,6 @@ def command_line(given: Mapping[str, object], *, full: bool, numbers: Sequence[i
     for flag, value in given.items():
         words += [] if value in (0, "auto") else [flag, str(value)]
     return shlex.join(words)
-
-
-def _check_place(out: Path) -> None:
-    """Refuse a path that cannot be written before the work, not after it.
-
-    Raises:
-        UsageFault: it does not end as a page does.
-        RunFailed: it cannot be written.
-    """
-    if out.suffix.lower() not in ENDINGS:
-        raise UsageFault(f"{out} is no name of a page.", hint="End it with .html.")
-    whole = out.absolute()
-    if whole.is_dir():
-        raise RunFailed(f"{whole} is a folder.", hint="Name a file in it, such as report.html.")
-    try:
-        whole.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=whole.parent):
-            pass
-    except OSError as error:
-        raise RunFailed(
-            f"{whole} cannot be written: {error.strerror or error}.",
-            hint="Choose a path in a folder you may write to with --out.",
-        ) from None
 
 
 def _show(sections: list[Section], consoles: Consoles, *, page: Path, mode: str) -> None:

@@ -94,6 +94,8 @@ def compare(
 ) -> None:
     """Compare runs: metrics, settings that differ, learning curves in one figure.
 
+    Losses of different images or likelihoods have a frame for each kind.
+
     Examples:
         dl runs compare runs/first runs/second --plot curves.svg
     """

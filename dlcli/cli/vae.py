@@ -43,13 +43,13 @@ from dlcli.display.console import Consoles, to_plain
 from dlcli.display.images import PictureRows, image_grid, is_colour, save_npz
 from dlcli.display.progress import FractionProgress
 from dlcli.engine.settings import seeds_of
-from dlcli.errors import UsageFault, nearest
+from dlcli.errors import UsageFault, nearest, plural
 from dlcli.vae.config import VaeEvalConfig, VaeTrainConfig
 
 if TYPE_CHECKING:
     from dlcli.engine.runs import RunFolder
     from dlcli.vae.evaluation import VaeEvaluation
-    from dlcli.vae.generation import Array, Gallery
+    from dlcli.vae.generation import Array, Gallery, Images
     from dlcli.vae.sampling import AncestralSample
     from dlcli.vae.trained import Trained, TrainResult
 
@@ -310,23 +310,31 @@ OldImagesFlag = Annotated[
 """What 0.1.0 called `--image`; everywhere else `--images` is a number of images."""
 
 
-def _numbers_of(
-    image: Sequence[str] | None, images: Sequence[int] | None
-) -> Sequence[int] | Sequence[Path] | None:
-    """Return the test images or picture files that `--image`, or `--images` of 0.1.0, names.
+def _named_images(words: Sequence[str] | None) -> Images:
+    """Read test images by number or picture files, as `--image` takes them.
+
+    Raises:
+        UsageFault: numbers beside files.
+    """
+    words = words or ()
+    numbers = [int(word) for word in words if re.fullmatch(r"-?[0-9]{1,18}", word)]
+    if len(numbers) not in (0, len(words)):
+        raise UsageFault(
+            "--image names test images by number and picture files.",
+            hint="Name one kind at a time; a file named 3 is ./3.",
+        )
+    return numbers or [Path(word) for word in words]
+
+
+def _images_of(image: Sequence[str] | None, images: Sequence[int] | None) -> Images | None:
+    """Return the images that `--image`, or `--images` of 0.1.0, names.
 
     Raises:
         UsageFault: both, numbers beside files, or `--images` with one number, which may be a
             number of images.
     """
     if images is None:
-        numbers = [int(word) for word in image or () if re.fullmatch(r"-?[0-9]{1,18}", word)]
-        if len(numbers) not in (0, len(image or ())):
-            raise UsageFault(
-                "--image names test images by number and picture files.",
-                hint="Name one kind at a time; a file named 3 is ./3.",
-            )
-        return numbers or [Path(word) for word in image or ()] or None
+        return _named_images(image) or None
     if image is not None:
         raise UsageFault("--images is the old name of --image.", hint="Give --image alone.")
     if len(images) == 1:
@@ -335,6 +343,11 @@ def _numbers_of(
             hint=f"Write --n {images[0]} for the first {images[0]}, or --image {images[0]}.",
         )
     return images
+
+
+def _stem(image: int | Path) -> str:
+    """Return what the name of a picture file says of an image."""
+    return image.stem if isinstance(image, Path) else str(image)
 
 
 @computing
@@ -413,7 +426,7 @@ def reconstruct(
     trained = _find_trained(run, checkpoint, consoles)
     made = generation.reconstruct(
         trained,
-        images=_numbers_of(image, images) or range(n),
+        images=_images_of(image, images) or range(n),
         seed=seed,
         sample=sample,
         draw=not mean,
@@ -439,8 +452,12 @@ def interpolate(
     *,
     run: RunFlag = None,
     image: Annotated[
-        tuple[int, ...] | None,
-        typer.Option("--image", metavar="A B", help="Between two test images. (default: 0 1)"),
+        tuple[str, ...] | None,
+        typer.Option(
+            "--image",
+            metavar="A B",
+            help="Between two test images by number, or two picture files. (default: 0 1)",
+        ),
     ] = None,
     images: OldImagesFlag = None,
     seeds: Annotated[
@@ -457,7 +474,7 @@ def interpolate(
     formats: FormatFlag = None,
     show_pictures: ShowFlag = False,
 ) -> None:
-    """Walk through latent space from one test image to another, or between two prior draws.
+    """Walk through latent space from one image to another, or between two prior draws.
 
     Examples:
         dl vae interpolate --image 3 7 --show
@@ -465,23 +482,24 @@ def interpolate(
     """
     from dlcli.vae.generation import interpolate_images, interpolate_seeds
 
-    image = image or images
-    if image is not None and seeds is not None:
+    ends = _named_images(image) or images
+    if ends is not None and seeds is not None:
         raise UsageFault("--image and --seeds name different ends.", hint="Give one of them.")
     trained = _find_trained(run, checkpoint, consoles)
-    ends = seeds or image or (0, 1)
     if seeds is not None:
-        gallery = interpolate_seeds(trained, seeds=ends, steps=steps, path=path)
-        kind, title = "seeds", f"from seed {ends[0]} to seed {ends[1]}"
+        gallery = interpolate_seeds(trained, seeds=seeds, steps=steps, path=path)
+        kind, title = f"seeds-{seeds[0]}-{seeds[1]}", f"from seed {seeds[0]} to seed {seeds[1]}"
     else:
-        notice = consoles.notice
+        ends, notice = ends or (0, 1), consoles.notice
         gallery = interpolate_images(
             trained, images=ends, steps=steps, path=path, offline=offline, notice=notice
         )
-        kind, title = "images", f"from test image {ends[0]} to {ends[1]}"
-    files = PictureFiles(f"interpolate-{kind}-{ends[0]}-{ends[1]}", out=out, formats=formats)
+        kind = f"images-{_stem(ends[0])}-{_stem(ends[1])}"
+        what = "test image " if isinstance(ends[0], int) else ""
+        title = f"from {what}{ends[0]} to {ends[1]}"
+    files = PictureFiles(f"interpolate-{kind}", out=out, formats=formats)
     sheet = _gallery_sheet(gallery, title=f"{gallery.label}, {title} ({path})")
-    seed = ends[0] if seeds else 0
+    seed = seeds[0] if seeds else 0
     _deliver(sheet, trained, files, consoles, seed=seed, printed=show_pictures)
 
 
@@ -499,9 +517,11 @@ def traverse(
         ),
     ] = None,
     image: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            "--image", help="Start from the posterior mean of this test image. (default: 0)"
+            "--image",
+            metavar="<int|FILE>",
+            help="Start from the posterior mean of this test image or picture file. (default: 0)",
         ),
     ] = None,
     seed: Annotated[
@@ -532,17 +552,18 @@ def traverse(
     from dlcli.vae import generation
 
     trained = _find_trained(run, checkpoint, consoles)
+    first = None if image is None else _named_images([image])[0]
     gallery = generation.traverse(
         trained,
         dims=dims,
         steps=steps,
         span=span,
-        image=image,
+        image=first,
         seed=seed,
         offline=offline,
         notice=consoles.notice,
     )
-    starts = {"image": image, "seed": seed}
+    starts = {"image": None if first is None else _stem(first), "seed": seed}
     start = "".join(f"-{name}{value}" for name, value in starts.items() if value is not None)
     files = PictureFiles(f"traverse{start}", out=out, formats=formats)
     sheet = _gallery_sheet(gallery)
@@ -672,8 +693,8 @@ class Sheet:
         shown = self.images[: rows if in_rows or not columns else rows * columns]
         if len(shown) == len(self.images):
             return self, ""
-        what = f"the first {rows:,} rows" if columns else f"the first {rows:,} of {self.count:,}"
-        return dataclasses.replace(self, images=shown, rows=self.rows[:rows]), what
+        first = plural(rows, "row") if columns else f"{rows:,} of {self.count:,}"
+        return dataclasses.replace(self, images=shown, rows=self.rows[:rows]), f"the first {first}"
 
 
 MOST_DRAWN = 2500

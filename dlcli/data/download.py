@@ -135,16 +135,9 @@ def true_name(
 @contextlib.contextmanager
 def locked(target: Path, *, notice: NoticeCallback) -> Iterator[None]:
     """Hold the lock of a target, so that of two processes that fetch it one waits for the other."""
-    import filelock
-
     target.parent.mkdir(parents=True, exist_ok=True)
     lock = target.with_name(f".{target.name}.lock")
-    with contextlib.ExitStack() as stack:
-        try:
-            stack.enter_context(files.locked(lock, wait_s=0))
-        except filelock.Timeout:
-            notice(f"Waiting for another process that is fetching {target.name}.")
-            stack.enter_context(files.locked(lock, wait_s=-1))
+    with files.locked_in_turn(lock, work=f"fetching {target.name}", notice=notice):
         yield
 
 

@@ -10,12 +10,16 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dlcli.data.sizes import Size
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 _BLOCK = 1000
 
@@ -47,8 +51,7 @@ class ImageData:
 def fitted(images: Tensor, *, size: Size | None, colour: bool | None) -> Tensor:
     """Bring images (N, H, W) or (N, H, W, 3) uint8 to a size, and to grey or colour.
 
-    What does not have the proportions of `size` is cropped at its middle, then resized with
-    antialiasing. Grey is the luma of ITU-R 601, as in Pillow.
+    Each is `cropped`. Grey is the luma of ITU-R 601, as in Pillow.
 
     Args:
         images: what there is.
@@ -62,23 +65,23 @@ def fitted(images: Tensor, *, size: Size | None, colour: bool | None) -> Tensor:
         ]
         images = torch.cat(grey).to(torch.uint8)
     if size is not None and images.shape[1:3] != size:
-        images = torch.cat([_resized(part, size) for part in torch.split(images, _BLOCK)])
+        from PIL import Image
+
+        pictures = (cropped(Image.fromarray(image), size) for image in images.numpy())
+        images = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))
     if colour and images.dim() == 3:
         images = images[..., None].repeat(1, 1, 1, 3)
     return images
 
 
-def _resized(images: Tensor, size: Size) -> Tensor:
-    maps = images.float()
-    maps = maps[:, None] if images.dim() == 3 else maps.permute(0, 3, 1, 2)  # (N, C, H, W)
-    (H, W), (height, width) = maps.shape[2:], size
-    scale = min(H / height, W / width)
-    tall, broad = min(H, round(height * scale)), min(W, round(width * scale))
-    top, left = (H - tall) // 2, (W - broad) // 2
-    maps = maps[:, :, top : top + tall, left : left + broad]
-    maps = F.interpolate(maps, size=size, mode="bilinear", antialias=True, align_corners=False)
-    found = maps.round().clamp(0, 255).to(torch.uint8)
-    return found[:, 0] if images.dim() == 3 else found.permute(0, 2, 3, 1).contiguous()
+def cropped(picture: Image.Image, size: Size) -> Image.Image:
+    """Crop a picture at its middle to the proportions of a size, then resize with antialiasing."""
+    from PIL import Image, ImageOps
+
+    H, W = size
+    if picture.size == (W, H):
+        return picture
+    return ImageOps.fit(picture, (W, H), Image.Resampling.BILINEAR)
 
 
 def refitted(data: ImageData, *, size: Size | None, colour: bool | None) -> ImageData:

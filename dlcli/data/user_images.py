@@ -10,6 +10,7 @@ A source says what it is (`stamp`), and writes its images one split after the ot
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -19,7 +20,7 @@ import shutil
 import stat
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Protocol
 
@@ -29,13 +30,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dlcli.data.catalogue import ARRAY_SUFFIXES, PATH_DIGEST, PICTURE_SUFFIXES
-from dlcli.data.pixels import ImageData, fitted, hash_of, held_out
+from dlcli.data.pixels import ImageData, cropped, fitted, hash_of, held_out
 from dlcli.data.sizes import Size, check_size
 from dlcli.engine.events import NoticeCallback, ProgressCallback, no_progress
-from dlcli.engine.files import cache_folder, locked
-from dlcli.errors import ConfigError, DataError, UsageFault
+from dlcli.engine.files import cache_folder, locked_in_turn
+from dlcli.errors import ConfigError, DataError, UsageFault, plural
 
-VERSION = 3
+VERSION = 4
 """Of how images are read: raised where that changes, so that no old file is taken for a new."""
 MOST_BROKEN = 0.01
 """Share of files that may be left out."""
@@ -62,7 +63,8 @@ def load_user_images(
         name: the path, perhaps with the digest of an earlier reading.
         size: height and width; None is the images' own, if all agree.
         colour: None is colour if any image has colour.
-        notice: called with one sentence where files are left out.
+        notice: called with a sentence where files are left out, and where another process is
+            reading the same ones.
         progress: called while they are read for the first time.
 
     Raises:
@@ -72,29 +74,35 @@ def load_user_images(
     earlier = PATH_DIGEST.search(name)
     path = Path(PATH_DIGEST.sub("", name)).expanduser().absolute()
     source = _source(path)
-    made = hashlib.sha256(f"{VERSION}:{size}:{colour}:".encode() + source.stamp()).hexdigest()[:24]
+    of = {"source": str(path), "stamp": f"{VERSION}:{source.stamp().hex()}"}
+    made = hashlib.sha256(f"{size}:{colour}:{of['stamp']}".encode()).hexdigest()[:24]
     place = cache_folder() / "images" / made
+    lock = place.with_name(f".{made}.lock")
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        with locked(place.with_name(f".{made}.lock"), wait_s=-1) as held:
+        with locked_in_turn(lock, work=f"reading {path}", notice=notice) as held:
             for left in place.parent.glob(f".{made}.*.tmp") if held else ():
                 shutil.rmtree(left, ignore_errors=True)  # of a program that was killed
             if not (place / "about.json").is_file():
-                _make(source, place, size=size, colour=colour, notice=notice, progress=progress)
+                _make(source, place, of=of, size=size, colour=colour, progress=progress)
+                _remove_replaced(place.parent, of=of)
             about = json.loads((place / "about.json").read_text(encoding="utf-8"))
+            data = _mapped(place, about, name=f"{path}#{about['digest']}")
     except OSError as error:
         raise DataError(
             f"{error.filename2 or error.filename or place} could not be written or read: "
             f"{error.strerror or error}.",
             hint="Free some space or remove what is in its place; XDG_CACHE_HOME moves the cache.",
         ) from None
+    for sentence in about["notices"]:
+        notice(f"{path}: {sentence}")
     digest = about["digest"]
     if earlier and earlier[1] != digest:
         raise DataError(
             f"{path} has changed: its digest was {earlier[1]} and is {digest}.",
             hint="Put the old files back, or train a new run on what is there now.",
         )
-    return _mapped(place, about, name=f"{path}#{digest}")
+    return data
 
 
 def is_same_path(given: str, known: str) -> bool:
@@ -131,7 +139,8 @@ class Written:
     test: int
     labels: list[int] | None
     digest: str
-    notices: list[str] = field(default_factory=list)
+    notices: list[str]
+    """What the user should know of it whenever it is used."""
 
 
 class Source(Protocol):
@@ -150,9 +159,9 @@ def _make(
     source: Source,
     place: Path,
     *,
+    of: Mapping[str, str],
     size: Size | None,
     colour: bool | None,
-    notice: NoticeCallback,
     progress: ProgressCallback,
 ) -> None:
     """Fill a folder of the cache: whole, or not there."""
@@ -162,11 +171,13 @@ def _make(
         with (workshop / "pixels").open("w+b") as file:
             found = source.write(file, size=size, colour=colour, progress=progress)
         about = {
+            **of,
             "shape": found.shape,
             "train": found.train,
             "test": found.test,
             "labels": found.labels is not None,
             "digest": found.digest,
+            "notices": found.notices,
         }
         if found.labels is not None:
             np.save(workshop / "labels.npy", np.array(found.labels, dtype=np.int64))
@@ -175,8 +186,18 @@ def _make(
         os.replace(workshop, place)
     finally:
         shutil.rmtree(workshop, ignore_errors=True)
-    for sentence in found.notices:
-        notice(sentence)
+
+
+def _remove_replaced(folder: Path, *, of: Mapping[str, str]) -> None:
+    """Remove what was read from a path before it changed, unless the system refuses.
+
+    On POSIX systems a process that has it mapped keeps it.
+    """
+    for file in folder.glob("[!.]*/about.json"):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            about = json.loads(file.read_text(encoding="utf-8"))
+            if about["source"] == of["source"] and about["stamp"] != of["stamp"]:
+                shutil.rmtree(file.parent)
 
 
 def _source(path: Path) -> Source:
@@ -311,7 +332,7 @@ class _Pictures:
         self.others = len(files) - len(pictures)
         if len(pictures) < 2:
             raise DataError(
-                f"{path} has {len(pictures)} pictures, which are too few to train and test on.",
+                f"{path} has {plural(len(pictures), 'picture')}, too few to train and test on.",
                 hint=f"Pictures end in {', '.join(sorted(PICTURE_SUFFIXES))}.",
             )
         depth = _shared_depth(pictures)
@@ -375,7 +396,8 @@ class _Pictures:
         broken.refuse_if_many()
         if first is None or not all(counts.values()):
             raise DataError(
-                f"{self.path} has {counts[False]} pictures to train on and {counts[True]} to test.",
+                f"{self.path} has {plural(counts[False], 'picture')} to train on and "
+                f"{counts[True]} to test.",
                 hint="Put pictures into both train/ and test/, or leave the folders out.",
             )
         if colour is None and not coloured:
@@ -392,12 +414,12 @@ class _Pictures:
 
     def _notices(self) -> Iterator[str]:
         if self.others:
-            yield f"{self.path}: {self.others:,} files that are no pictures are passed over."
+            yield f"{plural(self.others, 'file')} without the ending of a picture passed over."
         if self.empty:
             shown = ", ".join(
                 os.fsencode(n).decode("utf-8", "backslashreplace") for n in self.empty
             )
-            yield f"{self.path}: classes without a picture are left out: {shown}."
+            yield f"classes without a picture are left out: {shown}."
 
 
 def _order(file: _File) -> bytes:
@@ -448,8 +470,7 @@ class _Broken:
     def notices(self) -> list[str]:
         if not self.count:
             return []
-        whole = f"{self.count:,} of {self.total:,} pictures left out"
-        return [f"{self.path}: {whole}: {self._words()}."]
+        return [f"{self.count:,} of {self.total:,} pictures left out: {self._words()}."]
 
     def _words(self) -> str:
         more = self.count - len(self.examples)
@@ -467,7 +488,7 @@ def read_picture(content: bytes, *, size: Size | None, colour: bool | None) -> B
 
     Args:
         content: of a file, in a form that torchvision's ImageFolder reads, or GIF.
-        size: cropped at the middle to these proportions, then resized; None keeps its own.
+        size: see `cropped`; None keeps its own.
         colour: whether grey pixels are wanted; None is as True.
     """
     from PIL import Image, ImageOps
@@ -488,9 +509,7 @@ def read_picture(content: bytes, *, size: Size | None, colour: bool | None) -> B
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image)
         image = image.convert("L" if colour is False else "RGB")
-        if size is not None and image.size != size[::-1]:
-            image = ImageOps.fit(image, size[::-1], Image.Resampling.BILINEAR)
-        return np.asarray(image)
+        return np.asarray(image if size is None else cropped(image, size))
 
 
 def read_pictures(paths: Sequence[Path], *, size: Size, colour: bool) -> Tensor:
@@ -542,6 +561,7 @@ def _drop_colour(file: BinaryIO, *, pixels: int) -> None:
 
 # Arrays: npz, npy, pt
 
+LABELS = ("y_train", "y_test")
 KEYS = "x_train and x_test, or one array; labels are y_train and y_test"
 SHAPES = "(N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or 3 channels C"
 MOST_CLASSES = 10_000
@@ -561,7 +581,8 @@ class _Arrays:
     def write(
         self, file: BinaryIO, *, size: Size | None, colour: bool | None, progress: ProgressCallback
     ) -> Written:
-        parts = self._parts()
+        train, test = self._parts()
+        parts = [_mixed(train), test]
         total = sum(len(part.rows) for part in parts)
         if colour is None:
             colour = any(part.has_colour() for part in parts)
@@ -575,15 +596,19 @@ class _Arrays:
                 shape = tuple(block.shape[1:])
                 file.write(block.contiguous().numpy().tobytes())
                 done += len(block)
-        sides = [part.labels[part.rows] for part in parts if part.labels is not None]
+        labelled = [part.labels is not None for part in parts]
+        labels = [part.labels[part.rows] for part in parts] if all(labelled) else None
+        one, other = LABELS if labelled[0] else LABELS[::-1]
+        alone = any(labelled) and not all(labelled)
         with self.path.open("rb") as whole:
             digest = hashlib.file_digest(whole, "sha256").hexdigest()[:8]
         return Written(
             shape=shape,
             train=len(parts[0].rows),
             test=len(parts[1].rows),
-            labels=np.concatenate(sides).tolist() if len(sides) == 2 else None,
+            labels=None if labels is None else np.concatenate(labels).tolist(),
             digest=digest,
+            notices=[f"{one} is left out, as there is no {other}."] if alone else [],
         )
 
     def _parts(self) -> list[_Part]:
@@ -592,7 +617,7 @@ class _Arrays:
         count = len(held["x_train"]) if "x_train" in held else 0
         if count < (1 if "x_test" in held else 2):
             raise DataError(
-                f"{self.path} has {count} images to train on, which are too few.",
+                f"{self.path} has {plural(count, 'image')} to train on, too few.",
                 hint="Add images." if "x_train" in held else f"It needs {KEYS}.",
             )
         train = self._part("train", held)
@@ -701,6 +726,15 @@ class _Part:
         """Say whether any of the images has."""
         starts = range(0, len(self.rows), _ROWS)
         return self.images.ndim == 4 and any(_has_colour(self.block(i).numpy()) for i in starts)
+
+
+def _mixed(part: _Part) -> _Part:
+    """Order rows by a hash of their numbers.
+
+    In a file sorted by class the first images and the last ones would be of one class each.
+    """
+    order = sorted(part.rows.tolist(), key=lambda row: hash_of(str(row).encode()))
+    return replace(part, rows=np.array(order))
 
 
 def _check_values(images: Any, *, what: str) -> None:

@@ -43,6 +43,8 @@ class Consoles:
     err: Console = field(default_factory=lambda: standard_console("stderr"))
     quiet: bool = False
     json: bool = False
+    said: set[str] = field(default_factory=set, repr=False, compare=False)
+    """Notices and warnings so far."""
 
     def result(self, value: object, *words: RenderableType) -> None:
         """Show a result: `value` as JSON under `--json`, else `words`, one under the other."""
@@ -57,11 +59,13 @@ class Consoles:
 
     def notice(self, message: str) -> None:
         """Say something on standard error, unless quiet."""
+        self.said.add(message)
         if not self.quiet:
             say(self.err, message, style="dim")
 
     def warning(self, message: str) -> None:
         """Warn on standard error, quiet or not."""
+        self.said.add(message)
         say(self.err, f"warning: {message}", style="yellow")
 
     def failure(self, error: DlError) -> None:

@@ -39,6 +39,7 @@ from dlcli.engine.events import (
     RunStarted,
     TrainingStep,
 )
+from dlcli.errors import plural
 
 REFRESH_S = 1 / 8
 LINE_EVERY_S = 15.0
@@ -323,6 +324,8 @@ class TrainingProgress:
     def __call__(self, event: Event) -> None:
         """Take an event; those of no interest are passed over."""
         match event:
+            case Notice(message=message) if message in self._consoles.said:
+                pass  # of another seed or cell, or while the data were settled
             case Notice(level="warning"):
                 self._consoles.warning(event.message)
             case Notice():
@@ -402,7 +405,7 @@ class TrainingProgress:
 def started_line(event: RunStarted) -> str:
     """Say what begins, where, and from which update it goes on."""
     size = f" ({event.sets['training']})" if "training" in event.sets else ""
-    length = f"{event.epochs} epochs of {count(event.steps_per_epoch)} updates"
+    length = f"{plural(event.epochs, 'epoch')} of {plural(event.steps_per_epoch, 'update')}"
     line = f"{event.title} on {event.data}{size}: {length}"
     if event.step:
         line += f", going on from update {count(event.step)}"
@@ -506,7 +509,7 @@ def finished_line(event: Finished, *, unit: str) -> str:
     speed = f", {count(event.rate)} {unit}/s" if event.rate else ""
     return (
         f"{REASONS.get(event.reason, event.reason)}: epoch {event.epoch}, "
-        f"{count(event.step)} updates, {duration(event.train_s)} of training{speed}"
+        f"{plural(event.step, 'update')}, {duration(event.train_s)} of training{speed}"
     )
 
 

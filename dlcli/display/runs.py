@@ -13,8 +13,8 @@ from dlcli.display.plots import colour, house_style, label, new_figure, save_fig
 from dlcli.display.tables import ResultTable, facts, number, size, with_error
 from dlcli.engine.config import load_yaml
 from dlcli.engine.events import Event, Finished, Measured, Pictures, RunStarted
-from dlcli.engine.runs import Curve, Removal, RunFolder, leaves
-from dlcli.errors import DlError
+from dlcli.engine.runs import Curve, Removal, RunFolder, leaves, loss_kinds
+from dlcli.errors import DlError, plural
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -77,35 +77,46 @@ def loss_curves(
 def compare_curves(path: Path, curves: Mapping[str, Curve], *, title: str = "") -> Figure:
     """Draw one curve a run in one frame, named beside it; a star is the test set, at the end.
 
+    Losses that are not to be compared have a frame for each kind.
+
     Args:
         path: PNG, SVG or PDF.
         curves: name → curve; an empty one keeps its place in the legend.
-        title: above the frame.
+        title: above the frames.
     """
-    sides = {curve.side for curve in curves.values() if curve.losses}
+    kinds = loss_kinds([curve.signature for curve in curves.values()])
+    panels: dict[str, dict[str, Curve]] = {kind: {} for kind in kinds}
+    for kind, (name, curve) in zip(kinds, curves.items(), strict=True):
+        panels[kind][name] = curve
     with house_style():
-        figure = new_figure(7.0, max(3.4, 0.22 * len(curves) + 1.0))
-        axes = figure.add_subplot()
-        inside = _within_reach([curve.losses for curve in curves.values()])
-        framed = list(inside)
-        for index, (name, curve) in enumerate(curves.items()):
-            words = label(name) + (f", {curve.side}" if len(sides) > 1 else "")
-            words += _absence(curve.losses, inside=inside)
-            _draw(axes, curve.epochs, curve.losses, name=words, index=index)
-            if curve.test is not None and any(curve.losses is one for one in inside):
-                axes.plot(curve.epochs[-1:], [curve.test], "*", color=colour(index))
-                framed.append([curve.test])
-        if len(framed) > len(inside):
-            axes.plot([], [], "*", color="black", label="−ELBO, test set")
-        _frame(axes, framed)
-        axes.set_xlabel("epoch")
-        axes.locator_params(axis="x", integer=True)
-        axes.set_ylabel(f"{sides.pop()} loss (nats)" if len(sides) == 1 else "loss (nats)")
-        axes.set_title(label(title, longest=120))
-        if curves:
-            axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.3)
+        figure = new_figure(7.0, sum(max(3.4, 0.22 * len(of) + 1.0) for of in panels.values()))
+        for number, (kind, alike) in enumerate(panels.items(), start=1):
+            axes = figure.add_subplot(len(panels), 1, number)
+            _compared(axes, alike)
+            words = ", ".join(filter(None, [title if number == 1 else "", kind]))
+            axes.set_title(label(words, longest=120))
         save_figure(figure, path)
     return figure
+
+
+def _compared(axes: Axes, curves: Mapping[str, Curve]) -> None:
+    sides = {curve.side for curve in curves.values() if curve.losses}
+    inside = _within_reach([curve.losses for curve in curves.values()])
+    framed = list(inside)
+    for index, (name, curve) in enumerate(curves.items()):
+        words = label(name) + (f", {curve.side}" if len(sides) > 1 else "")
+        words += _absence(curve.losses, inside=inside)
+        _draw(axes, curve.epochs, curve.losses, name=words, index=index)
+        if curve.test is not None and any(curve.losses is one for one in inside):
+            axes.plot(curve.epochs[-1:], [curve.test], "*", color=colour(index))
+            framed.append([curve.test])
+    if len(framed) > len(inside):
+        axes.plot([], [], "*", color="black", label="−ELBO, test set")
+    _frame(axes, framed)
+    axes.set_xlabel("epoch")
+    axes.locator_params(axis="x", integer=True)
+    axes.set_ylabel(f"{sides.pop()} loss (nats)" if len(sides) == 1 else "loss (nats)")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.3)
 
 
 def _within_reach(series: Sequence[Sequence[float]]) -> list[Sequence[float]]:
@@ -321,8 +332,8 @@ def removals_table(removals: Sequence[Removal]) -> ResultTable:
         for item in removals
     ]
     total = size(sum(item.size for item in removals))
-    count = f"{len(removals)} path" + ("" if len(removals) == 1 else "s")
-    return ResultTable(["path", "reason", "size"], [*rows, [f"total: {count}", "", total]])
+    last = [f"total: {plural(len(removals), 'path')}", "", total]
+    return ResultTable(["path", "reason", "size"], [*rows, last])
 
 
 def _metrics(row: Mapping[str, Any]) -> Mapping[str, Any]:

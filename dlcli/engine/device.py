@@ -145,18 +145,23 @@ def threads_worth_using() -> int:
     """
     count = torch.get_num_threads()
     chosen = os.environ.get("OMP_NUM_THREADS") or os.environ.get("MKL_NUM_THREADS")
-    return count if chosen or count == 1 else max(1, min(count, _free_cores(count)))
+    free = None if chosen or count == 1 else free_cores()
+    return count if free is None else max(1, min(count, free))
 
 
 @cache
-def _free_cores(unknown: int) -> int:
-    """Measure, once in a process, how many of its cores no other program uses."""
+def free_cores() -> int | None:
+    """Measure how many of this process's cores no other program uses; None where it is not known.
+
+    It is measured once, so that all trainings of a process have as many threads;
+    `free_cores.cache_clear()` has it measured again.
+    """
     try:
         before, began = _free_seconds(), time.perf_counter()
         time.sleep(SAMPLE_S)
         return round((_free_seconds() - before) / (time.perf_counter() - began))
     except (OSError, KeyError):  # not Linux, or a container that does not show it
-        return unknown
+        return None
 
 
 def _free_seconds() -> float:

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from dlcli.engine.events import NoticeCallback
 from dlcli.errors import RunFailed
 
 
@@ -96,6 +97,26 @@ def locked(path: Path, *, wait_s: float) -> Iterator[bool]:
         yield lock.is_locked
     finally:
         lock.release()
+
+
+@contextlib.contextmanager
+def locked_in_turn(path: Path, *, work: str, notice: NoticeCallback) -> Iterator[bool]:
+    """Hold a lock file as in `locked`, and say so where it is another process's turn first.
+
+    Args:
+        path: the file.
+        work: what the other process does, such as "fetching mnist".
+        notice: called with one sentence before the wait.
+    """
+    from filelock import Timeout
+
+    with contextlib.ExitStack() as stack:
+        try:
+            held = stack.enter_context(locked(path, wait_s=0))
+        except Timeout:
+            notice(f"Waiting for another process that is {work}.")
+            held = stack.enter_context(locked(path, wait_s=-1))
+        yield held
 
 
 def cache_folder() -> Path:

@@ -40,6 +40,8 @@ class Curve(NamedTuple):
     """`training` or `validation`."""
     test: float | None = None
     """−ELBO on the test set, at the end; None where there is none."""
+    signature: str | None = None
+    """Of the run's result; None before there is one."""
 
 
 CURVES = ("valid_loss", "train_loss", "valid_nll_per_token")
@@ -494,7 +496,8 @@ def curves_of(runs: Sequence[RunFolder]) -> dict[str, Curve]:
 
 def curve_of(run: RunFolder) -> Curve:
     """Return a run's learning curve, of validation data where there are any."""
-    rows, elbo = run.metrics(), (run.record().get("metrics") or {}).get("elbo")
+    rows, record = run.metrics(), run.record()
+    elbo = (record.get("metrics") or {}).get("elbo")
     test = -elbo if isinstance(elbo, int | float) else None
     for name in CURVES:
         points = [
@@ -503,13 +506,34 @@ def curve_of(run: RunFolder) -> Curve:
         if points:
             epochs, losses = [float(x) for x, _ in points], [float(y) for _, y in points]
             side = "validation" if name.startswith("valid_") else "training"
-            return Curve(epochs, losses, side, test)
-    return Curve([], [], "training")
+            return Curve(epochs, losses, side, test, record.get("signature"))
+    return Curve([], [], "training", None, record.get("signature"))
+
+
+LOSS_PARTS = ("data", "size", "colour", "pixels", "split", "likelihood")
+"""Parts of a signature: the losses of runs that differ in one of them are not to be compared."""
+
+
+def loss_kinds(signatures: Sequence[str | None]) -> list[str]:
+    """Say of each run what sets its losses apart, such as `likelihood: logistic`.
+
+    Args:
+        signatures: one a run; None where it has none yet.
+
+    Returns:
+        The same words for runs whose losses may be compared: none where that is all of them.
+    """
+    signed = [signature for signature in signatures if signature]
+    parts = [part for part in LOSS_PARTS if len({_part(one, part) for one in signed}) > 1]
+    return [
+        ", ".join(f"{part}: {_part(one, part) if one else 'not known yet'}" for part in parts)
+        for one in signatures
+    ]
 
 
 def signature_warning(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return a sentence where the runs' numbers were not measured on the same pixels or data."""
-    for part in ("data", "size", "colour", "pixels", "split", "likelihood"):
+    for part in LOSS_PARTS:
         values = {_part(row.get("signature"), part) for row in rows if row.get("signature")}
         if len(values) > 1:
             found = ", ".join(sorted(values))

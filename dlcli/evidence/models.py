@@ -12,7 +12,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -270,8 +270,6 @@ def random_linear_gaussian(
     return LinearGaussian((weight / math.sqrt(latent_dim)).to(dtype), noise_variance)
 
 
-PixelLikelihood = Literal["bernoulli", "continuous-bernoulli"]
-
 CPU = torch.device("cpu")
 CACHE_ROWS = 512
 """Rows decoded at once: their logits (784 × 4 bytes each) fit into a core's cache, so that the
@@ -283,11 +281,11 @@ against 58% when 8,192 rows go through memory)."""
 class BernoulliDecoder:
     """p(x | z) = Π_m Bernoulli(x_m; sigmoid(decode(z)_m)), for any `decode`.
 
+    Grey pixels are read as expected bits.
+
     Args:
         decode: (N, D) → (N, M) logits, differentiable.
         latent_dim: D.
-        likelihood: `continuous-bernoulli` gives grey pixels a true density
-            (Loaiza-Ganem & Cunningham 2019); `bernoulli` reads them as expected bits.
         block_rows: rows decoded at once when no gradient is wanted.
     """
 
@@ -296,61 +294,41 @@ class BernoulliDecoder:
     name: str = "bernoulli"
     dtype: torch.dtype = torch.float32
     device: torch.device = CPU
-    likelihood: PixelLikelihood = "bernoulli"
     block_rows: int = CACHE_ROWS
 
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
         """Return log p(x | z) in nats, (K, B), for z of shape (K, B or 1, D)."""
-        if torch.is_grad_enabled() and z.requires_grad:
-            return self._block(x, z)
-        points = max(1, self.block_rows // z.shape[1])
-        parts = [self._block(x, part) for part in torch.split(z, points)]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        return in_blocks(self._block, x, z, points=self.block_rows // z.shape[1])
 
     def _block(self, x: Tensor, z: Tensor) -> Tensor:
         K, shared, D = z.shape
         logits = self.decode(z.reshape(K * shared, D))  # (K·B or K, M)
-        normalizer = self._log_normalizer(logits).sum(-1).view(K, shared)
+        normalizer = F.softplus(logits).sum(-1).view(K, shared)
         if shared == 1:
             return logits @ x.T - normalizer
         return torch.einsum("kbm,bm->kb", logits.view(K, shared, -1), x) - normalizer
 
-    def _log_normalizer(self, logits: Tensor) -> Tensor:
-        if self.likelihood == "bernoulli":
-            return F.softplus(logits)
-        return F.softplus(logits) - log_continuous_constant(logits)
-
     def draw(self, z: Tensor, *, generator: torch.Generator) -> Tensor:
-        """Draw x | z: (B, D) → (B, M), zeros and ones (grey for the continuous Bernoulli)."""
+        """Draw x | z: (B, D) → (B, M), zeros and ones."""
         logits = self.decode(z)
         uniform = torch.rand(logits.shape, generator=generator, dtype=logits.dtype)
-        uniform = uniform.to(logits.device)
-        if self.likelihood == "bernoulli":
-            return (uniform < torch.sigmoid(logits)).to(logits.dtype)
-        flat = logits.abs() < 1e-3
-        safe = torch.where(flat, torch.ones_like(logits), logits)
-        # The inverse of the distribution function log1p(u (e^l − 1)) / l, without overflow.
-        drawn = torch.logaddexp(torch.log(uniform) + safe, torch.log1p(-uniform)) / safe
-        return torch.where(flat, uniform, drawn)
+        return (uniform.to(logits.device) < torch.sigmoid(logits)).to(logits.dtype)
 
     def ceiling(self, x: Tensor) -> Tensor:
-        """Return an upper bound on log p(x | z): minus the pixels' entropy, or inf: (B,)."""
-        if self.likelihood != "bernoulli":
-            return torch.full(x.shape[:1], math.inf, dtype=torch.float64, device=x.device)
+        """Return an upper bound on log p(x | z), minus the pixels' entropy: (B,)."""
         wide = x.double()
         entropy: Tensor = torch.special.entr(wide) + torch.special.entr(1 - wide)
         return -entropy.sum(-1)
 
 
-def log_continuous_constant(logits: Tensor) -> Tensor:
-    """Return log C(λ) of the continuous Bernoulli in terms of its logit l: log(l / tanh(l/2)).
-
-    Loaiza-Ganem & Cunningham 2019, equation 5, with 2·atanh(1 − 2λ) = −l and 1 − 2λ = −tanh(l/2).
-    """
-    small = logits.abs() < 1e-2
-    safe = torch.where(small, torch.ones_like(logits), logits)
-    far = torch.log(safe / torch.tanh(0.5 * safe))
-    return torch.where(small, math.log(2.0) + logits.square() / 12, far)
+def in_blocks(
+    log_likelihood: Callable[[Tensor, Tensor], Tensor], x: Tensor, z: Tensor, *, points: int
+) -> Tensor:
+    """Evaluate log p(x | z), (K, B), some points of z (K, …) at a time, unless for a gradient."""
+    if torch.is_grad_enabled() and z.requires_grad:
+        return log_likelihood(x, z)
+    parts = [log_likelihood(x, part) for part in torch.split(z, max(1, points))]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def random_decoder(

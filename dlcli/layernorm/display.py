@@ -14,6 +14,7 @@ from rich.console import RenderableType
 
 from dlcli.display.plots import Level, Line, Slope, lines
 from dlcli.display.tables import ResultTable, interval, number
+from dlcli.errors import plural
 from dlcli.layernorm.equations import EquationCheck, Lemmas, StepCheck
 from dlcli.layernorm.gradients import LayerProfile
 from dlcli.layernorm.measurement import LnGradients, ModelGradients
@@ -118,7 +119,7 @@ def _layer_table(profiles: dict[str, LayerProfile], *, signature: str = "") -> R
             row += [None] * 3 if found is None else [found.weights, found.w2, found.hidden]
         last += [None, None, profile.output_hidden]
     notes = "".join(f"; {name}: {p.note}" for name, p in profiles.items() if p.note)
-    after = f"after {first.step} updates, {first.condition}" if first.step else first.condition
+    after = f"after {plural(first.step, 'update')}, " * bool(first.step) + first.condition
     title = f"Gradient norms by layer (dx: at its input), {first.problem} problem, {after}{notes}"
     return ResultTable(columns, [*rows, last], title=title, signatures=signature)
 

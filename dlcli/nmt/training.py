@@ -37,6 +37,7 @@ from dlcli.engine.seed import generator
 from dlcli.engine.session import RunLocation, Session
 from dlcli.engine.step import Batch, rows_of_process
 from dlcli.engine.trainer import Task, items_per_s
+from dlcli.errors import plural
 from dlcli.nmt.batching import (
     Bitext,
     NmtData,
@@ -215,7 +216,7 @@ TASK = NmtTask()
 def few_updates(updates: int) -> str:
     """Say that a training has few updates, and what gives it more."""
     return (
-        f"The whole training is {updates} update{'' if updates == 1 else 's'}, which is little to "
+        f"The whole training is {plural(updates, 'update')}, which is little to "
         "learn from: use a smaller --batch-size, as in `--batch-unit sentences --batch-size 16`, "
         "and more --epochs."
     )

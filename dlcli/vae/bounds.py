@@ -37,11 +37,11 @@ from dlcli.evidence.diagnostics import Estimate, assess, summarize
 from dlcli.evidence.estimate import estimator_parts
 from dlcli.evidence.estimators import DiagonalGaussian, Proposal
 from dlcli.evidence.hmc import Schedule, choose_schedule
-from dlcli.evidence.models import BernoulliDecoder, LatentModel, log_likelihood
+from dlcli.evidence.models import BernoulliDecoder, LatentModel, in_blocks, log_likelihood
 from dlcli.evidence.progress import count_progress, part_of
 from dlcli.vae.elbo import LatentUse, batch_of
 from dlcli.vae.images import DESCRIPTIONS
-from dlcli.vae.likelihood import Bernoulli, ContinuousBernoulli, Likelihood
+from dlcli.vae.likelihood import Bernoulli, Likelihood
 from dlcli.vae.networks import VAE, Flow
 from dlcli.vae.objective import kl_standard_normal, log_weights
 from dlcli.vae.trained import TestImages, Trained, choose_images, describe, with_true_data
@@ -440,14 +440,9 @@ def decoder_of(trained: Trained, *, compute: Compute, of_encoded: bool = False) 
         return logits.to(torch.float32)
 
     name, likelihood = trained.run.path.name, model.likelihood
-    if isinstance(likelihood, Bernoulli | ContinuousBernoulli):  # by products of matrices
+    if isinstance(likelihood, Bernoulli):  # by products of matrices
         return BernoulliDecoder(
-            decode=decode,
-            latent_dim=model.latent_dim,
-            name=name,
-            device=device,
-            likelihood=likelihood.name,
-            block_rows=rows,
+            decode=decode, latent_dim=model.latent_dim, name=name, device=device, block_rows=rows
         )
     return LikelihoodDecoder(
         decode, latent_dim=model.latent_dim, name=name, device=device, of=likelihood, rows=rows
@@ -471,10 +466,8 @@ class LikelihoodDecoder:
 
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
         """Return log p(x | z) in nats, (K, B), for z of shape (K, B or 1, D)."""
-        if torch.is_grad_enabled() and z.requires_grad:
-            return self._block(x, z)
-        points = max(1, self.rows // len(x))  # each image has its own (K, M) terms
-        return torch.cat([self._block(x, part) for part in torch.split(z, points)])
+        points = self.rows // len(x)  # each image has its own (K, M) terms
+        return in_blocks(self._block, x, z, points=points)
 
     def _block(self, x: Tensor, z: Tensor) -> Tensor:
         K, shared, D = z.shape
@@ -487,8 +480,8 @@ class LikelihoodDecoder:
         return self.of.sample(self.decode(z).cpu(), generator=generator).to(self.device)
 
     def ceiling(self, x: Tensor) -> Tensor:
-        """Return an upper bound on log p(x | z): 0 of levels, which have probabilities: (B,)."""
-        return torch.zeros(x.shape[:1], dtype=torch.float64, device=x.device)
+        """Return an upper bound on log p(x | z): (B,)."""
+        return torch.full(x.shape[:1], self.of.ceiling, dtype=torch.float64, device=x.device)
 
 
 def encoded(model: VAE, pixels: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from dlcli.data import catalogue
 from dlcli.data.sizes import read_size
 from dlcli.engine.config import STRICT, setting, setting_like
 from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig, Precision
-from dlcli.errors import ConfigError
+from dlcli.errors import ConfigError, plural
 
 DEFAULT_IMAGES = 1000
 """Test images that `dl vae eval` takes by default."""
@@ -211,7 +211,8 @@ class VaeTrainConfig:
     snapshots: tuple[Annotated[int, Ge(0)], ...] = setting(
         (0, 10, 80),
         flag="--snapshots",
-        help="epochs whose pictures and checkpoint are kept; 0 is before any training",
+        help="epochs whose pictures and checkpoint are kept; 0 is before any training; the last "
+        "epoch is drawn too",
         source="assignment, Questions 10 and 11",
         signature=None,
     )
@@ -262,7 +263,8 @@ class VaeEvalConfig:
     judge: bool = setting(
         False,
         flag="--judge/--no-judge",
-        help="let a digit classifier read generated images and say how ambiguous they are",
+        help="let a classifier trained on the set's labels read generated images and say how "
+        "ambiguous they are",
         source="assignment, Questions 10 and 11",
     )
     judge_images: Annotated[int, Ge(1), Le(1_000_000)] = setting(
@@ -434,7 +436,7 @@ def _check_training(config: VaeTrainConfig) -> None:
         )
 
 
-def check_model(config: VaeModelConfig, shape: tuple[int, ...] = (28, 28)) -> None:
+def check_model(config: VaeModelConfig, shape: tuple[int, ...]) -> None:
     """Hold the settings of a network against its `arch`.
 
     Args:
@@ -484,7 +486,7 @@ def check_model(config: VaeModelConfig, shape: tuple[int, ...] = (28, 28)) -> No
         if not least <= len(sizes) <= most:
             *first, last = map(str, where)
             raise ConfigError(
-                f"{flag} has {len(sizes)} sizes and needs "
+                f"{flag} has {plural(len(sizes), 'size')} and needs "
                 f"{most if least == most else f'{least} to {most}'}.",
                 hint=f"Name the numbers of feature maps at {', '.join(first)} and {last} pixels.",
             )

@@ -33,6 +33,8 @@ from dlcli.vae.networks import VAE
 from dlcli.vae.trained import Trained, load_trained
 
 Array = NDArray[np.float32]
+Images = Sequence[int] | Sequence[Path]
+"""Test images by number, from 0, or picture files, which are cropped and resized."""
 LatentPath = Literal["spherical", "linear"]
 
 SNAPSHOT_IMAGES = 64
@@ -251,7 +253,7 @@ class Reconstruction:
 def reconstruct(
     trained: Trained,
     *,
-    images: Sequence[int] | Sequence[Path],
+    images: Images,
     seed: int,
     sample: bool = False,
     draw: bool = False,
@@ -263,7 +265,7 @@ def reconstruct(
     Args:
         trained: the run's model; with skip connections, the decoder is shown the encoder's feature
             maps, as in training.
-        images: numbers of test images, from 0, or picture files.
+        images: which ones.
         seed: of what is to be drawn: inputs (of `dynamic`), then z, then pixels.
         sample: draw z from q(z|x) instead of taking its mean.
         draw: draw pixels from p(x|z) instead of showing their mean.
@@ -295,14 +297,8 @@ def reconstruct(
     )
 
 
-def _pick(
-    trained: Trained,
-    images: Sequence[int] | Sequence[Path],
-    *,
-    offline: bool,
-    notice: NoticeCallback,
-) -> Tensor:
-    """Return test images by number, or pictures from files, (N, H, W) or (N, H, W, 3) uint8."""
+def _pick(trained: Trained, images: Images, *, offline: bool, notice: NoticeCallback) -> Tensor:
+    """Return images, (N, H, W) or (N, H, W, 3) uint8."""
     files = [image for image in images if isinstance(image, Path)]
     if files:
         size = (trained.shape[0], trained.shape[1])
@@ -314,19 +310,19 @@ def _pick(
 def interpolate_images(
     trained: Trained,
     *,
-    images: Sequence[int],
+    images: Images,
     steps: int,
     path: LatentPath = "spherical",
     offline: bool = False,
     notice: NoticeCallback,
 ) -> Gallery:
-    """Go from the posterior mean of one test image to that of another; see `interpolate`.
+    """Go from the posterior mean of one image to that of another; see `interpolate`.
 
     Raises:
         UsageFault: not two images, or one that does not exist.
     """
     if len(images) != 2:
-        raise UsageFault(f"{len(images)} images are not two ends.", hint="Write --image 0 1.")
+        raise UsageFault(f"A path has two ends, not {len(images)}.", hint="Write --image 0 1.")
     start, end = _posterior_means(trained, images, offline=offline, notice=notice)
     return interpolate(trained, start, end=end, steps=steps, path=path)
 
@@ -340,7 +336,7 @@ def interpolate_seeds(
         UsageFault: not two seeds.
     """
     if len(seeds) != 2:
-        raise UsageFault(f"{len(seeds)} seeds are not two ends.", hint="Write --seeds 0 1.")
+        raise UsageFault(f"A path has two ends, not {len(seeds)}.", hint="Write --seeds 0 1.")
     start, end = (
         prior_latents(trained.model, count=1, generator=named(seed, "interpolate"))[0]
         for seed in seeds
@@ -389,14 +385,14 @@ def traverse(
     dims: Sequence[int] | None = None,
     steps: int = 9,
     span: float = 3.0,
-    image: int | None = None,
+    image: int | Path | None = None,
     seed: int | None = None,
     offline: bool = False,
     notice: NoticeCallback,
 ) -> Gallery:
     """Vary one latent at a time around a start, or two of them: a plane.
 
-    The start is the posterior mean of a test image. Around z = 0, the mean of the prior, a decoder
+    The start is the posterior mean of an image. Around z = 0, the mean of the prior, a decoder
     may draw nothing: the prior hardly ever comes near it.
 
     Args:
@@ -405,7 +401,8 @@ def traverse(
             `busiest_dims`, and of a model of two latents the whole plane.
         steps: pictures a row (and a column, of a plane).
         span: how far a row reaches to both sides, prior standard deviations.
-        image: number of the test image to start from; the first where None.
+        image: to start from, a test image by number or a picture file; the first test image where
+            None.
         seed: of a draw from the prior to start from instead of an image.
         offline: never use the network for the data set.
         notice: called with a sentence where the user should know something.
@@ -453,22 +450,23 @@ def _check_dims(model: VAE, dims: Sequence[int]) -> None:
 def _start(
     trained: Trained,
     *,
-    image: int | None,
+    image: int | Path | None,
     seed: int | None,
     offline: bool,
     notice: NoticeCallback,
 ) -> tuple[Tensor, str]:
     """Return the latents (D,) that a traversal starts from, and what they are."""
     if seed is None:
+        images: Images = [image] if isinstance(image, Path) else [image or 0]
+        name = image if isinstance(image, Path) else f"test image {image or 0}"
         try:
-            number = image or 0
-            z = _posterior_means(trained, [number], offline=offline, notice=notice)[0]
+            z = _posterior_means(trained, images, offline=offline, notice=notice)[0]
         except (ConfigError, DataError) as error:
             if image is not None:
                 raise
             notice(f"{error.message} Starting from a draw from the prior instead.")
         else:
-            return z, f"the posterior mean of test image {number}"
+            return z, f"the posterior mean of {name}"
     seed = seed or 0
     z = prior_latents(trained.model, count=1, generator=named(seed, "traverse"))[0]
     return z, f"the prior draw of seed {seed}"
@@ -527,11 +525,11 @@ def _plane(model: VAE, *, size: int) -> Gallery:
 
 @torch.inference_mode()
 def _posterior_means(
-    trained: Trained, numbers: Sequence[int], *, offline: bool, notice: NoticeCallback
+    trained: Trained, images: Images, *, offline: bool, notice: NoticeCallback
 ) -> Tensor:
-    """Encode test images into the means of q(z|x), or with a flow what it makes of v's: (N, D)."""
+    """Encode images into the means of q(z|x), or with a flow what it makes of v's: (N, D)."""
     model, data = trained.model, trained.config.data
-    rows = flat(pick_test_images(data, numbers, offline=offline, notice=notice))
+    rows = flat(_pick(trained, images, offline=offline, notice=notice))
     inputs = model_input(rows, way=data.binarize, generator=named(0, "encode"))
     device = next(model.parameters()).device
     with evaluating(model):

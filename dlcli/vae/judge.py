@@ -27,6 +27,7 @@ from dlcli.engine.checkpoint import load_checkpoint, save_checkpoint
 from dlcli.engine.events import NoticeCallback
 from dlcli.engine.seed import generator
 from dlcli.errors import CheckpointError, RunFailed, UsageFault
+from dlcli.vae.images import grey
 from dlcli.vae.networks import VAE
 
 SURE = 0.9
@@ -107,8 +108,7 @@ def stream_ambiguity(
     device = next(model.parameters()).device
     stream = generator(seed, "ambiguity")
     summarize = functools.partial(summarize_reading, least_ink=judge.least_ink)
-    grey = real.float() / 255
-    baseline = summarize(judge.read(grey), ink=grey.double().sum(1))
+    baseline = summarize(judge.read(real), ink=ink_of(real))
     log_probs, inks = [], []
     for start in range(0, count, DRAWN_BATCH):
         size = min(DRAWN_BATCH, count - start)
@@ -116,7 +116,7 @@ def stream_ambiguity(
         logits = model.decode(z.to(device)).float().cpu()
         pixels = model.likelihood.mean(logits)
         log_probs.append(judge.read(pixels))
-        inks.append(pixels.double().sum(1))
+        inks.append(ink_of(pixels))
         yield Ambiguity(
             generated=summarize(torch.cat(log_probs), ink=torch.cat(inks)),
             real=baseline,
@@ -153,14 +153,26 @@ class Judge:
     """On the data set's test images, 0 to 1."""
     least_ink: float
     """The 0.5th percentile of ink (sum of the pixels) among training images."""
-    shape: tuple[int, ...] = (28, 28)
+    shape: tuple[int, ...]
     """Of an image, (H, W) or (H, W, 3)."""
 
     @torch.inference_mode()
     def read(self, pixels: Tensor) -> Tensor:
-        """Return log class probabilities (N, K) of pixels (N, M) in [0, 1]."""
+        """Return log class probabilities (N, K) of pixels (N, M), bytes or floats in [0, 1]."""
         parts = torch.split(pixels.reshape(-1, *self.shape), READING_BATCH)
-        return torch.cat([F.log_softmax(self.network(maps_of(part)), dim=1) for part in parts])
+        logits = (self.network(maps_of(_floats(part))) for part in parts)
+        return torch.cat([F.log_softmax(part, dim=1) for part in logits])
+
+
+def ink_of(pixels: Tensor) -> Tensor:
+    """Sum the pixels of each image, (N,) float64, of pixels (N, M), bytes or floats in [0, 1]."""
+    parts = torch.split(pixels, READING_BATCH)  # a sum in float64 copies its bytes
+    total = torch.cat([part.sum(1, dtype=torch.float64) for part in parts])
+    return total / 255 if pixels.dtype == torch.uint8 else total
+
+
+def _floats(pixels: Tensor) -> Tensor:
+    return grey(pixels) if pixels.dtype == torch.uint8 else pixels
 
 
 def find_judge(data: ImageData, *, notice: NoticeCallback) -> Judge:
@@ -230,8 +242,8 @@ def _keep(judge: Judge, path: Path, *, notice: NoticeCallback) -> None:
         notice(f"The judge could not be kept at {path}: {error}")
 
 
-def judge_file(name: str, *, shape: tuple[int, ...] = (28, 28)) -> Path:
-    """Return where the judge of a data set is kept."""
+def judge_file(name: str, *, shape: tuple[int, ...]) -> Path:
+    """Return where the judge of a data set is kept: under its name, of another size beside it."""
     of = name if shape == (28, 28) else f"{name} {shape}"
     digest = hashlib.sha256(of.encode()).hexdigest()[:12]
     return cache().path.parent / "judges" / f"{digest}-v{VERSION}.pt"
@@ -262,13 +274,11 @@ def train_judge(data: ImageData, *, epochs: int = EPOCHS, seed: int = SEED) -> J
         network = JudgeNetwork(data.shape, classes=classes)
     _fit(network, data.train, data.train_labels, epochs=epochs, seed=seed)
     network.eval()
-    rows = torch.split(data.train.flatten(1), READING_BATCH)  # a sum in float64 copies its bytes
-    ink = torch.cat([part.sum(1, dtype=torch.float64) for part in rows]) / 255
-    least_ink = float(ink.quantile(0.005))
+    least_ink = float(ink_of(data.train.flatten(1)).quantile(0.005))
     judge = Judge(
         network=network, data=data.name, accuracy=0.0, least_ink=least_ink, shape=data.shape
     )
-    found = judge.read(data.test.flatten(1).float() / 255).argmax(1)
+    found = judge.read(data.test).argmax(1)
     accuracy = float((found == data.test_labels).double().mean())
     return dataclasses.replace(judge, accuracy=accuracy)
 
@@ -317,7 +327,7 @@ def _fit(network: nn.Module, images: Tensor, labels: Tensor, *, epochs: int, see
         shifts = torch.randint(-SHIFT, SHIFT + 1, (per_epoch, 2), generator=stream).tolist()
         for step, shift in enumerate(shifts):
             rows = order[step * BATCH : (step + 1) * BATCH]
-            x = maps_of(torch.roll(images[rows], shift, dims=(1, 2))).float() / 255
+            x = maps_of(grey(torch.roll(images[rows], shift, dims=(1, 2))))
             loss = F.cross_entropy(network(x), labels[rows])
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)

@@ -13,7 +13,6 @@ Legend: M numbers of an image (its pixels, times three in colour), C channels.
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +36,8 @@ class Likelihood(nn.Module):
     """As `--likelihood` and signatures say it."""
     title: str
     """In a sentence."""
+    ceiling = 0.0
+    """The most that log p(x|z) can be."""
 
     def log_prob(self, logits: Tensor, pixels: Tensor) -> Tensor:
         """Return log p(x|z) of each image, (...), nats; `pixels` are broadcast to `logits`."""
@@ -58,8 +59,7 @@ class Likelihood(nn.Module):
 class Bernoulli(Likelihood):
     """Each pixel is white with probability σ(l): x·l − softplus(l)."""
 
-    name: Literal["bernoulli"] = "bernoulli"
-    title = "Bernoulli"
+    name, title = "bernoulli", "Bernoulli"
 
     def log_prob(self, logits: Tensor, pixels: Tensor) -> Tensor:
         """Return log p(x|z); of grey pixels, the cross-entropy against them."""
@@ -67,8 +67,17 @@ class Bernoulli(Likelihood):
         return (logits * pixels - F.softplus(logits)).sum(-1)
 
     def nll_sum(self, logits: Tensor, pixels: Tensor) -> Tensor:
-        """Return −log p(x|z) by torch's own cross-entropy; shapes must be the same."""
-        return bernoulli_nll_sum(logits, pixels)
+        """Return −log p(x|z), the sum of softplus(l) − x·l, by torch's own cross-entropy.
+
+        Raises:
+            ValueError: the shapes differ; broadcasting would count some pixels twice.
+        """
+        if logits.shape != pixels.shape:
+            raise ValueError(
+                f"logits {tuple(logits.shape)} and pixels {tuple(pixels.shape)} differ"
+            )
+        logits = wide(logits)
+        return F.binary_cross_entropy_with_logits(logits, pixels.to(logits.dtype), reduction="sum")
 
     def mean(self, logits: Tensor) -> Tensor:
         """Return σ(l)."""
@@ -80,24 +89,55 @@ class Bernoulli(Likelihood):
 
 
 class ContinuousBernoulli(Likelihood):
-    """A density on [0, 1] of each pixel (Loaiza-Ganem & Cunningham 2019)."""
+    """A density on [0, 1] of each pixel (Loaiza-Ganem & Cunningham 2019).
 
-    name: Literal["continuous-bernoulli"] = "continuous-bernoulli"
-    title = "continuous Bernoulli"
+    With λ = σ(l), p(x) = C λˣ (1 − λ)¹⁻ˣ, where C makes it integrate to one (equation 6). In terms
+    of the logit C = 2 artanh(1 − 2λ) / (1 − 2λ) = l / tanh(l / 2). It and the mean are 0/0 at l = 0
+    (λ = 0.5), around which a Taylor series stands in for them.
+    """
+
+    name, title, ceiling = "continuous-bernoulli", "continuous Bernoulli", math.inf
+    NEAR_ZERO = 0.1
+    """|l| below which a series is used: its error there is under 1e-9."""
 
     def log_prob(self, logits: Tensor, pixels: Tensor) -> Tensor:
-        """Return the log density."""
+        """Return the log density.
+
+        The series of log C is log 2 + l²/12 − 7l⁴/1440 + 31l⁶/90720.
+        """
         logits = wide(logits)
+        small = logits.abs() < self.NEAR_ZERO
+        safe = torch.where(small, torch.ones_like(logits), logits.abs())
+        exact = safe.log() - torch.tanh(safe / 2).log()
+        square = torch.where(small, logits, torch.zeros_like(logits)).square()
+        series = math.log(2) + square * (1 / 12 - square * (7 / 1440 - square * (31 / 90720)))
         terms = logits * pixels - F.softplus(logits)
-        return (terms + continuous_bernoulli_log_normalizer(logits)).sum(-1)
+        return (terms + torch.where(small, series, exact)).sum(-1)
 
     def mean(self, logits: Tensor) -> Tensor:
-        """Return the mean of the density."""
-        return continuous_bernoulli_mean(logits)
+        """Return E[x] = 1/(1 − e⁻ˡ) − 1/l of each pixel, which is nearer to 0.5 than λ is.
+
+        The series is 1/2 + l/12 − l³/720.
+        """
+        small = logits.abs() < self.NEAR_ZERO
+        safe = torch.where(small, torch.ones_like(logits), logits)
+        exact = -1 / torch.expm1(-safe) - 1 / safe
+        near = torch.where(small, logits, torch.zeros_like(logits))
+        return torch.where(small, 0.5 + near / 12 - near**3 / 720, exact)
 
     def sample(self, logits: Tensor, *, generator: torch.Generator) -> Tensor:
-        """Draw grey pixels."""
-        return continuous_bernoulli_sample(logits, generator=generator)
+        """Draw each pixel by its inverse distribution function.
+
+        x = log(1 + u (eˡ − 1)) / l for uniform u, written so that no exponential overflows.
+        """
+        u = torch.rand(
+            logits.shape, generator=generator, dtype=logits.dtype, device=generator.device
+        ).to(logits.device)
+        small = logits.abs() < 1e-3
+        slope = torch.where(small, torch.ones_like(logits), -logits.abs())
+        tail = torch.log1p(u * torch.expm1(slope)) / slope  # from the side where λ < 1/2
+        drawn = torch.where(logits > 0, 1 - tail, tail)
+        return torch.where(small, u, drawn).clamp(0, 1)
 
 
 class Logistic(Likelihood):
@@ -170,74 +210,3 @@ def likelihood_named(name: LikelihoodName, *, channels: int) -> Likelihood:
     if name == "logistic":
         return Logistic(channels=channels)
     return Bernoulli() if name == "bernoulli" else ContinuousBernoulli()
-
-
-def bernoulli_nll_sum(logits: Tensor, pixels: Tensor) -> Tensor:
-    """Return −log p(x|z) in nats, summed over pixels and images.
-
-    Each pixel costs softplus(l) − x·l.
-
-    The sum is taken in float32 (float64 for float64 logits) whatever autocast made of the logits.
-
-    Args:
-        logits: (..., M) of the decoder.
-        pixels: the same shape, in [0, 1]. Grey ones make this the cross-entropy that the
-            assignment trains on, which is no likelihood.
-
-    Returns:
-        A scalar.
-
-    Raises:
-        ValueError: the shapes differ; broadcasting would count some pixels twice.
-    """
-    if logits.shape != pixels.shape:
-        raise ValueError(f"logits {tuple(logits.shape)} and pixels {tuple(pixels.shape)} differ")
-    logits = logits if logits.dtype == torch.float64 else logits.float()
-    return F.binary_cross_entropy_with_logits(logits, pixels.to(logits.dtype), reduction="sum")
-
-
-_NEAR_ZERO = 0.1  # |η| below which a Taylor series is used: its error there is under 1e-9
-
-
-def continuous_bernoulli_log_normalizer(logits: Tensor) -> Tensor:
-    """Return log C of the continuous Bernoulli, a density of grey pixels on [0, 1]; elementwise.
-
-    With λ = σ(η), p(x) = C(λ) λˣ (1 − λ)¹⁻ˣ, where C makes it integrate to one (Loaiza-Ganem &
-    Cunningham 2019, equation 6). In terms of the logit η the normaliser is simple:
-    C = 2 artanh(1 − 2λ) / (1 − 2λ) = η / tanh(η / 2), which is 0/0 at η = 0 (λ = 0.5).
-
-    The series is log 2 + η²/12 − 7η⁴/1440 + 31η⁶/90720.
-    """
-    small = logits.abs() < _NEAR_ZERO
-    safe = torch.where(small, torch.ones_like(logits), logits.abs())
-    exact = safe.log() - torch.tanh(safe / 2).log()
-    square = torch.where(small, logits, torch.zeros_like(logits)).square()
-    series = math.log(2) + square * (1 / 12 - square * (7 / 1440 - square * (31 / 90720)))
-    return torch.where(small, series, exact)
-
-
-def continuous_bernoulli_mean(logits: Tensor) -> Tensor:
-    """Return E[x] = 1/(1 − e^−η) − 1/η of each pixel, which is nearer to 0.5 than λ is.
-
-    The series near η = 0 is 1/2 + η/12 − η³/720.
-    """
-    small = logits.abs() < _NEAR_ZERO
-    safe = torch.where(small, torch.ones_like(logits), logits)
-    exact = -1 / torch.expm1(-safe) - 1 / safe
-    near = torch.where(small, logits, torch.zeros_like(logits))
-    return torch.where(small, 0.5 + near / 12 - near**3 / 720, exact)
-
-
-def continuous_bernoulli_sample(logits: Tensor, *, generator: torch.Generator) -> Tensor:
-    """Draw each pixel by its inverse distribution function.
-
-    x = log(1 + u (e^η − 1)) / η for uniform u, written so that no exponential overflows.
-    """
-    u = torch.rand(
-        logits.shape, generator=generator, dtype=logits.dtype, device=generator.device
-    ).to(logits.device)
-    small = logits.abs() < 1e-3
-    slope = torch.where(small, torch.ones_like(logits), -logits.abs())
-    tail = torch.log1p(u * torch.expm1(slope)) / slope  # from the side where λ < 1/2
-    drawn = torch.where(logits > 0, 1 - tail, tail)
-    return torch.where(small, u, drawn).clamp(0, 1)

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dlcli.vae.config import LikelihoodName, VaeModelConfig, check_model, stages
-from dlcli.vae.likelihood import Bernoulli, Likelihood, likelihood_named, wide
+from dlcli.vae.likelihood import Likelihood, likelihood_named, wide
 
 GREY_28 = (28, 28)
 """The shape of an image of MNIST; one in colour is (H, W, 3)."""
@@ -66,7 +66,7 @@ class VAE(nn.Module):
         decoder: v → logits.
         latent_dim: D.
         shape: of an image, (H, W) or (H, W, 3).
-        likelihood: p(x|z); Bernoulli where None.
+        likelihood: p(x|z).
     """
 
     skip = False
@@ -78,8 +78,8 @@ class VAE(nn.Module):
         decoder: Decoder,
         *,
         latent_dim: int,
-        shape: tuple[int, ...] = GREY_28,
-        likelihood: Likelihood | None = None,
+        shape: tuple[int, ...],
+        likelihood: Likelihood,
     ) -> None:
         super().__init__()
         self.latent_dim, self.shape = latent_dim, shape
@@ -87,7 +87,7 @@ class VAE(nn.Module):
         self.flow: Flow | None = None
         """A learned prior; see `build_model`."""
         self.posterior = nn.Linear(encoder.features, 2 * latent_dim)
-        self.likelihood = likelihood or Bernoulli()
+        self.likelihood = likelihood
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and logvar of q(v|x), both (B, D), of pixels (B, M) in [0, 1].
@@ -215,7 +215,7 @@ class MlpEncoder(Encoder):
         pixels: M.
     """
 
-    def __init__(self, *, hidden: Sequence[int], pixels: int = 784) -> None:
+    def __init__(self, *, hidden: Sequence[int], pixels: int) -> None:
         super().__init__()
         self.features = hidden[-1]
         self.layers = nn.Sequential(perceptron([pixels, *hidden]), nn.ReLU())
@@ -235,7 +235,7 @@ class MlpDecoder(Decoder):
         pixels: M.
     """
 
-    def __init__(self, *, latent_dim: int, hidden: Sequence[int], pixels: int = 784) -> None:
+    def __init__(self, *, latent_dim: int, hidden: Sequence[int], pixels: int) -> None:
         super().__init__()
         self.layers = perceptron([latent_dim, *reversed(hidden), pixels])
 
@@ -270,18 +270,18 @@ class ConvEncoder(Encoder):
     Args:
         channels: feature maps after each convolution, as many as the images can be halved or, with
             `dense`, fewer.
+        shape: of an image, (H, W) or (H, W, 3).
         norm: `batch`, `frozen` or `none`.
         dense: units of the fully connected layers that follow, if any.
-        shape: of an image, (H, W) or (H, W, 3).
     """
 
     def __init__(
         self,
         *,
         channels: Sequence[int],
+        shape: tuple[int, ...],
         norm: Norm = "batch",
         dense: Sequence[int] = (),
-        shape: tuple[int, ...] = GREY_28,
     ) -> None:
         super().__init__()
         self.shape = (*shape, 1) if len(shape) == 2 else shape
@@ -328,10 +328,10 @@ class ConvDecoder(Decoder):
     Args:
         latent_dim: D.
         channels: feature maps after each layer but the last.
+        shape: of an image, (H, W) or (H, W, 3).
         norm: `batch`, `frozen` or `none`.
         skipped: feature maps of the encoder to expect before the last layer and the one before it,
             for the demonstration.
-        shape: of an image, (H, W) or (H, W, 3).
     """
 
     def __init__(
@@ -339,9 +339,9 @@ class ConvDecoder(Decoder):
         *,
         latent_dim: int,
         channels: Sequence[int],
+        shape: tuple[int, ...],
         norm: Norm = "batch",
         skipped: Sequence[int] = (0, 0),
-        shape: tuple[int, ...] = GREY_28,
     ) -> None:
         super().__init__()
         bias = norm == "none"

@@ -10,6 +10,7 @@ tensor (MNIST: 47 MB), a user's own mapped into memory; a batch is one gather.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -188,17 +189,16 @@ class VaeTask(Task[VaeTrainConfig, Splits, "VaeLearner", TrainResult]):
     def watch(
         self, config: VaeTrainConfig, learner: VaeLearner, events: Iterable[Event]
     ) -> Iterator[Event]:
-        """Add pictures, and warn once where the posterior collapses."""
-        warned, screen = False, _Screen(config, learner)
+        """Add pictures, and a warning where the posterior has collapsed."""
+        screen, collapse = _Screen(config, learner), _Collapse(config)
         for event in events:
-            yield event
-            yield from screen.pictures(event)
-            if isinstance(event, Evaluated) and not warned:
-                dims, objective = config.model.latent_dim, config.objective.objective
-                sentence = collapse_warning(event.metrics, dims=dims, objective=objective)
-                warned = bool(sentence)
-                if warned:
-                    yield Notice(message=sentence, level="warning")
+            own = itertools.chain(screen.pictures(event), collapse.warnings(event))
+            if isinstance(event, Finished):  # nothing is taken after it
+                yield from own
+                yield event
+            else:
+                yield event
+                yield from own
 
     def test_losses(self, config: VaeTrainConfig, result: TrainResult) -> Mapping[str, float]:
         """Return the halves of the ELBO, and their sum where training minimises just that."""
@@ -277,7 +277,8 @@ def _shares_statistics(config: VaeTrainConfig) -> bool:
 class _Screen:
     """Draws pictures of the same latents: at each snapshot, after each epoch, and once early on.
 
-    Only the main process has events that it draws at.
+    Where a run has snapshots, its last epoch is one more, whose checkpoint is `last`. Only the main
+    process has events that it draws at.
     """
 
     def __init__(self, config: VaeTrainConfig, learner: VaeLearner) -> None:
@@ -295,10 +296,13 @@ class _Screen:
             self._updates = event.steps_per_epoch
             self._epochs = -1 if event.step else 0
             self._due_s = time.monotonic() + FIRST_PREVIEW_S
-        if not self._updates or not isinstance(event, RunStarted | TrainingStep | Saved):
+        moments = RunStarted | TrainingStep | Saved | Finished
+        if not self._updates or not isinstance(event, moments):
             return
         epochs, more = divmod(event.step, self._updates)
         snapshot = isinstance(event, Saved) and snapshot_epoch(event.path) is not None
+        if isinstance(event, Finished) and self._config.snapshots and not more:
+            snapshot = event.reason != "interrupted" and epochs not in self._config.snapshots
         early = more and time.monotonic() > self._due_s
         if not (snapshot or epochs > self._epochs or early):
             return
@@ -318,6 +322,32 @@ class _Screen:
             self._due_s = math.inf
             yield Preview(images=gallery.images, caption=caption)
         self._epochs = epochs
+
+
+class _Collapse:
+    """Warns once of a collapsed posterior: where two evaluations in a row show it, or the last one.
+
+    A network that has not learned much yet looks the same at a first evaluation.
+    """
+
+    def __init__(self, config: VaeTrainConfig) -> None:
+        self._dims, self._objective = config.model.latent_dim, config.objective.objective
+        self._sentence = ""
+        """Of the newest evaluation."""
+        self._warned = False
+
+    def warnings(self, event: Event) -> Iterator[Notice]:
+        """Yield the warning where an event calls for it."""
+        before = self._sentence
+        if isinstance(event, Evaluated):
+            self._sentence = collapse_warning(
+                event.metrics, dims=self._dims, objective=self._objective
+            )
+        elif not isinstance(event, Finished) or event.reason == "interrupted":
+            return
+        if before and self._sentence and not self._warned:
+            self._warned = True
+            yield Notice(message=self._sentence, level="warning")
 
 
 def collapse_warning(metrics: Mapping[str, object], *, dims: int, objective: str = "elbo") -> str:

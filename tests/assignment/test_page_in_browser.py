@@ -9,8 +9,8 @@ import pytest
 
 from dlcli.assignment.page import Heading, render
 from dlcli.display.images import image_grid
-from tests.assignment.browser import Browser, browser, installed
 from tests.assignment.test_page import picture, section, svg
+from tests.browser import Browser, browser, installed
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 HEADING = Heading(version="dlcli 0", mode="quick", command="dl report")

@@ -13,7 +13,7 @@ import torch
 
 from dlcli.nmt.fast.compiling import available_forms
 from dlcli.vae.config import VaeModelConfig
-from dlcli.vae.likelihood import bernoulli_nll_sum
+from dlcli.vae.likelihood import Bernoulli
 from dlcli.vae.networks import build_model
 from dlcli.vae.objective import kl_standard_normal
 from tests.benchmarks.__main__ import main
@@ -112,7 +112,7 @@ def test_the_examples_loss_is_our_objective() -> None:
     torch.manual_seed(1)
     mean, logvar = model.encode(x)
     z = mean + torch.randn_like(mean) * (logvar / 2).exp()
-    ours = bernoulli_nll_sum(model.decode(z), x) + kl_standard_normal(mean, logvar).sum()
+    ours = Bernoulli().nll_sum(model.decode(z), x) + kl_standard_normal(mean, logvar).sum()
     torch.testing.assert_close(loss, ours)
 
 

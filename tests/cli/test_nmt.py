@@ -373,7 +373,7 @@ def test_mistakes_in_evaluating_are_named(runs: Path) -> None:
     run = ["--run", str(runs / "forward")]
     cases: list[tuple[list[str], str, int]] = [
         ([*run, "--input", "one"], "--input and --reference together", 2),
-        ([*run, "--input", "one", "--reference", "two"], "one has 1 lines and two has 2", 1),
+        ([*run, "--input", "one", "--reference", "two"], "one has 1 line and two has 2", 1),
         ([*run, "--input", "nowhere", "--reference", "two"], "nowhere cannot be read", 1),
         ([*run, "--input", "none", "--reference", "none"], "no lines", 2),
         ([*run, "--data", "nowhere"], "nowhere", 2),
@@ -480,7 +480,7 @@ def test_mistakes_in_aligning_are_named(align: list[str], runs: Path) -> None:
         ([*files, *run, "--pairs", "short"], "needs either", 2),
         (["--pairs", "empty", *run], "no lines", 2),
         (["--pairs", "short", *run], "Line 1 of short has 0 '|||'", 1),
-        ([*files, *run, "--gold", "short"], "1 lines for 3 pairs", 1),
+        ([*files, *run, "--gold", "short"], "1 line for 3 pairs", 1),
         ([*files, *run, "--gold", "far"], "90-0 is out of range", 1),
         ([*files, *run, "--gold-index", "2"], "gold_index", 2),
         ([*files, *run, "--symmetrize", str(runs / "forward")], "other direction", 2),

@@ -18,7 +18,7 @@ from dlcli.assignment.lab import Lab
 from dlcli.assignment.question import Answer, Question
 from dlcli.cli.report import command_line
 from dlcli.errors import DataError
-from tests.assignment.browser import browser, installed
+from tests.browser import browser, installed
 from tests.cli.tiny import dl, dl_json, error_of
 
 

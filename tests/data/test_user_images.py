@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import threading
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -124,14 +126,19 @@ def test_classes_and_parts_are_folders_as_in_image_folder(packed: bool, tmp_path
     assert sorted(trained) == [(200, 0), (201, 1), (202, 1)]
     assert (data.test[:, 0, 0, 0].tolist(), data.test_labels.tolist()) == ([203], [1])
     assert said == [
-        f"{path}: 1 files that are no pictures are passed over.",
+        f"{path}: 1 file without the ending of a picture passed over.",
         f"{path}: classes without a picture are left out: bird.",
     ]
 
 
-def test_the_first_and_the_last_images_are_of_all_classes(tmp_path: Path) -> None:
-    names = [f"{kind}/{number:03}.png" for kind in ("cat", "dog", "eel") for number in range(30)]
-    data, _ = load(folder(tmp_path / "a", *names))
+@pytest.mark.parametrize("kind", ["folder", "array"])
+def test_the_first_and_the_last_images_are_of_all_classes(kind: str, tmp_path: Path) -> None:
+    if kind == "folder":
+        path = folder(tmp_path / "a", *(f"{'cde'[n // 30]}/{n:03}.png" for n in range(90)))
+    else:
+        images = np.zeros((90, 9, 12), dtype=np.uint8)
+        path = save(tmp_path / "a.npz", x=images, y=np.arange(90) // 30)
+    data, _ = load(path)
     assert data.train_labels is not None
     for part in (data.train_labels[:20], data.train_labels[-20:]):
         assert part.unique().tolist() == [0, 1, 2]
@@ -226,10 +233,11 @@ def test_a_picture_is_turned_as_its_camera_says_and_an_animation_is_its_first_fr
 def test_broken_files_are_named_and_left_out_and_too_many_are_an_error(tmp_path: Path) -> None:
     root = folder(tmp_path / "photos", *many(199))
     (root / "broken.png").write_bytes((root / "000.png").read_bytes()[:50])
-    data, said = load(root)
-    assert len(data.train) + len(data.test) == 199
-    assert len(said) == 1
-    assert f"{root}: 1 of 200 pictures left out: broken.png (" in said[0]
+    for again in (root, shutil.copytree(root, tmp_path / "copy"), root):
+        data, said = load(again)
+        assert len(data.train) + len(data.test) == 199
+        assert len(said) == 1
+        assert f"{again}: 1 of 200 pictures left out: broken.png (" in said[0]
     (root / "text.jpg").write_text("no picture")
     os.symlink("nowhere", root / "link.png")
     with pytest.raises(DataError, match=r"3 of the 202 pictures of .* cannot be read: ") as caught:
@@ -258,8 +266,8 @@ def test_links_are_followed_once_and_names_may_be_any_bytes(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (lambda root: root.mkdir(), "0 pictures, which are too few"),
-        (lambda root: picture(root / "one.png"), "1 pictures, which are too few"),
+        (lambda root: root.mkdir(), "0 pictures, too few"),
+        (lambda root: picture(root / "one.png"), "1 picture, too few"),
         (lambda root: folder(root, *many(9, places=("test/",))), "0 pictures to train on"),
     ],
     ids=["empty", "one", "test alone"],
@@ -310,9 +318,24 @@ def test_arrays_with_a_test_set_and_labels(ending: str, tmp_path: Path) -> None:
     )
     data, said = load(path)
     assert said == []
-    assert np.array_equal(data.train.numpy(), PIXELS[:15])
     assert np.array_equal(data.test.numpy(), PIXELS[15:])
     assert data.test_labels.tolist() == labels[15:].tolist()
+    rows = {image.tobytes(): row for row, image in enumerate(PIXELS)}
+    order = [rows[image.numpy().tobytes()] for image in data.train]
+    assert (sorted(order), order == sorted(order)) == ([*range(15)], False)
+    assert data.train_labels.tolist() == labels[order].tolist()
+
+
+@pytest.mark.parametrize(("given", "lacking"), [("train", "test"), ("test", "train")])
+def test_labels_of_one_part_alone_are_left_out_with_a_notice(
+    given: str, lacking: str, tmp_path: Path
+) -> None:
+    labels = {f"y_{given}": np.zeros(10, dtype=int)}
+    path = save(tmp_path / "a.npz", x_train=PIXELS[:10], x_test=PIXELS[10:], **labels)
+    for _ in range(2):
+        data, said = load(path)
+        assert (data.train_labels, data.test_labels) == (None, None)
+        assert said == [f"{path}: y_{given} is left out, as there is no y_{lacking}."]
 
 
 @pytest.mark.parametrize(
@@ -334,8 +357,13 @@ def test_one_array_of_any_layout_has_a_tenth_of_its_rows_held_out(
 ) -> None:
     data, _ = load(save(tmp_path / "a.npy", x=array))
     test = np.array(held_out([str(row).encode() for row in range(20)]))
-    assert np.array_equal(data.train.numpy(), expected[~test])
+    assert np.array_equal(in_order(data.train.numpy()), in_order(expected[~test]))
     assert np.array_equal(data.test.numpy(), expected[test])
+
+
+def in_order(images: np.ndarray) -> np.ndarray:
+    """Sort images by their bytes."""
+    return np.stack(sorted(images, key=lambda image: image.tobytes()))
 
 
 def test_arrays_are_resized_and_brought_to_grey_or_colour(tmp_path: Path) -> None:
@@ -344,7 +372,7 @@ def test_arrays_are_resized_and_brought_to_grey_or_colour(tmp_path: Path) -> Non
     grey, _ = load(path, colour=False)
     test = np.array(held_out([str(row).encode() for row in range(20)]))
     expected = [np.asarray(Image.fromarray(image).convert("L")) for image in PIXELS[~test]]
-    assert np.array_equal(grey.train.numpy(), np.stack(expected))
+    assert np.array_equal(in_order(grey.train.numpy()), in_order(np.stack(expected)))
 
 
 @pytest.mark.parametrize(
@@ -364,7 +392,7 @@ def test_arrays_are_resized_and_brought_to_grey_or_colour(tmp_path: Path) -> Non
         ({"x": GREYS[0]}, "no array of images", r"x_train and x_test.*\(N, H, W\)"),
         ({"a": GREYS, "b": GREYS}, "or several", "x_train and x_test"),
         ({"x_test": GREYS}, "0 images to train on", "x_train"),
-        ({"x": GREYS[:1]}, "1 images to train on", "Add images"),
+        ({"x": GREYS[:1]}, "1 image to train on", "Add images"),
         ({"x": GREYS[:0]}, "0 images to train on", "Add images"),
         ({"x": PIXELS[..., :2]}, "is not of images", "1 or 3 channels"),
         ({"x_train": GREYS, "x_test": PIXELS}, "9x8 and x_test", "one form"),
@@ -446,12 +474,48 @@ def test_an_archive_is_opened_once_however_many_pictures_it_has(
 def test_what_a_killed_program_left_in_the_cache_goes(tmp_path: Path) -> None:
     root = folder(tmp_path / "photos", *many(20))
     load(root)
-    (made,) = (path for path in (cache_folder() / "images").iterdir() if path.is_dir())
+    (made,) = maps()
     left = made.with_name(f".{made.name}.0123.tmp")
     left.mkdir()
     load(root)
     assert made.is_dir()
     assert not left.exists()
+
+
+def test_what_was_read_before_the_files_changed_goes_and_may_still_be_in_use(
+    tmp_path: Path,
+) -> None:
+    root, other = folder(tmp_path / "photos", *many(20)), folder(tmp_path / "other", *many(9))
+    before, _ = load(root)
+    small, _ = load(root, size=(8, 8))
+    load(other)
+    assert len(maps()) == 3
+    picture(root / "more.png", GREY)
+    load(root)
+    assert len(maps()) == 2
+    assert int(before.train.max()) == 219
+    assert small.train.shape[1:] == (8, 8, 3)
+
+
+def maps() -> list[Path]:
+    """List what is in the cache."""
+    return [path for path in (cache_folder() / "images").iterdir() if path.is_dir()]
+
+
+def test_a_second_process_says_that_it_waits_for_the_first(tmp_path: Path) -> None:
+    root = folder(tmp_path / "photos", *many(20))
+    said: list[str] = []
+    second = threading.Thread(target=lambda: load_images(str(root), notice=said.append))
+
+    def start_second(share: float, _what: str) -> None:
+        if not share:
+            second.start()
+            while second.is_alive() and not said:
+                time.sleep(0.01)
+
+    load(root, progress=start_second)
+    second.join()
+    assert said == [f"Waiting for another process that is reading {root}."]
 
 
 def test_an_archive_may_have_strange_members(tmp_path: Path) -> None:

@@ -216,6 +216,17 @@ def show_run(consoles: Consoles, *events: Event) -> None:
             listener(event)
 
 
+def test_what_was_said_of_one_seed_is_not_said_again_of_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    consoles, _, err = on_pipes(monkeypatch)
+    consoles.notice("by the way")
+    show_run(consoles, *a_run(), *a_run())
+    assert err.getvalue().count("latents are silent") == 1
+    assert err.getvalue().count("by the way") == 1
+    assert err.getvalue().count("Done: ") == 2
+
+
 def test_without_a_terminal_each_epoch_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     consoles, out, err = on_pipes(monkeypatch)
     show_run(consoles)

@@ -102,6 +102,26 @@ def test_a_run_that_diverged_is_named_and_does_not_flatten_the_others() -> None:
     ]  # fmt: skip
 
 
+def test_losses_that_are_not_to_be_compared_have_a_frame_for_each_kind() -> None:
+    likelihoods = {"a": "bernoulli", "b": "logistic", "c": "bernoulli", "d": ""}
+    curves = {
+        name: Curve([1.0], [9.0], "training", None, of and f"likelihood:{of}|seed:{name}")
+        for name, of in likelihoods.items()
+    }
+    panels = {
+        axes.get_title(): [line.get_label() for line in axes.get_lines()]
+        for axes in compare_curves(Path("compare.png"), curves, title="all").axes
+    }
+    assert panels == {
+        "all, likelihood: bernoulli": ["a", "c"],
+        "likelihood: logistic": ["b"],
+        "likelihood: not known yet": ["d"],
+    }
+    del curves["b"]
+    (axes,) = compare_curves(Path("compare.png"), curves, title="all").axes
+    assert axes.get_title() == "all"
+
+
 def test_one_point_is_visible() -> None:
     (axes,) = compare_curves(Path("compare.png"), {"a": Curve([1.0], [100.0], "training")}).axes
     assert axes.get_lines()[0].get_marker() == "o"

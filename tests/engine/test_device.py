@@ -13,12 +13,12 @@ import torch
 
 from dlcli.engine.device import (
     Compute,
-    _free_cores,
     available_devices,
     bf16_is_native,
     choose_device,
     choose_precision,
     cpu_flags,
+    free_cores,
     prepare,
 )
 from dlcli.engine.runs import RunFolder
@@ -153,10 +153,10 @@ def watched_cores(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cores]:
 
         monkeypatch.setattr(Path, "read_text", stat)
         monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
-        _free_cores.cache_clear()
+        free_cores.cache_clear()
 
     yield watch
-    _free_cores.cache_clear()
+    free_cores.cache_clear()
 
 
 def test_threads_are_set_or_left_alone(threads: int) -> None:

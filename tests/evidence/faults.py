@@ -31,7 +31,6 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ("models", "- 2 * self.log_moment(x, 1.0)", "- self.log_moment(x, 1.0)"),
     ("models", "- self.latent_dim + log_det)", "+ log_det)"),
     ("models", "0.5 * ((gradient + linear) * z)", "0.5 * ((gradient - linear) * z)"),
-    ("models", "safe / torch.tanh(0.5 * safe)", "safe * torch.tanh(0.5 * safe)"),
     ("models", "return -entropy.sum(-1)", "return entropy.sum(-1)"),
     ("models", "z.shape[-1] * LOG_2PI", "LOG_2PI"),
     ("hmc", "gain = 0.5 * energy + beta *", "gain = 0.5 * energy + 2 * beta *"),

@@ -14,7 +14,6 @@ from dlcli.evidence.models import (
     BernoulliDecoder,
     LinearGaussian,
     draw_pairs,
-    log_continuous_constant,
     log_likelihood,
     log_likelihood_and_gradient,
     log_prior,
@@ -76,41 +75,6 @@ def test_ceiling_bounds_binary_and_grey_images():
     ceiling = model.ceiling(x)
     assert ceiling[1] == 0
     assert bool((model.log_likelihood(x, z) <= ceiling).all())
-
-
-def one_grey_pixel(logit: float) -> BernoulliDecoder:
-    return BernoulliDecoder(
-        lambda z: torch.full((z.shape[0], 1), logit, dtype=torch.float64),
-        1,
-        dtype=torch.float64,
-        likelihood="continuous-bernoulli",
-    )
-
-
-@pytest.mark.parametrize("logit", [-30.0, -2.0, -0.011, -0.009, 0.0, 0.009, 0.3, 8.0])
-def test_continuous_bernoulli_integrates_to_one(logit: float):
-    model = one_grey_pixel(logit)
-    x = torch.linspace(0, 1, 20_001, dtype=torch.float64)[:, None]
-    density = model.log_likelihood(x, torch.zeros(1, 1, 1, dtype=torch.float64))[0].exp()
-    assert abs(float(torch.trapezoid(density, x[:, 0])) - 1) < 1e-8 * (1 + logit**2)
-    assert model.ceiling(x[:2]).tolist() == [math.inf] * 2
-
-
-@pytest.mark.parametrize("logit", [-25.0, -1.3, 0.0, 2.0])
-def test_continuous_bernoulli_draws_follow_its_density(logit: float):
-    model = one_grey_pixel(logit)
-    x = model.draw(torch.zeros(20_000, 1, dtype=torch.float64), generator=generator(4))[:, 0]
-    assert 0 <= float(x.min()) <= float(x.max()) <= 1
-    expected = 1 / -math.expm1(-logit) - 1 / logit if logit else 0.5
-    assert abs(float(x.mean() - expected)) < 4 * float(x.std()) / 20_000**0.5
-
-
-def test_constant_matches_torch():
-    logits = torch.linspace(-9, 9, 61, dtype=torch.float64)
-    law = torch.distributions.ContinuousBernoulli(logits=logits, lims=(0.4999, 0.5001))
-    x = torch.full_like(logits, 0.3)
-    ours = x * logits - torch.nn.functional.softplus(logits) + log_continuous_constant(logits)
-    torch.testing.assert_close(ours, law.log_prob(x), atol=1e-6, rtol=0)
 
 
 def test_float64_twin_is_the_same_function():

@@ -5,6 +5,9 @@ from __future__ import annotations
 FAULTS: tuple[tuple[str, str, str], ...] = (
     ("objective", "0.5 * (torch.expm1(logvar) - logvar", "0.5 * (torch.expm1(logvar) + logvar"),
     ("likelihood", "(logits * pixels - F.softplus(logits))", "(logits * pixels - F.relu(logits))"),
+    ("likelihood", "safe.log() - torch.tanh(safe / 2)", "safe.log() + torch.tanh(safe / 2)"),
+    ("likelihood", "0.5 + near / 12", "0.5 - near / 12"),
+    ("likelihood", "torch.log1p(u * torch.expm1(slope))", "torch.log1p(u * torch.expm1(-slope))"),
     ("likelihood", "F.logsigmoid(-below)", "F.logsigmoid(below)"),
     ("likelihood", "torch.exp(-log_scale)", "torch.exp(log_scale)"),
     ("likelihood", "-torch.expm1(-2 * half * inverse)", "-torch.expm1(-half * inverse)"),

@@ -42,7 +42,7 @@ def test_known_probabilities_give_known_numbers() -> None:
 
 def test_batches_add_up_to_what_was_asked_for(trained: Trained) -> None:
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10)).eval()
-    judge = Judge(network=network, data="glyphs:100", accuracy=0.5, least_ink=0.0)
+    judge = Judge(network=network, data="glyphs:100", accuracy=0.5, least_ink=0.0, shape=(28, 28))
     real = torch.full((7, 784), 255, dtype=torch.uint8)
     found = list(stream_ambiguity(trained.model, judge, real=real, count=1003, seed=0))
     assert [part.generated.images for part in found] == [1000, 1003]
@@ -94,13 +94,13 @@ def test_is_trained_once_and_then_found(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(judge_module, "EPOCHS", 1)
     said: list[str] = []
     first = find_judge(load_images("glyphs:30"), notice=said.append)
-    assert judge_file("glyphs:30").is_file()
+    assert judge_file("glyphs:30", shape=(28, 28)).is_file()
     second = find_judge(load_images("glyphs:30"), notice=said.append)
     assert len([line for line in said if "Training a judge" in line]) == 1
     x = torch.rand(3, 784, generator=generator(0, "x"))
     assert torch.equal(first.read(x), second.read(x))
     assert (first.accuracy, first.least_ink) == (second.accuracy, second.least_ink)
-    judge_file("glyphs:30").write_bytes(b"cut")
+    judge_file("glyphs:30", shape=(28, 28)).write_bytes(b"cut")
     find_judge(load_images("glyphs:30"), notice=said.append)
     assert len([line for line in said if "Training a judge" in line]) == 2
 

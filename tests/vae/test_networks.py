@@ -12,8 +12,9 @@ from dlcli.engine.config import resolve
 from dlcli.engine.seed import generator
 from dlcli.errors import ConfigError
 from dlcli.vae.config import VaeModelConfig, check_model
-from dlcli.vae.likelihood import bernoulli_nll_sum
+from dlcli.vae.likelihood import Bernoulli
 from dlcli.vae.networks import (
+    GREY_28,
     LOGVAR_RANGE,
     MOST_LOG_SCALE,
     VAE,
@@ -26,7 +27,7 @@ from dlcli.vae.networks import (
 
 
 def test_the_encoder_pools_from_28_pixels_to_1() -> None:
-    maps = ConvEncoder(channels=(2, 3, 5, 7)).maps(torch.rand(4, 784))
+    maps = ConvEncoder(shape=GREY_28, channels=(2, 3, 5, 7)).maps(torch.rand(4, 784))
     shapes = [tuple(m.shape) for m in maps]
     assert shapes == [(4, 2, 14, 14), (4, 3, 7, 7), (4, 5, 3, 3), (4, 7, 1, 1)]
     assert all(m.is_contiguous(memory_format=torch.channels_last) for m in maps)
@@ -35,7 +36,7 @@ def test_the_encoder_pools_from_28_pixels_to_1() -> None:
 @pytest.mark.parametrize(("channels", "side"), [((2, 3), 7), ((2, 3, 5), 3), ((2, 3, 5, 7), 1)])
 def test_dense_layers_take_all_of_the_last_maps(channels: tuple[int, ...], side: int) -> None:
     torch.manual_seed(0)
-    encoder = ConvEncoder(channels=channels, dense=(6, 4)).eval()
+    encoder = ConvEncoder(shape=GREY_28, channels=channels, dense=(6, 4)).eval()
     first = next(encoder.dense.parameters())
     assert first.shape == (6, channels[-1] * side * side)
     features = encoder(torch.rand(3, 784))
@@ -44,7 +45,7 @@ def test_dense_layers_take_all_of_the_last_maps(channels: tuple[int, ...], side:
 
 
 def test_a_batch_of_one_image_is_normalised_as_in_evaluation() -> None:
-    encoder = ConvEncoder(channels=(2, 3), dense=(6,))
+    encoder = ConvEncoder(shape=GREY_28, channels=(2, 3), dense=(6,))
     maps = torch.rand(1, 3 * 7 * 7)
     for _ in range(3):
         encoder.dense(torch.rand(9, 3 * 7 * 7))
@@ -55,8 +56,8 @@ def test_a_batch_of_one_image_is_normalised_as_in_evaluation() -> None:
 
 def test_without_norm_there_are_biases_and_no_statistics() -> None:
     encoder, decoder = (
-        ConvEncoder(channels=(2, 3, 5, 7), norm="none"),
-        ConvDecoder(latent_dim=3, channels=(2, 3, 5), norm="none"),
+        ConvEncoder(shape=GREY_28, channels=(2, 3, 5, 7), norm="none"),
+        ConvDecoder(shape=GREY_28, latent_dim=3, channels=(2, 3, 5), norm="none"),
     )
     for part in (encoder, decoder):
         assert not list(part.buffers())
@@ -69,9 +70,9 @@ def test_without_norm_there_are_biases_and_no_statistics() -> None:
 
 def test_frozen_norms_learn_scale_and_shift_and_keep_their_statistics() -> None:
     torch.manual_seed(0)
-    trained = ConvEncoder(channels=(2, 3), dense=(6,))
+    trained = ConvEncoder(shape=GREY_28, channels=(2, 3), dense=(6,))
     trained(torch.rand(9, 784))
-    frozen = ConvEncoder(channels=(2, 3), dense=(6,), norm="frozen")
+    frozen = ConvEncoder(shape=GREY_28, channels=(2, 3), dense=(6,), norm="frozen")
     frozen.load_state_dict(trained.state_dict())
     before = {name: value.clone() for name, value in frozen.named_buffers()}
     x = torch.rand(5, 784)
@@ -84,7 +85,7 @@ def test_frozen_norms_learn_scale_and_shift_and_keep_their_statistics() -> None:
 
 def test_the_decoder_takes_zeros_where_maps_are_missing() -> None:
     torch.manual_seed(0)
-    decoder = ConvDecoder(latent_dim=3, channels=(2, 3, 5), skipped=(7, 4)).eval()
+    decoder = ConvDecoder(shape=GREY_28, latent_dim=3, channels=(2, 3, 5), skipped=(7, 4)).eval()
     z, zeros = torch.randn(2, 3), [torch.zeros(2, 7, 14, 14), torch.zeros(2, 4, 7, 7)]
     maps = [torch.randn_like(m) for m in zeros]
     assert torch.equal(decoder(z), decoder(z, zeros))
@@ -156,7 +157,7 @@ def test_the_default_networks_have_the_sizes_that_are_documented(arch: str, weig
 
 
 def test_the_decoder_mirrors_the_encoder() -> None:
-    decoder = MlpDecoder(latent_dim=3, hidden=(7, 5))
+    decoder = MlpDecoder(latent_dim=3, hidden=(7, 5), pixels=784)
     weights = [tuple(p.shape) for p in decoder.parameters() if p.dim() == 2]
     assert weights == [(5, 3), (7, 5), (784, 7)]
 
@@ -210,7 +211,7 @@ def test_shapes(settings: dict[str, Any], count: int, train: bool) -> None:
 def test_every_parameter_gets_a_gradient(settings: dict[str, Any]) -> None:
     vae, x = build(**settings), pixels(11)
     logits, mean, logvar = vae(x, noise(11, dims=3))
-    (bernoulli_nll_sum(logits, x) + mean.square().sum() + logvar.exp().sum()).backward()
+    (Bernoulli().nll_sum(logits, x) + mean.square().sum() + logvar.exp().sum()).backward()
     for name, parameter in vae.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
@@ -221,7 +222,7 @@ def test_gradients_have_the_memory_order_of_their_weights(enabled: bool) -> None
     vae, x = build(**VARIANTS[3]), pixels(5)
     with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
         logits, *_ = vae(x, noise(5, dims=3))
-    bernoulli_nll_sum(logits, x).backward()
+    Bernoulli().nll_sum(logits, x).backward()
     for name, parameter in vae.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.is_contiguous(), name
@@ -267,7 +268,7 @@ def test_under_autocast_the_posterior_stays_float32(settings: dict[str, Any]) ->
         logits, mean, logvar = vae(x, eps)
     assert mean.dtype == logvar.dtype == torch.float32
     torch.testing.assert_close(logits.float(), exact[0].float(), rtol=0.1, atol=0.1)
-    bernoulli_nll_sum(logits, x).backward()
+    Bernoulli().nll_sum(logits, x).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in vae.decoder.parameters())
 
 
@@ -289,7 +290,7 @@ def test_a_huge_logvar_gives_neither_infinity_nor_nan() -> None:
         ({"arch": "mlp", "hidden": ()}, "--hidden"),
         ({"arch": "mlp", "dense": (5,)}, "--dense"),
         ({"arch": "conv", "channels": (2, 3)}, "--channels has 2 sizes and needs 4"),
-        ({"arch": "conv", "channels": (2,), "dense": (5,)}, "--channels has 1 sizes and needs 2"),
+        ({"arch": "conv", "channels": (2,), "dense": (5,)}, "--channels has 1 size and needs 2"),
         ({"arch": "conv", "decoder_channels": (2, 3, 4, 5)}, "--decoder-channels"),
     ],
 )
@@ -298,6 +299,6 @@ def test_settings_that_contradict_the_arch_are_refused(
 ) -> None:
     config = resolve(VaeModelConfig, [settings])
     with pytest.raises(ConfigError, match=named):
-        check_model(config)
+        check_model(config, GREY_28)
     with pytest.raises(ConfigError, match=named):
         build_model(config)

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 import dlcli
+from dlcli.data.images import load_images
 from dlcli.engine.config import load_yaml, resolve
 from dlcli.engine.runs import RunFolder, signature_warning
 from dlcli.errors import ConfigError, DataError
@@ -219,9 +220,29 @@ def test_a_picture_file_is_reconstructed_at_the_size_of_the_run(
         assert arrays["inputs"].shape == (1, 12, 20, 3)
         assert arrays["inputs"][0, 5, 5] == pytest.approx(np.array([200, 10, 10]) / 255, abs=0.05)
     for wrong in ("nowhere.png", str(colour_run / "config.yaml")):
-        failed = dl("vae", "reconstruct", "--image", wrong, *run)
-        assert failed.exit_code in (1, 2)
-        assert "cannot be read" in failed.stderr
+        for command, ends in (("reconstruct", 1), ("interpolate", 2), ("traverse", 1)):
+            failed = dl("vae", command, "--image", *[wrong] * ends, *run)
+            assert failed.exit_code in (1, 2)
+            assert "cannot be read" in failed.stderr
+
+
+def test_a_walk_starts_from_picture_files_as_from_test_images(
+    colour_run: Path, tmp_path: Path
+) -> None:
+    pictures = load_images("shapes:60", size=(12, 20)).test[:2].numpy()
+    files = [str(tmp_path / name) for name in ("a.png", "b.png")]
+    for picture, file in zip(pictures, files, strict=True):
+        Image.fromarray(picture).save(file)
+    run = ["--run", str(colour_run), "--format", "npz"]
+    for command, count in (("interpolate", 2), ("traverse", 1)):
+        found = []
+        for ends in (["0", "1"], files):
+            made = dl_json("vae", command, "--image", *ends[:count], *run)
+            with np.load(made["files"][0]) as arrays:
+                found.append(arrays["z"])
+        assert np.array_equal(*found)
+        assert files[0] in made["label"]
+        assert Path(made["files"][0]).name.endswith("-a-b.npz" if count == 2 else "-imagea.npz")
 
 
 def test_a_stopped_run_of_colour_goes_on_to_the_same_bits(tmp_path: Path) -> None:

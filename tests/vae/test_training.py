@@ -25,6 +25,7 @@ from dlcli.vae.objective import ChoosingNoise, VaeNetwork
 from dlcli.vae.trained import TrainResult, load_trained
 from dlcli.vae.training import (
     FLOW,
+    TASK,
     VaeLearner,
     collapse_warning,
     plan_epoch,
@@ -251,8 +252,10 @@ def test_a_training_tells_what_happens_and_what_it_came_to(
 
 def test_snapshots_show_the_same_latents_and_can_be_drawn_again(tmp_path: Path) -> None:
     events, result = follow(config(), RunLocation(out=tmp_path / "run"))
-    shown = of_kind(events, Pictures)
-    assert [picture.epoch for picture in shown] == [0, 1]
+    *shown, last = of_kind(events, Pictures)
+    assert [picture.epoch for picture in (*shown, last)] == [0, 1, 2]
+    model = load_trained(RunFolder(Path(result.run))).model
+    assert np.array_equal(last.images, take_snapshot(model, seed=0, epoch=2).gallery.images)
     assert type(events[0]).__name__ == "RunStarted"
     first_update = next(i for i, e in enumerate(events) if isinstance(e, Evaluated))
     assert events.index(shown[0]) < first_update
@@ -262,6 +265,34 @@ def test_snapshots_show_the_same_latents_and_can_be_drawn_again(tmp_path: Path) 
         assert np.array_equal(picture.images, snapshot.gallery.images)
     assert np.array_equal(again[0].gallery.z, again[1].gallery.z)
     assert not np.array_equal(shown[0].images, shown[1].images)
+
+
+@pytest.mark.parametrize(
+    ("given", "epochs"),
+    [
+        ({"snapshots": []}, []),
+        ({"snapshots": [2]}, [2]),
+        ({"loop": {"epochs": 0}, "snapshots": [9]}, [0]),
+        (
+            {
+                "loop": {"epochs": 30, "patience": 1},
+                "optim": {"lr": 0.5},
+                "data": {"validation": 9},
+            },
+            [0, 1],
+        ),
+    ],
+    ids=["none", "the last", "untrained", "early stop"],
+)
+def test_the_last_epoch_is_drawn_where_there_are_snapshots(
+    tmp_path: Path, given: dict[str, Any], epochs: list[int]
+) -> None:
+    events, result = follow(config(**given), RunLocation(out=tmp_path / "run"))
+    drawn = [picture.epoch for picture in of_kind(events, Pictures)]
+    assert result.epochs < 9
+    assert drawn == sorted({*epochs, *([result.epochs] if epochs else [])})
+    kept = {path.stem for path in (tmp_path / "run/checkpoints").glob("epoch-*")}
+    assert len(kept) == len([n for n in drawn if n in config(**given).snapshots])
 
 
 def test_a_screen_has_new_pictures_of_the_same_latents_after_each_epoch(
@@ -301,7 +332,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     assert RunFolder(tmp_path / "cut").record()["status"] == "interrupted"
     later, resumed = follow(config(model=CONV), RunLocation(resume=tmp_path / "cut"))
     assert resumed.test == whole.test
-    assert [event.epoch for event in of_kind(later, Pictures)] == []
+    assert [event.epoch for event in of_kind(later, Pictures)] == [2]
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "cut"))
 
 
@@ -372,6 +403,35 @@ def test_collapse_is_warned_of_once(tmp_path: Path) -> None:
     warnings = [e.message for e in of_kind(events, Notice) if e.level == "warning"]
     assert len(warnings) == 1
     assert "collapsed" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("active", "reason", "expected"),
+    [
+        ([0, 3, 3], "done", []),
+        ([0, 0, 3], "done", [2]),
+        ([3, 0], "done", [2]),
+        ([0], "early-stop", [1]),
+        ([0], "interrupted", []),
+        ([0, 3, 0, 0], "done", [4]),
+    ],
+)
+def test_one_evaluation_shows_no_collapse_unless_it_is_the_last(
+    images: torch.Tensor, active: list[int], reason: str, expected: list[int]
+) -> None:
+    happened: list[Event] = [
+        Evaluated(epoch=n, step=n, metrics={"active_units": units, "train_kl": 9.0 * (units > 0)})
+        for n, units in enumerate(active, start=1)
+    ]
+    end = Finished(reason=reason, epoch=len(active), step=len(active), train_s=1.0, rate=1.0)
+    made = learner(images)
+    events = list(TASK.watch(made.config, made, [*happened, end]))
+    assert isinstance(events[-1], Finished)
+    seen = [sum(isinstance(e, Evaluated) for e in events[:at]) for at in range(len(events))]
+    assert [n for n, e in zip(seen, events, strict=True) if isinstance(e, Notice)] == expected
+
+
+def test_metrics_that_show_a_collapse_are_put_into_words() -> None:
     assert collapse_warning({"train_loss": 1.0}, dims=2) == ""
     metrics = {"active_units": 0, "kl_per_dim": [], "train_kl": 0.2}  # of a learned prior
     assert "carry 0.20 nats" in collapse_warning(metrics, dims=2, objective="iwae")
