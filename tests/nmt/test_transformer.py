@@ -160,6 +160,12 @@ def test_a_word_sees_none_after_it(model: Transformer) -> None:
         assert (after[:, t] != before[:, t]).any(dim=1).all()
 
 
+@pytest.mark.parametrize(("norm", "count"), [("pre", 4), ("post", 0)])
+def test_pre_norm_normalises_what_each_stack_returns(norm: str, count: int) -> None:
+    names = [name for name, _ in tiny_transformer(norm=norm).named_parameters()]
+    assert sum(name.startswith(("encoder_norm.", "decoder_norm.")) for name in names) == count
+
+
 def test_padding_and_neighbours_change_nothing(model: Transformer) -> None:
     source, mask, target_in, target_out = pair()
     together = model.force(source, mask, target_in)
