@@ -15,7 +15,7 @@ import torch
 
 from dlcli.engine.checkpoint import load_model
 from dlcli.engine.runs import RunFolder
-from tests.cli.tiny import CONV, SIZES, dl_json, nmt_train, weights_of
+from tests.cli.tiny import CONV, SIZES, TRANSFORMER, dl_json, nmt_train, weights_of
 from tests.processes import (
     FAILING,
     LEFT,
@@ -70,10 +70,17 @@ def test_two_half_batches_take_the_steps_of_one_whole() -> None:
     _assert_same_steps(near=1e-5)
 
 
-def test_two_half_batches_of_sentences_take_the_steps_of_one_whole() -> None:
+@pytest.mark.parametrize(
+    ("network", "dropped"),
+    [([], ("embedding", "context", "readout")), (TRANSFORMER, ("embedding", "residual"))],
+    ids=["gru", "transformer"],
+)
+def test_two_half_batches_of_sentences_take_the_steps_of_one_whole(
+    network: list[str], dropped: tuple[str, ...]
+) -> None:
     """Without dropout, which each process draws for itself; uneven batches, some of one pair."""
-    words = [*nmt_train(count=53), "--epochs", "3", "--teacher-forcing", "0.8"]
-    for name in ("embedding", "context", "readout"):
+    words = [*nmt_train(count=53), *network, "--epochs", "3", "--teacher-forcing", "0.8"]
+    for name in dropped:
         words += [f"--dropout-{name}", "0"]
     two, one = json.loads(_run([*words, "--out", "two"]).stdout), dl_json(*words, "--out", "one")
     assert two["updates"] == one["updates"]

@@ -319,6 +319,11 @@ def translate(
     from dlcli.nmt.translator import Translator
 
     check_search(config, n_best=n_best)
+    if text is not None and not text.strip():
+        raise UsageFault(
+            "TEXT is empty, so there is nothing to translate.",
+            hint="Give a sentence in quotes, or pipe lines in: an empty line stays an empty line.",
+        )
     groups = line_groups(text, file)
     translator = Translator.load(run, checkpoint=checkpoint, config=config, notice=consoles.notice)
     if is_a_file(text):
@@ -401,6 +406,20 @@ TargetFlag = Annotated[
 SubwordsFlag = Annotated[
     bool, typer.Option("--subwords", help="Show the pieces instead of merging them to words.")
 ]
+LayerFlag = Annotated[
+    int | None,
+    typer.Option(
+        "--layer",
+        help="transformer: layer of the decoder whose attention is shown, from 1. (default: the "
+        "last but one)",
+    ),
+]
+HeadFlag = Annotated[
+    int | None,
+    typer.Option(
+        "--head", help="transformer: head of that layer, from 1. (default: the mean of all)"
+    ),
+]
 AttentionFileFlag = Annotated[
     Path | None,
     typer.Option(
@@ -422,6 +441,8 @@ def attend(
     run: RunFlag = None,
     checkpoint: CheckpointFlag = None,
     subwords: SubwordsFlag = False,
+    layer: LayerFlag = None,
+    head: HeadFlag = None,
     out: AttentionFileFlag = None,
 ) -> None:
     """Show where the model looks while it writes: the attention matrix, words on both axes.
@@ -441,7 +462,9 @@ def attend(
         raise UsageFault(f"{flag} goes with one sentence.", hint="Give it as TEXT, in quotes.")
     translator = Translator.load(run, checkpoint=checkpoint, config=config, notice=consoles.notice)
     for line in _sentences(text, consoles):
-        found = translator.attend(line, target, subwords=subwords, config=config)
+        found = translator.attend(
+            line, target, subwords=subwords, config=config, layer=layer, head=head
+        )
         if found.parts > 1:
             consoles.notice(f"The text {_in_parts(found.parts, translator=translator)}")
         _warn_of_unknown_words(found, consoles)
@@ -550,6 +573,7 @@ def evaluate(
     from dlcli.nmt.evaluation import check_same_direction, run_split
     from dlcli.nmt.evaluation import evaluate as evaluate_one
     from dlcli.nmt.pairs import to_evaluate
+    from dlcli.nmt.scoring import missing_tokenizer
     from dlcli.nmt.translator import Translator
 
     run = one_run(name, run)
@@ -563,6 +587,8 @@ def evaluate(
     if sentences is None:
         sentences = run_split(translators[0].trained, config, notice=notice)
     sentences = sentences.first(n)
+    if missing := missing_tokenizer(translators[0].trained.direction[1]):
+        notice(missing)
     found = []
     for translator in translators:
         with FractionProgress(consoles, label="nmt eval") as progress:
@@ -636,6 +662,15 @@ SymmetrizeFlag = Annotated[
     ),
 ]
 
+ByLayerFlag = Annotated[
+    bool,
+    typer.Option(
+        "--by-layer",
+        help="transformer: compare the links of every layer and head with the right ones, to "
+        "choose --layer and --head on validation data.",
+    ),
+]
+
 
 @configured(NmtAlignConfig)
 def align(
@@ -651,6 +686,7 @@ def align(
     pairs: PairsFlag = None,
     gold: GoldFlag = None,
     symmetrize: SymmetrizeFlag = None,
+    by_layer: ByLayerFlag = False,
     run: RunFlag = None,
     checkpoint: CheckpointFlag = None,
     out: OutFlag = None,
@@ -660,6 +696,7 @@ def align(
     Examples:
         dl nmt align --data grammar --n 50
         dl nmt align --pairs pairs.txt --gold gold.txt --gold-index 1
+        dl nmt align --data grammar --split valid --by-layer
     """
     from dlcli.display.progress import FractionProgress
     from dlcli.nmt import aligner
@@ -672,6 +709,10 @@ def align(
         raise UsageFault(
             "--data has its own pairs and links.",
             hint="Leave out --source, --target, --pairs and --gold, or leave out --data.",
+        )
+    if by_layer and (config.layer or config.head):
+        raise UsageFault(
+            "--by-layer tries every layer and head.", hint="Leave out --layer and --head."
         )
     notice = consoles.notice
     given, name = None, ""
@@ -695,7 +736,8 @@ def align(
         )
         name = f"{given.data}-{split}"
     with FractionProgress(consoles, label="nmt align") as progress:
-        found = aligner.align(
+        align_pairs = aligner.align_by_layer if by_layer else aligner.align
+        found = align_pairs(
             trained,
             given.pairs,
             config,

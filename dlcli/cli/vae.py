@@ -46,7 +46,7 @@ from dlcli.display.console import Consoles, to_plain
 from dlcli.display.images import PictureRows, image_grid, is_colour, save_npz
 from dlcli.display.progress import FractionProgress
 from dlcli.engine.settings import seeds_of
-from dlcli.errors import UsageFault, nearest
+from dlcli.errors import UsageFault, nearest, plural
 from dlcli.vae.config import VaeEvalConfig, VaeTrainConfig
 
 if TYPE_CHECKING:
@@ -735,8 +735,8 @@ class Sheet:
         shown = self.images[: rows if in_rows or not columns else rows * columns]
         if len(shown) == len(self.images):
             return self, ""
-        what = f"the first {rows:,} rows" if columns else f"the first {rows:,} of {self.count:,}"
-        return dataclasses.replace(self, images=shown, rows=self.rows[:rows]), what
+        first = plural(rows, "row") if columns else f"{rows:,} of {self.count:,}"
+        return dataclasses.replace(self, images=shown, rows=self.rows[:rows]), f"the first {first}"
 
 
 MOST_DRAWN = 2500

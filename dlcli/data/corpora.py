@@ -33,7 +33,7 @@ from dlcli.data.sentences import Corpus, Pairs, sentence_key, split_corpus, stab
 from dlcli.data.storage import DataFolder, file_digest, find, open_file, to_stderr
 from dlcli.data.text import Fault, Tally, read_lines, read_pairs, refuse_if_many, side_by_side
 from dlcli.engine.events import NoticeCallback
-from dlcli.errors import ConfigError, DataError
+from dlcli.errors import ConfigError, DataError, plural
 
 HELD_OUT = 2_000
 """What the validation set and the test set of a corpus without splits of its own have each."""
@@ -436,7 +436,7 @@ def read_users_files(name: str, *, wanted: Languages | None, notice: NoticeCallb
         notice(f"{shown}: {tally.dropped.total():,} of {tally.read:,} lines left out: {examples}.")
     if len(paths) == 1 and (count := _quoted(pairs)):
         notice(
-            f"{shown}: {count:,} sentences stand in double quotes, which are learnt with them. "
+            f"{shown}: {plural(count, 'sentence')} in double quotes, which are learnt with them. "
             "Export the table without quotes if they are no part of the text."
         )
     if unsaid and not _is_latin(pairs[:100]):

@@ -13,7 +13,15 @@ from pathlib import Path
 
 import torch
 
-from dlcli.data.catalogue import DataSet, FileCheck, is_image_path, is_path, named, names_of
+from dlcli.data.catalogue import (
+    DataSet,
+    FileCheck,
+    is_image_path,
+    is_path,
+    named,
+    names_of,
+    split_path,
+)
 from dlcli.data.download import fetch, true_name
 from dlcli.data.glyphs import SIDE, draw_glyphs
 from dlcli.data.pixels import ImageData, refitted
@@ -82,9 +90,16 @@ def _refuse_path(name: str) -> None:
     """Say why a path holds no images.
 
     Raises:
-        ConfigError: there is nothing at it.
+        ConfigError: there is nothing at it, or sentences.
         DataError: something else is.
     """
+    files = [Path(word).expanduser() for word in split_path(name)[0].split(",")]
+    if all(file.is_file() for file in files) and (len(files) == 2 or files[0].suffix == ".tsv"):
+        what = "two texts" if len(files) == 2 else "a table of sentences"
+        raise ConfigError(
+            f"{name} is {what}, not images.",
+            hint=f"Train a translator on it: `dl nmt train --data {name}`.",
+        )
     there = Path(name).expanduser().exists()
     raise (DataError if there else ConfigError)(
         f"{name} {'is no folder, zip archive or array file of images' if there else 'is not there'}"

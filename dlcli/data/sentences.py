@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from dlcli.data.languages import Languages
-from dlcli.errors import ConfigError, DataError
+from dlcli.errors import ConfigError, DataError, plural
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +143,7 @@ def split_corpus(
     """
     dealt = split_connected([one for one, _ in pairs], [two for _, two in pairs], held_out=held_out)
     if not all(dealt.values()):
-        amount = f"{len(pairs):,} pair{'' if len(pairs) == 1 else 's'} of sentences"
+        amount = f"{plural(len(pairs), 'pair')} of sentences"
         different = len({(sentence_key(one), sentence_key(two)) for one, two in pairs})
         if different < len(pairs):
             amount += f" ({different:,} without repetitions)"

@@ -23,7 +23,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from dlcli.errors import DataError
+from dlcli.errors import DataError, plural
 
 STDIN = Path("-")
 
@@ -301,7 +301,7 @@ def side_by_side(
     for one, other in zip_longest(first, second):
         if one is None or other is None:
             raise DataError(
-                f"{names} differ in length: one ends after {tally.read:,} lines.",
+                f"{names} differ in length: one ends after {plural(tally.read, 'line')}.",
                 hint="Line N of one must translate line N of the other.",
             )
         tally.read += 1

@@ -94,7 +94,7 @@ def load_user_images(
             f"{error.strerror or error}.",
             hint="Free some space or remove what is in its place; XDG_CACHE_HOME moves the cache.",
         ) from None
-    for sentence in about["notices"]:
+    for sentence in [*about["notices"], *source.notices()]:
         notice(f"{path}: {sentence}")
     digest = about["digest"]
     if earlier and earlier[1] != digest:
@@ -140,7 +140,7 @@ class Written:
     labels: list[int] | None
     digest: str
     notices: list[str]
-    """What the user should know of it whenever it is used."""
+    """Sentences about what was left out."""
 
 
 class Source(Protocol):
@@ -148,6 +148,9 @@ class Source(Protocol):
 
     def stamp(self) -> bytes:
         """Return what changes when the images do, without reading them."""
+
+    def notices(self) -> Iterator[str]:
+        """Yield sentences about what is passed over, without reading the images."""
 
     def write(
         self, file: BinaryIO, *, size: Size | None, colour: bool | None, progress: ProgressCallback
@@ -409,10 +412,10 @@ class _Pictures:
             test=counts[True],
             labels=labels if self.labelled else None,
             digest=hashed.hexdigest()[:8],
-            notices=[*broken.notices, *self._notices()],
+            notices=broken.notices,
         )
 
-    def _notices(self) -> Iterator[str]:
+    def notices(self) -> Iterator[str]:
         if self.others:
             yield f"{plural(self.others, 'file')} without the ending of a picture passed over."
         if self.empty:
@@ -577,6 +580,9 @@ class _Arrays:
     def stamp(self) -> bytes:
         state = self.path.stat()
         return os.fsencode(f"{self.path.suffix}:{state.st_size}:{state.st_mtime_ns}:{self.path}")
+
+    def notices(self) -> Iterator[str]:
+        yield from ()
 
     def write(
         self, file: BinaryIO, *, size: Size | None, colour: bool | None, progress: ProgressCallback

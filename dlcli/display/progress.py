@@ -39,6 +39,7 @@ from dlcli.engine.events import (
     RunStarted,
     TrainingStep,
 )
+from dlcli.errors import plural
 
 REFRESH_S = 1 / 8
 LINE_EVERY_S = 15.0
@@ -404,7 +405,7 @@ class TrainingProgress:
 def started_line(event: RunStarted) -> str:
     """Say what begins, where, and from which update it goes on."""
     size = f" ({event.sets['training']})" if "training" in event.sets else ""
-    length = f"{event.epochs} epochs of {count(event.steps_per_epoch)} updates"
+    length = f"{plural(event.epochs, 'epoch')} of {plural(event.steps_per_epoch, 'update')}"
     line = f"{event.title} on {event.data}{size}: {length}"
     if event.step:
         line += f", going on from update {count(event.step)}"
@@ -508,7 +509,7 @@ def finished_line(event: Finished, *, unit: str) -> str:
     speed = f", {count(event.rate)} {unit}/s" if event.rate else ""
     return (
         f"{REASONS.get(event.reason, event.reason)}: epoch {event.epoch}, "
-        f"{count(event.step)} updates, {duration(event.train_s)} of training{speed}"
+        f"{plural(event.step, 'update')}, {duration(event.train_s)} of training{speed}"
     )
 
 

@@ -14,7 +14,7 @@ from dlcli.display.tables import ResultTable, facts, number, size, with_error
 from dlcli.engine.config import load_yaml
 from dlcli.engine.events import Event, Finished, Measured, Pictures, RunStarted
 from dlcli.engine.runs import Curve, Removal, RunFolder, leaves, loss_kinds
-from dlcli.errors import DlError
+from dlcli.errors import DlError, plural
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -332,8 +332,8 @@ def removals_table(removals: Sequence[Removal]) -> ResultTable:
         for item in removals
     ]
     total = size(sum(item.size for item in removals))
-    count = f"{len(removals)} path" + ("" if len(removals) == 1 else "s")
-    return ResultTable(["path", "reason", "size"], [*rows, [f"total: {count}", "", total]])
+    last = [f"total: {plural(len(removals), 'path')}", "", total]
+    return ResultTable(["path", "reason", "size"], [*rows, last])
 
 
 def _metrics(row: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from dlcli.engine.config import STRICT, DataclassType, setting, setting_like
 from dlcli.errors import ConfigError
 
 Precision = Literal["auto", "fp32", "bf16"]
-Schedule = Literal["constant", "cosine", "linear"]
+Schedule = Literal["constant", "cosine", "linear", "inverse-sqrt"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,11 +104,15 @@ class OptimConfig:
     schedule: Schedule = setting(
         "constant",
         flag="--schedule",
-        help="learning rate after warm-up: constant, cosine or linear decay",
+        help="learning rate after warm-up: constant, cosine or linear decay, or inverse-sqrt, "
+        "which falls with the root of the number of updates",
         signature="optimizer",
     )
     final_lr: Annotated[float, Ge(0), Le(1)] = setting(
-        0.0, flag="--final-lr", help="where a decay ends, as a fraction of --lr", signature=None
+        0.0,
+        flag="--final-lr",
+        help="where a cosine or linear decay ends, as a fraction of --lr",
+        signature=None,
     )
     warmup_steps: Annotated[int, Ge(0)] = setting(
         0, flag="--warmup-steps", help="updates of linear warm-up from 0", signature=None

@@ -137,12 +137,15 @@ def learning_rate(config: OptimConfig, *, step: int, total_steps: int) -> float:
     """Return the learning rate of update `step` (from 0) of `total_steps`.
 
     Linear warm-up from lr/warmup_steps, then constant, or a cosine or linear decay from lr that
-    would reach `final_lr` · lr one update after the last: no update is wasted on a rate of 0.
+    would reach `final_lr` · lr one update after the last: no update is wasted on a rate of 0. With
+    inverse-sqrt it falls with 1/√updates (Vaswani et al. 2017, equation 3), without an end.
     """
     if step < config.warmup_steps:
         return config.lr * (step + 1) / config.warmup_steps
     if config.schedule == "constant":
         return config.lr
+    if config.schedule == "inverse-sqrt":
+        return config.lr * math.sqrt(max(1, config.warmup_steps) / (step + 1))
     span = max(1, total_steps - config.warmup_steps)
     done = min(1.0, (step - config.warmup_steps) / span)
     shape = 0.5 * (1 + math.cos(math.pi * done)) if config.schedule == "cosine" else 1 - done

@@ -27,7 +27,7 @@ from dlcli.engine.results import Result
 from dlcli.engine.runs import RunFolder, claim_folder, find_run, fresh_path, open_unfinished
 from dlcli.engine.session import RunLocation, Session, check_unchanged, open_session
 from dlcli.engine.settings import RunConfig
-from dlcli.errors import CheckpointError, ConfigError, Interrupted, RunFailed
+from dlcli.errors import CheckpointError, ConfigError, Interrupted, RunFailed, plural
 
 OUT_OF_MEMORY = (
     "out of memory",
@@ -203,7 +203,7 @@ def train(
     task.check(config, untrained=source is None and not begun)
     if resumed is not None and (done := _recorded_result(task, config, resumed)):
         more = "A larger --epochs goes on from there."
-        yield Notice(message=f"{resumed.path} is finished, {done.epochs} epochs. {more}")
+        yield Notice(message=f"{resumed.path} is finished, {plural(done.epochs, 'epoch')}. {more}")
         return dataclasses.replace(done, run=str(resumed.path))  # the folder may have moved
     origin = None if source is None else find_run(source, kind=task.kind)
     notes: list[str] = []

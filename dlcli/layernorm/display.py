@@ -14,9 +14,10 @@ from rich.console import RenderableType
 
 from dlcli.display.plots import Level, Line, Slope, lines
 from dlcli.display.tables import ResultTable, interval, number
+from dlcli.errors import plural
 from dlcli.layernorm.equations import EquationCheck, Lemmas, StepCheck
 from dlcli.layernorm.gradients import LayerProfile
-from dlcli.layernorm.measurement import LnGradients
+from dlcli.layernorm.measurement import LnGradients, ModelGradients
 from dlcli.layernorm.training import Curve, TrainingResult
 
 
@@ -51,6 +52,14 @@ def ln_words(result: LnGradients, *, per_layer: bool) -> Iterator[RenderableType
     yield from (claim.words for claim in result.theorem.values())
     far = "" if result.complete else " so far"
     yield f"verdict{far}: {result.verdict or 'undecided'}"
+
+
+def model_words(result: ModelGradients) -> Iterator[RenderableType]:
+    """Yield what is said of a trained model."""
+    yield _layer_table(result.stacks, signature=result.signature)
+    for name, found in result.stacks.items():
+        ratio = "none" if found.first_to_last is None else number(found.first_to_last)
+        yield f"{name}, {result.norm}-norm: gradient at its input over that at its output {ratio}"
 
 
 def slopes_table(result: LnGradients) -> ResultTable:
@@ -99,7 +108,7 @@ def layer_tables(result: LnGradients, *, initial: bool) -> Iterator[ResultTable]
     yield from map(_layer_table, conditions.values())
 
 
-def _layer_table(profiles: dict[str, LayerProfile]) -> ResultTable:
+def _layer_table(profiles: dict[str, LayerProfile], *, signature: str = "") -> ResultTable:
     first = next(iter(profiles.values()))
     depth = max(len(profile.rows) for profile in profiles.values())
     columns = ["layer", *(f"{name} {of}" for name in profiles for of in ("dW", "dW2", "dx"))]
@@ -110,9 +119,9 @@ def _layer_table(profiles: dict[str, LayerProfile]) -> ResultTable:
             row += [None] * 3 if found is None else [found.weights, found.w2, found.hidden]
         last += [None, None, profile.output_hidden]
     notes = "".join(f"; {name}: {p.note}" for name, p in profiles.items() if p.note)
-    after = f"after {first.step} updates, {first.condition}" if first.step else first.condition
+    after = f"after {plural(first.step, 'update')}, " * bool(first.step) + first.condition
     title = f"Gradient norms by layer (dx: at its input), {first.problem} problem, {after}{notes}"
-    return ResultTable(columns, [*rows, last], title=title)
+    return ResultTable(columns, [*rows, last], title=title, signatures=signature)
 
 
 def equation_table(check: EquationCheck) -> ResultTable:
@@ -269,9 +278,23 @@ def layer_figure(result: LnGradients, path: Path) -> None:
         for profile in found.profiles:
             if not profile.rows or (several and profile.problem == "gaussian"):
                 continue
-            y = [row.hidden for row in profile.rows]
             label = f"{name}, {profile.condition}" if several else name
-            series.append(Line(name=label, x=[row.layer for row in profile.rows], y=y))
+            series.append(_layer_line(label, profile))
+    _draw_layers(series, path, note=result.signature)
+
+
+def model_figure(result: ModelGradients, path: Path) -> None:
+    """Draw the same for the stacks of a trained model."""
+    series = [_layer_line(name, profile) for name, profile in result.stacks.items()]
+    _draw_layers(series, path, note=result.signature)
+
+
+def _layer_line(name: str, profile: LayerProfile) -> Line:
+    rows = profile.rows
+    return Line(name=name, x=[row.layer for row in rows], y=[row.hidden for row in rows])
+
+
+def _draw_layers(series: Sequence[Line], path: Path, *, note: str) -> None:
     lines(
         path,
         series,
@@ -279,7 +302,7 @@ def layer_figure(result: LnGradients, path: Path) -> None:
         y_label="norm of dloss/dx at the layer's input",
         title="Gradient through the layers",
         log_y=True,
-        note=result.signature,
+        note=note,
     )
 
 

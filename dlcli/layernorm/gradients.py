@@ -2,6 +2,7 @@
 
 `draw` makes a stack and the probe that its gradients are measured with; `last_layer_norm` and
 `layer_norms` measure; `initial_profile` and `trained_profiles` average layer by layer over seeds.
+`model_norms` measures the stacks of a model of another chapter.
 All norms are Frobenius norms, summed in float64.
 
 Shapes: B batch, T tokens, D features, V classes.
@@ -11,8 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -183,20 +185,83 @@ def layer_norms(stack: Stack, x: Tensor, *, loss: Callable[[Tensor], Tensor]) ->
     """
     states = list(stack.states(x.detach().requires_grad_()))
     value = loss(stack.finish(states[-1]))
-    _require_finite(value.detach(), what="The loss", dtype=x.dtype)
     layers = [stack.layer(index) for index in range(stack.depth)]
-    flat = [weight for layer in layers for weight in layer.parameters()]
-    gradients = torch.autograd.grad(value, [*states, *flat])
-    norms = {id(w): _norm(g) for w, g in zip(flat, gradients[len(states) :], strict=True)}
-    result = GradientNorms(
-        weights=tuple(math.hypot(*(norms[id(w)] for w in layer.parameters())) for layer in layers),
-        w2=tuple(norms[id(layer.w2)] for layer in layers),
-        hidden=tuple(_norm(g) for g in gradients[: len(states)]),
-        loss=value.item(),
-    )
-    everything = torch.tensor([*result.weights, *result.hidden])
-    _require_finite(everything, what="A layer's gradient", dtype=x.dtype)
-    return result
+    return _norms(value, {"stack": (states, layers)})["stack"]
+
+
+class ResidualLayer(Protocol):
+    """A layer of any residual stack, a module whose first argument and first result are the stream.
+
+    `w2` is the second matrix of its feed-forward sublayer.
+    """
+
+    @property
+    def w2(self) -> nn.Parameter:
+        """Return the matrix that Theorem 1 is about."""
+        ...
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Yield all weights of the layer."""
+        ...
+
+
+def model_norms(
+    stacks: Mapping[str, Sequence[nn.Module]], *, loss: Callable[[], Tensor]
+) -> dict[str, GradientNorms]:
+    """Return the gradient norms of each stack of a model.
+
+    Args:
+        stacks: the layers of each (see `ResidualLayer`), from the input on.
+        loss: runs the model; nats a token, a scalar.
+
+    Raises:
+        RunFailed: something is not finite in its number format.
+    """
+    states: dict[str, list[Tensor]] = {name: [] for name in stacks}
+
+    def keep(name: str, stream: Tensor | tuple[Tensor, ...]) -> None:
+        states[name].append(stream if isinstance(stream, Tensor) else stream[0])
+
+    with contextlib.ExitStack() as hooks:
+        for name, layers in stacks.items():
+            for layer in layers:
+                hooks.enter_context(
+                    layer.register_forward_pre_hook(lambda _, x, name=name: keep(name, x))
+                )
+            hooks.enter_context(
+                layers[-1].register_forward_hook(lambda _, __, y, name=name: keep(name, y))
+            )
+        value = loss()
+    given = {
+        name: (states[name], cast("Sequence[ResidualLayer]", layers))
+        for name, layers in stacks.items()
+    }
+    return _norms(value, given)
+
+
+def _norms(
+    value: Tensor, stacks: Mapping[str, tuple[Sequence[Tensor], Sequence[ResidualLayer]]]
+) -> dict[str, GradientNorms]:
+    """Take the gradients of all states x_0 … x_L and layers at once: a graph may allow no more."""
+    dtype = next(iter(stacks.values()))[0][0].dtype
+    _require_finite(value.detach(), what="The loss", dtype=dtype)
+    wanted: dict[int, Tensor] = {}
+    for states, layers in stacks.values():
+        wanted |= {id(state): state for state in states}
+        wanted |= {id(weight): weight for layer in layers for weight in layer.parameters()}
+    gradients = torch.autograd.grad(value, list(wanted.values()))
+    norms = dict(zip(wanted, map(_norm, gradients), strict=True))
+    found = {
+        name: GradientNorms(
+            weights=tuple(math.hypot(*(norms[id(w)] for w in one.parameters())) for one in layers),
+            w2=tuple(norms[id(one.w2)] for one in layers),
+            hidden=tuple(norms[id(state)] for state in states),
+            loss=value.item(),
+        )
+        for name, (states, layers) in stacks.items()
+    }
+    _require_finite(torch.tensor([*norms.values()]), what="A layer's gradient", dtype=dtype)
+    return found
 
 
 def _norm(gradient: Tensor) -> float:

@@ -6,17 +6,24 @@ therefore has the last one in hand, marked `complete=False`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor, nn
 
 from dlcli.engine.config import settings_signature
 from dlcli.engine.device import Compute, prepare
 from dlcli.engine.settings import compute_config
 from dlcli.layernorm.config import LnGradientsConfig, validate
 from dlcli.layernorm.equations import EquationCheck, Lemmas, check_equation, check_lemmas
-from dlcli.layernorm.gradients import initial_profile, trained_profiles
+from dlcli.layernorm.gradients import (
+    LayerProfile,
+    average,
+    initial_profile,
+    model_norms,
+    trained_profiles,
+)
 from dlcli.layernorm.theorem import (
     TARGETS,
     Claim,
@@ -61,6 +68,41 @@ class LnGradients:
     complete: bool = False
     done: float = 0.0
     signature: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelGradients:
+    """The gradients of a trained model by layer, on a batch that it was not trained on.
+
+    Attributes:
+        run: its folder.
+        checkpoint: which one of the run.
+        norm: pre or post.
+        stacks: of each stack of layers, such as `encoder`, the gradient norms by layer.
+        signature: all that changes the numbers.
+    """
+
+    run: str
+    checkpoint: str
+    norm: str
+    stacks: dict[str, LayerProfile]
+    signature: str
+
+
+def profiles_of_model(
+    stacks: Mapping[str, Sequence[nn.Module]], *, loss: Callable[[], Tensor], data: str
+) -> dict[str, LayerProfile]:
+    """Measure every layer of a model; for the arguments see `model_norms`.
+
+    Args:
+        stacks: layers by the name of their stack.
+        loss: runs the model on its batch.
+        data: what the batch is of.
+    """
+    return {
+        name: average([norms], condition="as it is", step=0, problem=data)
+        for name, norms in model_norms(stacks, loss=loss).items()
+    }
 
 
 def run(config: LnGradientsConfig) -> Iterator[LnGradients]:

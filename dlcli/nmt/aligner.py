@@ -14,7 +14,7 @@ import hashlib
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import get_args
 
 import numpy as np
@@ -61,6 +61,15 @@ BATCH_TOKENS = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
+class LayerScore:
+    """How good the links of one layer and head are; head None is the mean of the layer's heads."""
+
+    layer: int
+    head: int | None
+    score: AlignmentScore
+
+
+@dataclass(frozen=True, kw_only=True)
 class NmtAlignment:
     """Links for every pair, and their score where the right ones are known."""
 
@@ -77,6 +86,8 @@ class NmtAlignment:
     elapsed_s: float
     sentences_per_s: float
     signature: str
+    by_layer: tuple[LayerScore, ...] = ()
+    """Of `align_by_layer`: what was compared."""
 
 
 def align(
@@ -101,7 +112,8 @@ def align(
         notice: called with a sentence where the right links look miscounted.
 
     Raises:
-        UsageFault: a model has no attention, or `backward` is not of the other direction.
+        UsageFault: a model has no attention or not the chosen one, or `backward` is not of the
+            other direction.
         ConfigError: see `dlcli.nmt.config.check_align`.
         DataError: a right link is none, or points beyond its sentences.
     """
@@ -118,6 +130,7 @@ def align(
     for model in (trained, backward):
         if model is not None:
             model.model.to(compute.device)
+            model.model.choose_attention(layer=config.layer, head=config.head)
     began = time.perf_counter()
     links: list[Links] = []
     for found in _links(trained, sides, config, backward=backward, pairs=pairs):
@@ -137,6 +150,55 @@ def align(
         sentences_per_s=len(links) / elapsed,
         signature=_signature(trained, config, backward=backward, data=data, sides=sides, gold=gold),
     )
+
+
+def align_by_layer(
+    trained: Trained,
+    pairs: Pairs,
+    config: NmtAlignConfig,
+    *,
+    data: str = "pairs",
+    backward: Trained | None = None,
+    progress: ProgressCallback = lambda _done, _note: None,
+    notice: NoticeCallback = lambda _: None,
+) -> NmtAlignment:
+    """Align pairs by every layer and head of a Transformer, and return the links of the best.
+
+    The best has the smallest error, so the pairs should be validation data. The arguments are those
+    of `align`.
+
+    Raises:
+        UsageFault: the right links are not known, or the model has one attention.
+    """
+    if pairs.links is None:
+        raise UsageFault(
+            "--by-layer compares layers by their error, and the right links are not known.",
+            hint="Give them with --gold, or use --data grammar.",
+        )
+    layers, heads = trained.model.attention_heads
+    if layers * heads == 1:
+        raise UsageFault(
+            "This model has one attention, so that there is nothing to compare.",
+            hint="Leave out --by-layer, which is for a Transformer.",
+        )
+    places = list(itertools.product(range(1, layers + 1), (None, *range(1, heads + 1))))
+    found: list[NmtAlignment] = []
+    rows: list[LayerScore] = []
+    for layer, head in places:
+        one = align(
+            trained,
+            pairs,
+            replace(config, layer=layer, head=head),
+            data=data,
+            backward=backward,
+            notice=(lambda _: None) if found else notice,
+        )
+        assert one.score is not None
+        found.append(one)
+        rows.append(LayerScore(layer=layer, head=head, score=one.score))
+        progress(len(found) / len(places), "")
+    best = min(range(len(rows)), key=lambda place: rows[place].score.aer)
+    return replace(found[best], by_layer=tuple(rows))
 
 
 def check_directions(trained: Trained, backward: Trained | None) -> None:
@@ -366,7 +428,7 @@ def _signature(
             "symmetrize": config.heuristic,
             "combine": config.combine,
             "backward_trained_on": backward.config.data.name,
-            "backward_query": backward.config.model.attention_query,
+            **{f"backward_{k}": v for k, v in backward.model.attention_signature.items()},
             "backward_checkpoint": backward.checkpoint,
         }
     return describe(
@@ -380,7 +442,7 @@ def _signature(
         trained_on=trained.config.data.name,
         checkpoint=trained.checkpoint,
         init=trained.run.origin,
-        query=trained.config.model.attention_query,
+        **trained.model.attention_signature,
         links_from=config.kind,
         threshold=config.threshold or None,
         shift=int(config.shift),

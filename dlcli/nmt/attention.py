@@ -204,7 +204,7 @@ def attention_map(
             checkpoint=trained.checkpoint,
             data=config.data.name,
             direction=config.data.direction,
-            query=config.model.attention_query,
+            **trained.model.attention_signature,
             target="given" if how is None else "own",
             beam=how and how.beam_size,
             length_penalty=how and how.length_penalty,

@@ -35,7 +35,7 @@ from dlcli.engine.events import NoticeCallback
 from dlcli.engine.runs import RunFolder
 from dlcli.engine.seed import generator
 from dlcli.engine.step import BatchRanges
-from dlcli.errors import CheckpointError, DataError
+from dlcli.errors import CheckpointError, DataError, plural
 from dlcli.nmt.config import NmtDataConfig, NmtTrainConfig
 from dlcli.nmt.text import prepare_source
 from dlcli.nmt.tokenizer import BOS, EOS, PAD, Subwords, Tokenizer, Words, load_tokenizer
@@ -65,8 +65,8 @@ class NmtData:
     @property
     def sets(self) -> dict[str, str]:
         """What each split is of, in a few words."""
-        found = {"training": f"{len(self):,} pairs"}
-        return found | ({"validation": f"{len(self.valid):,} pairs"} if len(self.valid) else {})
+        found = {"training": plural(len(self), "pair")}
+        return found | ({"validation": plural(len(self.valid), "pair")} if len(self.valid) else {})
 
     def bitext(self, device: torch.device) -> Bitext:
         """Return the training pairs on a device."""

@@ -6,6 +6,7 @@ ties one setting to another.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -29,55 +30,64 @@ class NmtModelConfig:
 
     __pydantic_config__ = STRICT
 
+    arch: Literal["gru", "transformer"] = setting(
+        "gru",
+        flag="--arch",
+        help="network: gru (recurrent, with one attention) or transformer (attention alone)",
+    )
     embedding: Width = setting(
-        384, flag="--embedding", help="size of a token's embedding", signature="embedding"
+        384,
+        flag="--embedding",
+        help="size of a token's embedding; of a transformer the width of all its layers",
+        signature="embedding",
     )
     encoder_hidden: Width = setting(
         320,
         flag="--encoder-hidden",
-        help="units of the encoder's GRU in each direction",
+        help="gru: units of the encoder's GRU in each direction",
         signature="encoder",
     )
     encoder_layers: Annotated[int, Ge(1), Le(16)] = setting(
         1,
         flag="--encoder-layers",
-        help="bidirectional layers of the encoder",
+        help="gru: bidirectional layers of the encoder",
         source=PAPER,
         signature="encoder",
     )
     hidden: Width = setting(
-        640, flag="--hidden", help="units of the decoder's GRU", signature="hidden"
+        640, flag="--hidden", help="gru: units of the decoder's GRU", signature="hidden"
     )
     attention: Literal["additive", "none"] = setting(
         "additive",
         flag="--attention",
-        help="additive, or none: one vector says the whole sentence",
+        help="gru: additive, or none: one vector says the whole sentence",
         source="assignment, Questions 12, 13",
         signature="attention",
     )
     attention_query: Literal["updated", "previous"] = setting(
         "updated",
         flag="--attention-query",
-        help="state that asks: previous (the paper's s_{i-1}) or updated (has seen the last word)",
+        help="gru: state that asks: previous (the paper's s_{i-1}) or updated (has seen the last "
+        "word)",
         signature="attention",
     )
     attention_size: Width = setting(
         384,
         flag="--attention-size",
-        help="units of the attention's hidden layer",
+        help="gru: units of the attention's hidden layer",
         signature="attention",
     )
     readout: Literal["maxout", "tanh"] = setting(
         "maxout",
         flag="--readout",
-        help="deep output: maxout over pairs, or tanh",
+        help="gru: deep output: maxout over pairs, or tanh",
         source=f"{PAPER}, appendix A",
         signature="readout",
     )
     readout_size: Annotated[int, Ge(0), Le(65_536)] = setting(
         0,
         flag="--readout-size",
-        help="units of the deep output; 0 takes the size of an embedding",
+        help="gru: units of the deep output; 0 takes the size of an embedding",
         signature="readout",
     )
     tie_embeddings: bool = setting(
@@ -95,15 +105,50 @@ class NmtModelConfig:
     dropout_context: Share = setting(
         0.3,
         flag="--dropout-context",
-        help="share of the encoder's outputs dropped in training",
+        help="gru: share of the encoder's outputs dropped in training",
         signature="dropout",
     )
     dropout_readout: Share = setting(
         0.3,
         flag="--dropout-readout",
-        help="share of the deep output dropped before the softmax",
+        help="gru: share of the deep output dropped before the softmax",
         signature="dropout",
     )
+    layers: tuple[Annotated[int, Ge(1), Le(1000)], ...] = setting(
+        (4, 2),
+        flag="--layers",
+        help="transformer: layers of encoder and decoder, or one number for both",
+        source="Kasai et al. 2021: deep and shallow",
+        signature="layers",
+    )
+    heads: Annotated[int, Ge(1), Le(1024)] = setting(
+        4, flag="--heads", help="transformer: heads of each attention", signature="heads"
+    )
+    feedforward: Width = setting(
+        1024,
+        flag="--feedforward",
+        help="transformer: hidden units of the feed-forward sublayers",
+        signature="feedforward",
+    )
+    norm: Literal["pre", "post"] = setting(
+        "pre",
+        flag="--norm",
+        help="transformer: LayerNorm before each sublayer, or after its sum with the stream",
+        source="Xiong et al. 2020; assignment, Questions 15, 16",
+        signature="norm",
+    )
+    dropout_residual: Share = setting(
+        0.1,
+        flag="--dropout-residual",
+        help="transformer: share of what each sublayer adds dropped in training",
+        source="Vaswani et al. 2017",
+        signature="dropout",
+    )
+
+    @property
+    def depths(self) -> tuple[int, int]:
+        """Layers of a Transformer's encoder and decoder."""
+        return self.layers[0], self.layers[-1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,6 +309,7 @@ def check(config: NmtTrainConfig) -> None:
     """
     languages_of(config.data.direction)
     model = config.model
+    _check_arch(model)
     if model.tie_embeddings and model.readout_size not in (0, model.embedding):
         raise ConfigError(
             f"--readout-size {model.readout_size} cannot share its matrix with embeddings of size "
@@ -278,6 +324,36 @@ def check(config: NmtTrainConfig) -> None:
     if config.loop.average == 1:
         raise ConfigError(
             "--average 1 averages nothing.", hint="Use --average 5 or so, or 0 for none."
+        )
+
+
+KINDS = {
+    "gru": ("encoder_layers", "attention", "attention_query", "readout", "readout_size"),
+    "transformer": ("layers", "heads", "feedforward", "norm", "dropout_residual"),
+}
+"""What one network alone has, but for the GRU's sizes, which data sets recommend."""
+
+
+def _check_arch(model: NmtModelConfig) -> None:
+    """Refuse settings of the other network, and sizes that a Transformer cannot have."""
+    fields = dataclasses.fields(NmtModelConfig)
+    for arch, names in KINDS.items():
+        for field in fields:
+            changed = getattr(model, field.name) != field.default
+            if arch != model.arch and field.name in names and changed:
+                raise ConfigError(
+                    f"{field.metadata['flag']} has no meaning for --arch {model.arch}.",
+                    hint=f"Leave it out, or use --arch {arch}.",
+                )
+    if model.arch == "transformer" and not 1 <= len(model.layers) <= 2:
+        raise ConfigError(
+            f"--layers has {len(model.layers)} numbers, and there are an encoder and a decoder.",
+            hint="Write --layers 6 2, or one number for both.",
+        )
+    if model.arch == "transformer" and model.embedding % model.heads:
+        raise ConfigError(
+            f"An embedding of {model.embedding} cannot be shared among {model.heads} heads.",
+            hint="Make --embedding a multiple of --heads.",
         )
 
 
@@ -406,6 +482,16 @@ class NmtAlignConfig:
         flag="--shift/--no-shift",
         help="link a word by the row one step later, when it is the decoder's input",
         source="Chen et al. 2020",
+    )
+    layer: Annotated[int, Ge(1)] | None = setting(
+        None,
+        flag="--layer",
+        help="transformer: layer of the decoder whose attention is taken, from 1; none is the last "
+        "but one",
+        source="Garg et al. 2019",
+    )
+    head: Annotated[int, Ge(1)] | None = setting(
+        None, flag="--head", help="transformer: head of that layer, from 1; none is their mean"
     )
     heuristic: Heuristic = setting(
         "intersection",

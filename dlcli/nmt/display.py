@@ -28,7 +28,7 @@ from dlcli.nmt.heatmap import HeatMap, matrix_figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from dlcli.nmt.aligner import NmtAlignment
+    from dlcli.nmt.aligner import LayerScore, NmtAlignment
     from dlcli.nmt.attention import AttentionMap
     from dlcli.nmt.evaluation import NmtComparison, NmtEvaluation
     from dlcli.nmt.forcing import ForcingRow
@@ -437,7 +437,19 @@ def alignment_words(found: NmtAlignment) -> list[RenderableType]:
         "recall": f"{100 * score.recall:.2f} % of {score.sure:,} sure links found",
         "speed": f"{count(found.sentences_per_s)} pairs/s ({duration(found.elapsed_s)})",
     }
-    return [facts(shown, signatures=found.signature)]
+    shown_facts = facts(shown, signatures=found.signature)
+    return [_layers_table(found.by_layer), shown_facts] if found.by_layer else [shown_facts]
+
+
+def _layers_table(scores: Sequence[LayerScore]) -> ResultTable:
+    """Show the error of each layer, a line, and of its heads; the best one is described below."""
+    rows: dict[int, list[object]] = {}
+    for one in scores:
+        rows.setdefault(one.layer, [one.layer]).append(f"{100 * one.score.aer:.2f}")
+    heads = len(next(iter(rows.values()))) - 2
+    columns = ["layer", "mean", *(f"head {head}" for head in range(1, heads + 1))]
+    title = "Alignment error rate in %, by layer and head"
+    return ResultTable(columns, list(rows.values()), title=title)
 
 
 def alignment_object(found: NmtAlignment, *, files: list[str]) -> dict[str, object]:
@@ -456,6 +468,16 @@ def alignment_object(found: NmtAlignment, *, files: list[str]) -> dict[str, obje
         "predicted_links": score and score.links,
         "sure_links": score and score.sure,
         "possible_links": score and score.possible,
+        "by_layer": [
+            {
+                "layer": one.layer,
+                "head": one.head,
+                "aer": one.score.aer,
+                "precision": one.score.precision,
+                "recall": one.score.recall,
+            }
+            for one in found.by_layer
+        ],
         "links": found.links,
         "sentences_per_s": found.sentences_per_s,
         "files": files,

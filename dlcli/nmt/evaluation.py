@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import operator
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+
+import numpy as np
+from torch import Tensor
 
 from dlcli.data.catalogue import parts_of
 from dlcli.data.languages import languages_of
 from dlcli.data.sentences import count_words
 from dlcli.engine.events import NoticeCallback, ProgressCallback
 from dlcli.errors import ConfigError, UsageFault
+from dlcli.nmt.batching import Bitext, prepared
 from dlcli.nmt.config import NmtEvalConfig
 from dlcli.nmt.pairs import Parallel, of_corpus
 from dlcli.nmt.scoring import (
@@ -130,6 +134,51 @@ def run_split(trained: Trained, config: NmtEvalConfig, *, notice: NoticeCallback
         direction=saved.direction,
         offline=config.offline or saved.offline,
         notice=notice,
+    )
+
+
+def validation_loss(
+    trained: Trained, *, sentences: int, notice: NoticeCallback
+) -> tuple[Callable[[], Tensor], str]:
+    """Prepare the loss on a run's first validation pairs, without dropout, for its gradients.
+
+    Args:
+        trained: on its device.
+        sentences: how many pairs; those that are too long for training are left out.
+        notice: takes one sentence.
+
+    Returns:
+        What runs the model and returns nats a target token, and a signature.
+    """
+    found = run_split(trained, NmtEvalConfig(split="valid"), notice=notice)
+    pairs = prepared(found.pairs.first(sentences))
+    sides = (trained.tokenizer.encode_all(side) for side in (pairs.source, pairs.target))
+    longest = trained.config.data.max_length
+    kept = [pair for pair in zip(*sides, strict=True) if 0 < max(map(len, pair)) <= longest]
+    if not kept:
+        raise UsageFault(
+            f"No validation pair of {found.data} has at most {longest} tokens.",
+            hint="Measure more of them, or a run that was trained on longer sentences.",
+        )
+    bitext = Bitext(*map(list, zip(*kept, strict=True)), device=trained.model.device)
+    batch = bitext.batch(np.arange(len(kept)))
+
+    def loss() -> Tensor:
+        found = trained.model.loss(
+            batch.source, batch.mask, target_in=batch.target_in, target_out=batch.target_out
+        )
+        return found["loss"] / batch.tokens
+
+    return loss, describe(
+        trained.config,
+        measure="ln-gradients",
+        data=found.data,
+        split=found.split,
+        sentences=len(kept),
+        trained_on=trained.config.data.name,
+        checkpoint=trained.checkpoint,
+        init=trained.run.origin,
+        precision="fp32",
     )
 
 

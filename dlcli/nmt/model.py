@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dlcli.errors import UsageFault
 from dlcli.nmt.config import NmtObjectiveConfig
 from dlcli.nmt.tokenizer import PAD
 
@@ -72,6 +73,37 @@ class TranslationModel(nn.Module, ABC):
         """Whether `Step.attention` and `Forced.attention` say anything."""
         return True
 
+    @property
+    def residual_stacks(self) -> dict[str, list[nn.Module]]:
+        """Its residual layers by stack, from the input on; none in a recurrent network."""
+        return {}
+
+    @property
+    def attention_heads(self) -> tuple[int, int]:
+        """How many layers of the decoder attend to the source, and with how many heads each."""
+        return 1, 1
+
+    @property
+    def attention_signature(self) -> dict[str, object]:
+        """Which attention they hold, where a network has several, for signatures."""
+        return {}
+
+    def choose_attention(self, *, layer: int | None = None, head: int | None = None) -> None:
+        """Choose which attention they hold; layers and heads count from 1.
+
+        Args:
+            layer: of the decoder; None is the network's own choice.
+            head: of the layer; None is the mean of all.
+
+        Raises:
+            UsageFault: there is no such layer or head.
+        """
+        if (layer, head) != (None, None):
+            raise UsageFault(
+                "This model has one attention, without layers and heads.",
+                hint="Leave out --layer and --head, which are for a Transformer.",
+            )
+
     @abstractmethod
     def encode(self, source: Tensor, mask: Tensor) -> Any:
         """Read sentences, ids (B, S) int64 with mask (B, S) bool; return the memory of them."""
@@ -98,6 +130,10 @@ class TranslationModel(nn.Module, ABC):
     def force(self, source: Tensor, mask: Tensor, target_in: Tensor) -> Forced:
         """Read a given translation: `target_in` (B, T) is BOS y1 y2 …"""
 
+    def features(self, source: Tensor, mask: Tensor, target_in: Tensor) -> Tensor:
+        """Return the features of `force` alone; a network may leave out its attention."""
+        return self.force(source, mask, target_in).features
+
     @abstractmethod
     def logits(self, features: Tensor) -> Tensor:
         """Map features (…, R) of `force` to unnormalised log-probabilities (…, V)."""
@@ -121,11 +157,16 @@ class TranslationModel(nn.Module, ABC):
             label_smoothing: ε in [0, 1).
         """
         real = target_out != PAD
-        logits = self.logits(self.force(source, mask, target_in).features[real])
-        loss, nll = smoothed_cross_entropy(
-            logits, target_out[real], label_smoothing=label_smoothing
-        )
+        features = self.features(source, mask, target_in)[real]
+        loss, nll = self.word_losses(features, target_out[real], label_smoothing=label_smoothing)
         return {"loss": loss, "nll": nll}
+
+    def word_losses(
+        self, features: Tensor, targets: Tensor, *, label_smoothing: float
+    ) -> tuple[Tensor, Tensor]:
+        """Return loss and nll of words (M,) from their features (M, R), summed."""
+        logits = self.logits(features)
+        return smoothed_cross_entropy(logits, targets, label_smoothing=label_smoothing)
 
     def posterior(
         self, source: Tensor, mask: Tensor, *, target_in: Tensor, target_out: Tensor

@@ -28,6 +28,7 @@ from dlcli.nmt.config import NmtModelConfig
 from dlcli.nmt.fast.paths import FastPaths, fast_paths
 from dlcli.nmt.model import Forced, Step, TranslationModel, smoothed_cross_entropy
 from dlcli.nmt.tokenizer import PAD
+from dlcli.nmt.transformer import Transformer
 
 SCORED_PAIRS = 2048
 """Pairs of positions whose scores over the vocabulary are held at once."""
@@ -37,7 +38,8 @@ LEAST_GROUP = 4
 
 def build_model(config: NmtModelConfig, *, vocabulary: int) -> TranslationModel:
     """Build the network on the CPU; its weights come from torch's global generator."""
-    return AttentionGru(config, vocabulary=vocabulary)
+    network = Transformer if config.arch == "transformer" else AttentionGru
+    return network(config, vocabulary=vocabulary)
 
 
 class AttentionGru(TranslationModel):
@@ -67,6 +69,11 @@ class AttentionGru(TranslationModel):
     def has_attention(self) -> bool:
         """Whether there are weights over the source at all."""
         return self.decoder.attention is not None
+
+    @property
+    def attention_signature(self) -> dict[str, object]:
+        """See `TranslationModel`."""
+        return {"query": self.config.attention_query}
 
     @property
     def output_weight(self) -> Tensor:

@@ -10,7 +10,7 @@ from dlcli.data.corpora import load_corpus
 from dlcli.data.sentences import Pairs
 from dlcli.data.text import is_composed, read_sentences
 from dlcli.engine.events import NoticeCallback
-from dlcli.errors import DataError, UsageFault
+from dlcli.errors import DataError, UsageFault, plural
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +154,7 @@ def read_gold(path: Path, *, pairs: int, index: int) -> list[str]:
     if not numbered or not all(numbered):
         if len(lines) != pairs:
             raise DataError(
-                f"The gold file has {len(lines):,} lines for {pairs:,} pairs.",
+                f"The gold file has {plural(len(lines), 'line')} for {plural(pairs, 'pair')}.",
                 hint="It needs one line a pair, blank where there are no links.",
             )
         return lines
@@ -185,7 +185,7 @@ def read_two(source: Path, target: Path) -> Pairs:
     first, second = read_sentences(source), read_sentences(target)
     if len(first) != len(second):
         raise DataError(
-            f"{source} has {len(first):,} lines and {target} has {len(second):,}.",
+            f"{source} has {plural(len(first), 'line')} and {target} has {len(second):,}.",
             hint="Line N of one must belong to line N of the other.",
         )
     require_lines(len(first), name=str(source))

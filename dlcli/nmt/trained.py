@@ -18,8 +18,9 @@ from dlcli.nmt.networks import build_model
 from dlcli.nmt.tokenizer import Tokenizer, load_tokenizer
 
 SIGNATURE_ORDER = (
-    *("direction", "tokenizer", "lowercase", "embedding", "encoder", "hidden", "attention"),
-    *("readout", "tied", "dropout", "smoothing", "forcing", "batch", "optimizer"),
+    *("direction", "tokenizer", "lowercase", "arch", "embedding", "encoder", "hidden"),
+    *("attention", "readout", "layers", "heads", "feedforward", "norm", "tied", "dropout"),
+    *("smoothing", "forcing", "batch", "optimizer"),
     *("average", "seed"),
 )
 KIND = "nmt"
@@ -166,11 +167,21 @@ def describe(config: NmtTrainConfig, **measured: object) -> str:
     if objective.teacher_forcing_end is not None:
         forcing += f"-{objective.teacher_forcing_end:g}"
     forced = (objective.teacher_forcing, objective.teacher_forcing_end) in ((1.0, None), (1.0, 1.0))
-    composed = {
+    network = {
         "encoder": f"{model.encoder_layers}x{model.encoder_hidden}",
         "attention": f"{model.attention_query}-{model.attention_size}" if additive else "none",
         "readout": f"{model.readout}-{model.readout_size or model.embedding}",
         "dropout": (model.dropout_embedding, model.dropout_context, model.dropout_readout),
+        **dict.fromkeys(("layers", "heads", "feedforward", "norm")),
+    }
+    if model.arch == "transformer":
+        network = {
+            "layers": model.depths,
+            "dropout": (model.dropout_embedding, model.dropout_residual),
+            **dict.fromkeys(("encoder", "hidden", "attention", "readout")),
+        }
+    composed = {
+        **network,
         "forcing": None if forced else f"{forcing}/{objective.teacher_forcing_unit}",
         "batch": f"{config.loop.batch_size * optim.accumulate}-{config.loop.batch_unit}",
         "optimizer": f"{optim.optimizer}-{optim.lr:g}-{optim.schedule}",

@@ -37,6 +37,7 @@ from dlcli.engine.seed import generator
 from dlcli.engine.session import RunLocation, Session
 from dlcli.engine.step import Batch, rows_of_process
 from dlcli.engine.trainer import Task, items_per_s
+from dlcli.errors import plural
 from dlcli.nmt.batching import (
     Bitext,
     NmtData,
@@ -50,6 +51,7 @@ from dlcli.nmt.batching import (
 from dlcli.nmt.config import NmtLoopConfig, NmtTrainConfig, check
 from dlcli.nmt.fast.kernels import native
 from dlcli.nmt.model import NmtNetwork, draw_true, ratio_at
+from dlcli.nmt.scoring import missing_tokenizer
 from dlcli.nmt.tokenizer import PAD
 from dlcli.nmt.trained import KIND, NmtResult, ValidResult, build_network, describe, read_result
 from dlcli.nmt.validation import Validation
@@ -79,7 +81,7 @@ class NmtTask(Task[NmtTrainConfig, NmtData, "NmtLearner", NmtResult]):
     """How a translator is trained."""
 
     kind = KIND
-    weights_hint = "Use the sizes, --attention and --vocabulary that it was trained with."
+    weights_hint = "Use the --arch, sizes, --attention and --vocabulary that it was trained with."
 
     def title(self, config: NmtTrainConfig) -> str:
         """Return `nmt-en-fr`, or what the direction is."""
@@ -147,14 +149,17 @@ class NmtTask(Task[NmtTrainConfig, NmtData, "NmtLearner", NmtResult]):
 
     def watch(
         self,
-        config: NmtTrainConfig,  # noqa: ARG002
-        learner: NmtLearner,  # noqa: ARG002
+        config: NmtTrainConfig,
+        learner: NmtLearner,
         events: Iterable[Event],
     ) -> Iterator[Event]:
-        """Say at the start where there are too few updates to learn from."""
+        """Say at the start what BLEU lacks, and where there are too few updates to learn from."""
+        language = languages_of(config.data.direction)[1]
         for event in events:
             yield event
             if isinstance(event, RunStarted):
+                if learner.validation and (missing := missing_tokenizer(language)):
+                    yield Notice(message=missing)
                 updates = event.steps_per_epoch * event.epochs
                 if 0 < updates < FEW_UPDATES:
                     yield Notice(message=few_updates(updates), level="warning")
@@ -211,7 +216,7 @@ TASK = NmtTask()
 def few_updates(updates: int) -> str:
     """Say that a training has few updates, and what gives it more."""
     return (
-        f"The whole training is {updates} update{'' if updates == 1 else 's'}, which is little to "
+        f"The whole training is {plural(updates, 'update')}, which is little to "
         "learn from: use a smaller --batch-size, as in `--batch-unit sentences --batch-size 16`, "
         "and more --epochs."
     )

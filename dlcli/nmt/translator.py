@@ -316,6 +316,8 @@ class Translator(LineTranslator):
         *,
         subwords: bool = False,
         config: SearchConfig | None = None,
+        layer: int | None = None,
+        head: int | None = None,
     ) -> AttentionMap:
         """Show where the model looks while it writes a translation.
 
@@ -326,11 +328,15 @@ class Translator(LineTranslator):
             target: the translation; by default the model's own.
             subwords: leave the pieces as they are, instead of merging them to words.
             config: how to search where there is no `target`.
+            layer: of the decoder, see `TranslationModel.choose_attention`.
+            head: of that layer.
 
         Raises:
-            UsageFault: the model has no attention, or a text has no words or too many.
+            UsageFault: the model has no attention or not this one, or a text has no words or too
+                many.
         """
         check_attention(self.trained)
+        self.trained.model.choose_attention(layer=layer, head=head)
         tokenizer, config = self.tokenizer, config or SearchConfig()
         if target is not None:
             return attention_map(

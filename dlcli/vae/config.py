@@ -14,7 +14,7 @@ from dlcli.data import catalogue
 from dlcli.data.sizes import read_size
 from dlcli.engine.config import STRICT, setting, setting_like
 from dlcli.engine.settings import ComputeConfig, LoopConfig, OptimConfig, Precision
-from dlcli.errors import ConfigError
+from dlcli.errors import ConfigError, plural
 
 DEFAULT_IMAGES = 1000
 """Test images that `dl vae eval` takes by default."""
@@ -263,7 +263,8 @@ class VaeEvalConfig:
     judge: bool = setting(
         False,
         flag="--judge/--no-judge",
-        help="let a digit classifier read generated images and say how ambiguous they are",
+        help="let a classifier trained on the set's labels read generated images and say how "
+        "ambiguous they are",
         source="assignment, Questions 10 and 11",
     )
     judge_images: Annotated[int, Ge(1), Le(1_000_000)] = setting(
@@ -485,7 +486,7 @@ def check_model(config: VaeModelConfig, shape: tuple[int, ...]) -> None:
         if not least <= len(sizes) <= most:
             *first, last = map(str, where)
             raise ConfigError(
-                f"{flag} has {len(sizes)} sizes and needs "
+                f"{flag} has {plural(len(sizes), 'size')} and needs "
                 f"{most if least == most else f'{least} to {most}'}.",
                 hint=f"Name the numbers of feature maps at {', '.join(first)} and {last} pixels.",
             )

@@ -19,6 +19,7 @@ from dlcli.display.tables import (
     out_of,
     with_error,
 )
+from dlcli.errors import plural
 
 if TYPE_CHECKING:
     from dlcli.vae.bounds import AnnealedNll, Average
@@ -257,9 +258,8 @@ def _ambiguity(found: Ambiguity) -> ResultTable:
 def gradients_table(found: GradientComparison, *, signature: str) -> ResultTable:
     """Show how much each estimator of each gradient scatters."""
     heads = ("gradient of", "estimator", "variance", "times pathwise", "95% interval", "agrees")
-    title = (
-        f"Gradient of the reconstruction term, {found.images} images, {found.samples} samples each"
-    )
+    of = f"{plural(found.images, 'image')}, {found.samples} samples each"
+    title = f"Gradient of the reconstruction term, {of}"
     rows = [*_gradient_rows(found.outputs), *_gradient_rows(found.parameters)]
     return ResultTable(heads, rows, title=title, signatures=signature)
 

@@ -322,7 +322,7 @@ def interpolate_images(
         UsageFault: not two images, or one that does not exist.
     """
     if len(images) != 2:
-        raise UsageFault(f"{len(images)} images are not two ends.", hint="Write --image 0 1.")
+        raise UsageFault(f"A path has two ends, not {len(images)}.", hint="Write --image 0 1.")
     start, end = posterior_means(trained, images, offline=offline, notice=notice)
     return interpolate(trained, start, end=end, steps=steps, path=path)
 
@@ -336,7 +336,7 @@ def interpolate_seeds(
         UsageFault: not two seeds.
     """
     if len(seeds) != 2:
-        raise UsageFault(f"{len(seeds)} seeds are not two ends.", hint="Write --seeds 0 1.")
+        raise UsageFault(f"A path has two ends, not {len(seeds)}.", hint="Write --seeds 0 1.")
     start, end = (
         prior_latents(trained.model, count=1, generator=named(seed, "interpolate"))[0]
         for seed in seeds

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from dlcli.engine.events import NoticeCallback
 from dlcli.engine.seed import generator as named
-from dlcli.errors import UsageFault
+from dlcli.errors import UsageFault, plural
 from dlcli.vae.elbo import evaluating
 from dlcli.vae.images import flat, grey, pick_test_images
 from dlcli.vae.networks import VAE
@@ -143,7 +143,7 @@ def compare_gradient_estimators(
     """
     if samples < 4 or samples % 2 or not len(images):
         raise UsageFault(
-            f"{samples} samples of {len(images)} images do not make pairs.",
+            f"{samples} samples of {plural(len(images), 'image')} do not make pairs.",
             hint="Use an even number of samples, 4 or more, and at least one image.",
         )
     with evaluating(model):

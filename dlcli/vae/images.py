@@ -27,7 +27,7 @@ from dlcli.data.pixels import ImageData
 from dlcli.data.sizes import read_size
 from dlcli.engine.events import NoticeCallback, ProgressCallback, no_progress
 from dlcli.engine.seed import generator as named_generator
-from dlcli.errors import ConfigError, UsageFault
+from dlcli.errors import ConfigError, UsageFault, plural
 from dlcli.vae.config import VaeDataConfig
 
 FIXED_SEED = 537
@@ -60,10 +60,10 @@ class Splits:
     @property
     def sets(self) -> dict[str, str]:
         """What each split is of, in a few words."""
-        found = {"training": f"{len(self.train):,} images"}
+        found = {"training": plural(len(self.train), "image")}
         if len(self.validation):
-            found["validation"] = f"{len(self.validation):,} images"
-        return {**found, "test": f"{len(self.test):,} images"}
+            found["validation"] = plural(len(self.validation), "image")
+        return {**found, "test": plural(len(self.test), "image")}
 
 
 def images_of(
@@ -106,12 +106,12 @@ def load_splits(config: VaeDataConfig, *, notice: NoticeCallback) -> Splits:
     if left < 1:
         raise ConfigError(
             f"--validation {config.validation} leaves nothing to train on: {found.name} has "
-            f"{len(whole)} training images.",
+            f"{plural(len(whole), 'training image')}.",
             hint=f"Use --validation {len(whole) // 10} or so.",
         )
     if config.train_images > left:
         raise ConfigError(
-            f"--train-images {config.train_images} is more than the {left} images there are.",
+            f"--train-images {config.train_images} is more than there are, {left:,}.",
             hint="Use --train-images 0 for all of them.",
         )
     return Splits(

@@ -17,7 +17,7 @@ from dlcli.engine.events import NoticeCallback
 from dlcli.engine.results import Result, summarise_seeds
 from dlcli.engine.runs import RunFolder, find_run, using
 from dlcli.engine.seed import generator
-from dlcli.errors import DataError, UsageFault
+from dlcli.errors import DataError, UsageFault, plural
 from dlcli.vae.config import DEFAULT_IMAGES, VaeTrainConfig, image_shape, likelihood_of
 from dlcli.vae.images import DESCRIPTIONS, binarize, flat, grey, load_test_images, threshold_draws
 from dlcli.vae.networks import VAE, build_model
@@ -185,7 +185,7 @@ def choose_images(
     wanted = min(DEFAULT_IMAGES, len(rows)) if count is None else count
     if not 1 <= wanted <= len(rows):
         raise UsageFault(
-            f"{data.name} has {len(rows):,} test images, not {wanted:,}.",
+            f"{data.name} has {plural(len(rows), 'test image')}, not {wanted:,}.",
             hint=f"Use --images 1 to {len(rows)}.",
         )
     order = torch.randperm(len(rows), generator=generator(ORDER_SEED, "evaluation order"))

@@ -83,12 +83,21 @@ def test_every_command_works_on_any_pair(pair: Pair, tmp_path: Path) -> None:
     assert f"direction:{direction}" in Path(exported["run"], "README.md").read_text()
 
 
-def test_both_directions_are_joined_and_the_teacher_compared_on_any_pair(tmp_path: Path) -> None:
+def test_both_directions_are_joined_and_the_teacher_compared_on_any_pair(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("dlcli.nmt.scoring.find_spec", lambda _: None)  # as without MeCab
     for language in ("ja", "zh"):
         Path(f"a.{language}").write_text("\n".join(sentences(language)) + "\n")
     words = ["--data", "a.ja,a.zh", *NMT_SIZES, *NMT_LENGTH, *NMT_WHERE, "--vocabulary", "400"]
     dl_json("nmt", "train", *words, "--out", "forward")
-    dl_json("nmt", "train", *words, "--direction", "zh-ja", "--out", "backward")
+    for command in (
+        ["train", *words, "--direction", "zh-ja", "--out", "backward"],
+        ["eval", "backward", "--beam", "1", "--max-length", "5"],
+    ):
+        done = dl("nmt", *command)
+        assert done.exit_code == 0, done.output
+        assert " ".join(done.stderr.split()).count("pip install 'sacrebleu[ja]'") == 1
     align = ["nmt", "align", "--run", "forward", "--symmetrize", "backward"]
     files = ["--source", "a.ja", "--target", "a.zh", "--text", "running", "--n", "4"]
     found = dl_json(*align, *files)

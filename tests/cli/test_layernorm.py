@@ -9,6 +9,7 @@ import pytest
 
 import dlcli.layernorm.measurement as measurement
 from tests.cli.tiny import dl, dl_json, error_of
+from tests.nmt.toy import TRANSFORMER, write_run, write_tsv
 
 WORDS = (
     "ln-gradients --depths 1 2 4 --widths 8 --seeds 3 --batch-size 3 --tokens 2 --classes 5 "
@@ -89,6 +90,40 @@ def test_impossible_requests_are_usage_errors(words: str, part: str):
     assert done.exit_code == 2
     error = error_of(done)
     assert part in error["message"] + error["hint"]
+
+
+@pytest.fixture
+def transformer() -> list[str]:
+    """The words that measure a run of three layers and one."""
+    write_tsv(Path("toy.tsv"), count=60)
+    write_run(Path("run"), data="toy.tsv", **TRANSFORMER | {"layers": (3, 1), "norm": "post"})
+    return ["ln-gradients", "--run", "run", "--device", "cpu"]
+
+
+def test_a_trained_transformer_is_measured_layer_by_layer(transformer: list[str], tmp_path: Path):
+    found = dl_json(*transformer, "--batch-size", "3", "--plot", "a.png")
+    assert (found["run"], found["checkpoint"]) == (str(tmp_path / "run"), "last")
+    assert found["norm"] == "post"
+    for name, layers in (("encoder", 3), ("decoder", 1)):
+        rows = found["stacks"][name]["rows"]
+        assert [row["layer"] for row in rows] == list(range(1, layers + 1))
+        assert all(row[key] > 0 for row in rows for key in ("weights", "w2", "hidden"))
+    assert "|sentences:3|" in found["signature"]
+    assert Path(found["files"][0]).read_bytes().startswith(b"\x89PNG")
+    said = dl(*transformer).stdout
+    assert "encoder, post-norm: gradient at its input over that at its output" in said
+
+
+def test_what_a_trained_model_has_no_use_for_is_refused(transformer: list[str]):
+    write_run(Path("gru"), data="toy.tsv")
+    for words, part in (
+        ([*transformer, "--depths", "2", "4"], "--depths is for stacks that are drawn"),
+        ([*transformer, "--check"], "--check is for Theorem 1"),
+        (["ln-gradients", "--run", "gru"], "is no Transformer"),
+        ([*SMALL, "--checkpoint", "best"], "--checkpoint goes with --run"),
+    ):
+        done = dl(*words, "--json")
+        assert (done.exit_code, part in error_of(done)["message"]) == (2, True), done.output
 
 
 def test_float16_overflow_ends_with_1():

@@ -21,18 +21,19 @@ from dlcli.cli.app import app
 from dlcli.cli.nmt import CHUNK, decoded, line_groups
 from dlcli.errors import DataError
 from tests.cli.tiny import dl, dl_json, error_of
-from tests.nmt.toy import write_run, write_tsv
+from tests.nmt.toy import TRANSFORMER, write_run, write_tsv
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Translators of a toy corpus: both directions, and one without attention."""
+    """Translators of a toy corpus: both directions, one without attention, and a Transformer."""
     folder = tmp_path_factory.mktemp("nmt")
     write_tsv(folder / "toy.tsv", count=60)
     data = str(folder / "toy.tsv")
     write_run(folder / "forward", data=data)
     write_run(folder / "backward", data=data, direction="fr-en", seed=1)
     write_run(folder / "none", data=data, attention="none", seed=2)
+    write_run(folder / "transformer", data=data, seed=3, **TRANSFORMER)
     return folder
 
 
@@ -78,8 +79,8 @@ def test_a_file_a_pipe_and_the_same_lines_typed_agree(runs: Path, tmp_path: Path
     assert answers(runs=runs, given=file.read_bytes()) == found
     assert answers("-", runs=runs, given=file.read_bytes()) == found
     assert answers("\n".join(LINES), runs=runs) == found
-    typed = [answers("--", line, runs=runs) for line in LINES]
-    assert [line for lines in typed for line in lines] == found
+    typed = [answers("--", line, runs=runs) for line in LINES if line.strip()]
+    assert [line for lines in typed for line in lines] == list(filter(None, found))
     content = gzip.compress(file.read_bytes())
     file.write_bytes(content)  # packed, whatever its name
     assert answers("--input", str(file), runs=runs) == found
@@ -132,7 +133,12 @@ def test_n_best_are_ranked(runs: Path) -> None:
 
 def test_nothing_gives_nothing(runs: Path) -> None:
     assert answers(runs=runs, given=b"") == []
-    assert answers("", runs=runs) == [""]
+    assert answers(runs=runs, given=b"\n") == [""]
+    for text in ("", "  "):
+        done = translate(text, "--json", runs=runs)
+        error = error_of(done)
+        assert (done.exit_code, error["message"].partition(",")[0]) == (2, "TEXT is empty")
+        assert "pipe lines in" in error["hint"]
 
 
 def test_a_line_in_parts_is_remarked_on(runs: Path) -> None:
@@ -254,6 +260,33 @@ def test_lines_from_a_pipe_are_answered_one_by_one(runs: Path) -> None:
     assert [one["files"] for one in found] == [[], []]
 
 
+def test_a_transformer_shows_the_layer_and_head_that_are_chosen(
+    align: list[str], runs: Path
+) -> None:
+    run = ["--run", str(runs / "transformer")]
+    attend = [
+        "nmt",
+        "attend",
+        SENTENCE,
+        "--target",
+        TARGET,
+        *run,
+        "--device",
+        "cpu",
+        "-o",
+        "a.json",
+    ]
+    for words, said in (
+        ([], "layer:1|head:mean"),
+        (["--layer", "2", "--head", "1"], "layer:2|head:1"),
+    ):
+        shown, linked = dl_json(*attend, *words), dl_json(*align[:6], *run, *words)
+        assert [sum(row) for row in shown["attention"]] == pytest.approx([1] * len(shown["target"]))
+        assert f"|{said}|" in shown["signature"]
+        assert f"|{said}|" in linked["signature"]
+    assert len(dl_json("nmt", "translate", SENTENCE, *run, *QUICK)["translation"]) > 0
+
+
 def test_mistakes_in_attending_are_named(runs: Path) -> None:
     cases = [
         ([""], "The sentence has no words", 2),
@@ -266,6 +299,8 @@ def test_mistakes_in_attending_are_named(runs: Path) -> None:
         (["-", "--out", "a.png"], "--out goes with one sentence", 2),
         (["The cat", "--beam", "0"], "A beam of 0", 2),
         (["The cat", "--run", str(runs / "none")], "was trained with --attention none", 2),
+        (["The cat", "--layer", "1"], "This model has one attention", 2),
+        (["The cat", "--head", "3", "--run", str(runs / "transformer")], "has no head 3", 2),
     ]
     more = ["--run", str(runs / "forward"), *QUICK]
     check_mistakes(cases, "nmt", "attend", more=more)
@@ -338,7 +373,7 @@ def test_mistakes_in_evaluating_are_named(runs: Path) -> None:
     run = ["--run", str(runs / "forward")]
     cases: list[tuple[list[str], str, int]] = [
         ([*run, "--input", "one"], "--input and --reference together", 2),
-        ([*run, "--input", "one", "--reference", "two"], "one has 1 lines and two has 2", 1),
+        ([*run, "--input", "one", "--reference", "two"], "one has 1 line and two has 2", 1),
         ([*run, "--input", "nowhere", "--reference", "two"], "nowhere cannot be read", 1),
         ([*run, "--input", "none", "--reference", "none"], "no lines", 2),
         ([*run, "--data", "nowhere"], "nowhere", 2),
@@ -415,11 +450,25 @@ def test_gold_shows_the_error_rate_and_links_go_to_a_file(align: list[str], runs
     assert "symmetrize:intersection|combine:average" in both.stdout.replace("\n", "")
 
 
+def test_layers_and_heads_are_compared_by_their_error(align: list[str], runs: Path) -> None:
+    Path("gold").write_text("0-0 1-1 2p2 3-3\n\n1-1 4-6\n")
+    words = [*align[:6], "--gold", "gold", "--run", str(runs / "transformer"), "--device", "cpu"]
+    found = dl_json(*words, "--by-layer")
+    errors = {(row["layer"], row["head"]): row["aer"] for row in found["by_layer"]}
+    assert list(errors) == [(layer, head) for layer in (1, 2) for head in (None, 1, 2)]
+    assert found["aer"] == min(errors.values())
+    assert dl_json(*words, "--layer", "2", "--head", "1")["aer"] == errors[2, 1]
+    lines = dl(*words, "--by-layer").stdout.splitlines()
+    assert "Alignment error rate in %, by layer and head" in lines
+    assert ["layer", "mean", "head", "1", "head", "2"] in map(str.split, lines)
+
+
 @pytest.mark.usefixtures("vae")
 def test_mistakes_in_aligning_are_named(align: list[str], runs: Path) -> None:
     Path("short").write_text("one line\n")
     Path("empty").write_text("")
     Path("far").write_text("90-0\n\n\n")
+    Path("gold").write_text("0-0\n\n0-0\n")
     files, run = align[2:6], align[6:]
     cases: list[tuple[list[str], str, int]] = [
         ([*files[:2], "--target", "short", *run], "3 lines and short has 1", 1),
@@ -427,7 +476,7 @@ def test_mistakes_in_aligning_are_named(align: list[str], runs: Path) -> None:
         ([*files, *run, "--pairs", "short"], "needs either", 2),
         (["--pairs", "empty", *run], "no lines", 2),
         (["--pairs", "short", *run], "Line 1 of short has 0 '|||'", 1),
-        ([*files, *run, "--gold", "short"], "1 lines for 3 pairs", 1),
+        ([*files, *run, "--gold", "short"], "1 line for 3 pairs", 1),
         ([*files, *run, "--gold", "far"], "90-0 is out of range", 1),
         ([*files, *run, "--gold-index", "2"], "gold_index", 2),
         ([*files, *run, "--symmetrize", str(runs / "forward")], "other direction", 2),
@@ -438,6 +487,10 @@ def test_mistakes_in_aligning_are_named(align: list[str], runs: Path) -> None:
         (["--data", "grammar", *run, "--gold", "short"], "--data has its own", 2),
         ([*files, "--run", str(runs / "none")], "--attention none", 2),
         ([*files, "--run", "vae"], "is a run of kind vae", 2),
+        ([*files, *run, "--head", "1"], "This model has one attention", 2),
+        ([*files, *run, "--by-layer"], "the right links are not known", 2),
+        ([*files, *run, "--gold", "gold", "--by-layer"], "This model has one attention", 2),
+        ([*files, *run, "--by-layer", "--head", "1"], "--by-layer tries every layer", 2),
     ]
     check_mistakes(cases, "nmt", "align", more=[])
 

@@ -7,10 +7,12 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
+from dlcli.engine.checkpoint import load_model
 from dlcli.engine.config import load_yaml
 from dlcli.engine.runs import RunFolder
-from tests.cli.tiny import NMT_WHERE, contents, dl, dl_json, error_of, nmt_train
+from tests.cli.tiny import NMT_WHERE, TRANSFORMER, contents, dl, dl_json, error_of, nmt_train
 
 pytestmark = pytest.mark.usefixtures("no_figures")
 
@@ -105,14 +107,20 @@ def test_without_json_the_result_is_a_table_and_progress_is_a_line_an_epoch() ->
     assert [line.split()[0] for line in epochs] == ["1", "2"]
 
 
-def test_what_goes_on_ends_like_what_was_never_stopped(tmp_path: Path) -> None:
-    words = nmt_train()
+@pytest.mark.parametrize("network", [[], TRANSFORMER], ids=["gru", "transformer"])
+def test_what_goes_on_ends_like_what_was_never_stopped(network: list[str], tmp_path: Path) -> None:
+    words = [*nmt_train(), *network]
     dl_json(*words, "--out", "whole")
     assert dl(*words, "--out", "cut", "--max-minutes", "1e-9", "--json").exit_code == 0
     assert RunFolder(tmp_path / "cut").status == "stopped"
     found = dl_json("nmt", "train", "--resume", "cut", "--max-minutes", "0")
     assert found["updates"] == 8
     assert found["valid"] == dl_json(*words, "--out", "whole", "--resume")["valid"]
+    ours, theirs = (
+        load_model(RunFolder(tmp_path / name), kind="nmt", checkpoint="last").weights
+        for name in ("whole", "cut")
+    )
+    assert all(torch.equal(weight, theirs[name]) for name, weight in ours.items())
 
 
 def test_seeds_are_means_of_runs(tmp_path: Path) -> None:

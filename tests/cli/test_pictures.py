@@ -62,7 +62,7 @@ def test_show_prints_the_pictures_but_not_into_json(
     [
         ("vae generate --n 20", "the first 6 of 20", 20),
         ("vae traverse --steps 3", "the first 2 rows", 9),
-        ("vae reconstruct --n 8", "the first 1 rows", 8),
+        ("vae reconstruct --n 8", "the first 1 row", 8),
         ("sample --n 6 --draws 2", "the first 2 rows", 6),
     ],
 )
@@ -158,9 +158,9 @@ def test_latents_can_be_reused_across_models(tiny_run: Path, tmp_path: Path) -> 
         ("vae reconstruct --images 5", "could be that many images"),
         ("vae reconstruct --images 5 6 --image 5", "old name of --image"),
         ("vae reconstruct --n 9999", "no test image"),
-        ("vae interpolate --image 1 --steps 3", "not two ends"),
-        ("vae interpolate --seeds 1", "not two ends"),
-        ("vae interpolate --seeds 1 2 3", "not two ends"),
+        ("vae interpolate --image 1 --steps 3", "A path has two ends"),
+        ("vae interpolate --seeds 1", "A path has two ends"),
+        ("vae interpolate --seeds 1 2 3", "A path has two ends"),
         ("vae interpolate --seeds 1 2 --steps 1", "--steps"),
         ("vae interpolate --image 1 2 --seeds 1 2", "different ends"),
         ("vae traverse --dims 3", "no latent dimension 3"),

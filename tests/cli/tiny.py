@@ -24,6 +24,10 @@ NMT_SIZES = [
     *["--embedding", "7", "--encoder-hidden", "5", "--hidden", "9", "--attention-size", "3"],
     *["--vocabulary", "330"],
 ]
+TRANSFORMER = [
+    *["--arch", "transformer", "--embedding", "6", "--layers", "2", "1", "--heads", "2"],
+    *["--feedforward", "5"],
+]
 NMT_LENGTH = ["--batch-unit", "sentences", "--batch-size", "12", "--epochs", "2"]
 NMT_WHERE = ["--device", "cpu", "--precision", "fp32", "--threads", "1"]
 

@@ -546,7 +546,7 @@ def test_bad_lines_are_counted_and_said(tmp_path: Path) -> None:
     ("rows", "quoted"),
     [
         ([(f'"{a}"', f'"{b}"') for a, b in LINES], "80 sentences"),
-        ([*LINES, ('"He said ""no""."', "x")], "1 sentences"),
+        ([*LINES, ('"He said ""no""."', "x")], "1 sentence"),
         ([*LINES, ('"No."', "Non.")], ""),
     ],
     ids=["every field", "fields with quotes", "a sentence in quotes"],
@@ -557,7 +557,7 @@ def test_a_table_with_quoted_fields_is_remarked_on(
     (tmp_path / "x.tsv").write_bytes(_tsv(rows))
     _, said = _load(tmp_path / "x.tsv")
     assert bool(said) == bool(quoted)
-    assert not quoted or f"{quoted} stand in double quotes" in said[0]
+    assert not quoted or f"{quoted} in double quotes" in said[0]
 
 
 def test_too_many_bad_lines_are_refused(tmp_path: Path) -> None:

@@ -122,6 +122,21 @@ def test_what_holds_no_images_is_refused(name: str, message: str, hint: str) -> 
     assert hint in caught.value.hint
 
 
+@pytest.mark.parametrize("name", ["a.en,b.fr", "pairs.tsv", "pairs.tsv:de-cs"])
+def test_sentences_that_are_there_are_no_images(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for file in ("a.en", "b.fr", "pairs.tsv"):
+        Path(file).write_text("Hello.\n")
+    with pytest.raises(ConfigError, match=f"{name} is .* not images") as caught:
+        load_images(name)
+    assert f"`dl nmt train --data {name}`" in caught.value.hint
+    Path("b.fr").unlink()
+    with pytest.raises(ConfigError, match=r"a.en,b.fr is not there"):
+        load_images("a.en,b.fr")
+
+
 def test_sets_in_mnists_form_may_stay_packed(
     tiny: Tiny, own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -194,7 +194,7 @@ def test_two_files_go_side_by_side(tmp_path: Path) -> None:
 def test_two_files_of_different_length_are_an_error(
     first: bytes, second: bytes, tmp_path: Path
 ) -> None:
-    message = r"0\.txt\.gz and .*1\.txt\.gz differ in length: one ends after 1 lines"
+    message = r"0\.txt\.gz and .*1\.txt\.gz differ in length: one ends after 1 line"
     with pytest.raises(DataError, match=message):
         _pairs_of(tmp_path, first, second)
 

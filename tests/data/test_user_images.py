@@ -129,6 +129,9 @@ def test_classes_and_parts_are_folders_as_in_image_folder(packed: bool, tmp_path
         f"{path}: 1 file without the ending of a picture passed over.",
         f"{path}: classes without a picture are left out: bird.",
     ]
+    assert load(path)[1] == said
+    (root / "notes.txt").unlink()
+    assert packed or load(path)[1] == said[1:]
 
 
 @pytest.mark.parametrize("kind", ["folder", "array"])

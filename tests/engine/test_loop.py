@@ -325,6 +325,16 @@ def test_decays_fall_from_the_peak_to_just_above_the_end(schedule: Schedule, war
     assert learning_rate(config, step=9999, total_steps=103) == pytest.approx(0.2)
 
 
+@pytest.mark.parametrize("warmup", [0, 1, 4])
+def test_inverse_sqrt_falls_with_the_root_of_the_updates(warmup: int) -> None:
+    config = OptimConfig(lr=2.0, schedule="inverse-sqrt", warmup_steps=warmup, final_lr=0.5)
+    rates = _rates(config, 36)
+    peak = max(1, warmup)
+    assert rates[:peak] == [2.0 * (step + 1) / peak for step in range(peak)]
+    assert rates[4 * peak - 1] == pytest.approx(1.0)
+    assert rates[9 * peak - 1] == pytest.approx(2 / 3)
+
+
 @pytest.mark.parametrize("total", [0, 1, 3])
 def test_a_warm_up_longer_than_the_run_is_no_trouble(total: int) -> None:
     config = OptimConfig(lr=1.0, schedule="cosine", warmup_steps=10)

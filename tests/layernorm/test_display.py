@@ -94,7 +94,7 @@ def test_layers_are_shown_on_request_and_after_training_always(found: LnGradient
     (table,) = layer_tables(
         replace(found, placements={"post": replace(post, profiles=(lost,))}), initial=False
     )
-    assert "after 1 updates, warm-up; post: seed 1: lost" in table.title
+    assert "after 1 update, warm-up; post: seed 1: lost" in table.title
     assert len(table.rows) == 1
 
 

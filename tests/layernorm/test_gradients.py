@@ -16,6 +16,7 @@ from dlcli.layernorm.gradients import (
     initial_profile,
     last_layer_norm,
     layer_norms,
+    model_norms,
     trained_profiles,
 )
 from tests.layernorm.tiny import CPU, probe, small, stack, torch_twin
@@ -52,6 +53,18 @@ def test_every_gradient_equals_autograds_of_torchs_encoder(placement):
     assert last_layer_norm(ours, p) == pytest.approx(
         twin[3].linear2.weight.grad.norm().item(), rel=1e-6
     )
+
+
+@pytest.mark.parametrize("placement", ["post", "pre"])
+def test_the_stacks_of_a_model_are_measured_as_our_own(placement):
+    ours, p = stack(placement, depth=3, regime="transformer"), probe()
+    layers = [ours.layer(index) for index in range(3)]
+    x = p.x.clone().requires_grad_()
+    found = model_norms({"whole": layers, "last": layers[1:]}, loss=lambda: p.loss(ours(x)))
+    expected = layer_norms(ours, p.x, loss=p.loss)
+    assert found["whole"] == expected
+    assert found["last"].hidden == expected.hidden[1:]
+    assert not any(layer._forward_pre_hooks or layer._forward_hooks for layer in layers)
 
 
 @pytest.mark.parametrize("placement", list(SOURCES))

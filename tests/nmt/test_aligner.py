@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from dlcli.nmt.aligner import (
     KINDS,
     ForcedAttention,
     align,
+    align_by_layer,
     forced_attention,
     prepare_pairs,
     shares,
@@ -25,7 +27,7 @@ from dlcli.nmt.config import LinkKind, NmtAlignConfig
 from dlcli.nmt.links import parse_pharaoh, swapped, token_links
 from dlcli.nmt.tokenizer import BOS, EOS, Piece, Subwords
 from dlcli.nmt.trained import Trained
-from tests.nmt.toy import pairs, tiny_model
+from tests.nmt.toy import TRANSFORMER, pairs, tiny_model, tiny_trained
 
 FOUND = pairs(0, 40)
 TEXTS = list(zip(FOUND.source, FOUND.target, strict=True))
@@ -217,6 +219,22 @@ def test_right_links_give_the_error_rate(trained: Trained) -> None:
     assert score is not None
     assert "|gold:" in found.signature
     assert (score.aer, score.precision, score.recall, score.sentences) == (0, 1, 1, 3)
+
+
+@pytest.mark.parametrize("right", [(2, 2), (1, None)])
+def test_the_layer_and_head_with_the_fewest_errors_are_chosen(
+    right: tuple[int, int | None], tmp_path: Path
+) -> None:
+    sizes = {**TRANSFORMER, "embedding": 12, "heads": 3}  # large enough for all to differ
+    transformer = tiny_trained(tmp_path / "run", seed=2, **sizes)
+    layer, head = right
+    wanted = align(transformer, LINES, config(layer=layer, head=head))
+    found = align_by_layer(transformer, with_links(wanted.links), config())
+    errors = {(row.layer, row.head): row.score.aer for row in found.by_layer}
+    assert list(errors) == [(layer, head) for layer in (1, 2) for head in (None, 1, 2, 3)]
+    assert [place for place, error in errors.items() if error == 0] == [right]
+    assert found.links == wanted.links
+    assert f"|layer:{layer}|head:{head or 'mean'}|" in found.signature
 
 
 @pytest.mark.parametrize(

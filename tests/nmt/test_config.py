@@ -33,6 +33,11 @@ from tests.nmt.toy import make_config
         ({"model": {"readout_size": 7, "embedding": 5}}, "--readout-size 7"),
         ({"model": {"attention": "none", "attention_query": "previous"}}, "--attention-query"),
         ({"loop": {"average": 1}}, "--average 1"),
+        ({"model": {"norm": "post"}}, "--norm has no meaning for --arch gru"),
+        ({"model": {"arch": "transformer", "attention": "none"}}, "--attention has no meaning"),
+        ({"model": {"arch": "transformer", "layers": [3, 2, 1]}}, "--layers has 3 numbers"),
+        ({"model": {"arch": "transformer", "layers": []}}, "--layers has 0 numbers"),
+        ({"model": {"arch": "transformer", "heads": 5}}, "among 5 heads"),
     ],
 )
 def test_contradictions_are_refused(settings: dict[str, Any], flag: str) -> None:

@@ -31,6 +31,7 @@ from dlcli.nmt.scoring import (
     compare,
     interval95,
     length_bins,
+    missing_tokenizer,
     resampled_sums,
     score_corpus,
 )
@@ -278,6 +279,8 @@ def test_bleu_has_the_tokenizer_of_the_target(
 ) -> None:
     monkeypatch.setattr("dlcli.nmt.scoring.find_spec", lambda name: name in installed)
     assert bleu_tokenizer(language, references) == tokenizer
+    without = language in ("ja", "ko") and not tokenizer.endswith("mecab")
+    assert (f"sacrebleu[{language}]" in missing_tokenizer(language)) == without
 
 
 @pytest.mark.parametrize(("language", "references"), [("zh", CHINESE), ("th", THAI)])

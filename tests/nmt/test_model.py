@@ -17,7 +17,7 @@ from dlcli.nmt.model import (
     validation_sums,
 )
 from dlcli.nmt.tokenizer import BOS, EOS, PAD
-from tests.nmt.toy import other_model, padded, pair, tiny_model
+from tests.nmt.toy import other_model, padded, pair, tiny_model, tiny_transformer
 
 SOURCE, MASK = padded([5, 6, 7], [8], [4, 9, 10, 5, 6])
 TARGETS = [[5, 7, 9, 4, EOS], [6, EOS], [10, 8, EOS]]
@@ -29,7 +29,7 @@ BATCH = SentenceBatch(
 )
 
 
-@pytest.fixture(params=[tiny_model, other_model], ids=["recurrent", "self-attention"])
+@pytest.fixture(params=[tiny_model, tiny_transformer, other_model])
 def model(request: pytest.FixtureRequest) -> TranslationModel:
     made: TranslationModel = request.param()
     return made

@@ -21,14 +21,16 @@ from dlcli.nmt.search import (
     search,
 )
 from dlcli.nmt.tokenizer import BOS, EOS
-from tests.nmt.toy import SENTENCES, other_model, padded, tiny_model
+from tests.nmt.toy import SENTENCES, other_model, padded, tiny_model, tiny_transformer
 
-NETWORKS = ["updated", "previous", "none", "self-attention"]
+NETWORKS = ["updated", "previous", "none", "transformer", "self-attention"]
 
 
 def network(kind: str, *, seed: int = 0) -> TranslationModel:
     if kind == "self-attention":
         return other_model(seed=seed)
+    if kind == "transformer":
+        return tiny_transformer(seed=seed)
     if kind == "none":
         return tiny_model(seed=seed, attention="none")
     return tiny_model(seed=seed, attention_query=kind)

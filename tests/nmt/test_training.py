@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from dlcli.engine.checkpoint import load_checkpoint, load_model, save_checkpoint
+from dlcli.engine.config import merge
 from dlcli.engine.events import Notice, RunStarted
 from dlcli.engine.loop import Learner
 from dlcli.engine.runs import RunFolder
@@ -22,7 +23,7 @@ from dlcli.nmt.config import NmtEvalConfig, NmtLoopConfig, SearchConfig
 from dlcli.nmt.evaluation import evaluate, run_split
 from dlcli.nmt.fast.compiling import FORMS
 from dlcli.nmt.tokenizer import PAD
-from dlcli.nmt.trained import ValidResult, load_trained, summarise
+from dlcli.nmt.trained import ValidResult, describe, load_trained, summarise
 from dlcli.nmt.training import (
     TASK,
     choose,
@@ -33,6 +34,7 @@ from dlcli.nmt.validation import Validation
 from tests.nmt.toy import (
     ALL,
     RESULT,
+    TRANSFORMER,
     corpus,
     make_config,
     make_learner,
@@ -237,7 +239,7 @@ def test_a_training_of_few_updates_says_how_to_make_more(
 LEARNS: dict[str, Any] = {
     "model": {"embedding": 32, "encoder_hidden": 24, "hidden": 48, "attention_size": 24}
     | {f"dropout_{name}": 0.0 for name in ("embedding", "context", "readout")},
-    "loop": {"epochs": 25, "batch_size": 32, "batch_unit": "sentences"},
+    "loop": {"epochs": 25, "evaluate_every": 25, "batch_size": 32, "batch_unit": "sentences"},
     "optim": {"lr": 0.01},
 }
 
@@ -263,9 +265,21 @@ def test_a_training_leaves_a_run_that_loads_back(tmp_path: Path) -> None:
         assert part in result.signature
 
 
-def test_a_small_set_is_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+TRANSFORMER_LEARNS = merge(
+    LEARNS,
+    {
+        "model": TRANSFORMER | {"embedding": 32, "feedforward": 64, "dropout_residual": 0.0},
+        "optim": {"warmup_steps": 20},
+    },
+)
+
+
+@pytest.mark.parametrize("settings", [LEARNS, TRANSFORMER_LEARNS], ids=["gru", "transformer"])
+def test_a_small_set_is_learnt(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("dlcli.nmt.batching.load_corpus", lambda *_a, **_k: corpus(200))
-    result, _ = run_training(make_config(**LEARNS), out=tmp_path / "run")
+    result, _ = run_training(make_config(**settings), out=tmp_path / "run")
     assert result is not None
     assert result.valid is not None
     assert result.valid.bleu > 80
@@ -278,13 +292,14 @@ def test_a_small_set_is_learnt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         {"model": {"attention_query": "previous", "readout": "tanh", "tie_embeddings": False}},
         {"data": {"tokenizer": "word", "lowercase": True}},
         {"loop": {"batch_unit": "tokens", "batch_size": 200, "select_by": "loss"}},
+        {"model": TRANSFORMER, "objective": {"teacher_forcing": 0.5}, "loop": {"average": 2}},
     ],
 )
 def test_every_kind_of_training_runs(settings: dict[str, Any], tmp_path: Path) -> None:
     data = {"name": toy_file(tmp_path), **settings.pop("data", {})}
     result, _ = run_training(make_config(data=data, **settings), out=tmp_path / "run")
     assert result is not None
-    assert load_trained(RunFolder(tmp_path / "run")).checkpoint == "best"
+    assert load_trained(RunFolder(tmp_path / "run")).checkpoint == result.checkpoint
 
 
 def test_a_training_measures_what_evaluating_its_weights_does(tmp_path: Path) -> None:
@@ -308,6 +323,21 @@ def test_a_training_measures_what_evaluating_its_weights_does(tmp_path: Path) ->
     assert result.valid is not None
     assert 0 < found.bleu.score < 100
     assert (result.valid.bleu, result.valid.chrf) == (found.bleu.score, found.chrf.score)
+
+
+def test_a_signature_has_the_settings_of_its_own_network_alone() -> None:
+    recurrent, transformer = (
+        describe(make_config(model=model)).split("|") for model in ({}, TRANSFORMER)
+    )
+    own = {"encoder:1x5", "hidden:9", "attention:updated-3", "readout:maxout-7"}
+    others = {"arch:transformer", "layers:2,2", "heads:2", "feedforward:5", "norm:pre"}
+    assert own < set(recurrent)
+    assert others < set(transformer)
+    shared = {part.partition(":")[0] for part in recurrent} & {
+        part.partition(":")[0] for part in transformer
+    }
+    assert not shared & {part.partition(":")[0] for part in own | others}
+    assert "dropout:0.1,0.1" in transformer
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from dlcli.nmt.networks import AttentionGru, build_model
 from dlcli.nmt.tokenizer import BOS, EOS, PAD, Subwords
 from dlcli.nmt.trained import KIND, NmtResult, Trained, ValidResult, load_trained
 from dlcli.nmt.training import NmtLearner, NmtTask, train
+from dlcli.nmt.transformer import Transformer
 from tests.nmt.self_attention import SelfAttention
 
 # Sentences
@@ -79,6 +80,13 @@ def toy_file(folder: Path, *, count: int = 60) -> str:
 
 SIZES: dict[str, Any] = {"embedding": 6, "encoder_hidden": 5, "hidden": 7, "attention_size": 3}
 TINY = NmtModelConfig(**SIZES)
+TRANSFORMER: dict[str, Any] = {
+    "arch": "transformer",
+    "embedding": 6,
+    "layers": (2, 2),
+    "heads": 2,
+    "feedforward": 5,
+}
 SENTENCES = [[4, 5, 6], [7], [8, 9, 4, 10, 5], [5, 5], [6, 4, 9, 9]]
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -88,6 +96,14 @@ def tiny_model(*, vocabulary: int = 11, seed: int = 0, **sizes: Any) -> Attentio
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return _drawn(AttentionGru(replace(TINY, **sizes), vocabulary=vocabulary).double())
+
+
+def tiny_transformer(*, vocabulary: int = 11, seed: int = 1, **sizes: Any) -> Transformer:
+    """Build a random Transformer likewise."""
+    config = NmtModelConfig(**{**TRANSFORMER, **sizes})
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return _drawn(Transformer(config, vocabulary=vocabulary).double())
 
 
 def other_model(*, vocabulary: int = 11, seed: int = 2) -> SelfAttention:

@@ -290,7 +290,7 @@ def test_a_huge_logvar_gives_neither_infinity_nor_nan() -> None:
         ({"arch": "mlp", "hidden": ()}, "--hidden"),
         ({"arch": "mlp", "dense": (5,)}, "--dense"),
         ({"arch": "conv", "channels": (2, 3)}, "--channels has 2 sizes and needs 4"),
-        ({"arch": "conv", "channels": (2,), "dense": (5,)}, "--channels has 1 sizes and needs 2"),
+        ({"arch": "conv", "channels": (2,), "dense": (5,)}, "--channels has 1 size and needs 2"),
         ({"arch": "conv", "decoder_channels": (2, 3, 4, 5)}, "--decoder-channels"),
     ],
 )

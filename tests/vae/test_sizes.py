@@ -268,7 +268,11 @@ def test_a_folder_of_photos_is_one_command(tmp_path: Path) -> None:
     assert failed.exit_code == 2
     assert "Add --image-size" in failed.stderr
     assert not Path(run).exists()
-    found = dl_json("vae", "train", "--data", photos, "--image-size", "16", *TINY, "--out", run)
+    (tmp_path / "photos/notes.txt").write_text("mine")
+    words = ["--data", photos, "--image-size", "16", *TINY]
+    done = dl("vae", "train", *words, "--seeds", "2", "--out", str(tmp_path / "seeds"))
+    assert done.stderr.count("1 file without the ending of a picture passed over.") == 1
+    found = dl_json("vae", "train", *words, "--out", run)
     assert found["data"].startswith(f"{photos}#")
     saved = load_yaml(RunFolder(Path(run)).config_file)["data"]
     assert (saved["name"], saved["image_size"]) == (found["data"], "16x16")

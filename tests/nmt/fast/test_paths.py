@@ -15,7 +15,7 @@ from dlcli.nmt.fast.paths import fast_paths
 from dlcli.nmt.model import TranslationModel
 from dlcli.nmt.networks import AdditiveAttention, AttentionGru, Encoder, Readout
 from dlcli.nmt.search import search
-from tests.nmt.toy import SENTENCES, other_model, padded, pair, tiny_model
+from tests.nmt.toy import SENTENCES, other_model, padded, pair, tiny_model, tiny_transformer
 
 KNOWN: list[dict[str, Any]] = [
     {},
@@ -72,7 +72,7 @@ def test_a_network_with_one_thing_unknown_is_declined(change: str) -> None:
 
 
 def test_a_network_of_another_class_or_setting_is_declined() -> None:
-    assert fast_paths(other_model()) is None
+    assert fast_paths(other_model()) is fast_paths(tiny_transformer()) is None
     model = tiny_model()
     assert fast_paths(_derived(AttentionGru)(model.config, vocabulary=11)) is None
     object.__setattr__(model.config, "attention_query", "both")
