@@ -8,7 +8,7 @@ const MOST_UNDO = 50;
  *
  * shape: height, width, channels of an image.
  * paint: draws an image on a canvas.
- * changed: called with the image, and whether a stroke has ended.
+ * changed: called with the image, and with `step` where a stroke or another step has ended.
  */
 export function boardOf(canvas, { shape: [H, W, C], paint, changed }) {
   let image = new Float32Array(H * W * C);
@@ -19,14 +19,17 @@ export function boardOf(canvas, { shape: [H, W, C], paint, changed }) {
   let last = null;
   const radius = Math.max(0.6, BRUSH * Math.max(H, W));
 
-  function show(ended) {
+  function refresh() {
     paint(canvas, image);
-    if (document.activeElement === canvas && canvas.matches(":focus-visible")) {
-      const drawing = canvas.getContext("2d");
-      drawing.fillStyle = "#f08a3c";
-      drawing.fillRect(Math.floor(cursor[0]), Math.floor(cursor[1]), 1, 1);
-    }
-    changed(image, ended);
+    if (!canvas.matches(":focus-visible")) return;
+    const drawing = canvas.getContext("2d");
+    drawing.fillStyle = "#f08a3c"; // where the brush of the keyboard is
+    drawing.fillRect(Math.floor(cursor[0]), Math.floor(cursor[1]), 1, 1);
+  }
+
+  function show(step) {
+    refresh();
+    changed(image, { step });
   }
 
   function remember() {
@@ -77,8 +80,8 @@ export function boardOf(canvas, { shape: [H, W, C], paint, changed }) {
   };
   canvas.addEventListener("pointerup", end);
   canvas.addEventListener("pointercancel", end);
-  canvas.addEventListener("focus", () => show(false));
-  canvas.addEventListener("blur", () => show(false));
+  canvas.addEventListener("focus", refresh);
+  canvas.addEventListener("blur", refresh);
 
   const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
   canvas.addEventListener("keydown", (event) => {
@@ -110,6 +113,11 @@ export function boardOf(canvas, { shape: [H, W, C], paint, changed }) {
       return image;
     },
     set: replace,
+    /** Put an image there that is no step of the user's. */
+    show(made) {
+      image = made;
+      show(false);
+    },
     clear: () => replace(new Float32Array(H * W * C)),
     undo() {
       image = past.pop() ?? image;

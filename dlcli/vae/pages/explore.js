@@ -1,6 +1,14 @@
 // The page of `dl vae explore`: one latent z at a time, which everything on the page sets or shows.
 
-import { addressState, byId, bytesOf, data, element, keepState, onState } from "../../display/pages/page.js";
+import {
+  addressState,
+  byId,
+  bytesOf,
+  data,
+  element,
+  keepState,
+  onState,
+} from "../../display/pages/page.js";
 import { boardOf } from "./board.js";
 import { between, bounds, klOf, normals } from "./latents.js";
 import { likelihoodOf } from "./likelihood.js";
@@ -34,6 +42,7 @@ const state = {
   to: tests?.count > 1 ? { z: tests.z[1], image: 1 } : { z: draw(2, 1) },
   position: 0,
   kept: [],
+  board: "", // as the address has it
 };
 
 function draw(seed, temperature) {
@@ -55,19 +64,26 @@ function paint(canvas, image) {
 // Latents, and the picture of them.
 
 const order = given.weights.map((_, d) => d).sort((a, b) => given.weights[b] - given.weights[a]);
-const matters = order.filter((d) => given.weights[d] > (given.is_kl ? 0.1 : 0.01 * given.weights[order[0]]));
+const matters = order.filter(
+  (d) => given.weights[d] > (given.is_kl ? 0.1 : 0.01 * given.weights[order[0]]),
+);
 const shownFirst = order.slice(0, Math.max(1, Math.min(SHOWN, matters.length)));
 const sliders = new Map();
 
 function makeSliders() {
-  const [, rest] = [byId("sliders"), byId("rest")];
+  const rest = byId("rest");
   for (const d of order) {
     const input = element("input", { type: "range", min: "-4", max: "4", step: "0.01" });
     const value = element("output");
-    const label = element("label", {}, element("span", {}, `z[${d}]`), input, value);
-    label.title = given.is_kl
-      ? `KL ${given.weights[d].toFixed(2)} nats`
-      : `${((100 * given.weights[d]) / given.weights[order[0]]).toFixed(0)}% of the largest effect`;
+    const weight = given.weights[d];
+    const share = `${((100 * weight) / (given.weights[order[0]] || 1)).toFixed(0)}%`;
+    const name = element(
+      "span",
+      {},
+      `z[${d}] `,
+      element("small", {}, given.is_kl ? weight.toFixed(1) : share),
+    );
+    const label = element("label", {}, name, input, value);
     input.addEventListener("input", () => {
       const z = Array.from(state.z);
       z[d] = Number(input.value);
@@ -81,8 +97,8 @@ function makeSliders() {
   rest.hidden = !folded;
   rest.querySelector("summary").textContent = `The other ${folded} latents`;
   byId("order").textContent = given.is_kl
-    ? "In the order of their KL, averaged over test images: a latent with none says nothing."
-    : "In the order of how much each changes a picture.";
+    ? "Small number: KL in nats, averaged over test images. A latent without KL says nothing."
+    : "Small number: how much a latent changes a picture, of what the first one does.";
 }
 
 let isWaiting = false;
@@ -146,7 +162,7 @@ function makeMap() {
   }));
   const principal = (tests?.principal ?? []).map((direction, i) => ({
     key: `p${i + 1}`,
-    name: `${i ? "2nd" : "1st"} principal axis`,
+    name: `component ${i + 1}`,
     direction,
   }));
   return mapOf(byId("map"), {
@@ -178,7 +194,10 @@ function pixelsOfTest(number) {
   const canvas = document.createElement("canvas");
   paintTest(canvas, number);
   const pixels = canvas.getContext("2d").getImageData(0, 0, W, H).data;
-  return Float32Array.from({ length: H * W * C }, (_, i) => pixels[4 * Math.floor(i / C) + (i % C)] / 255);
+  return Float32Array.from(
+    { length: H * W * C },
+    (_, i) => pixels[4 * Math.floor(i / C) + (i % C)] / 255,
+  );
 }
 
 // The way between two pictures.
@@ -253,15 +272,27 @@ function numberOfTest(text) {
 const board = boardOf(byId("board"), {
   shape: given.shape,
   paint,
-  changed: (image) => analyse(image),
+  changed(image, { step }) {
+    analyse(image);
+    if (!step) return;
+    state.board = textOfImage(image);
+    remember({ step });
+  },
 });
 const posteriorRows = order.slice(0, 2 * SHOWN).map((d) => {
-  const [span, dot, kl] = [element("i", { class: "span" }), element("i", { class: "dot" }), element("b")];
+  const [span, dot, kl] = [
+    element("i", { class: "span" }),
+    element("i", { class: "dot" }),
+    element("b"),
+  ];
   const track = element("div", { class: "track" }, span, dot);
-  byId("posterior").append(element("li", {}, element("span", {}, `z[${d}]`), track, kl));
+  byId("posterior").append(
+    element("li", {}, element("span", {}, `${given.flow ? "v" : "z"}[${d}]`), track, kl),
+  );
   return { d, span, dot, kl };
 });
-const nats = (value) => (value === null ? "–" : value.toFixed(1).replace("-", "−"));
+const DIGITS = { minimumFractionDigits: 1, maximumFractionDigits: 1 };
+const nats = (value) => value.toLocaleString("en", DIGITS).replace("-", "−");
 let analysis = 0;
 let encoded = null;
 
@@ -301,7 +332,7 @@ function showPosterior(posterior) {
     row.span.style.left = `${percent(middle - spread)}%`;
     row.span.style.right = `${100 - percent(middle + spread)}%`;
     row.dot.style.left = `${percent(middle)}%`;
-    row.kl.textContent = kl[row.d].toFixed(1);
+    row.kl.textContent = given.flow ? "" : kl[row.d].toFixed(1);
   }
 }
 
@@ -324,15 +355,20 @@ for (const name of ["clear", "undo", "centre"]) byId(name).addEventListener("cli
 for (const name of ["paint", "erase"])
   byId(name).addEventListener("click", () => {
     board.erase(name === "erase");
-    for (const one of ["paint", "erase"]) byId(one).setAttribute("aria-pressed", String(one === name));
+    for (const one of ["paint", "erase"])
+      byId(one).setAttribute("aria-pressed", String(one === name));
   });
-byId("ink")?.addEventListener("input", (event) => {
-  const parts = event.target.value.match(/[0-9a-f]{2}/gi);
-  board.inkOf(parts.map((part) => parseInt(part, 16) / 255));
-});
+const ink = byId("ink"); // of colour images
+const takeInk = () =>
+  board.inkOf(ink.value.match(/[0-9a-f]{2}/gi).map((part) => parseInt(part, 16) / 255));
+ink?.addEventListener("input", takeInk);
+if (ink) takeInk();
 byId("board-image")?.addEventListener("change", (event) => {
   const number = numberOfTest(event.target.value);
-  if (number !== null) board.set(pixelsOfTest(number));
+  if (number === null) return;
+  board.set(pixelsOfTest(number));
+  state.board = `t${number}`; // exactly, where a drawing is rounded
+  remember();
 });
 byId("use").addEventListener("click", () =>
   setLatents(Array.from(networks.latents(encoded.mean).z), { step: true }),
@@ -353,23 +389,61 @@ function showKept() {
     ...state.kept.map((z, i) => {
       const canvas = element("canvas");
       paint(canvas, mean(z));
-      const tile = element("button", { class: "tile", "aria-label": `Kept picture ${i + 1}` }, canvas);
+      const tile = element(
+        "button",
+        { class: "tile", "aria-label": `Kept picture ${i + 1}` },
+        canvas,
+      );
       tile.addEventListener("click", () => setLatents(z, { step: true }));
-      const remove = element("button", { class: "remove", "aria-label": `Remove picture ${i + 1}` }, "×");
+      const remove = element(
+        "button",
+        { class: "remove", "aria-label": `Remove picture ${i + 1}` },
+        "×",
+      );
       remove.addEventListener("click", () => keep(state.kept.filter((_, other) => other !== i)));
       return element("li", {}, tile, remove);
     }),
   );
 }
 
-// The address: latents as numbers with commas, an end of the way also as t and a test image.
+// The address: latents as numbers with commas; a test image is t and its number; a small grey drawing
+// has 16 levels, two pixels a byte, in base64 for addresses.
+
+const MOST_PIXELS = 1024;
+
+function textOfImage(image) {
+  if (image.length > MOST_PIXELS) return "";
+  const level = (i) => Math.round(15 * (image[i] ?? 0));
+  const bytes = Uint8Array.from(
+    { length: Math.ceil(image.length / 2) },
+    (_, i) => 16 * level(2 * i) + level(2 * i + 1),
+  );
+  return btoa(String.fromCharCode(...bytes))
+    .replaceAll("+", "-")
+    .replaceAll("/", "_")
+    .replaceAll("=", "");
+}
+
+function imageOf(text) {
+  const number = text?.startsWith("t") ? numberOfTest(text.slice(1)) : null;
+  if (number !== null) return tests.whole ? pixelsOfTest(number) : null;
+  const length = Math.ceil((4 * Math.ceil((H * W * C) / 2)) / 3);
+  if (text?.length !== length || !/^[\w-]+$/.test(text)) return null;
+  const bytes = bytesOf(text.replaceAll("-", "+").replaceAll("_", "/"));
+  return Float32Array.from(
+    { length: H * W * C },
+    (_, i) => (i % 2 ? bytes[i >> 1] & 15 : bytes[i >> 1] >> 4) / 15,
+  );
+}
 
 const textOf = (z) => Array.from(z, (one) => Number(one.toFixed(3))).join();
 const textOfEnd = ({ z, image }) => (image === undefined ? textOf(z) : `t${image}`);
 
 function latentsOf(text) {
   const z = text?.split(",").map(Number);
-  return z?.length === D && z.every((one) => Number.isFinite(one) && Math.abs(one) < 1e4) ? z : null;
+  return z?.length === D && z.every((one) => Number.isFinite(one) && Math.abs(one) < 1e4)
+    ? z
+    : null;
 }
 
 function endOf(text) {
@@ -389,6 +463,7 @@ function remember(options) {
     from: textOfEnd(state.from),
     to: textOfEnd(state.to),
     position: state.position,
+    ...(state.board && { board: state.board }),
     ...(state.kept.length && { kept: state.kept.map(textOf).join("_") }),
   };
   keepState(found, options);
@@ -413,18 +488,26 @@ function restore() {
   showKept();
 }
 
-makeSliders();
-const map = byId("map") && makeMap();
-restore();
-onState(restore);
-performance.mark("first picture");
-if (tests) {
-  sheet.addEventListener("load", () => {
-    if (tests.whole) board.set(pixelsOfTest(0));
-    else board.clear();
-  });
-  sheet.src = URL.createObjectURL(new Blob([bytesOf(tests.sheet)], { type: "image/png" }));
-} else board.clear();
+function restoreBoard() {
+  state.board = addressState().board ?? (tests ? "t0" : "");
+  const image = imageOf(state.board);
+  if (image) board.show(image);
+  else if (!board.image.some(Boolean)) board.show(board.image);
+}
 
 /** For the console: the network on arrays. */
 globalThis.dl = { ...networks, mean: likelihood.mean, bounds: boundsOf, normals };
+
+makeSliders();
+const map = byId("map") && makeMap();
+restore();
+performance.mark("first picture");
+if (tests) {
+  sheet.src = URL.createObjectURL(new Blob([bytesOf(tests.sheet)], { type: "image/png" }));
+  await sheet.decode();
+}
+restoreBoard();
+onState(() => {
+  restore();
+  restoreBoard();
+});

@@ -73,7 +73,9 @@ export function mapOf(canvas, { axes, points, selects, move, point }) {
       const step = high - low < 9 ? 1 : 2;
       for (let tick = Math.ceil(low / step) * step; tick < high; tick += step) {
         const [x, y] = placeOf(side ? [0, tick] : [tick, 0]);
-        if (tick) on.fillText(`${tick}`.replace("-", "−"), side ? 11 : x, side ? y : height - 9);
+        const isNearEdge = side ? Math.min(y, height - y) < 20 : Math.min(x, width - x) < 20;
+        if (!tick || isNearEdge) continue;
+        on.fillText(`${tick}`.replace("-", "−"), side ? 11 : x, side ? y : height - 9);
       }
     });
     on.font = "600 11px sans-serif";
@@ -90,7 +92,10 @@ export function mapOf(canvas, { axes, points, selects, move, point }) {
     drawing.clearRect(0, 0, width, height);
     drawing.drawImage(marks, 0, 0, width, height);
     const [left, top] = placeOf(chosen.map((axis) => along(z, axis)));
-    for (const [ink, line] of [[colour("card"), 6], [colour("ink"), 2.5]]) {
+    for (const [ink, line] of [
+      [colour("card"), 6],
+      [colour("ink"), 2.5],
+    ]) {
       drawing.strokeStyle = ink;
       drawing.lineWidth = line;
       drawing.beginPath();

@@ -113,8 +113,7 @@ function halved(maps, H, W, channels) {
 /** The largest value of each of some feature maps. */
 function amax({ channels }, input) {
   const out = new Float32Array(channels).fill(-Infinity);
-  for (let i = 0; i < input.length; i++)
-    out[i % channels] = Math.max(out[i % channels], input[i]);
+  for (let i = 0; i < input.length; i++) out[i % channels] = Math.max(out[i % channels], input[i]);
   return out;
 }
 
