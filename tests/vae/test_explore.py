@@ -15,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dlcli.display.images import save_png
 from dlcli.display.page import write_page
 from dlcli.engine.runs import find_run
 from dlcli.engine.seed import generator
@@ -277,6 +278,12 @@ def _mouse(chromium: Browser, selector: str, *places: tuple[float, float]) -> No
     )
 
 
+def _choose_file(chromium: Browser, path: Path) -> None:
+    root = chromium.ask("DOM.getDocument")["root"]["nodeId"]
+    node = chromium.ask("DOM.querySelector", nodeId=root, selector="#file")["nodeId"]
+    chromium.ask("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
+
+
 def _settled(chromium: Browser) -> None:
     """Wait until the page has computed and the address has been written."""
     chromium.ask(
@@ -348,6 +355,15 @@ def test_drawing_sliding_keyboard_and_the_back_button(
     assert again == pytest.approx(float(by_key.replace("−", "-")), abs=1), "rounded to 16 levels"
     chromium.value("document.getElementById('use').click()")
     changed()
+    save_png(tmp_path / "photo.png", np.linspace(0, 1, 40 * 60 * 3).reshape(1, 40, 60, 3))
+    (tmp_path / "text.png").write_text("no picture")
+    for name, said in (("photo.png", ""), ("text.png", "The browser cannot read text.png")):
+        _choose_file(chromium, tmp_path / name)
+        _settled(chromium)
+        assert chromium.value("document.getElementById('file-problem').textContent").startswith(
+            said
+        )
+    assert chromium.value(elbo) != by_key
     assert not chromium.problems
 
 

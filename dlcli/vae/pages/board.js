@@ -16,7 +16,8 @@ export function boardOf(canvas, { shape: [H, W, C], paint, changed }) {
   let ink = new Array(C).fill(1);
   let erasing = false;
   let cursor = [W / 2, H / 2];
-  let last = null;
+  let last = null; // where the pointer was while it is down
+  let isPainting = false; // by keys
   const radius = Math.max(0.6, BRUSH * Math.max(H, W));
 
   function refresh() {
@@ -96,10 +97,15 @@ export function boardOf(canvas, { shape: [H, W, C], paint, changed }) {
         Math.min(H - 0.5, Math.max(0.5, cursor[1] + way[1])),
       ];
     if (paints) {
-      remember();
+      if (!isPainting) remember();
       stroke(before, cursor);
     }
-    show(Boolean(paints));
+    isPainting ||= Boolean(paints);
+    show(false);
+  });
+  canvas.addEventListener("keyup", () => {
+    if (isPainting) show(true);
+    isPainting = false;
   });
 
   function replace(made) {

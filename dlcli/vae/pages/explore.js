@@ -17,6 +17,7 @@ import { floatsOf, networksOf } from "./networks.js";
 
 const DRAWS = 64; // of q(z|x), for the bounds of a drawn image
 const SHOWN = 12; // latents at most that are not folded away
+const LISTED = 100; // latents at most that have a slider, the first of them
 const STRIP = 9; // pictures on the way between two
 const BUDGET = 10; // milliseconds of computing between two frames
 
@@ -63,7 +64,10 @@ function paint(canvas, image) {
 
 // Latents, and the picture of them.
 
-const order = given.weights.map((_, d) => d).sort((a, b) => given.weights[b] - given.weights[a]);
+const order = given.weights
+  .map((_, d) => d)
+  .sort((a, b) => given.weights[b] - given.weights[a])
+  .slice(0, LISTED);
 const matters = order.filter(
   (d) => given.weights[d] > (given.is_kl ? 0.1 : 0.01 * given.weights[order[0]]),
 );
@@ -93,9 +97,10 @@ function makeSliders() {
     const isFirst = shownFirst.includes(d);
     (isFirst ? byId("sliders") : rest.querySelector(".sliders")).append(label);
   }
-  const folded = D - shownFirst.length;
+  const folded = order.length - shownFirst.length;
   rest.hidden = !folded;
-  rest.querySelector("summary").textContent = `The other ${folded} latents`;
+  rest.querySelector("summary").textContent =
+    `The ${order.length < D ? "next" : "other"} ${folded} latents`;
   byId("order").textContent = given.is_kl
     ? "Small number: KL in nats, averaged over test images. A latent without KL says nothing."
     : "Small number: how much a latent changes a picture, of what the first one does.";
@@ -190,13 +195,31 @@ function paintTest(canvas, number) {
   canvas.getContext("2d").drawImage(sheet, left, top, width, height, 0, 0, width, height);
 }
 
+/** The middle of a picture, at the size of the model's images. */
+function pixelsOfPicture(picture) {
+  const canvas = element("canvas", { width: W, height: H });
+  const scale = Math.max(W / picture.width, H / picture.height);
+  const [width, height] = [scale * picture.width, scale * picture.height];
+  const drawing = canvas.getContext("2d");
+  drawing.imageSmoothingQuality = "high";
+  drawing.drawImage(picture, (W - width) / 2, (H - height) / 2, width, height);
+  return pixelsOf(canvas);
+}
+
 function pixelsOfTest(number) {
   const canvas = document.createElement("canvas");
   paintTest(canvas, number);
-  const pixels = canvas.getContext("2d").getImageData(0, 0, W, H).data;
-  return Float32Array.from(
-    { length: H * W * C },
-    (_, i) => pixels[4 * Math.floor(i / C) + (i % C)] / 255,
+  return pixelsOf(canvas);
+}
+
+/** The pixels of a canvas in [0, 1], channels last; grey is the luma of ITU-R 601. */
+function pixelsOf(canvas) {
+  const bytes = canvas.getContext("2d").getImageData(0, 0, W, H).data;
+  const value = (place, c) => bytes[4 * place + c] / 255;
+  const grey = (place) =>
+    0.299 * value(place, 0) + 0.587 * value(place, 1) + 0.114 * value(place, 2);
+  return Float32Array.from({ length: H * W * C }, (_, i) =>
+    C === 1 ? grey(i) : value(Math.floor(i / C), i % C),
   );
 }
 
@@ -369,6 +392,13 @@ byId("board-image")?.addEventListener("change", (event) => {
   board.set(pixelsOfTest(number));
   state.board = `t${number}`; // exactly, where a drawing is rounded
   remember();
+});
+byId("file").addEventListener("change", async (event) => {
+  const [file] = event.target.files;
+  const picture = file && (await createImageBitmap(file).catch(() => null));
+  byId("file-problem").textContent =
+    file && !picture ? `The browser cannot read ${file.name} as a picture.` : "";
+  if (picture) board.set(pixelsOfPicture(picture));
 });
 byId("use").addEventListener("click", () =>
   setLatents(Array.from(networks.latents(encoded.mean).z), { step: true }),
