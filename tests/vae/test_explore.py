@@ -316,6 +316,14 @@ def test_drawing_sliding_keyboard_and_the_back_button(
     slider = "document.querySelector('#sliders input')"
     chromium.value(f"{slider}.value = 3; {slider}.dispatchEvent(new Event('input'))")
     changed()
+    chromium.value(
+        f"{slider}.value = -3; {slider}.dispatchEvent(new Event('input'));"
+        "document.getElementById('sample').click()"
+    )
+    changed()
+    chromium.value("history.back()")
+    _settled(chromium)
+    assert chromium.value(f"{slider}.value") == "-3", "not what was shown before"
     chromium.value("document.getElementById('map').focus()")
     _press(chromium, "ArrowRight", "ArrowUp")
     changed()
