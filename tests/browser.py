@@ -53,7 +53,15 @@ class Browser:
                 assert "error" not in found, found
                 return cast(dict[str, Any], found["result"])
 
-    def open(self, page: Path, *, width: int, height: int = 900, dark: bool = False) -> None:
+    def open(
+        self,
+        page: Path,
+        *,
+        width: int,
+        height: int = 900,
+        dark: bool = False,
+        fragment: str = "",
+    ) -> None:
         """Load a file in a window of this width, and wait until it is there."""
         scheme = "dark" if dark else "light"
         self.ask(
@@ -62,8 +70,12 @@ class Browser:
         )  # fmt: skip
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.ask("Emulation.setEmulatedMedia", features=features)
+        self._go("about:blank")  # a change of the fragment alone would load nothing
+        self._go(page.as_uri() + fragment)
+
+    def _go(self, url: str) -> None:
         self._seen.discard("Page.loadEventFired")
-        self.ask("Page.navigate", url=page.as_uri())
+        self.ask("Page.navigate", url=url)
         while "Page.loadEventFired" not in self._seen:
             self._read()
 

@@ -63,6 +63,7 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, Entry]]] = {
             "reconstruct": Entry("vae:reconstruct", "Test images above their reconstructions."),
             "interpolate": Entry("vae:interpolate", "Walk between two images or two draws."),
             "traverse": Entry("vae:traverse", "Vary one latent at a time."),
+            "explore": Entry("vae:explore", "A page in which the network runs, to play with."),
             "gradients": Entry("vae:gradients", "Two gradient estimators: Question 8 in numbers."),
             "compare": Entry("vae:compare", "Train a grid of settings into one table and figure."),
         },

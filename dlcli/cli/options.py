@@ -95,6 +95,8 @@ ThreadsFlag = Annotated[
         help="CPU threads; 0 chooses (to train, one a free core).",
     ),
 ]
+PageFlag = Annotated[Path, typer.Option("--out", "-o", help="The page, an .html file.")]
+OpenFlag = Annotated[bool, typer.Option("--open", help="Open the page in a browser.")]
 OfflineFlag = Annotated[bool, typer.Option("--offline", help="Never ask the network for data.")]
 
 _ConfigFlag = Annotated[Path | None, typer.Option("--config", help="A YAML file of settings.")]

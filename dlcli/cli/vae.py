@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,9 @@ import typer
 from dlcli.cli.options import (
     CheckpointFlag,
     OfflineFlag,
+    OpenFlag,
     OutFlag,
+    PageFlag,
     RunArgument,
     RunFlag,
     SeedFlag,
@@ -568,6 +571,45 @@ def traverse(
     files = PictureFiles(f"traverse{start}", out=out, formats=formats)
     sheet = _gallery_sheet(gallery)
     _deliver(sheet, trained, files, consoles, seed=seed or 0, printed=show_pictures)
+
+
+@computing
+def explore(
+    consoles: Consoles,
+    *,
+    run: RunFlag = None,
+    checkpoint: CheckpointFlag = None,
+    offline: OfflineFlag = False,
+    out: PageFlag = Path("explore.html"),
+    open_: OpenFlag = False,
+) -> None:
+    """Write an HTML page in which the network runs: move its latents, draw an image, see the ELBO.
+
+    Examples:
+        dl vae explore --run pretrained:vae-conv --open
+        dl vae explore --run runs/first --out first.html
+    """
+    from dlcli.display.page import check_page_path, open_page, write_page
+    from dlcli.vae.explore import SIZE_HINT, explore_page
+
+    check_page_path(out)
+    trained = _find_trained(run, checkpoint, consoles)
+    named = run if run not in (None, "latest") else trained.run.path.name
+    words = ["dl", "vae", "explore", "--run", str(named)]
+    words += ["--checkpoint", checkpoint] if checkpoint else []
+    page = explore_page(trained, command=shlex.join(words), offline=offline, notice=consoles.notice)
+    path = write_page(out, page.text, notice=consoles.notice, hint=SIZE_HINT)
+    value = {
+        "run": trained.run.path,
+        "checkpoint": trained.checkpoint,
+        "files": [path],
+        "bytes": path.stat().st_size,
+        "images": page.images,
+        "signature": page.signature,
+    }
+    consoles.result(value, str(path))
+    if open_:
+        open_page(path, notice=consoles.notice)
 
 
 LATENTS = 8

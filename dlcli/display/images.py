@@ -99,7 +99,7 @@ def join_rows(rows: Floats, *, gap: int = 0) -> Floats:
 
 
 def save_png(path: Path, images: object) -> Path:
-    """Write images (N, H, W) or (N, H, W, 3) as one PNG of exactly their pixels, without gaps.
+    """Write `png_bytes` of images to a file.
 
     Returns:
         the absolute path.
@@ -107,13 +107,18 @@ def save_png(path: Path, images: object) -> Path:
     Raises:
         RunFailed: `path` cannot be written.
     """
+    return write_file(path, png_bytes(images))
+
+
+def png_bytes(images: object) -> bytes:
+    """Make images (N, H, W) or (N, H, W, 3) one PNG of exactly their pixels, without gaps."""
     import numpy as np
     from PIL import Image
 
     pixels = np.nan_to_num(join_rows(as_rows(images)), nan=0.0)
     buffer = io.BytesIO()
     Image.fromarray(np.rint(pixels * 255.0).astype(np.uint8)).save(buffer, "png")
-    return write_file(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def read_png(path: Path, *, size: tuple[int, int]) -> Floats:

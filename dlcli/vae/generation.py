@@ -323,7 +323,7 @@ def interpolate_images(
     """
     if len(images) != 2:
         raise UsageFault(f"A path has two ends, not {len(images)}.", hint="Write --image 0 1.")
-    start, end = _posterior_means(trained, images, offline=offline, notice=notice)
+    start, end = posterior_means(trained, images, offline=offline, notice=notice)
     return interpolate(trained, start, end=end, steps=steps, path=path)
 
 
@@ -460,7 +460,7 @@ def _start(
         images: Images = [image] if isinstance(image, Path) else [image or 0]
         name = image if isinstance(image, Path) else f"test image {image or 0}"
         try:
-            z = _posterior_means(trained, images, offline=offline, notice=notice)[0]
+            z = posterior_means(trained, images, offline=offline, notice=notice)[0]
         except (ConfigError, DataError) as error:
             if image is not None:
                 raise
@@ -473,19 +473,25 @@ def _start(
 
 
 def busiest_dims(trained: Trained, z: Tensor) -> list[int]:
-    """Order latents by their KL, most first, and cut to `MOST_ROWS`.
+    """Order latents by `latent_weights`, most first, and cut to `MOST_ROWS`."""
+    weights, _ = latent_weights(trained, z)
+    return weights.argsort(descending=True, stable=True)[:MOST_ROWS].tolist()
 
-    Where none is recorded, or with a learned prior, which has no KL for each: by how much each
-    changes the picture at `z` (D,), which is the variance of its pixels along the latent's row.
+
+def latent_weights(trained: Trained, z: Tensor) -> tuple[Tensor, bool]:
+    """Return how much each latent matters, (D,), and whether that is its recorded KL in nats.
+
+    Where none is recorded, or with a learned prior, which has no KL for each, it is by how much
+    each changes the picture at `z` (D,): the variance of its pixels along the latent's row.
     """
     model = trained.model
     weights = torch.tensor(_recorded_kl(trained))
-    if not len(weights):
-        dims = range(model.latent_dim)
-        ticks = torch.linspace(-3, 3, 5)
-        shown = _along(model, z, dims=dims, ticks=ticks)
-        weights = torch.from_numpy(shown.images).view(len(dims), len(ticks), -1).var(1).sum(-1)
-    return weights.argsort(descending=True, stable=True)[:MOST_ROWS].tolist()
+    if len(weights):
+        return weights, True
+    dims = range(model.latent_dim)
+    ticks = torch.linspace(-3, 3, 5)
+    shown = _along(model, z, dims=dims, ticks=ticks)
+    return torch.from_numpy(shown.images).view(len(dims), len(ticks), -1).var(1).sum(-1), False
 
 
 def _recorded_kl(trained: Trained) -> list[float]:
@@ -524,8 +530,8 @@ def _plane(model: VAE, *, size: int) -> Gallery:
 
 
 @torch.inference_mode()
-def _posterior_means(
-    trained: Trained, images: Images, *, offline: bool, notice: NoticeCallback
+def posterior_means(
+    trained: Trained, images: Images, *, offline: bool = False, notice: NoticeCallback
 ) -> Tensor:
     """Encode images into the means of q(z|x), or with a flow what it makes of v's: (N, D)."""
     model, data = trained.model, trained.config.data

@@ -38,18 +38,35 @@ export const bytesOf = (text) => Uint8Array.from(atob(text), (one) => one.charCo
 /** The state in the address, `#name=value&…`, as a plain object of texts. */
 export const addressState = () => Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
 
-let waiting = 0;
+let timer = 0;
+let pending = null;
+
+function flush() {
+  clearTimeout(timer);
+  if (pending !== null) history.replaceState(null, "", pending);
+  pending = null;
+}
 
 /**
  * Put a state into the address. `step` makes an entry that the back button returns to; else the
- * present one is replaced, at most a few times a second.
+ * present one is replaced, once nothing has changed for a moment.
  */
 export function keepState(state, { step = false } = {}) {
-  clearTimeout(waiting);
   const hash = `#${new URLSearchParams(state).toString().replaceAll("%2C", ",")}`;
-  if (step && hash !== location.hash) history.pushState(null, "", hash);
-  else waiting = setTimeout(() => history.replaceState(null, "", hash), 200);
+  clearTimeout(timer);
+  if (step) {
+    flush(); // what the entry that is left behind has last shown
+    if (hash !== location.hash) history.pushState(null, "", hash);
+  } else {
+    pending = hash;
+    timer = setTimeout(flush, 200);
+  }
 }
 
 /** Call a function when the user goes back, forward, or changes the address. */
-export const onState = (restore) => addEventListener("popstate", restore);
+export function onState(restore) {
+  addEventListener("popstate", () => {
+    pending = null;
+    restore();
+  });
+}
