@@ -94,12 +94,12 @@ def compare(
 ) -> None:
     """Compare runs: metrics, settings that differ, learning curves in one figure.
 
-    Losses of different images or likelihoods have a frame for each kind.
+    Losses of different images or likelihoods have a table and a frame for each kind.
 
     Examples:
         dl runs compare runs/first runs/second --plot curves.svg
     """
-    from dlcli.display.runs import compare_curves, runs_table
+    from dlcli.display.runs import compare_curves, runs_tables
     from dlcli.engine.runs import curves_of, differences, find_run, signature_warning, summarise
 
     if len(runs) < 2:
@@ -113,7 +113,7 @@ def compare(
     if warning := signature_warning(rows):
         consoles.warning(warning)
     result: dict[str, Any] = {"runs": rows, "differences": differing, "files": [plot.absolute()]}
-    consoles.result(result, runs_table(rows, settings=differing), f"figure {plot}")
+    consoles.result(result, *runs_tables(rows, settings=differing), f"figure {plot}")
 
 
 @plain

@@ -233,6 +233,7 @@ def runs_table(
     *,
     settings: Mapping[str, Sequence[object]] | None = None,
     signed: bool = True,
+    title: str = "",
 ) -> ResultTable:
     """Show runs with their key metrics, one a line.
 
@@ -240,6 +241,7 @@ def runs_table(
         rows: summaries: `name`, `kind`, `status`, `epoch`, `metrics`, `signature`.
         settings: dotted path → one value a run: the settings in which they differ.
         signed: whether the signatures stand below.
+        title: of the table.
     """
     chosen = settings or {}
     names = dict.fromkeys(
@@ -258,7 +260,26 @@ def runs_table(
         for index, row in enumerate(rows)
     ]
     spare = [_with_unit(name) for name in names if name not in KEY_METRICS]
-    return ResultTable(columns, lines, signatures=_signatures(rows) if signed else "", spare=spare)
+    signatures = _signatures(rows) if signed else {}
+    return ResultTable(columns, lines, title=title, signatures=signatures, spare=spare)
+
+
+def runs_tables(
+    rows: Sequence[Mapping[str, Any]], *, settings: Mapping[str, Sequence[object]]
+) -> list[ResultTable]:
+    """Show runs whose losses may be compared in one table, with a title where there are several.
+
+    Args:
+        rows: see `runs_table`.
+        settings: likewise.
+    """
+    kinds = loss_kinds([row.get("signature") for row in rows])
+    tables = []
+    for kind in dict.fromkeys(kinds):
+        own = [index for index, one in enumerate(kinds) if one == kind]
+        chosen = {path: [values[index] for index in own] for path, values in settings.items()}
+        tables.append(runs_table([rows[index] for index in own], settings=chosen, title=kind))
+    return tables
 
 
 def models_table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:

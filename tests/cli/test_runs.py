@@ -94,11 +94,15 @@ def test_compare_shows_what_differs_and_draws_the_curves(
     assert Path("x.svg").is_file()
 
 
-def test_compare_warns_of_numbers_that_are_of_different_things(trained: Path) -> None:
+def test_compare_sets_numbers_of_different_things_apart(trained: Path) -> None:
     dl_json(*TRAIN, "--binarize", "dynamic", "--out", "runs/black")
     done = dl("runs", "compare", "mlp", "black")
     assert done.exit_code == 0
     assert "These runs differ in pixels" in done.stderr
+    assert [line for line in done.stdout.splitlines() if line.strip().startswith("pixels: ")] == [
+        "pixels: grey",
+        "pixels: binarized-dynamically",
+    ]
 
 
 @pytest.mark.parametrize(
