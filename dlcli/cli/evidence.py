@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dlcli.cli.options import configured
+from dlcli.cli.options import OpenFlag, configured
 from dlcli.cli.training import leave_if_partial, measured
 from dlcli.display.console import Consoles, to_plain
 from dlcli.display.plots import picture_suffix
@@ -16,8 +18,6 @@ from dlcli.errors import UsageFault
 from dlcli.evidence.config import STREAMED, EvidenceConfig, KlConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from dlcli.evidence.cases import Case
     from dlcli.evidence.estimate import McEstimate
 
@@ -62,6 +62,14 @@ RunFlag = Annotated[
         "`latest`, or pretrained:NAME of `dl models`.",
     ),
 ]
+HtmlFlag = Annotated[
+    bool,
+    typer.Option("--html", help="Write a page too: the prior's samples, drawn one by one."),
+]
+OutFlag = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="The page. (default: mc-estimate.html, with --html)"),
+]
 ImagesFlag = Annotated[
     int, typer.Option("--images", min=1, help="Test images that --run estimates.")
 ]
@@ -75,30 +83,46 @@ def mc_estimate(
     run: RunFlag = None,
     images: ImagesFlag = 1,
     plot: ErrorPlotFlag = None,
+    html: HtmlFlag = False,
+    out: OutFlag = None,
+    open_: OpenFlag = False,
 ) -> None:
     """Estimate log p(x) in several ways, with error bars and a verdict; why the prior fails.
 
     Examples:
         dl mc-estimate --dims 2 20
         dl mc-estimate --run pretrained:vae-conv --images 2
+        dl mc-estimate --dims 2 20 --html --open
     """
+    from dlcli.display.page import check_page_path, open_page, write_page
     from dlcli.evidence.display import error_figure, evidence_words
     from dlcli.evidence.estimate import run as estimates
     from dlcli.evidence.estimate import to_dict
+    from dlcli.evidence.page import SIZE_HINT, weights_page
 
     if plot is not None:
         _check_plot(plot, config, of_run=run is not None)
+
+    page = (out or Path("mc-estimate.html")) if html or out or open_ else None
+    if page is not None:
+        check_page_path(page)
 
     cases, signature = _cases(run, config, consoles, images=images)
     with FractionProgress(consoles, label="mc-estimate") as progress:
         results = estimates(config, cases=cases, signature=signature, progress=progress.stage)
         result = measured(results, progress=lambda found: _say_done(found, consoles))
-    files = []
+    files: list[Path] = []
     if plot is not None:
         error_figure(result, plot.absolute())
         files.append(plot.absolute())
+    if page is not None:
+        command = shlex.join(["dl", *sys.argv[1:]])
+        text = weights_page(config, result, cases=cases, command=command)
+        files.append(write_page(page, text, notice=consoles.notice, hint=SIZE_HINT))
     words = [*evidence_words(result), *(f"figure: {file}" for file in files)]
     consoles.result({**to_dict(result), "files": files}, *words)
+    if open_:
+        open_page(files[-1], notice=consoles.notice)
     leave_if_partial(result, consoles)
 
 
@@ -127,7 +151,7 @@ def _say_done(found: McEstimate, consoles: Consoles) -> None:
 
 def _cases(
     run: str | None, config: EvidenceConfig, consoles: Consoles, *, images: int
-) -> tuple[Iterator[Case] | None, str | None]:
+) -> tuple[list[Case] | None, str | None]:
     """Return the test images of a run and their signature; nothing where no run is named."""
     if run is None:
         return None, None
@@ -135,4 +159,5 @@ def _cases(
     from dlcli.vae.trained import find_trained
 
     trained = find_trained(run, checkpoint=None, notice=consoles.notice)
-    return trained_cases(trained, config, images=images, notice=consoles.notice)
+    cases, signature = trained_cases(trained, config, images=images, notice=consoles.notice)
+    return list(cases), signature

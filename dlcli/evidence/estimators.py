@@ -70,12 +70,39 @@ def prior_weights(
         RunFailed: the decoder returned NaN.
     """
 
+    draw, width = _prior_draw(model, x, generator=generator), model.latent_dim
+    yield from _stream(draw, columns=x.shape[0], width=width, samples=samples, progress=progress)
+
+
+def first_prior_weights(
+    model: LatentModel,
+    x: Tensor,
+    *,
+    samples: Sequence[int],
+    most: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """Return the first log-weights, (K, B), that `prior_weights` averages; K ≤ `most`.
+
+    The arguments are those of `prior_weights`; it draws the same only for the same `samples`.
+    """
+    draw, parts, count = _prior_draw(model, x, generator=generator), [], 0
+    for size, _ in chunks(rising(samples), most=_chunk(model.latent_dim)):
+        parts.append(draw(size))
+        count += size
+        if count >= most:
+            break
+    return torch.cat(parts)[:most]
+
+
+def _prior_draw(
+    model: LatentModel, x: Tensor, *, generator: torch.Generator
+) -> Callable[[int], Tensor]:
     def draw(count: int) -> Tensor:
         z = standard_normal(model, (count, 1, model.latent_dim), generator=generator)
         return log_likelihood(model, x, z)
 
-    width = model.latent_dim
-    yield from _stream(draw, columns=x.shape[0], width=width, samples=samples, progress=progress)
+    return draw
 
 
 def importance_weights(
@@ -123,12 +150,15 @@ def _stream(
 ) -> Iterator[WeightSummary]:
     checked = rising(samples)
     running = RunningWeights(columns, capacity=checked[-1])
-    most = max(1, min(CHUNK_SAMPLES, CHUNK_NUMBERS // width))
-    for size, is_checkpoint in chunks(checked, most=most):
+    for size, is_checkpoint in chunks(checked, most=_chunk(width)):
         running.update(draw(size))
         progress(size)
         if is_checkpoint:
             yield running.summary()
+
+
+def _chunk(width: int) -> int:
+    return max(1, min(CHUNK_SAMPLES, CHUNK_NUMBERS // width))
 
 
 def rising(samples: Sequence[int]) -> list[int]:

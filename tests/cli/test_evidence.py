@@ -268,3 +268,12 @@ def test_bdmc_of_a_real_image_is_refused_first(tiny_run: Path, monkeypatch: pyte
     done = dl(*TWO, "--run", str(tiny_run), "--estimators", "prior", "bdmc")
     assert done.exit_code == 2
     assert "Leave bdmc out" in done.stderr
+
+
+def test_mc_estimate_writes_a_page(tmp_path: Path) -> None:
+    words = ["mc-estimate", "--dims", "2", "--estimators", "prior", "--samples", "20"]
+    assert dl_json(*words, "--html")["files"] == [str(tmp_path / "mc-estimate.html")]
+    text = (tmp_path / "mc-estimate.html").read_text(encoding="utf-8")
+    assert "http" not in text.replace("http-equiv", "")
+    assert error_of(dl(*words, "--out", "a.pdf", "--json"))["kind"] == "usage"
+    assert dl_json(*words, "--out", "b.htm")["files"] == [str(tmp_path / "b.htm")]
