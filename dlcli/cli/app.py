@@ -99,6 +99,7 @@ GROUPS: Mapping[str, tuple[str, Mapping[str, Entry]]] = {
             "list": Entry("runs:list_", "List runs with their key metrics."),
             "show": Entry("runs:show_", "Show one run."),
             "compare": Entry("runs:compare", "Compare runs in one table and one figure."),
+            "page": Entry("runs:page", "Write runs as an HTML page: curves, snapshots, settings."),
             "export": Entry("runs:export", "Write a run's weights and model card to hand on."),
             "prune": Entry(
                 "runs:prune", "Remove checkpoints or whole runs that are no longer needed."

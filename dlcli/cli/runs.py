@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from dlcli.cli.options import CheckpointFlag, complete_run, plain
+from dlcli.cli.options import CheckpointFlag, OpenFlag, PageFlag, complete_run, plain
 from dlcli.display.console import Consoles
 from dlcli.display.tables import size
 from dlcli.errors import UsageFault
@@ -21,6 +23,9 @@ NameArgument = Annotated[
         help="A run folder, a name under runs/, or latest.", autocompletion=complete_run
     ),
 ]
+
+WATCH_S = 1.0
+"""How often `runs page --watch` looks for a new evaluation."""
 
 
 @plain
@@ -114,6 +119,50 @@ def compare(
         consoles.warning(warning)
     result: dict[str, Any] = {"runs": rows, "differences": differing, "files": [plot.absolute()]}
     consoles.result(result, *runs_tables(rows, settings=differing), f"figure {plot}")
+
+
+@plain
+def page(
+    consoles: Consoles,
+    *,
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(help="Runs. (default: the newest)", autocompletion=complete_run),
+    ] = None,
+    out: PageFlag = Path("runs.html"),
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Write it anew at every evaluation, while a run trains."),
+    ] = False,
+    open_: OpenFlag = False,
+) -> None:
+    """Write an HTML page of runs: curves, snapshots, what differs, and how to make them again.
+
+    Examples:
+        dl runs page runs/first runs/second --open
+        dl runs page latest --watch
+    """
+    from dlcli.display.page import check_page_path, open_page, write_page
+    from dlcli.display.runs_page import SIZE_HINT, newest_change, runs_page
+    from dlcli.engine.runs import find_run
+
+    check_page_path(out)
+    found = [find_run(name) for name in runs or ["latest"]]
+    command = shlex.join(["dl", "runs", "page", *(runs or []), *(["--watch"] if watch else [])])
+    seen: object = None
+    while True:
+        now = newest_change(found)
+        is_live = watch and "running" in {status for status, _ in now}
+        if now != seen:
+            text = runs_page(found, command=command, is_live=is_live)
+            path = write_page(out, text, notice=consoles.notice, hint=SIZE_HINT)
+            if open_ and seen is None:
+                open_page(path, notice=consoles.notice)
+            seen = now
+        if not is_live:
+            break
+        time.sleep(WATCH_S)
+    consoles.result({"runs": [run.path for run in found], "files": [path]}, str(path))
 
 
 @plain

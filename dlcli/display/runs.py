@@ -56,8 +56,8 @@ def loss_curves(
         RunFailed: the path cannot be written.
     """
     sets, test = sets or {}, test or {}
-    names = _measures(rows)[:MOST_PANELS]
-    axis, unit = _axis(rows)
+    names = measures_of(rows)[:MOST_PANELS]
+    axis, unit = progress_axis(rows)
     with house_style():
         across = max(1, min(3, len(names)))
         down = max(1, math.ceil(len(names) / across))
@@ -147,7 +147,7 @@ def _panel(
     drawn: list[Sequence[float]] = []
     last = 0.0
     for index, side in enumerate(SIDES):
-        points = _points(rows, key=f"{side}_{name}", axis=axis)
+        points = progress_points(rows, key=f"{side}_{name}", axis=axis)
         if points[0]:
             _draw(axes, *points, name=_named(SIDES[side], sets), index=index)
             drawn.append(points[1])
@@ -189,7 +189,7 @@ def _frame(axes: Axes, series: Sequence[Sequence[float]]) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _measures(rows: Sequence[Row]) -> list[str]:
+def measures_of(rows: Sequence[Row]) -> list[str]:
     """Return what was measured, without its side, the loss first."""
     found: dict[str, None] = {}
     for row in rows:
@@ -200,13 +200,14 @@ def _measures(rows: Sequence[Row]) -> list[str]:
     return sorted(found, key=lambda name: name != "loss")
 
 
-def _axis(rows: Sequence[Row]) -> tuple[str, str]:
+def progress_axis(rows: Sequence[Row]) -> tuple[str, str]:
     """Count in epochs, or in updates where an epoch has several evaluations."""
     epochs = [row.get("epoch") for row in rows]
     return ("epoch", "epoch") if len(set(epochs)) == len(epochs) else ("step", "update")
 
 
-def _points(rows: Sequence[Row], *, key: str, axis: str) -> tuple[list[float], list[float]]:
+def progress_points(rows: Sequence[Row], *, key: str, axis: str) -> tuple[list[float], list[float]]:
+    """Return where and what was measured under a key, without what is null."""
     x, y = [], []
     for row in rows:
         at, value = row.get(axis), row.get(key)
@@ -254,7 +255,7 @@ def runs_table(
             row.get("kind"),
             row.get("status"),
             row.get("epoch"),
-            *(_setting(values[index]) for values in chosen.values()),
+            *(setting_text(values[index]) for values in chosen.values()),
             *(_metric(row, name) for name in names),
         ]
         for index, row in enumerate(rows)
@@ -318,13 +319,8 @@ def record_table(
     command = [str(word) for word in record.get("command", [])]
     shown["command"] = " ".join(["dl", *command[1:]]) if command else None
     if usual is None:
-        shown |= {f"machine.{name}": _setting(value) for name, value in machine.items()}
-    metrics = _metrics(found)
-    shown |= {
-        _with_unit(name): _metric(found, name)
-        for name, value in metrics.items()
-        if _is_shown(name, value)
-    }
+        shown |= {f"machine.{name}": setting_text(value) for name, value in machine.items()}
+    shown |= metrics_of(found)
     if usual is None:
         shown |= {
             f"last.{name}": value
@@ -333,9 +329,9 @@ def record_table(
         }
     defaults = leaves(usual or {})
     shown |= {
-        path: _setting(value)
+        path: setting_text(value)
         for path, value in leaves(found.get("config", {})).items()
-        if usual is None or _setting(value) != _setting(defaults.get(path))
+        if usual is None or setting_text(value) != setting_text(defaults.get(path))
     }
     shown["files"] = len(found.get("files", []))
     return facts(shown, signatures=str(found.get("signature") or ""))
@@ -361,6 +357,15 @@ def _metrics(row: Mapping[str, Any]) -> Mapping[str, Any]:
     return row.get("metrics") or {}
 
 
+def metrics_of(row: Mapping[str, Any]) -> dict[str, str]:
+    """Return the final metrics of a run's summary as they are shown, by their names."""
+    return {
+        _with_unit(name): _metric(row, name)
+        for name, value in _metrics(row).items()
+        if _is_shown(name, value)
+    }
+
+
 def _with_unit(name: str) -> str:
     return f"{name} (nats)" if name in NATS else name
 
@@ -378,11 +383,12 @@ def _metric(row: Mapping[str, Any], name: str) -> str:
     return number(value, digits=5) if isinstance(value, int | float) else number(None)
 
 
-def _setting(value: object) -> str:
+def setting_text(value: object) -> str:
+    """Write a setting as tables show it."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {_setting(item)}" for name, item in value.items())
+        return ", ".join(f"{name}: {setting_text(item)}" for name, item in value.items())
     if isinstance(value, list | tuple):
-        return " ".join(map(_setting, value)) or "none"
+        return " ".join(map(setting_text, value)) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

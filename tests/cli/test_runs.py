@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dlcli import pretrained
+from dlcli.cli import runs
+from dlcli.display import runs_page
 from dlcli.engine.runs import RunFolder
 from tests.cli.tiny import TRAIN, contents, dl, dl_json, error_of
 
@@ -105,9 +108,32 @@ def test_compare_sets_numbers_of_different_things_apart(trained: Path) -> None:
     ]
 
 
+def test_page_shows_runs_and_follows_one_that_trains(
+    trained: Path, trained_conv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = dl_json("runs", "page", "mlp", "conv", "--out", "a.html")
+    assert found["files"] == [str(tmp_path / "a.html")]
+    assert found["runs"] == [str(trained), str(trained_conv)]
+    states = iter(["running", "running", "done"])
+    monkeypatch.setattr(runs_page, "newest_change", lambda _: [(next(states), 0)])
+    lives: list[bool] = []
+    whole = runs_page.runs_page
+
+    def follow(*given: Any, is_live: bool, **named: Any) -> str:
+        lives.append(is_live)
+        return whole(*given, is_live=is_live, **named)
+
+    monkeypatch.setattr(runs_page, "runs_page", follow)
+    monkeypatch.setattr(runs, "WATCH_S", 0.0)
+    assert dl("runs", "page", "mlp", "--watch").exit_code == 0
+    assert lives == [True, False], "not again where nothing is new"
+
+
 @pytest.mark.parametrize(
     ("words", "names"),
     [
+        (["page", "mlp", "--out", "x.pdf"], "x.pdf"),
+        (["page", "mpl"], "mpl"),
         (["show", "mpl"], "mpl"),
         (["compare", "mlp"], "two runs"),
         (["compare", "mlp", "nowhere"], "nowhere"),

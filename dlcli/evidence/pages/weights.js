@@ -1,5 +1,6 @@
 // The page of `dl mc-estimate --html`: samples of the prior one by one, for all images together.
 
+import { axesOf, drawScale, insideOf, shortNumber, ticks } from "../../display/pages/chart.js";
 import {
   addressState,
   byId,
@@ -12,7 +13,6 @@ import {
   onState,
 } from "../../display/pages/page.js";
 
-const MARGIN = { left: 52, right: 10, top: 10, bottom: 22 };
 const PACE = 40; // milliseconds from one stop to the next
 
 const images = data().images.map((given, i) => {
@@ -32,51 +32,6 @@ let playing = null;
 
 const stopOf = (image) => image.stops[Math.min(at, image.stops.length - 1)];
 
-/** A canvas cleared for drawing, in CSS pixels, and functions from values to places. */
-function axesOf(canvas, [x0, x1], [y0, y1]) {
-  const ratio = devicePixelRatio || 1;
-  const [width, height] = [canvas.clientWidth, canvas.clientHeight];
-  [canvas.width, canvas.height] = [width * ratio, height * ratio];
-  const drawing = canvas.getContext("2d");
-  drawing.scale(ratio, ratio);
-  drawing.font = "11px system-ui, sans-serif";
-  const [w, h] = [width - MARGIN.left - MARGIN.right, height - MARGIN.top - MARGIN.bottom];
-  const x = (value) => MARGIN.left + (w * (value - x0)) / (x1 - x0);
-  const y = (value) => MARGIN.top + h - (h * (value - y0)) / (y1 - y0);
-  return { drawing, x, y, width, height };
-}
-
-/** Steps of 1, 2 or 5 times a power of ten, about `many` of them. */
-function ticks(low, high, many) {
-  const rough = (high - low) / many;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * [1, 2, 5, 10].find((one) => one * power >= rough);
-  const first = Math.ceil(low / step);
-  return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, i) => (first + i) * step);
-}
-
-const text = (value) =>
-  value.toLocaleString("en", { maximumSignificantDigits: 5 }).replace("-", "−");
-
-function drawScale({ drawing, x, y, width, height }, { across, up }) {
-  drawing.fillStyle = colour("soft");
-  drawing.strokeStyle = colour("rule");
-  drawing.lineWidth = 1;
-  drawing.textAlign = "right";
-  for (const [value, name] of up) {
-    drawing.beginPath();
-    drawing.moveTo(MARGIN.left, y(value));
-    drawing.lineTo(width - MARGIN.right, y(value));
-    drawing.stroke();
-    drawing.fillText(name, MARGIN.left - 5, y(value) + 4);
-  }
-  for (const [value, name] of across) {
-    const half = drawing.measureText(name).width / 2;
-    drawing.textAlign = "center";
-    drawing.fillText(name, Math.min(x(value), width - half - 4), height - 7);
-  }
-}
-
 /** Each sample's share of the sum, so far. */
 function drawWeights(image) {
   const { samples, verdict } = stopOf(image);
@@ -90,8 +45,8 @@ function drawWeights(image) {
   drawScale(axes, {
     across: ticks(0, samples, 4)
       .filter(Number.isInteger)
-      .map((one) => [one, text(one)]),
-    up: ticks(0, scale, 3).map((one) => [one, `${text(100 * one)}%`]),
+      .map((one) => [one, shortNumber(one)]),
+    up: ticks(0, scale, 3).map((one) => [one, `${shortNumber(100 * one)}%`]),
   });
   axes.drawing.fillStyle = colour(verdict === "reject" ? "series-1" : "series-0");
   const width = Math.max(1.5, axes.x(1) - axes.x(0) - 1);
@@ -115,15 +70,13 @@ function drawPath(image) {
   const range = [low - room, high + room];
   const logs = [0, Math.max(1, Math.log10(all.at(-1).samples))];
   const axes = axesOf(image.canvases[1], logs, range);
-  const { drawing, x, y, width, height } = axes;
+  const { drawing, x, y, left, right } = axes;
   drawScale(axes, {
-    across: Array.from({ length: Math.floor(logs[1]) + 1 }, (_, i) => [i, text(10 ** i)]),
-    up: ticks(...range, 4).map((one) => [one, text(one)]),
+    across: Array.from({ length: Math.floor(logs[1]) + 1 }, (_, i) => [i, shortNumber(10 ** i)]),
+    up: ticks(...range, 4).map((one) => [one, shortNumber(one)]),
   });
   drawing.save();
-  drawing.beginPath();
-  drawing.rect(MARGIN.left, MARGIN.top, width - MARGIN.left - MARGIN.right, height - MARGIN.top - MARGIN.bottom);
-  drawing.clip();
+  insideOf(axes);
   const shown = all.slice(0, at + 1).filter(({ log_p }) => Number.isFinite(log_p));
   const place = (one) => x(Math.log10(one.samples));
   const inside = (value) => Math.max(-1e4, Math.min(1e4, y(value))); // an end may be infinite
@@ -149,11 +102,11 @@ function drawPath(image) {
     drawing.strokeStyle = drawing.fillStyle = colour("accent");
     drawing.setLineDash([6, 4]);
     drawing.beginPath();
-    drawing.moveTo(MARGIN.left, y(image.truth));
-    drawing.lineTo(width, y(image.truth));
+    drawing.moveTo(left, y(image.truth));
+    drawing.lineTo(right, y(image.truth));
     drawing.stroke();
     drawing.textAlign = "left";
-    drawing.fillText("truth", MARGIN.left + 4, y(image.truth) - 5);
+    drawing.fillText("truth", left + 4, y(image.truth) - 5);
   }
   drawing.restore();
   image.canvases[1].setAttribute("aria-label", `After ${stopOf(image).shown}: log p̂(x) ${stopOf(image).words["log p̂(x)"]}`);
