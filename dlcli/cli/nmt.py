@@ -33,6 +33,7 @@ from dlcli.cli.training import (
     InitFlag,
     ResumeFlag,
     SeedsFlag,
+    TensorBoardFlag,
     advice,
     is_main_process,
     run_location,
@@ -131,6 +132,7 @@ def train(
     out: OutFlag = None,
     resume: ResumeFlag = None,
     force: ForceFlag = False,
+    tensorboard: TensorBoardFlag = False,
     init_from: InitFlag = None,
     seeds: SeedsFlag = 1,
 ) -> None:
@@ -150,6 +152,7 @@ def train(
         resume=resume,
         force=force,
         init_from=init_from,
+        tensorboard=tensorboard,
     )
     if results:
         show_results(consoles, results)
@@ -229,6 +232,7 @@ def compare_forcing(
     out: OutFlag = None,
     resume: ResumeFlag = None,
     force: ForceFlag = False,
+    tensorboard: TensorBoardFlag = False,
     plot: PlotFlag = None,
 ) -> None:
     """Train with and without the teacher, and compare losses, BLEU, and BLEU by length.
@@ -237,7 +241,7 @@ def compare_forcing(
         dl nmt compare-forcing --data grammar --ratios 1 0
     """
     check_bins_and_plot(bins, plot)
-    with training_listeners(consoles) as listeners:
+    with training_listeners(consoles, tensorboard=tensorboard) as listeners:
         from dlcli.nmt import forcing
 
         cells = forcing.forcing_cells(config, ratios)

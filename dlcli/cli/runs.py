@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from dlcli.cli.options import CheckpointFlag, OpenFlag, PageFlag, complete_run, plain
-from dlcli.display.console import Consoles
+from dlcli.display.console import Consoles, write_file
 from dlcli.display.tables import size
 from dlcli.errors import UsageFault
 
@@ -170,21 +170,33 @@ def export(
     consoles: Consoles,
     *,
     run: NameArgument = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to make.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder to make, or the CSV file.")],
     half: Annotated[
         bool, typer.Option("--half/--whole", help="Store matrices as float16, or all as float32.")
     ] = True,
     checkpoint: CheckpointFlag = None,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="Write what was measured into --out, a CSV file, instead.")
+    ] = False,
 ) -> None:
     """Write a run's weights (safetensors), settings and model card into a folder to hand on.
 
+    With --csv, write the table of its evaluations.
+
     Examples:
         dl runs export runs/first --out first-to-go
+        dl runs export runs/first --csv --out first.csv
     """
     from dlcli.data.catalogue import describe
+    from dlcli.display.runs import metrics_csv
     from dlcli.engine.checkpoint import export_run
     from dlcli.engine.runs import find_run
 
+    if csv:
+        found = find_run(run)
+        path = write_file(out, metrics_csv(found.metrics()).encode())
+        consoles.result({"run": found.path, "files": [path]}, str(path))
+        return
     done = export_run(
         find_run(run), out=out, describe_data=describe, half=half, checkpoint=checkpoint
     )

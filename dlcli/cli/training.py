@@ -12,7 +12,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, TypeVar
@@ -41,6 +41,9 @@ ResumeFlag = Annotated[
     ),
 ]
 ForceFlag = Annotated[bool, typer.Option("--force", help="Replace an existing run folder.")]
+TensorBoardFlag = Annotated[
+    bool, typer.Option("--tensorboard", help="Write events for TensorBoard into the run folder.")
+]
 InitFlag = Annotated[
     str | None,
     typer.Option(
@@ -66,6 +69,7 @@ def run_trainings(
     resume: str | None,
     force: bool,
     init_from: str | None = None,
+    tensorboard: bool = False,
 ) -> dict[str, Any]:
     """Train with one configuration, or with each of several into a folder of its own.
 
@@ -79,12 +83,13 @@ def run_trainings(
         resume: `--resume`, with or without a name.
         force: `--force`.
         init_from: `--init-from`.
+        tensorboard: `--tensorboard`.
 
     Returns:
         Label → result; nothing on processes other than the main one.
     """
     several = len(cells) > 1
-    with training_listeners(consoles) as listeners:
+    with training_listeners(consoles, tensorboard=tensorboard) as listeners:
         from dlcli.engine.trainer import train_all, train_once
 
         train = importlib.import_module(f"dlcli.{chapter}.training").train
@@ -249,7 +254,9 @@ def is_main_process() -> bool:
 
 
 @contextmanager
-def training_listeners(consoles: Consoles) -> Iterator[list[Callable[[Event], None]]]:
+def training_listeners(
+    consoles: Consoles, *, tensorboard: bool = False
+) -> Iterator[list[Callable[[Event], None]]]:
     """Attach the progress display and the figures of a run; nothing on other processes.
 
     Signals are watched from here on, so that one that comes before the first update ends the
@@ -263,8 +270,14 @@ def training_listeners(consoles: Consoles) -> Iterator[list[Callable[[Event], No
         from dlcli.display.progress import TrainingProgress
         from dlcli.display.runs import RunFigures
 
-        with TrainingProgress(consoles) as progress:
-            yield [_while_read(progress), _while_read(RunFigures(consoles))]
+        with ExitStack() as stack:
+            progress = stack.enter_context(TrainingProgress(consoles))
+            listeners: list[Callable[[Event], None]] = [progress, RunFigures(consoles)]
+            if tensorboard:
+                from dlcli.display.tensorboard import TensorBoard
+
+                listeners.append(stack.enter_context(TensorBoard()))
+            yield [_while_read(listener) for listener in listeners]
 
 
 @contextmanager

@@ -34,6 +34,7 @@ from dlcli.cli.training import (
     InitFlag,
     ResumeFlag,
     SeedsFlag,
+    TensorBoardFlag,
     advice,
     is_main_process,
     leave_if_partial,
@@ -84,6 +85,7 @@ def train(
     out: OutFlag = None,
     resume: ResumeFlag = None,
     force: ForceFlag = False,
+    tensorboard: TensorBoardFlag = False,
     init_from: InitFlag = None,
     seeds: SeedsFlag = 1,
 ) -> None:
@@ -102,6 +104,7 @@ def train(
         resume=resume,
         force=force,
         init_from=init_from,
+        tensorboard=tensorboard,
     )
     if results:
         show_results(consoles, results)
@@ -158,6 +161,7 @@ def compare(
     out: OutFlag = None,
     resume: ResumeFlag = None,
     force: ForceFlag = False,
+    tensorboard: TensorBoardFlag = False,
     plot: PlotFlag = None,
 ) -> None:
     """Train every combination of `--set key=a,b,c` and compare them.
@@ -175,6 +179,7 @@ def compare(
         out=out,
         resume=resume,
         force=force,
+        tensorboard=tensorboard,
     )
     if results:
         failed = [label for label in cells if label not in results]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -281,6 +283,21 @@ def runs_tables(
         chosen = {path: [values[index] for index in own] for path, values in settings.items()}
         tables.append(runs_table([rows[index] for index in own], settings=chosen, title=kind))
     return tables
+
+
+def metrics_csv(rows: Sequence[Row]) -> str:
+    """Return evaluations as CSV (RFC 4180): a line each; lists have a column for each item."""
+    flat = [leaves({key: _numbered(value) for key, value in row.items()}) for row in rows]
+    names = list(dict.fromkeys(name for row in flat for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names)
+    writer.writeheader()
+    writer.writerows(flat)
+    return text.getvalue()
+
+
+def _numbered(value: object) -> object:
+    return {str(i): item for i, item in enumerate(value)} if isinstance(value, list) else value
 
 
 def models_table(rows: Sequence[Mapping[str, Any]]) -> ResultTable:

@@ -108,6 +108,14 @@ def test_compare_sets_numbers_of_different_things_apart(trained: Path) -> None:
     ]
 
 
+def test_export_writes_evaluations_as_csv(trained: Path, tmp_path: Path) -> None:
+    found = dl_json("runs", "export", "mlp", "--csv", "--out", "new/a.csv")
+    assert found == {"run": str(trained), "files": [str(tmp_path / "new/a.csv")]}
+    head, *lines = Path("new/a.csv").read_text().splitlines()
+    assert head.startswith("epoch,step,")
+    assert len(lines) == 2
+
+
 def test_page_shows_runs_and_follows_one_that_trains(
     trained: Path, trained_conv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

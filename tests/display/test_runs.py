@@ -14,6 +14,7 @@ from dlcli.display.runs import (
     RunFigures,
     compare_curves,
     loss_curves,
+    metrics_csv,
     record_table,
     removals_table,
     runs_table,
@@ -239,3 +240,10 @@ def test_removals_add_up() -> None:
     lines = removals_table(removals).lines()
     assert lines[1].split() == ["/runs/a", "failed", "1.5", "MB"]
     assert lines[-1].split() == ["total:", "2", "paths", "2.0", "MB"]
+
+
+def test_evaluations_as_csv_have_a_column_for_each_item_of_a_list() -> None:
+    rows = [{"epoch": 1, "kl_per_dim": [0.5, 2]}, {"epoch": 2, "note": 'a "b", c'}]
+    text = metrics_csv(rows)
+    assert text == 'epoch,kl_per_dim.0,kl_per_dim.1,note\r\n1,0.5,2,\r\n2,,,"a ""b"", c"\r\n'
+    assert metrics_csv([]) == "\r\n"
